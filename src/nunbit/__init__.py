@@ -1,0 +1,1 @@
+"""nunbit: apparent emotion in face, voice and words."""

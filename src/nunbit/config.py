@@ -1,0 +1,93 @@
+"""Settings: frozen dataclasses read from TOML and ``--set key=value``, unknown keys refused.
+
+Each command owns its dataclass; this module only reads, checks and writes them. Constraints are
+``Annotated[int, msgspec.Meta(ge=1)]`` on the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from nunbit.errors import SettingsError
+
+S = TypeVar("S")
+
+
+def read_settings(
+    kind: type[S],
+    *,
+    files: Iterable[Path] = (),
+    overrides: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> S:
+    """Build settings from defaults, then files, then command-line options, then overrides.
+
+    Args:
+        kind: A frozen dataclass with a default for every field.
+        files: TOML files, later ones win.
+        overrides: ``key=value`` strings; the value is TOML, or a plain string if it is not.
+        options: Values from the command line; None means not given.
+
+    Raises:
+        SettingsError: A file cannot be read, a key is unknown or a value does not fit.
+    """
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for path in files:
+        values |= _checked_keys(_read_toml(path), known, str(path))
+    given = {k: v for k, v in (options or {}).items() if v is not None}
+    values |= _checked_keys(given, known, "command line")
+    for text in overrides:
+        values |= _checked_keys(_parse_override(text), known, "--set")
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as exc:
+        raise SettingsError(
+            en=f"setting does not fit: {exc}", ko=f"설정 값이 맞지 않습니다: {exc}"
+        ) from exc
+
+
+def settings_to_dict(settings: Any) -> dict[str, Any]:
+    """Settings as plain data without None values (TOML has no null)."""
+    plain = msgspec.to_builtins(settings)
+    return {k: v for k, v in plain.items() if v is not None}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(
+            en=f"{path}: cannot read the settings: {exc}",
+            ko=f"{path}: 설정을 읽을 수 없습니다: {exc}",
+        ) from exc
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(
+            en=f"--set {text}: expected key=value", ko=f"--set {text}: key=value 꼴이어야 합니다"
+        )
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return {key.strip(): parsed}
+
+
+def _checked_keys(values: dict[str, Any], known: set[str], where: str) -> dict[str, Any]:
+    unknown = sorted(set(values) - known)
+    if unknown:
+        names = ", ".join(sorted(known))
+        raise SettingsError(
+            en=f"{where}: unknown setting {', '.join(unknown)}; there are: {names}",
+            ko=f"{where}: 알 수 없는 설정 {', '.join(unknown)}. 쓸 수 있는 설정: {names}",
+        )
+    return values

@@ -1,0 +1,113 @@
+"""The frozen types that cross module boundaries.
+
+K is the number of labels, T of templates, D the embedding size, N of samples. Nothing here reads
+files or knows a source, a model or a page. Absent is ``None``, never zero and never 'neutral'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+ScoreKind = Literal["cosine", "logit", "probability"]
+Policy = Literal["uploader", "annot_a", "majority", "unanimous", "votes"]
+POLICIES: tuple[Policy, ...] = ("uploader", "annot_a", "majority", "unanimous", "votes")
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the upright image (EXIF orientation applied)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Where the bytes of one image are.
+
+    Attributes:
+        path: The image file, or the zip that holds it; absolute.
+        member: The member's name exactly as the zip's directory spells it, or None for a file.
+        source_path: How people read it: relative to SRC, NFC, ``zip!member`` inside a zip.
+    """
+
+    path: str
+    member: str | None
+    source_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRecord:
+    """One labelled image, before any policy has turned votes into a label.
+
+    Attributes:
+        record_id: Unique in the data set; no ``.`` and no ``/``.
+        image: Where the bytes are.
+        split: The official or given split.
+        uploader_label: Label id the person who made the photo (or the table) gave, or None.
+        votes: One label id per annotator; None where unknown, contempt or not a face.
+        subject_id: Person key verbatim, or None where the source has none.
+        box_xyxy: Face box in pixels of the upright image as the source has it (not clamped:
+            only the decoded image knows its size); None means the whole image.
+        fallback_boxes: Other annotators' boxes in order of preference.
+        gender: Raw value of the source, or None.
+        age: Raw value of the source, or None.
+        place: Raw value of the source, or None.
+    """
+
+    record_id: str
+    image: ImageRef
+    split: Split
+    uploader_label: str | None
+    votes: tuple[str | None, ...] = ()
+    subject_id: str | None = None
+    box_xyxy: Box | None = None
+    fallback_boxes: tuple[Box, ...] = ()
+    gender: str | None = None
+    age: str | None = None
+    place: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """An input that was not used, with the reason; one line of ``rejects.jsonl``.
+
+    Attributes:
+        file: ``source_path`` of the image, or of the label file.
+        reason: A short stable id such as ``truncated`` or ``no_record``.
+        detail: One line for people.
+    """
+
+    file: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Numbers per sample and class that say what kind of number they are.
+
+    Attributes:
+        labels: K label ids.
+        values: (N, K) float32.
+        kind: ``cosine`` in [-1, 1], ``logit`` = scale x cosine, ``probability`` rows sum to one.
+    """
+
+    labels: tuple[str, ...]
+    values: NDArray[np.float32]
+    kind: ScoreKind
+
+    def __post_init__(self) -> None:
+        expected = ("N", len(self.labels))
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.labels):
+            raise ValueError(f"values: expected shape {expected}, got {self.values.shape}")
+        if not np.isfinite(self.values).all():
+            raise ValueError("values: expected finite numbers, got NaN or infinity")
+        if self.kind == "probability" and len(self.values):
+            sums = self.values.sum(axis=1)
+            if not np.allclose(sums, 1.0, atol=1e-4):
+                raise ValueError(
+                    f"values: expected rows that sum to 1, got {sums.min()} to {sums.max()}"
+                )

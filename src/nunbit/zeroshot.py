@@ -1,0 +1,84 @@
+"""Zero-shot classification by prompts: ensembles, cosine, softmax, group posteriors.
+
+Zero-shot is meant as the paper means it: no classifier head, an image is compared with the text
+embeddings of prompts. Arrays in, arrays out. N images, T templates, K classes, D dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit.labels import LabelSet
+
+Ensemble = Literal["mean_embedding", "mean_similarity", "max", "vote"]
+ENSEMBLES: tuple[Ensemble, ...] = ("mean_embedding", "mean_similarity", "max", "vote")
+
+Array = NDArray[np.float32]
+
+
+def normalise(vectors: Array) -> Array:
+    """Unit rows along the last axis; a zero vector stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def prompt_cosines(images: Array, prompts: Array) -> Array:
+    """Cosine of every image with every prompt.
+
+    Args:
+        images: (N, D), any length.
+        prompts: (T, K, D), any length.
+
+    Returns:
+        (N, T, K) float32 in [-1, 1].
+    """
+    n_templates, n_classes, size = prompts.shape
+    flat = normalise(prompts).reshape(n_templates * n_classes, size)
+    cosines = normalise(images) @ flat.T
+    flat_cosines: Array = np.clip(cosines, -1.0, 1.0)
+    return flat_cosines.reshape(len(images), n_templates, n_classes)
+
+
+def ensemble_cosines(images: Array, prompts: Array, rule: Ensemble) -> Array:
+    """One cosine per class from T templates.
+
+    ``mean_embedding`` compares with the normalised mean of the normalised prompt embeddings (the
+    usual prompt ensemble of CLIP, Radford et al. 2021); ``mean_similarity`` averages the T
+    cosines; ``max`` takes the largest; ``vote`` gives each template one vote for its best class
+    and breaks ties by mean similarity. A ``vote`` is shares in [0, 1] plus a tie-break below
+    1/(4T): it is ordered like a cosine but is none.
+
+    Returns:
+        (N, K) float32.
+    """
+    if rule == "mean_embedding":
+        classes = normalise(normalise(prompts).mean(axis=0))  # (K, D)
+        return np.asarray(np.clip(normalise(images) @ classes.T, -1.0, 1.0))
+    cosines = prompt_cosines(images, prompts)  # (N, T, K)
+    if rule == "mean_similarity":
+        return np.asarray(cosines.mean(axis=1))
+    if rule == "max":
+        return np.asarray(cosines.max(axis=1))
+    n_templates, n_classes = cosines.shape[1:]
+    winners = cosines.argmax(axis=2)  # (N, T)
+    shares = (winners[:, :, None] == np.arange(n_classes)).mean(axis=1)
+    tie_break = (cosines.mean(axis=1) + 1.0) / (8.0 * n_templates)  # in [0, 1/(4T)]
+    return np.asarray(shares + tie_break, dtype=np.float32)
+
+
+def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) -> Array:
+    """Softmax over classes of ``logit_scale * cosine / temperature``; (N, K), rows sum to one."""
+    logits = cosines.astype(np.float64) * (logit_scale / temperature)
+    logits -= logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(logits)
+    totals = exponentials.sum(axis=-1, keepdims=True)
+    return np.asarray(exponentials / totals, dtype=np.float32)
+
+
+def group_posterior(probability: Array, label_set: LabelSet, group: str) -> Array:
+    """Probability that the class belongs to a group: the sum of its members' posteriors, (N,)."""
+    members = [label_set.index(label) for label in label_set.groups[group].labels]
+    return np.asarray(probability[:, members].sum(axis=1))
