@@ -7,7 +7,7 @@ files or knows a source, a model or a page. Absent is ``None``, never zero and n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,3 +111,77 @@ class Scores:
                 raise ValueError(
                     f"values: expected rows that sum to 1, got {sums.min()} to {sums.max()}"
                 )
+
+
+Interval95 = tuple[float, float]
+"""Lower and upper end of a 95% interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvalResult:
+    """What an evaluation found; ``document`` is the whole ``result.json``.
+
+    Attributes:
+        labels: K label ids, the order of every array.
+        split: Which split was evaluated.
+        policy: Label policy that made the truth.
+        n: Labelled images.
+        n_skipped: Images left out, by reason.
+        confusion: (K, K) int64, rows = truth.
+        recall: (K,) float64, NaN for a class without images.
+        top1: Accuracy.
+        macro_f1: Mean F1 of the classes that are true or predicted somewhere.
+        uar: Mean recall of the classes that have images, the headline.
+        ci95: 95% intervals of ``top1``, ``macro_f1`` and ``uar``; None where there is none.
+        provenance: How the result was made.
+        document: ``result.json`` as plain data.
+    """
+
+    labels: tuple[str, ...]
+    split: str
+    policy: str
+    n: int
+    n_skipped: dict[str, int]
+    confusion: NDArray[np.int64]
+    recall: NDArray[np.float64]
+    top1: float
+    macro_f1: float
+    uar: float
+    ci95: dict[str, Interval95 | None]
+    provenance: dict[str, Any]
+    document: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        k = len(self.labels)
+        if self.confusion.shape != (k, k):
+            raise ValueError(f"confusion: expected shape {(k, k)}, got {self.confusion.shape}")
+        if self.recall.shape != (k,):
+            raise ValueError(f"recall: expected shape {(k,)}, got {self.recall.shape}")
+        if int(self.confusion.sum()) != self.n:
+            raise ValueError(f"confusion: expected sum n = {self.n}, got {self.confusion.sum()}")
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> EvalResult:
+        """Read the typed part of a ``result.json`` document.
+
+        Raises:
+            KeyError: A key of the contract is missing.
+            ValueError: A value does not fit.
+        """
+        labels = tuple(document["labels"])
+        recalls = [document["per_class"][label]["recall"] for label in labels]
+        return cls(
+            labels=labels,
+            split=document["split"],
+            policy=document["policy"],
+            n=document["n"],
+            n_skipped=document["n_skipped"],
+            confusion=np.array(document["confusion"], dtype=np.int64),
+            recall=np.array([np.nan if r is None else r for r in recalls]),
+            top1=document["top1"],
+            macro_f1=document["macro_f1"],
+            uar=document["uar"],
+            ci95={k: None if v is None else (v[0], v[1]) for k, v in document["ci95"].items()},
+            provenance=document["provenance"],
+            document=document,
+        )

@@ -1,0 +1,294 @@
+"""What lies in the given folders, files and zips, before anybody knows which kind of source it is.
+
+A scan finds images and JSON files, on disk and inside zips, in an order that does not depend on
+the file system. What it cannot use becomes a reject with a reason. It interprets no name: split,
+class and role are the adapters' business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nunbit.errors import InputError, Lang
+from nunbit.schema import ImageRef, Reject
+from nunbit.sources.archives import ZipListError, list_zip
+from nunbit.sources.names import is_image_name, repair_name
+from nunbit.sources.packed import PackedRefs
+
+CONTAINER_REASONS = ("broken_zip", "encrypted_zip", "nested_zip", "unsafe_path", "unreadable")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+_UNREAD_ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar", ".alz", ".egg", ".xz", ".bz2")
+_UNREAD = (*_UNREAD_ARCHIVES, ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif")
+_PIECE = re.compile(r"\.part\d+$", re.IGNORECASE)
+_ZIP_MARK = re.compile(r"\.zip!", re.IGNORECASE)
+_JUNK = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
+
+
+@dataclass(slots=True)
+class Scan:
+    """Everything found below the SRC paths.
+
+    Attributes:
+        roots: Names of the SRC paths (a folder's or a file's name, repaired).
+        images: All images, in SRC order, then by name.
+        image_roots: For each image the index of its SRC in ``roots``.
+        labels: All JSON files, each with the index of its SRC.
+        tables: CSV and Parquet files, as ``source_path``.
+        pieces: Pieces of split downloads (absolute paths).
+        others: Number of other files by suffix.
+        rejects: Containers and files that cannot be used.
+        zips: Number of zips that could be listed.
+    """
+
+    roots: list[str]
+    lang: Lang
+    images: PackedRefs = field(default_factory=PackedRefs)
+    image_roots: array[int] = field(default_factory=lambda: array("H"))
+    labels: list[tuple[ImageRef, int]] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+    zips: int = 0
+
+    def directories(self) -> Iterator[tuple[int, int, str, str]]:
+        """For each image: index, SRC index, folder part and base name of its ``source_path``.
+
+        In the folder part ``!`` is replaced by ``/``, so a zip reads as one more folder.
+        """
+        for index, root in enumerate(self.image_roots):
+            folder, name = split_source_path(self.images[index])
+            yield index, root, folder, name
+
+
+def split_source_path(ref: ImageRef) -> tuple[str, str]:
+    """Folder part (zip and inner folders as folders) and base name of a reference."""
+    path = ref.source_path
+    if ref.member is not None:
+        path = "/".join(_zip_and_member(ref))
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def _zip_and_member(ref: ImageRef) -> tuple[str, str]:
+    # The zip's own name may hold a '!': cut behind its suffix, not at the first mark.
+    at = _ZIP_MARK.search(ref.source_path)
+    end = at.end() if at else ref.source_path.index("!") + 1
+    return ref.source_path[: end - 1], ref.source_path[end:]
+
+
+def scan(paths: Sequence[Path], lang: Lang) -> Scan:
+    """Look into every SRC.
+
+    Args:
+        paths: Folders, zips and label files.
+        lang: Language of reject details.
+
+    Raises:
+        InputError: A path does not exist, cannot be listed or is a kind of file nothing reads.
+    """
+    found = Scan(roots=[], lang=lang)
+    visited: set[tuple[int, int]] = set()
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                en=f"{path}: no such file or folder; check the path, and quote names that hold "
+                "brackets or spaces",
+                ko=f"{path}: 그런 파일이나 폴더가 없습니다. 경로를 확인하고, 대괄호나 빈칸이 있는 "
+                "이름은 따옴표로 싸십시오",
+            )
+        full = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow a link's name)
+        found.roots.append(repair_name(full.name))
+        if full.is_dir():
+            _scan_folder(found, full, visited)
+        else:
+            _scan_single_file(found, full)
+    _refuse_pieces(found)
+    return found
+
+
+def _scan_single_file(found: Scan, path: Path) -> None:
+    before = (len(found.labels), found.zips, len(found.pieces), len(found.rejects))
+    _add_file(found, str(path.parent), path.name, "")
+    if before == (len(found.labels), found.zips, len(found.pieces), len(found.rejects)):
+        raise InputError(
+            en=f"{path}: not a folder, zip, label JSON or table (.csv, .parquet); "
+            "unpack other archives first, and give the folder of an image",
+            ko=f"{path}: 폴더, zip, 레이블 JSON, 표(.csv, .parquet)가 아닙니다. "
+            "다른 압축은 먼저 풀고, 이미지는 폴더로 주십시오",
+        )
+
+
+def _scan_folder(found: Scan, root: Path, visited: set[tuple[int, int]]) -> None:
+    def refuse(exc: OSError) -> None:
+        name = str(exc.filename or root)
+        if Path(name) == root:
+            raise InputError(
+                en=f"{root}: cannot list this folder: {exc.strerror}",
+                ko=f"{root}: 폴더를 열 수 없습니다: {exc.strerror}",
+            ) from exc
+        relative = shown_path(os.path.relpath(name, root))
+        found.rejects.append(Reject(relative, "unreadable", str(exc.strerror)))
+
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        # Links are followed (data often lies on another disk), each real folder once.
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted((f for f in folders if not _is_junk(f)), key=repair_name)
+        relative = os.path.relpath(folder, root)
+        head = "" if relative == "." else shown_path(relative) + "/"
+        for name in sorted(files, key=repair_name):
+            _add_file(found, folder, name, head)
+
+
+def shown_path(relative: str) -> str:
+    """A relative path as people read it: every part repaired, NFC, with ``/``."""
+    return "/".join(repair_name(part) for part in Path(relative).parts)
+
+
+def _add_file(found: Scan, folder: str, name: str, head: str) -> None:
+    """Sort one file on disk by what its name says it is."""
+    path = os.path.join(folder, name)  # noqa: PTH118  (half a million of them)
+    shown, lower = head + repair_name(name), name.lower()
+    root = len(found.roots) - 1
+    if _is_junk(name):
+        return
+    if is_image_name(lower):
+        found.images.add(folder, head, name, in_zip=False)
+        found.image_roots.append(root)
+    elif lower.endswith(".json"):
+        found.labels.append((ImageRef(path, None, shown), root))
+    elif lower.endswith(".zip"):
+        _add_zip(found, path, shown)
+    elif _PIECE.search(lower):
+        found.pieces.append(path)
+    elif lower.endswith(TABLE_SUFFIXES):
+        found.tables.append(shown)
+    else:
+        found.others[os.path.splitext(lower)[1] or name] += 1  # noqa: PTH122
+
+
+def _add_zip(found: Scan, path: str, shown: str) -> None:
+    korean = found.lang == "ko"
+    try:
+        members = list_zip(path)
+    except ZipListError as exc:
+        detail = (
+            f"손상되었거나 덜 받은 zip입니다. 다시 내려받으십시오 ({exc})"
+            if korean
+            else f"broken or incomplete zip, download it again ({exc})"
+        )
+        found.rejects.append(Reject(shown, "broken_zip", detail))
+        return
+    found.zips += 1
+    root, encrypted = len(found.roots) - 1, 0
+    for member in members:
+        source_path = f"{shown}!{member.name}"
+        lower = member.name.lower()
+        if member.unsafe:
+            detail = "압축 밖을 가리키는 이름" if korean else "its name points outside the archive"
+            found.rejects.append(Reject(source_path, "unsafe_path", detail))
+        elif any(_is_junk(part) for part in member.name.split("/")):
+            continue
+        elif member.encrypted:
+            encrypted += 1
+        elif is_image_name(lower):
+            found.images.add(path, f"{shown}!", member.raw, in_zip=True)
+            found.image_roots.append(root)
+        elif lower.endswith(".json"):
+            found.labels.append((ImageRef(path, member.raw, source_path), root))
+        elif lower.endswith(".zip"):
+            detail = (
+                "zip 안의 zip: 바깥 zip을 먼저 푸십시오"
+                if korean
+                else ("a zip inside a zip: unpack the outer one first")
+            )
+            found.rejects.append(Reject(source_path, "nested_zip", detail))
+        else:
+            found.others[os.path.splitext(lower)[1] or member.name] += 1  # noqa: PTH122
+    if encrypted:
+        detail = (
+            f"암호가 걸린 파일 {encrypted}개: 암호로 먼저 푸십시오"
+            if korean
+            else f"{encrypted} encrypted files: unpack them with their password first"
+        )
+        found.rejects.append(Reject(shown, "encrypted_zip", detail))
+
+
+def _is_junk(name: str) -> bool:
+    # Hidden files, AppleDouble twins (._x.jpg) and what Windows and network disks leave behind.
+    return (name.startswith(".") and name != ".") or name.lower() in _JUNK
+
+
+def _refuse_pieces(found: Scan) -> None:
+    """A split download must be put together first; pieces beside their whole are left over."""
+    for piece in found.pieces:
+        whole = _PIECE.sub("", piece)
+        if Path(whole).exists():
+            continue
+        folder, name = os.path.split(whole)
+        quoted = name.replace("'", "'\\''")
+        line = f"ls -v '{quoted}'.part* | xargs -d '\\n' cat > '{quoted}'"
+        raise InputError(
+            en=f"{piece}: a piece of a split download; put the pieces together in {folder} first: "
+            f"{line}",
+            ko=f"{piece}: 나뉘어 내려받은 조각입니다. {folder} 에서 먼저 이어 붙이십시오: {line}",
+        )
+
+
+def container_notes(rejects: Sequence[Reject], others: Counter[str], lang: Lang) -> list[str]:
+    """Loud sentences about zips and folders that could not be used, wholly or in part."""
+    notes = []
+    for reason in CONTAINER_REASONS:
+        hit = [reject for reject in rejects if reject.reason == reason]
+        if hit:
+            names = ", ".join(reject.file for reject in hit[:3]) + (", …" if len(hit) > 3 else "")
+            notes.append(
+                f"경고: {reason} {len(hit):,}건, 나머지로 계속합니다: {names}: {hit[0].detail}"
+                if lang == "ko"
+                else f"WARNING: {len(hit):,} {reason}, going on without: {names}: {hit[0].detail}"
+            )
+    unread = [f"{others[suffix]} {suffix}" for suffix in sorted(others) if suffix in _UNREAD]
+    if unread:
+        notes.append(
+            f"경고: 읽지 않은 파일이 있습니다: {', '.join(unread)}. 압축은 먼저 풀고, "
+            "이미지는 JPEG나 PNG로 바꾸십시오"
+            if lang == "ko"
+            else f"WARNING: files that were not read: {', '.join(unread)}; unpack archives first, "
+            "convert images to JPEG or PNG"
+        )
+    return notes
+
+
+def unread_archives(found: Scan) -> list[str]:
+    """Suffixes of archives nothing here reads, with their number, for notes and errors."""
+    return [f"{found.others[s]} {s}" for s in sorted(found.others) if s in _UNREAD_ARCHIVES]
+
+
+def nothing_found(where: str, found: Scan) -> InputError:
+    """The error for SRC paths (``where``) without a single image or label file."""
+    why_en, why_ko = "", ""
+    if found.rejects:
+        first = found.rejects[0]
+        why_en = why_ko = f" ({first.file}: {first.reason}: {first.detail})"
+    elif unread := unread_archives(found):
+        why_en = f" (unpack first: {', '.join(unread)})"
+        why_ko = f" (먼저 푸십시오: {', '.join(unread)})"
+    elif found.tables:
+        why_en = f" (for a table give the file itself: {found.tables[0]})"
+        why_ko = f" (표는 파일 자체를 주십시오: {found.tables[0]})"
+    return InputError(
+        en=f"{where}: no image and no label JSON here{why_en}; give AI Hub zips or their unpacked "
+        "folders, class folders, or a table (.csv, .parquet)",
+        ko=f"{where}: 이미지도 레이블 JSON도 없습니다{why_ko}. AI Hub zip이나 그것을 푼 폴더, "
+        "클래스 폴더, 또는 표(.csv, .parquet)를 주십시오",
+    )

@@ -1,0 +1,219 @@
+"""Rows of a CSV or Parquet file, read one after another, with values checked on access."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nunbit.errors import InputError
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; ``line`` counts as a person would in the file (a CSV's header is line 1)."""
+
+    path: Path
+    line: int
+    values: Mapping[str, Any]
+
+    def text(self, column: str) -> str | None:
+        """The value as trimmed text; None where the column or the value is missing.
+
+        Whole floats lose their point: Parquet writers turn integer columns with gaps into floats.
+        """
+        value = self.values.get(column)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return str(value).strip() or None
+
+    def items(self, column: str) -> tuple[str, ...]:
+        """A list value, or text separated by ``;``; items are trimmed and may be empty."""
+        value = self.values.get(column)
+        if isinstance(value, (list, tuple)):
+            return tuple("" if item is None else str(item).strip() for item in value)
+        text = self.text(column)
+        return () if text is None else tuple(item.strip() for item in text.split(";"))
+
+    def number_of(self, column: str, value: Any) -> float:
+        """``value`` as a finite number.
+
+        Raises:
+            InputError: It is none.
+        """
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.error(
+                f"{column}: expected a number, got '{value}'", f"{column}: 수가 아님: '{value}'"
+            )
+        return number
+
+    def number(self, column: str) -> float | None:
+        """The value as a finite number; None where it is missing.
+
+        Raises:
+            InputError: It is no finite number.
+        """
+        text = self.text(column)
+        return None if text is None else self.number_of(column, text)
+
+    def numbers(self, column: str) -> Sequence[float | None]:
+        """A list of numbers, or text with numbers between commas, semicolons or blanks.
+
+        Raises:
+            InputError: An item is no finite number.
+        """
+        value = self.values.get(column)
+        if isinstance(value, (list, tuple)):
+            return [None if item is None else self.number_of(column, item) for item in value]
+        text = self.text(column)
+        if text is None:
+            return []
+        items = text.strip("[]()").replace(",", " ").replace(";", " ").split()
+        return [self.number_of(column, item) for item in items]
+
+    def error(self, en: str, ko: str) -> InputError:
+        """An error that names file and row."""
+        return InputError(
+            en=f"{self.path}, row {self.line}: {en}", ko=f"{self.path}, {self.line}행: {ko}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An opened table.
+
+    Attributes:
+        path: The file.
+        columns: Column names, trimmed and in lower case.
+        encoding: ``utf-8`` or ``cp949`` for CSV, empty for Parquet.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    encoding: str
+
+    def rows(self) -> Iterator[Row]:
+        """All rows in order, reading as it goes.
+
+        Raises:
+            InputError: The file is damaged further down.
+        """
+        if self.encoding:
+            return _csv_rows(self)
+        return _parquet_rows(self)
+
+    def error(self, en: str, ko: str) -> InputError:
+        """An error that names the file."""
+        return InputError(en=f"{self.path}: {en}", ko=f"{self.path}: {ko}")
+
+
+def open_table(path: Path) -> Table:
+    """Read a table's column names and encoding.
+
+    Raises:
+        InputError: The file cannot be read, is empty or is no table.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _open_parquet(path)
+    encoding = _encoding(path)
+    try:
+        with path.open(encoding=_codec(encoding), newline="") as stream:
+            header = next(_csv_reader(path, stream), None)
+    except (OSError, csv.Error) as exc:
+        raise _unreadable(path, exc) from exc
+    if not header or not any(name.strip() for name in header):
+        raise InputError(en=f"{path}: the table is empty", ko=f"{path}: 표가 비어 있습니다")
+    return Table(path, tuple(_column_name(name) for name in header), encoding)
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 if every byte of the file is, else CP949 (what Korean Excel writes)."""
+    for encoding in ("utf-8", "cp949"):
+        try:
+            with path.open(encoding=_codec(encoding), newline="") as stream:
+                while stream.read(1 << 20):
+                    pass
+        except UnicodeDecodeError:
+            continue
+        except OSError as exc:
+            raise _unreadable(path, exc) from exc
+        return encoding
+    raise InputError(
+        en=f"{path}: neither UTF-8 nor CP949 text; save it as CSV UTF-8",
+        ko=f"{path}: UTF-8도 CP949도 아닙니다. CSV UTF-8로 저장하십시오",
+    )
+
+
+def _codec(encoding: str) -> str:
+    return "utf-8-sig" if encoding == "utf-8" else encoding
+
+
+def _csv_reader(path: Path, stream: Any) -> Any:
+    return csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+
+
+def _csv_rows(table: Table) -> Iterator[Row]:
+    try:
+        with table.path.open(encoding=_codec(table.encoding), newline="") as stream:
+            reader = _csv_reader(table.path, stream)
+            next(reader, None)
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue  # spreadsheets leave rows of empty cells behind the last one
+                row = Row(table.path, reader.line_num, {})
+                if len(cells) != len(table.columns):
+                    raise row.error(
+                        f"{len(cells)} cells, the header has {len(table.columns)}",
+                        f"칸이 {len(cells)}개, 머리글은 {len(table.columns)}개",
+                    )
+                yield Row(table.path, reader.line_num, dict(zip(table.columns, cells, strict=True)))
+    except (OSError, csv.Error) as exc:
+        raise _unreadable(table.path, exc) from exc
+
+
+def _open_parquet(path: Path) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+    except (pa.ArrowException, OSError) as exc:
+        raise _unreadable(path, exc) from exc
+    return Table(path, tuple(_column_name(name) for name in names), "")
+
+
+def _parquet_rows(table: Table) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(table.path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    yield Row(table.path, number, dict(zip(table.columns, cells, strict=True)))
+    except (pa.ArrowException, OSError) as exc:
+        raise _unreadable(table.path, exc) from exc
+
+
+def _column_name(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _unreadable(path: Path, exc: Exception) -> InputError:
+    return InputError(
+        en=f"{path}: cannot read this table: {exc}", ko=f"{path}: 표를 읽을 수 없습니다: {exc}"
+    )
