@@ -43,7 +43,21 @@ def prompt_cosines(images: Array, prompts: Array) -> Array:
 
 
 def ensemble_cosines(images: Array, prompts: Array, rule: Ensemble) -> Array:
-    """One cosine per class from T templates.
+    """One cosine per class from T templates; see :func:`combine_cosines`.
+
+    Args:
+        images: (N, D), any length.
+        prompts: (T, K, D), any length.
+        rule: How the templates are combined.
+
+    Returns:
+        (N, K) float32.
+    """
+    return combine_cosines(prompt_cosines(images, prompts), prompts, rule)
+
+
+def combine_cosines(cosines: Array, prompts: Array, rule: Ensemble) -> Array:
+    """Combine each image's cosines with T templates into one per class.
 
     ``mean_embedding`` compares with the normalised mean of the normalised prompt embeddings (the
     usual prompt ensemble of CLIP, Radford et al. 2021); ``mean_similarity`` averages the T
@@ -51,22 +65,28 @@ def ensemble_cosines(images: Array, prompts: Array, rule: Ensemble) -> Array:
     and breaks ties by mean similarity. A ``vote`` is shares in [0, 1] plus a tie-break below
     1/(4T): it is ordered like a cosine but is none.
 
+    Args:
+        cosines: (N, T, K) of :func:`prompt_cosines`.
+        prompts: (T, K, D), any length: the same templates.
+        rule: How the templates are combined.
+
     Returns:
         (N, K) float32.
     """
-    if rule == "mean_embedding":
-        classes = normalise(normalise(prompts).mean(axis=0))  # (K, D)
-        return np.asarray(np.clip(normalise(images) @ classes.T, -1.0, 1.0))
-    cosines = prompt_cosines(images, prompts)  # (N, T, K)
-    if rule == "mean_similarity":
-        return np.asarray(cosines.mean(axis=1))
-    if rule == "max":
-        return np.asarray(cosines.max(axis=1))
     n_templates, n_classes = cosines.shape[1:]
-    winners = cosines.argmax(axis=2)  # (N, T)
-    shares = (winners[:, :, None] == np.arange(n_classes)).mean(axis=1)
-    tie_break = (cosines.mean(axis=1) + 1.0) / (8.0 * n_templates)  # in [0, 1/(4T)]
-    return np.asarray(shares + tie_break, dtype=np.float32)
+    mean: Array = cosines.mean(axis=1)
+    combined: Array = mean
+    if rule == "mean_embedding":
+        # The image times the normalised mean of unit vectors is the mean cosine over its length.
+        lengths = np.linalg.norm(normalise(prompts).mean(axis=0), axis=-1)  # (K,)
+        combined = np.clip(mean / np.maximum(lengths, 1e-12), -1.0, 1.0)
+    elif rule == "max":
+        combined = cosines.max(axis=1)
+    elif rule == "vote":
+        winners = cosines.argmax(axis=2)  # (N, T)
+        shares = (winners[:, :, None] == np.arange(n_classes)).mean(axis=1)
+        combined = shares + (mean + 1.0) / (8.0 * n_templates)  # tie-break in [0, 1/(4T)]
+    return combined.astype(np.float32)
 
 
 def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) -> Array:

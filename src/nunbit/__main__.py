@@ -1,0 +1,5 @@
+"""``python -m nunbit`` is the same as ``nunbit``."""
+
+from nunbit.cli import main
+
+main()
