@@ -1,0 +1,70 @@
+"""The frozen paraphrases: complete, distinct, unlike the templates, and unchanged."""
+
+from __future__ import annotations
+
+import pytest
+
+from nunbit.errors import InputError
+from nunbit.labels import label_set_names, load_label_set
+from nunbit.paraphrases import load_paraphrases, paraphrase_set_names
+from nunbit.prompts import load_template_set, prompts_for, template_set_names
+
+# Figures on paraphrases compare only while these stand: a change here voids docs/results.md.
+FROZEN = {
+    "aihub7": "5e0816fd68710b4c100d8e642313f76bf9a3c6a16cc590b44364523b84cf84e7",
+    "fer7": "9087c5bb05a6ca7a1cb98b02afd5081f6234ee43e41a3fe02c5656c581280f39",
+}
+
+
+@pytest.mark.parametrize("name", ["aihub7", "fer7"])
+def test_every_class_has_at_least_ten_in_each_language(name: str) -> None:
+    found = load_paraphrases(name)
+    for by_label in (found.ko, found.en):
+        assert tuple(by_label) == load_label_set(name).ids
+        assert all(len(set(texts)) >= 10 for texts in by_label.values())
+    assert all(any("가" <= c <= "힣" for c in text) for _, text in found.texts("ko"))
+    assert all(text.isascii() for _, text in found.texts("en"))
+
+
+@pytest.mark.parametrize("name", ["aihub7", "fer7"])
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_no_text_serves_two_classes_or_repeats_a_template(name: str, lang: str) -> None:
+    texts = [text for _, text in load_paraphrases(name).texts(lang)]  # type: ignore[arg-type]
+    assert len(set(texts)) == len(texts)
+    prompts = {
+        prompt
+        for templates in template_set_names()
+        for labels in label_set_names()
+        for row in prompts_for(load_template_set(templates), load_label_set(labels))
+        for prompt in row
+    }
+    assert not prompts & set(texts)
+
+
+@pytest.mark.parametrize("name", ["aihub7", "fer7"])
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_few_texts_name_their_label(name: str, lang: str) -> None:
+    found = load_paraphrases(name)
+    named = total = 0
+    for label in found.label_set.labels:
+        words = (label.ko, label.ko_adjective) if lang == "ko" else (label.en, label.en_adjective)
+        for text in (found.ko if lang == "ko" else found.en)[label.id]:
+            named += any(word is not None and word in text for word in words)
+            total += 1
+    assert named <= 0.05 * total
+
+
+def test_frozen() -> None:
+    assert {name: load_paraphrases(name).sha256 for name in paraphrase_set_names()} == FROZEN
+
+
+def test_classes_that_both_sets_have_share_their_texts() -> None:
+    fer7, aihub7 = load_paraphrases("fer7"), load_paraphrases("aihub7")
+    for label in set(fer7.label_set.ids) & set(aihub7.label_set.ids):
+        assert fer7.ko[label] == aihub7.ko[label]
+        assert fer7.en[label] == aihub7.en[label]
+
+
+def test_a_label_set_without_paraphrases_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no paraphrases for label set 'mine'.*aihub7, fer7"):
+        load_paraphrases("mine")
