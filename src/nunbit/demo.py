@@ -20,7 +20,7 @@ from nunbit.synth.aihub import SynthSettings, write_tree
 
 _MARK = ".nunbit-demo"
 
-_SYNTH = SynthSettings(per_class=200, seed=0)
+_SYNTH = SynthSettings(per_class=200, photo_width=480, seed=0)
 _PREPARE = PrepareSettings(size=64)
 _TRAIN = ("init=tiny", "image_size=48")
 _EVALUATE = EvaluateSettings(split="validation", prompts="paper", compare="paper")
@@ -46,7 +46,8 @@ class DemoResult:
         if lang == "ko":
             lines = [
                 "",
-                "그려 낸 얼굴로 한 축소 실험입니다. 아래 수치는 사람 얼굴에 대해 아무것도 말하지 않습니다.",
+                "그려 낸 얼굴로 한 축소 실험입니다. "
+                "아래 수치는 사람 얼굴에 대해 아무것도 말하지 않습니다.",
                 f"정확도 {self.result.top1:.3f}, 처음 보는 인물만 {unseen:.3f} "
                 f"(그림 {self.result.n}장, {self.document['seconds']:.0f}초)",
                 "",
@@ -97,7 +98,7 @@ def run_demo(out: Path, *, lang: Lang) -> DemoResult:
     document = {
         "synthetic": True,
         "top1": result.top1,
-        "unseen_top1": result.document["unseen_persons"]["top1"],
+        "unseen_top1": result.document["unseen_subjects"]["top1"],
         "uar": result.uar,
         "n": result.n,
         "seconds": round(time.monotonic() - started, 1),

@@ -1,0 +1,255 @@
+"""Turn the bytes of one photo and a face box into a small upright crop.
+
+A phone photo has twelve megapixels, a crop fifty thousand pixels. JPEGs are therefore decoded at
+1/2, 1/4 or 1/8 (libjpeg does that in the frequency domain) as long as the face keeps twice the
+pixels of the crop; the crop is cut from the raw frame and only the finished crop is turned
+upright. The result stays within 1.5 grey levels (mean absolute difference) of decoding
+everything, turning it upright, cutting and resizing. Knows nothing of sources, labels or files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+
+from nunbit.decode import (
+    BIG_DECODE_BYTES,
+    OVERSAMPLING,
+    CropError,
+    checked_cost,
+    choose_reduction,
+    decode_bytes,
+    load_pixels,
+    open_image,
+    read_orientation,
+    to_rgb,
+)
+from nunbit.schema import Box
+
+CropKind = Literal["square", "box"]
+
+MIN_BOX_PX = 8
+"""A box with a shorter side than this, after clamping to the frame, is not a face box."""
+
+PAD_RGB = (127, 127, 127)
+"""Colour beyond the frame's edge: mid-grey is nearly zero after a model's normalisation."""
+
+_STRIP_PIXELS = 4_000_000
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class CropSettings:
+    """How a crop is framed.
+
+    Attributes:
+        kind: ``square`` = a square around the box centre, padded where it leaves the frame;
+            ``box`` = the box as it is, squeezed to a square.
+        size: Side of the crop, pixels.
+        margin: ``square`` only: added on every side, as a share of the box's longer side. A whole
+            image (no box) gets no margin.
+    """
+
+    kind: CropKind = "square"
+    size: Annotated[int, msgspec.Meta(ge=16, le=1024)] = 224
+    margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A finished crop and where it came from.
+
+    Attributes:
+        pixels: (S, S, 3) uint8 RGB, upright.
+        box_xyxy: The box used, clamped to the upright frame; None = whole image.
+        box_index: 0 for the first box, 1… for a fallback; None = whole image.
+        orientation: Raw EXIF orientation tag; None where the image has none.
+        upright_size: Width and height after orientation, pixels of the full image.
+    """
+
+    pixels: NDArray[np.uint8]
+    box_xyxy: Box | None
+    box_index: int | None
+    orientation: int | None
+    upright_size: tuple[int, int]
+
+
+def decode_crop(
+    data: bytes,
+    box: Box | None,
+    fallback_boxes: Iterable[Box],
+    settings: CropSettings,
+    big_decode: contextlib.AbstractContextManager[object] | None = None,
+) -> Crop:
+    """Cut one face out of one encoded image.
+
+    Args:
+        data: A JPEG, PNG, WebP or BMP file.
+        box: Face box in the upright frame, or None for the whole image.
+        fallback_boxes: Tried in this order where ``box`` is unusable.
+        settings: Framing.
+        big_decode: Held while an image that needs more than ``BIG_DECODE_BYTES`` is decoded, so
+            that several processes together stay within the memory of one such image.
+
+    Raises:
+        CropError: The image cannot be decoded within ``DECODE_BUDGET_BYTES`` or all boxes given
+            are unusable; ``reason`` says which.
+    """
+    image = open_image(data)
+    is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
+    with contextlib.ExitStack() as turns:
+
+        def take_turn(nbytes: int) -> None:
+            if nbytes > BIG_DECODE_BYTES and big_decode is not None:
+                turns.enter_context(big_decode)
+
+        if not is_jpeg:
+            # Before the tag is read, because reading a PNG's decodes it.
+            take_turn(checked_cost(image, data))
+        orientation = read_orientation(image)
+        sideways = orientation in _SIDEWAYS
+        upright = (image.height, image.width) if sideways else image.size
+        used, index = _first_usable(box, fallback_boxes, upright)
+        cut = raw_rect(_cut_rect(used, upright, settings), orientation, upright)
+        reduction = 1
+        if is_jpeg:
+            reduction = choose_reduction(image, data, cut, settings.size)
+            take_turn(decode_bytes(image, data, reduction))
+            image.draft(None, (image.width // reduction, image.height // reduction))
+        load_pixels(image)
+        pixels = _resized(image, tuple(v / reduction for v in cut), settings.size)
+    if orientation in _TURNS:
+        pixels = pixels.transpose(_TURNS[orientation])
+    return Crop(np.asarray(pixels), used, index, orientation, upright)
+
+
+def usable_box(box: Box, size: tuple[int, int]) -> Box | None:
+    """Clamp a box to a frame of ``size`` (width, height).
+
+    Returns:
+        The clamped box; None where it is not finite, reversed, outside the frame, or has a side
+        shorter than ``MIN_BOX_PX`` (shorter than the frame itself, where that is smaller).
+    """
+    if not all(math.isfinite(v) for v in box):
+        return None
+    x0, x1 = (min(max(float(v), 0.0), float(size[0])) for v in (box[0], box[2]))
+    y0, y1 = (min(max(float(v), 0.0), float(size[1])) for v in (box[1], box[3]))
+    smallest = min(MIN_BOX_PX, *size)
+    if x1 - x0 < smallest or y1 - y0 < smallest:
+        return None
+    return (x0, y0, x1, y1)
+
+
+def raw_rect(
+    rect: tuple[int, int, int, int], orientation: int | None, upright: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Where a rectangle of the upright frame lies in the frame as the file stores it.
+
+    Args:
+        rect: x0, y0, x1, y1 in upright pixels; may reach beyond the frame.
+        orientation: EXIF tag; anything but 2…8 is upright.
+        upright: Width and height of the upright frame.
+    """
+    x0, y0, x1, y1 = rect
+    width, height = upright
+    mapped = {
+        2: (width - x1, y0, width - x0, y1),
+        3: (width - x1, height - y1, width - x0, height - y0),
+        4: (x0, height - y1, x1, height - y0),
+        5: (y0, x0, y1, x1),
+        6: (y0, width - x1, y1, width - x0),
+        7: (height - y1, width - x1, height - y0, width - x0),
+        8: (height - y1, x0, height - y0, x1),
+    }
+    return mapped.get(orientation or 1, rect)
+
+
+def _first_usable(
+    box: Box | None, fallback_boxes: Iterable[Box], size: tuple[int, int]
+) -> tuple[Box | None, int | None]:
+    candidates = ([] if box is None else [(0, box)]) + list(enumerate(fallback_boxes, start=1))
+    for index, candidate in candidates:
+        clamped = usable_box(candidate, size)
+        if clamped is not None:
+            return clamped, index
+    if not candidates:
+        return None, None
+    shown = "; ".join(" ".join(f"{v:g}" for v in b) for _, b in candidates)
+    raise CropError(
+        "bad_box",
+        en=f"no usable box in a {size[0]}x{size[1]} frame: {shown}",
+        ko=f"{size[0]}x{size[1]} 화면에서 쓸 수 있는 박스가 없습니다: {shown}",
+    )
+
+
+def _cut_rect(
+    box: Box | None, upright: tuple[int, int], settings: CropSettings
+) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = box or (0.0, 0.0, float(upright[0]), float(upright[1]))
+    if settings.kind == "box":
+        return math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    margin = settings.margin if box is not None else 0.0
+    side = max(1, round(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
+    left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return left, top, left + side, top + side
+
+
+def _resized(image: Image.Image, rect: tuple[float, ...], size: int) -> Image.Image:
+    """Cut ``rect`` (pixels of ``image``, may reach beyond it), pad and resize to a square.
+
+    What is much larger than the result is first averaged in blocks of whole pixels: neither a
+    huge picture nor the padding around an extremely long one then takes memory of its size.
+    """
+    left, top = math.floor(rect[0]), math.floor(rect[1])
+    right, bottom = math.ceil(rect[2]), math.ceil(rect[3])
+    block = (
+        max(1, math.floor((rect[2] - rect[0]) / (OVERSAMPLING * size))),
+        max(1, math.floor((rect[3] - rect[1]) / (OVERSAMPLING * size))),
+    )
+    columns, rows = -(-(right - left) // block[0]), -(-(bottom - top) // block[1])
+    canvas = Image.new("RGB", (columns, rows), PAD_RGB)
+    x0, x1 = max(left, 0), min(right, image.width)
+    rows_per_strip = max(1, _STRIP_PIXELS // (block[1] * max(1, x1 - x0)))
+    for row in range(0, rows, rows_per_strip):
+        y0 = max(top + row * block[1], 0)
+        y1 = min(top + (row + rows_per_strip) * block[1], bottom, image.height)
+        if x0 < x1 and y0 < y1:
+            strip = _averaged(to_rgb(image.crop((x0, y0, x1, y1))), (x0 - left, y0 - top), block)
+            canvas.paste(strip, ((x0 - left) // block[0], (y0 - top) // block[1]))
+    box = (
+        (rect[0] - left) / block[0],
+        (rect[1] - top) / block[1],
+        min((rect[2] - left) / block[0], columns),
+        min((rect[3] - top) / block[1], rows),
+    )
+    return canvas.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _averaged(strip: Image.Image, position: tuple[int, int], block: tuple[int, int]) -> Image.Image:
+    """Average in blocks that start at the rectangle's corner, not at the strip's."""
+    if block == (1, 1):
+        return strip
+    lead = (position[0] % block[0], position[1] % block[1])
+    if lead != (0, 0):
+        padded = Image.new("RGB", (strip.width + lead[0], strip.height + lead[1]), PAD_RGB)
+        padded.paste(strip, lead)
+        strip = padded
+    return strip.reduce(block)

@@ -1,0 +1,121 @@
+"""The paper's Table 2 as data, and what it says when it is recomputed.
+
+Figures are arithmetic on what the paper prints. Readings of them are inference and are marked so:
+they say 'most likely' and name the alternatives.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit import metrics
+from nunbit.evaluate.board import number, numbers
+
+
+@dataclass(frozen=True, slots=True)
+class PaperTable:
+    """What the paper prints; see ``data/paper_table2.toml``.
+
+    Attributes:
+        label_set: Name of the label set.
+        labels: K label ids.
+        confusion: Table 2, rows = truth.
+        n_train_stated: Training images the text names.
+        n_validation_stated: Validation images the text names.
+        accuracy_stated: Seven-class accuracy the text names.
+        binary_accuracy_stated: Two-class accuracy the text names.
+        binary_group: Labels of the depression-related side.
+        official_validation: Images per folder of the official Validation.
+        official_train_01: Images of TRAIN_01.
+    """
+
+    label_set: str
+    labels: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    n_train_stated: int
+    n_validation_stated: int
+    accuracy_stated: float
+    binary_accuracy_stated: float
+    binary_group: tuple[str, ...]
+    official_validation: tuple[int, ...]
+    official_train_01: int
+
+    @property
+    def matrix(self) -> NDArray[np.int64]:
+        """Table 2 as an array, (K, K)."""
+        return np.array(self.confusion, dtype=np.int64)
+
+
+def paper_table() -> PaperTable:
+    """Read the shipped table."""
+    source = resources.files("nunbit") / "data" / "paper_table2.toml"
+    return msgspec.convert(tomllib.loads(source.read_text(encoding="utf-8")), PaperTable)
+
+
+def paper_scores(table: PaperTable) -> dict[str, Any]:
+    """Scores of Table 2 in the shape of ``result.json``; no intervals: no images are known."""
+    matrix = table.matrix
+    columns = {
+        "precision": metrics.precision(matrix),
+        "recall": metrics.recall(matrix),
+        "f1": metrics.f1(matrix),
+        "support": matrix.sum(axis=1),
+    }
+    return {
+        "labels": list(table.labels),
+        "n": int(matrix.sum()),
+        "top1": number(metrics.top1(matrix)),
+        "macro_f1": number(metrics.macro_f1(matrix)),
+        "uar": number(metrics.uar(matrix)),
+        "confusion": [[int(c) for c in row] for row in matrix],
+        "per_class": {
+            label: {
+                name: int(values[i]) if name == "support" else number(values[i])
+                for name, values in columns.items()
+            }
+            for i, label in enumerate(table.labels)
+        },
+    }
+
+
+def paper_findings(table: PaperTable) -> dict[str, Any]:
+    """What follows from the printed numbers by arithmetic."""
+    matrix = table.matrix
+    total, hits = int(matrix.sum()), int(np.trace(matrix))
+    members = [table.labels.index(label) for label in table.binary_group]
+    two = metrics.binary_confusion(matrix, members)
+    rows, folders = matrix.sum(axis=1), np.array(table.official_validation)
+    return {
+        "table_sum": total,
+        "n_stated": table.n_validation_stated,
+        "sum_minus_stated": total - table.n_validation_stated,
+        "hits": hits,
+        "accuracy_by_stated_n": number(hits / table.n_validation_stated),
+        "accuracy_by_table_sum": number(hits / total),
+        "accuracy_stated": table.accuracy_stated,
+        "truth_counts": [int(c) for c in rows],
+        "truth_shares": numbers(rows / total),
+        "folder_counts": list(table.official_validation),
+        "folder_shares": numbers(folders / folders.sum()),
+        "largest_row_to_folder": number((rows / folders).max()),
+        "smallest_row_to_folder": number((rows / folders).min()),
+        "images_missing": {
+            "train": table.official_train_01 - table.n_train_stated,
+            "validation": int(folders.sum()) - table.n_validation_stated,
+        },
+        "binary": {
+            "accuracy_stated": table.binary_accuracy_stated,
+            "share_of_group": number(rows[members].sum() / total),
+            "best_constant": number(max(rows[members].sum(), total - rows[members].sum()) / total),
+            "collapsed_accuracy": number(metrics.top1(two)),
+            "collapsed_sensitivity": number(metrics.recall(two)[1]),
+            "collapsed_specificity": number(metrics.recall(two)[0]),
+        },
+    }

@@ -1,0 +1,48 @@
+"""Settings of ``nunbit evaluate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from nunbit.schema import Policy, Split
+from nunbit.zeroshot import Ensemble
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """What to evaluate and how.
+
+    Attributes:
+        split: Split of DATA; None takes test if there is one, else validation.
+        policy: Label policy of the truth; None takes the data set's.
+        prompts: Template set or TOML file; None takes the bundle's first.
+        ensemble: How the templates are combined.
+        compare: ``paper``, or the folder of another evaluation of the same images.
+        with_images: Put the crops of the most confident mistakes into the report.
+        batch_size: Crops embedded at once; bounds memory.
+        threads: Threads of the image tower; None takes the cores there are.
+        n_resamples: Bootstrap resamples.
+        seed: Seed of the resamples and folds.
+        n_bins: Bins of the reliability diagram.
+        min_group: Subgroups with fewer images are marked as small.
+        max_mistakes: Length of the list of the most confident mistakes.
+    """
+
+    split: Split | None = None
+    policy: Policy | None = None
+    prompts: str | None = None
+    ensemble: Ensemble = "mean_embedding"
+    compare: str | None = None
+    with_images: bool = False
+    batch_size: Count = 64
+    threads: Count | None = None
+    n_resamples: Annotated[int, Meta(ge=100, le=20_000)] = 2_000
+    seed: Annotated[int, Meta(ge=0)] = 0
+    n_bins: Annotated[int, Meta(ge=2, le=100)] = 15
+    min_group: Count = 50
+    max_mistakes: Annotated[int, Meta(ge=0, le=200)] = 24

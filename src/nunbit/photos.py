@@ -1,0 +1,363 @@
+"""Read a photo as its owner sees it: upright, 8-bit RGB, in bounded memory.
+
+JPEG, PNG, WebP, BMP, TIFF and GIF; HEIC where ``pi-heif`` or ``pillow-heif`` is installed. Of
+animations and multi-page files the first picture. Knows nothing of faces or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+from nunbit.decode import (
+    DECODE_BUDGET_BYTES,
+    PIXEL_CAP,
+    CropError,
+    checked_cost,
+    decode_bytes,
+    load_pixels,
+    open_image,
+    read_orientation,
+    to_rgb,
+)
+from nunbit.errors import Lang, MediaError, MissingExtra
+
+PhotoNote = Literal["first_frame", "reduced"]
+
+MAX_PIXELS = 16_000_000
+"""Larger photos are averaged down below this: 48 MB, and faces keep far more than a model needs."""
+
+JPEG_PIXEL_CAP = 1_000_000_000
+"""JPEGs are decoded at 1/8 if need be, so they may be larger than ``decode.PIXEL_CAP``."""
+
+FILE_CAP_BYTES = 500_000_000
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif",
+)  # fmt: skip
+"""What counts as a photo inside a folder; a file named itself may be called anything."""
+
+_NOTES = {
+    "first_frame": ("first picture of several", "여러 장 중 첫 장"),
+    "reduced": ("decoded smaller", "줄여서 읽음"),
+}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_STRIP_PIXELS = 4_000_000
+
+# What Pillow's and libheif's plugins raise on damaged files.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+class PhotoError(MediaError):
+    """A file is not a photo that can be read.
+
+    Args:
+        reason: Stable id, such as ``missing``, ``not_an_image``, ``truncated`` or ``too_large``.
+        en: What is wrong with which file, and the remedy.
+        ko: The same in Korean.
+    """
+
+    def __init__(self, reason: str = "not_an_image", *, en: str, ko: str) -> None:
+        super().__init__(en=en, ko=ko)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (partial(PhotoError, self.reason, en=self.en, ko=self.ko), ())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A photo, upright.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, at most ``MAX_PIXELS``; transparency lies on white.
+        size: Width and height of the full upright photo; larger than ``pixels`` where reduced.
+        orientation: Raw EXIF tag, already applied; None where the file has none.
+        notes: ``first_frame`` (an animation or a multi-page file), ``reduced``.
+        sha256: Of the file.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    orientation: int | None
+    notes: tuple[PhotoNote, ...]
+    sha256: str
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the full photo per pixel of ``pixels``, across and down."""
+        height, width = self.pixels.shape[:2]
+        return self.size[0] / width, self.size[1] / height
+
+
+def note_text(note: PhotoNote, lang: Lang) -> str:
+    """A note for people."""
+    return _NOTES[note][lang == "ko"]
+
+
+def list_photos(path: Path) -> tuple[Path, ...]:
+    """The photos that one argument names: itself, or those directly in a folder, by name.
+
+    Folders inside the folder are left alone: a photo library is read only where it is named.
+
+    Raises:
+        PhotoError: ``missing``, ``url``, or ``empty_folder``.
+    """
+    if path.is_dir():
+        found = tuple(
+            sorted(
+                p
+                for p in path.iterdir()
+                if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+            )
+        )
+        if not found:
+            raise PhotoError(
+                "empty_folder",
+                en=f"{path}: no photos directly in this folder ({' '.join(SUFFIXES)})",
+                ko=f"{path}: 이 폴더 바로 아래에 사진이 없습니다 ({' '.join(SUFFIXES)})",
+            )
+        return found
+    _must_be_file(path)
+    return (path,)
+
+
+def read_photo(path: Path) -> Photo:
+    """Read one photo.
+
+    Raises:
+        PhotoError: The file is missing, not an image, broken, or too large to decode.
+        MissingExtra: A HEIC file without a package that decodes it.
+    """
+    _must_be_file(path)
+    try:
+        if path.stat().st_size > FILE_CAP_BYTES:
+            raise PhotoError(
+                "too_large",
+                en=f"{path}: larger than {FILE_CAP_BYTES // 10**6} MB; save it smaller",
+                ko=f"{path}: {FILE_CAP_BYTES // 10**6} MB보다 큽니다. 더 작게 저장하십시오",
+            )
+        data = path.read_bytes()
+    except OSError as exc:
+        raise PhotoError(
+            "unreadable",
+            en=f"{path}: cannot be read: {exc.strerror or exc}",
+            ko=f"{path}: 읽을 수 없습니다: {exc.strerror or exc}",
+        ) from exc
+    try:
+        return decode_photo(data)
+    except (CropError, PhotoError) as exc:
+        raise PhotoError(exc.reason, en=f"{path}: {exc.en}", ko=f"{path}: {exc.ko}") from exc
+    except MissingExtra as exc:
+        raise MissingExtra(en=f"{path}: {exc.en}", ko=f"{path}: {exc.ko}") from exc
+
+
+def decode_photo(data: bytes) -> Photo:
+    """Decode the bytes of one photo.
+
+    JPEGs are decoded at 1/2, 1/4 or 1/8 (libjpeg does that in the frequency domain) where they
+    have more than ``MAX_PIXELS``; other formats have no such way and are refused where decoding
+    them whole takes more than ``decode.DECODE_BUDGET_BYTES``.
+
+    Raises:
+        PhotoError: Not an image, or broken; the caller knows and adds the file's name.
+        CropError: The same, from the decoder shared with ``prepare``.
+        MissingExtra: HEIC without a package that decodes it.
+    """
+    with warnings.catch_warnings():
+        # Pillow warns about odd metadata; the pixels either decode, or an error says why not.
+        warnings.simplefilter("ignore")
+        return _decoded(data)
+
+
+def _decoded(data: bytes) -> Photo:
+    image = _open(data)
+    notes: list[PhotoNote] = ["first_frame"] if _has_several(image) else []
+    size = image.size
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        reduction = _jpeg_reduction(image, data)
+        image.draft(None, (image.width // reduction, image.height // reduction))
+    else:
+        checked_cost(image, data)
+    orientation = read_orientation(image)
+    _load(image)
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        size = image.size
+    # Read again: Pillow turns TIFFs upright by itself while decoding and then drops the tag.
+    turn = read_orientation(image) or 1
+    upright = _averaged_rgb(image)
+    if turn in _TURNS:
+        upright = upright.transpose(_TURNS[turn])
+    if turn in _SIDEWAYS:
+        size = size[::-1]
+    if upright.size != size:
+        notes.append("reduced")
+    return Photo(
+        pixels=np.asarray(upright),
+        size=size,
+        orientation=orientation,
+        notes=tuple(notes),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _must_be_file(path: Path) -> None:
+    # Path('https://x') is spelled 'https:/x'.
+    if str(path).startswith(("http:/", "https:/")):
+        raise PhotoError(
+            "url",
+            en=f"{path}: an address, not a file; nunbit downloads nothing: save the photo first",
+            ko=f"{path}: 파일이 아니라 주소입니다. nunbit은 내려받지 않습니다. 사진을 먼저 "
+            "저장하십시오",
+        )
+    if not path.exists():
+        raise PhotoError("missing", en=f"{path}: no such file", ko=f"{path}: 그런 파일이 없습니다")
+    if not path.is_file():
+        raise PhotoError(
+            "not_a_file",
+            en=f"{path}: not a regular file; give a photo or a folder of photos",
+            ko=f"{path}: 일반 파일이 아닙니다. 사진이나 사진 폴더를 주십시오",
+        )
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    plugin: Callable[[io.BytesIO], ImageFile.ImageFile]
+    limit = Image.MAX_IMAGE_PIXELS or PIXEL_CAP  # above it these two plugins warn or refuse
+    if data.startswith(b"\xff\xd8\xff"):
+        plugin, limit = JpegImagePlugin.JpegImageFile, JPEG_PIXEL_CAP
+    elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        plugin = TiffImagePlugin.TiffImageFile
+    elif data.startswith(b"GIF8"):
+        plugin = GifImagePlugin.GifImageFile
+    elif data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        plugin, limit = _heif_plugin(), PIXEL_CAP
+    else:
+        return _open_shared(data)
+    try:
+        image = plugin(io.BytesIO(data))
+    except _BROKEN as exc:
+        raise PhotoError(
+            "broken_header",
+            en=f"the image header is broken: {exc}",
+            ko=f"이미지 헤더가 손상되었습니다: {exc}",
+        ) from exc
+    if image.width * image.height > limit:
+        raise _too_large(image, f"{limit:,} pixels", f"{limit:,} 픽셀")
+    return image
+
+
+def _open_shared(data: bytes) -> ImageFile.ImageFile:
+    try:
+        return open_image(data)
+    except CropError as exc:
+        if exc.reason != "not_an_image":
+            raise
+        raise PhotoError(
+            "not_an_image",
+            en="not a JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC file",
+            ko="JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC 파일이 아닙니다",
+        ) from exc
+
+
+def _heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    for package in ("pi_heif", "pillow_heif"):
+        if find_spec(package) is not None:
+            plugin: Any = importlib.import_module(package).HeifImageFile
+            return plugin  # type: ignore[no-any-return]
+    raise MissingExtra(
+        en="a HEIC photo, which needs one more package: pip install pi-heif",
+        ko="HEIC 사진을 읽으려면 패키지가 하나 더 필요합니다: pip install pi-heif",
+    )
+
+
+def _has_several(image: ImageFile.ImageFile) -> bool:
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        return False  # further pictures in a phone's JPEG are previews and depth maps
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except _BROKEN:
+        return False  # a later frame is broken; the first may be fine
+
+
+def _jpeg_reduction(image: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
+    pixels = image.width * image.height
+    for reduction in (1, 2, 4, 8):
+        fits = decode_bytes(image, data, reduction) <= DECODE_BUDGET_BYTES
+        if fits and (reduction == 8 or pixels <= MAX_PIXELS * reduction**2):
+            return reduction
+    budget = f"{DECODE_BUDGET_BYTES / 1e9:.1f} GB"
+    raise _too_large(image, f"{budget} of memory", f"메모리 {budget}")
+
+
+def _too_large(image: ImageFile.ImageFile, limit_en: str, limit_ko: str) -> PhotoError:
+    shown = f"{image.width}x{image.height} {image.format}"
+    return PhotoError(
+        "too_large",
+        en=f"{shown} is too large to decode within {limit_en}; save it smaller",
+        ko=f"{shown}: {limit_ko} 안에서 읽을 수 없습니다. 더 작게 저장하십시오",
+    )
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    try:
+        load_pixels(image)
+    except RuntimeError as exc:  # libheif's
+        raise PhotoError(
+            "broken_stream",
+            en=f"the image data is broken: {exc}",
+            ko=f"이미지 데이터가 손상되었습니다: {exc}",
+        ) from exc
+
+
+def _averaged_rgb(image: Image.Image) -> Image.Image:
+    """RGB of at most ``MAX_PIXELS``, converted strip by strip so that no full RGB copy exists."""
+    block = math.ceil(math.sqrt(image.width * image.height / MAX_PIXELS))
+    if block <= 1:
+        return to_rgb(image)
+    # A long thin picture may be fewer pixels high than a block.
+    block_xy = (min(block, image.width), min(block, image.height))
+    columns, rows = (-(-n // b) for n, b in zip(image.size, block_xy, strict=True))
+    small = Image.new("RGB", (columns, rows))
+    rows_per_strip = max(1, _STRIP_PIXELS // (image.width * block_xy[1]))
+    for row in range(0, rows, rows_per_strip):
+        top = row * block_xy[1]
+        bottom = min(top + rows_per_strip * block_xy[1], image.height)
+        strip = to_rgb(image.crop((0, top, image.width, bottom)))
+        small.paste(strip.reduce(block_xy), (0, row))
+    return small

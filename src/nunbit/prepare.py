@@ -1,0 +1,382 @@
+"""Turn labelled photos into a prepared data set of face crops (``nunbit prepare``).
+
+List the source, deal its records to shards (a plan that depends on nothing but the records and
+the settings), write the shards that are not there yet on all cores, join them. Killed at any
+moment, the same line goes on with the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit.config import settings_to_dict
+from nunbit.crops import MIN_BOX_PX, PAD_RGB, CropKind, CropSettings
+from nunbit.decode import PIXEL_CAP, TRANSPARENT_RGB
+from nunbit.errors import InputError, Lang, SettingsError
+from nunbit.files import read_json, write_json, writing
+from nunbit.labels import LabelSet, label_set_to_dict, load_label_set
+from nunbit.merge import count_notes, counts_document, merge_parts, missing_shards, remove_parts
+from nunbit.policies import label_under
+from nunbit.progress import Progress, say
+from nunbit.provenance import nunbit_version, provenance
+from nunbit.schema import SPLITS, Policy, Split
+from nunbit.shard_writer import JPEG_QUALITY, PARTS, ShardTask, write_shard
+from nunbit.shards import DOCUMENT, FORMAT, open_dataset
+from nunbit.sources import Listing, read_source
+from nunbit.sources.aihub_counts import compare_counts, difference_lines
+from nunbit.workers import available_cores, run_tasks
+
+_PLAN = "plan.json"
+_SMALLEST_SHARD = 64
+_SHARDS_AT_LEAST = 8
+# Even a featureless crop takes this much; a usual one takes three times as much.
+_LEAST_BYTES_PER_PIXEL = 0.15
+# Do not shape the result.
+_HOW_NOT_WHAT = ("num_workers", "part")
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSettings:
+    """Settings of ``nunbit prepare``.
+
+    Attributes:
+        kind: Kind of source; None = recognised.
+        label_set: Name of a label set or path of a TOML file.
+        policy: What the column ``label`` is; None = ``annot_a`` for aihub, else ``uploader``.
+        size: Side of the crops, pixels.
+        crop: ``square`` or ``box``, see ``CropSettings``.
+        margin: See ``CropSettings``.
+        seed: Of the order of records inside a split.
+        shard_size: Most records in one shard; small sets get smaller shards, so that all cores
+            have work.
+        num_workers: Processes; 0 = as many as there are cores, 1 = none but this one.
+        part: ``i/n``: only every n-th shard, starting with the i-th (1 ≤ i ≤ n); whoever finishes
+            the last shard joins them all.
+    """
+
+    kind: Literal["aihub", "folder", "table"] | None = None
+    label_set: str = "aihub7"
+    policy: Policy | None = None
+    size: Annotated[int, msgspec.Meta(ge=16, le=1024)] = 224
+    crop: CropKind = "square"
+    margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.1
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shard_size: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    num_workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    part: str | None = None
+
+    @property
+    def crop_settings(self) -> CropSettings:
+        """The framing alone."""
+        return CropSettings(self.crop, self.size, self.margin)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Which records go into which shard.
+
+    Attributes:
+        shards: Split and record indices of each shard.
+        fingerprint: sha256 over everything that shapes the result: records, settings, label set.
+        settings: The settings that shape the result, as plain data.
+        policy: The policy chosen.
+    """
+
+    shards: tuple[tuple[Split, NDArray[np.int64]], ...]
+    fingerprint: str
+    settings: dict[str, Any]
+    policy: Policy
+
+
+def prepare(
+    sources: Sequence[Path], out: Path, settings: PrepareSettings, *, lang: Lang
+) -> dict[str, Any]:
+    """Prepare a data set, or go on where an interrupted run was.
+
+    Args:
+        sources: SRC: folders, zips or tables.
+        out: ``DATA/``; made if missing.
+        settings: What to make.
+        lang: Language of messages, notes and reject details.
+
+    Returns:
+        ``dataset.json``. With ``part``, while other parts are missing: ``finished`` false,
+        ``shards``, ``shards_finished``.
+
+    Raises:
+        InputError: The source is unusable, ``out`` holds another data set, or writing failed.
+        SettingsError: A setting is unknown or does not fit the source.
+    """
+    part = parse_part(settings.part)
+    label_set = load_label_set(settings.label_set)
+    _refuse_out_in_source(sources, out)
+    say("원본을 살펴봅니다 …" if lang == "ko" else "listing the source …")
+    listing = read_source(list(sources), settings.kind, label_set, lang=lang)
+    plan = make_plan(listing, settings, label_set, ", ".join(str(path) for path in sources))
+    document = _finished(out, plan)
+    if document is not None:
+        say(f"{out}: 이미 완성되어 있습니다" if lang == "ko" else f"{out}: already prepared")
+        return document
+    _claim(out, plan, settings)
+    _write_shards(out, plan, listing, settings, part, lang)
+    return _joined(out, plan, listing, label_set, lang)
+
+
+def parse_part(part: str | None) -> tuple[int, int]:
+    """``i/n`` as two numbers; None is ``1/1``.
+
+    Raises:
+        SettingsError: Not of that form, or i is not within 1 … n.
+    """
+    found = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", "1/1" if part is None else part)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise SettingsError(
+            en=f"part must be i/n with 1 <= i <= n, for example 2/8; got '{part}'",
+            ko=f"part는 1 <= i <= n인 i/n 꼴이어야 합니다(예: 2/8). 받은 값: '{part}'",
+        )
+    return int(found[1]), int(found[2])
+
+
+def make_plan(listing: Listing, settings: PrepareSettings, label_set: LabelSet, where: str) -> Plan:
+    """Deal the records to shards, one split a shard, in a seeded order.
+
+    Raises:
+        InputError: There are no records.
+        SettingsError: No record has a label under the policy.
+    """
+    if not len(listing.records):
+        raise _no_records(listing, where)
+    policy = settings.policy or ("annot_a" if listing.kind == "aihub" else "uploader")
+    rows: dict[Split, list[int]] = {split: [] for split in SPLITS}
+    digest = hashlib.sha256()
+    zips: set[str] = set()
+    labelled = False
+    for index, record in enumerate(listing.records):
+        rows[record.split].append(index)
+        image = record.image
+        if image.member is not None:
+            zips.add(image.path)
+        labelled = labelled or label_under(policy, record.uploader_label, record.votes) is not None
+        # Not the image's absolute path: SRC may lie elsewhere when the run goes on.
+        told = (
+            record.record_id,
+            image.source_path,
+            record.split,
+            record.uploader_label,
+            record.votes,
+            record.subject_id,
+            record.box_xyxy,
+            record.fallback_boxes,
+            record.gender,
+            record.age,
+            record.place,
+        )
+        digest.update(repr(told).encode())
+    if not labelled:
+        raise _no_labels(policy, where)
+    told_settings = {k: v for k, v in settings_to_dict(settings).items() if k not in _HOW_NOT_WHAT}
+    told_settings |= {"kind": listing.kind, "policy": policy, "label_set": label_set.name}
+    zip_sizes = sorted(Path(path).stat().st_size for path in zips)
+    rest = (told_settings, label_set_to_dict(label_set), listing.vote_names, zip_sizes)
+    digest.update(repr(rest).encode())
+    return Plan(_deal(rows, settings), digest.hexdigest(), told_settings, policy)
+
+
+def _deal(
+    rows: dict[Split, list[int]], settings: PrepareSettings
+) -> tuple[tuple[Split, NDArray[np.int64]], ...]:
+    shards: list[tuple[Split, NDArray[np.int64]]] = []
+    for number, split in enumerate(SPLITS):
+        own = np.array(rows[split], dtype=np.int64)
+        if not len(own):
+            continue
+        shuffled = np.random.default_rng([settings.seed, number]).permutation(own)
+        fewest = min(_SHARDS_AT_LEAST, len(own) // _SMALLEST_SHARD)
+        count = max(1, fewest, -(-len(own) // settings.shard_size))
+        shards += [(split, piece) for piece in np.array_split(shuffled, count)]
+    return tuple(shards)
+
+
+def _write_shards(
+    out: Path,
+    plan: Plan,
+    listing: Listing,
+    settings: PrepareSettings,
+    part: tuple[int, int],
+    lang: Lang,
+) -> None:
+    own = range(part[0] - 1, len(plan.shards), part[1])
+    todo = missing_shards(out, own, plan.fingerprint)
+    n_todo = sum(len(plan.shards[index][1]) for index in todo)
+    n_own = sum(len(plan.shards[index][1]) for index in own)
+
+    def tasks() -> Iterator[ShardTask]:
+        for index in todo:
+            split, rows = plan.shards[index]
+            records = tuple(listing.records[int(row)] for row in rows)
+            crop = settings.crop_settings
+            yield ShardTask(index, split, records, out, crop, plan.fingerprint, lang)
+
+    workers = min(settings.num_workers or available_cores(), max(1, len(todo)))
+    title = "얼굴 자르기" if lang == "ko" else "cropping"
+    with Progress(title, n_own, "img", done=n_own - n_todo, lang=lang) as progress:
+        for _ in run_tasks(write_shard, tasks(), num_workers=workers, advance=progress.advance):
+            pass
+
+
+def _joined(
+    out: Path, plan: Plan, listing: Listing, label_set: LabelSet, lang: Lang
+) -> dict[str, Any]:
+    """Join the shards if all are there and write ``dataset.json``, else say what is missing."""
+    missing = missing_shards(out, range(len(plan.shards)), plan.fingerprint)
+    tally = None
+    if not missing:
+        tally = merge_parts(out, len(plan.shards), plan.fingerprint, plan.policy, listing.rejects)
+    if tally is None:
+        # Another part's run may have joined everything while this one looked.
+        return _finished(out, plan) or {
+            "format": FORMAT,
+            "finished": False,
+            "shards": len(plan.shards),
+            "shards_finished": len(plan.shards) - len(missing),
+        }
+    counts = counts_document(tally, label_set.ids)
+    notes = [*listing.notes, *count_notes(counts, plan.policy, label_set.ids, lang)]
+    known = None
+    if listing.kind == "aihub":
+        known = compare_counts(listing.raw_counts)
+        notes += difference_lines(listing.raw_counts, lang)
+    document = {
+        "format": FORMAT,
+        "finished": True,
+        "nunbit_version": nunbit_version(),
+        "fingerprint": plan.fingerprint,
+        "source": listing.kind,
+        "label_set": label_set_to_dict(label_set),
+        "policy": plan.policy,
+        "vote_names": list(listing.vote_names),
+        "shards": len(plan.shards),
+        "crop": _crop_document(plan.settings),
+        "counts": counts,
+        "raw_counts": listing.raw_counts,
+        "known_counts": known,
+        "notes": notes,
+        "settings": plan.settings,
+        "provenance": provenance(
+            "prepare",
+            plan.settings,
+            seeds={"seed": plan.settings["seed"]},
+            inputs={"records": plan.fingerprint},
+        ),
+    }
+    write_json(out / DOCUMENT, document)
+    remove_parts(out)
+    return dict(read_json(out / DOCUMENT))
+
+
+def _crop_document(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": settings["crop"],
+        "size": settings["size"],
+        "margin": settings["margin"] if settings["crop"] == "square" else 0.0,
+        "outside_frame_rgb": list(PAD_RGB),
+        "transparent_rgb": list(TRANSPARENT_RGB),
+        "resample": "bicubic",
+        "jpeg_quality": JPEG_QUALITY,
+        "min_box_px": MIN_BOX_PX,
+        "pixel_cap": PIXEL_CAP,
+        "blur": "variance of the 4-neighbour Laplacian of the grey crop",
+        "box_px": "longer side of the box in pixels of the upright photo",
+    }
+
+
+def _finished(out: Path, plan: Plan) -> dict[str, Any] | None:
+    """``dataset.json`` where this very data set stands complete in ``out``; None where not yet.
+
+    Raises:
+        InputError: Another data set, finished or begun, is there, or a shard of this is missing.
+    """
+    for path in (out / DOCUMENT, out / PARTS / _PLAN):
+        if path.is_file():
+            stored = read_json(path)
+            if not isinstance(stored, dict) or stored.get("fingerprint") != plan.fingerprint:
+                raise _other_data(out, stored, plan)
+    if not (out / DOCUMENT).is_file():
+        return None
+    return open_dataset(out).settings
+
+
+def _claim(out: Path, plan: Plan, settings: PrepareSettings) -> None:
+    """Say whose unfinished data set this is, so that another one cannot be mixed in."""
+    with writing(out):
+        (out / PARTS).mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out).free
+    n_records = sum(len(rows) for _, rows in plan.shards)
+    needed = round(n_records * settings.size**2 * _LEAST_BYTES_PER_PIXEL)
+    on_disk = sum(path.stat().st_size for path in out.glob("shard-*.tar"))
+    if needed - on_disk > free:
+        raise InputError(
+            en=f"{out}: {n_records:,} crops of {settings.size} px need at least "
+            f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room or choose another "
+            "--out",
+            ko=f"{out}: {settings.size} px 얼굴 {n_records:,}개에는 적어도 {needed / 1e9:.1f} GB가 "
+            f"필요한데 {free / 1e9:.1f} GB가 남았습니다. 공간을 비우거나 다른 --out을 고르십시오",
+        )
+    write_json(
+        out / PARTS / _PLAN,
+        {"fingerprint": plan.fingerprint, "settings": plan.settings, "shards": len(plan.shards)},
+    )
+
+
+def _refuse_out_in_source(sources: Sequence[Path], out: Path) -> None:
+    # The next run would list what this one has written.
+    for source in sources:
+        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+            raise InputError(
+                en=f"{out}: lies inside SRC ({source}); choose an --out outside it",
+                ko=f"{out}: SRC({source}) 안에 있습니다. 바깥의 --out을 고르십시오",
+            )
+
+
+def _other_data(out: Path, stored: Any, plan: Plan) -> InputError:
+    old = stored.get("settings", {}) if isinstance(stored, dict) else {}
+    changed = [
+        f"{key} {old.get(key)} -> {plan.settings.get(key)}"
+        for key in sorted({*old, *plan.settings})
+        if old.get(key) != plan.settings.get(key)
+    ]
+    what_en = f"settings differ: {', '.join(changed)}" if changed else "SRC or label set differs"
+    what_ko = f"설정이 다름: {', '.join(changed)}" if changed else "SRC나 레이블 집합이 다름"
+    return InputError(
+        en=f"{out}: holds another data set ({what_en}); choose another --out or delete the folder",
+        ko=f"{out}: 다른 데이터 세트가 들어 있습니다({what_ko}). 다른 --out을 고르거나 폴더를 "
+        "지우십시오",
+    )
+
+
+def _no_records(listing: Listing, where: str) -> InputError:
+    first = listing.rejects[0] if listing.rejects else None
+    example = f" ({first.file}: {first.reason}: {first.detail})" if first is not None else ""
+    return InputError(
+        en=f"{where}: no labelled image found{example}; check SRC",
+        ko=f"{where}: 레이블이 있는 이미지가 없습니다{example}. SRC를 확인하십시오",
+    )
+
+
+def _no_labels(policy: str, where: str) -> SettingsError:
+    return SettingsError(
+        en=f"{where}: no record has a label under '{policy}'; choose another policy with --labels "
+        "(uploader needs a label, the others need annotators' votes)",
+        ko=f"{where}: '{policy}' 기준으로 레이블이 있는 기록이 없습니다. --labels로 다른 기준을 "
+        "고르십시오(uploader는 레이블이, 나머지는 작업자 투표가 있어야 합니다)",
+    )

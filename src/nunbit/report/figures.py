@@ -1,0 +1,172 @@
+"""Figures for a paper: PNG and SVG beside the report, in a font that has Hangul."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nunbit.files import atomic_path
+from nunbit.report.view import View
+
+_BLUE, _ORANGE, _GREY = "#1f5f9e", "#b55a00", "#5a6775"
+_DPI = 200
+
+
+def write_figures(folder: Path, view: View) -> None:
+    """Write ``confusion`` and, in ``figures/``, the calibration charts; each as PNG and SVG."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_style()):
+        _save(folder / "confusion", view, _confusion, (10.4, 5.0))
+        _save(folder / "figures" / "reliability", view, _reliability, (4.2, 3.8))
+        _save(folder / "figures" / "risk_coverage", view, _risk_coverage, (4.2, 3.8))
+        if view.d["subgroups"]:
+            rows = sum(len(s["groups"]) + 1 for s in view.d["subgroups"].values())
+            _save(folder / "figures" / "subgroups", view, _subgroups, (5.6, 0.6 + 0.24 * rows))
+
+
+def _style() -> Any:
+    """Settings of matplotlib with the NanumGothic that koreanize-matplotlib carries (OFL)."""
+    from matplotlib import font_manager
+
+    family = "DejaVu Sans"
+    spec = find_spec("koreanize_matplotlib")  # its import would change global settings
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        fonts = sorted(Path(location).rglob("NanumGothic*.ttf"))
+        for font in fonts:
+            font_manager.fontManager.addfont(str(font))
+        if fonts:
+            family = "NanumGothic"
+    return {
+        "font.family": family,
+        "font.size": 9.0,
+        "axes.unicode_minus": False,  # the font has no U+2212
+        "axes.edgecolor": _GREY,
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.fonttype": "path",  # readable without the font
+        "svg.hashsalt": "nunbit",
+    }
+
+
+def _save(
+    stem: Path, view: View, draw: Callable[[Any, View], None], size: tuple[float, float]
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure, view)
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        with atomic_path(path) as partial:
+            figure.savefig(partial, format=suffix, dpi=_DPI, metadata=metadata)
+
+
+def _confusion(figure: Any, view: View) -> None:
+    """Counts on the left, shares of the row on the right; both shaded by the share."""
+    counts = np.array(view.d["confusion"], dtype=float)
+    sums = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+    names = [view.name(label) for label in view.d["labels"]]
+    panels = (
+        (view.t("confusion.counts"), [[f"{int(c):,}" for c in row] for row in counts]),
+        (view.t("confusion.shares"), [[f"{100 * s:.1f}" for s in row] for row in shares]),
+    )
+    small = 7.5 if len(names) <= 9 else 5.5
+    for axes, (title, texts) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        for i, row in enumerate(texts):
+            for j, text in enumerate(row):
+                colour = "white" if shares[i, j] > 0.65 else "#1b2530"
+                axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
+        axes.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 7 else 35)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel(view.t("confusion.prediction"))
+        axes.set_ylabel(view.t("confusion.truth"))
+        axes.set_title(title, fontsize=10)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+
+def _reliability(figure: Any, view: View) -> None:
+    axes, c = figure.subplots(), view.d["calibration"]
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    before, after = c["bins_before"], c["bins"]
+    axes.plot(
+        [b["confidence"] for b in before],
+        [b["accuracy"] for b in before],
+        "o",
+        markerfacecolor="none",
+        color=_ORANGE,
+        markersize=4,
+        label=f"{view.t('calibration.before')} (ECE {c['ece_before']:.3f})",
+    )
+    x, y = [b["confidence"] for b in after], [b["accuracy"] for b in after]
+    if all(b["ci95"] for b in after):
+        low = [max(0.0, b["accuracy"] - b["ci95"][0]) for b in after]
+        high = [max(0.0, b["ci95"][1] - b["accuracy"]) for b in after]
+        axes.errorbar(x, y, yerr=[low, high], fmt="none", ecolor=_BLUE, elinewidth=0.8, alpha=0.6)
+    label = f"{view.t('calibration.after')} (ECE {c['ece_after']:.3f})"
+    axes.plot(x, y, "o-", color=_BLUE, markersize=4, linewidth=1.2, label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel(view.t("calibration.confidence"))
+    axes.set_ylabel(view.t("calibration.accuracy"))
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
+
+
+def _risk_coverage(figure: Any, view: View) -> None:
+    axes, curve = figure.subplots(), view.d["calibration"]["risk_coverage"]
+    axes.plot(curve["coverage"], curve["accuracy"], color=_BLUE, linewidth=1.4)
+    axes.plot([1.0], [view.d["top1"]], "o", color=_BLUE, markersize=4, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_xlabel(view.t("calibration.coverage"))
+    axes.set_ylabel(view.t("calibration.accuracy"))
+    axes.grid(color="#dde3e9", linewidth=0.6)
+
+
+def _subgroups(figure: Any, view: View) -> None:
+    axes = figure.subplots()
+    ticks, texts = [], []
+    line = 0.0
+    for attribute, section in view.d["subgroups"].items():
+        axes.text(
+            -0.02,
+            line,
+            view.t.get(f"subgroups.{attribute}"),
+            ha="right",
+            va="center",
+            transform=axes.get_yaxis_transform(),
+            fontweight="bold",
+            fontsize=8,
+        )
+        for group in section["groups"]:
+            line += 1.0
+            ticks.append(line)
+            texts.append(f"{group['value']} (n={group['n']:,})")
+            if group["top1"] is None:
+                continue
+            shade = 0.35 if group["small"] else 1.0
+            if group["ci95"]["top1"]:
+                axes.plot(
+                    group["ci95"]["top1"],
+                    [line, line],
+                    color=_BLUE,
+                    alpha=0.5 * shade,
+                    linewidth=3,
+                    solid_capstyle="round",
+                )
+            axes.plot([group["top1"]], [line], "o", color=_BLUE, alpha=shade, markersize=4)
+        line += 1.4
+    axes.axvline(view.d["top1"], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_yticks(ticks, texts, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(view.t("metric.top1"))
+    axes.tick_params(axis="y", length=0)

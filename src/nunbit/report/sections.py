@@ -1,0 +1,450 @@
+"""The longer sections of the page: labels, persons, subgroups, calibration, prompts, groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nunbit.report import shapes
+from nunbit.report.shapes import Plot, Row, points_plot, share_plot, share_row
+from nunbit.report.view import Document, View
+
+# Size of the two calibration charts, in the units of their viewBox.
+CHART = {"width": 366, "height": 300, "left": 46, "right": 346, "top": 12, "bottom": 258}
+
+
+def labels(view: View) -> dict[str, Any]:
+    """Every label policy, clear and disputed images, the human ceiling."""
+    d, t = view.d, view.t
+    policies = [
+        view.score_row(
+            view.policy(name),
+            entry,
+            tag=t("labels.this_policy") if name == d["policy"] else "",
+            kind="strong" if name == d["policy"] else "plain",
+        )
+        for name, entry in d["policies"].items()
+    ]
+    agreement = [
+        view.score_row(
+            t(f"labels.{name}"), entry, tag=shapes.percent(entry["share"], 0) if entry["n"] else ""
+        )
+        for name, entry in d["agreement"].items()
+        if entry["n"]
+    ]
+    ceiling = d["human_ceiling"]
+    soft = d["policies"].get("votes", {}).get("soft_cross_entropy")
+    return {
+        "policies": share_plot(policies) if len(policies) > 1 else None,
+        "agreement": share_plot(agreement) if agreement else None,
+        "ceiling": share_plot(
+            [
+                view.score_row(t("labels.human"), ceiling["human"], kind="other", counted=False),
+                view.score_row(t("labels.model"), ceiling["model"], kind="strong", counted=False),
+            ]
+        )
+        if ceiling["n_cases"]
+        else None,
+        "ceiling_caption": t(
+            "labels.ceiling_caption",
+            cases=shapes.whole(ceiling["n_cases"]),
+            images=shapes.whole(ceiling["n_images"]),
+        )
+        if ceiling["n_cases"]
+        else "",
+        "soft": t("labels.soft", value=shapes.decimal(soft)) if soft is not None else "",
+    }
+
+
+def people(view: View) -> dict[str, Any]:
+    """Persons seen and unseen in training, and the spread over groups of persons."""
+    d, t = view.d, view.t
+    rows = [
+        view.score_row(t(f"people.{key}"), d[f"{key}_subjects"], kind=kind)
+        for key, kind in (("unseen", "strong"), ("seen", "other"))
+        if d[f"{key}_subjects"]["n"]
+    ]
+    folds = d["person_folds"]
+    return {
+        "plot": share_plot(rows) if rows else None,
+        "folds": t(
+            "people.folds",
+            mean=shapes.percent(folds["top1"]["mean"]),
+            sd=shapes.percent(folds["top1"]["sd"]),
+        )
+        if folds["n_folds"] and d["ci_unit"] == "person"
+        else "",
+    }
+
+
+def subgroups(view: View) -> list[dict[str, Any]]:
+    """One plot per attribute, all on the same scale."""
+    d, t = view.d, view.t
+    parts: list[tuple[str, list[Row], str]] = []
+    for attribute, section in d["subgroups"].items():
+        rows = [
+            view.score_row(
+                group["value"],
+                group,
+                tag=t("subgroups.small") if group["small"] else "",
+                kind="pale" if group["small"] else "plain",
+            )
+            for group in section["groups"]
+        ]
+        gap = section["gap"]
+        sentence = ""
+        if gap:
+            sentence = t(
+                "subgroups.gap",
+                best=gap["best"],
+                worst=gap["worst"],
+                value=f"{100 * gap['difference']:.1f}",
+                ci=shapes.points_interval(gap["ci95"]),
+            )
+        parts.append((t.get(f"subgroups.{attribute}"), rows, sentence))
+    # Small groups have intervals that would squeeze all others into a corner.
+    judged = [row for _, rows, _ in parts for row in rows if row.kind != "pale"]
+    everything = [row for _, rows, _ in parts for row in rows]
+    scale = share_plot(judged or everything, reference=d["top1"])
+    return [
+        {
+            "title": title,
+            "plot": Plot(tuple(rows), scale.low, scale.high, scale.ticks, d["top1"]),
+            "gap": sentence,
+        }
+        for title, rows, sentence in parts
+    ]
+
+
+def calibration(view: View) -> dict[str, Any]:
+    """Reliability diagram, risk-coverage curve and the numbers beside them."""
+    c, t = view.d["calibration"], view.t
+    curve = c["risk_coverage"]
+    line = [_point(x, y) for x, y in zip(curve["coverage"], curve["accuracy"], strict=True)]
+    table = [
+        (
+            t(f"calibration.{key}"),
+            form(c[before]),
+            form(c[after]),
+            interval(c["ci95"][after]),
+        )
+        for key, before, after, form, interval in (
+            ("ece", "ece_before", "ece_after", shapes.percent, shapes.percent_interval),
+            ("brier", "brier_before", "brier", shapes.decimal, shapes.decimal_interval),
+            ("nll", "nll_before", "nll_after", shapes.decimal, shapes.decimal_interval),
+        )
+    ]
+    return {
+        "chart": CHART,
+        "after": [_bin(b) for b in c["bins"]],
+        "before": [_bin(b) for b in c["bins_before"]],
+        "ticks": [(*_point(v, v), f"{100 * v:.0f}%") for v in (0.0, 0.25, 0.5, 0.75, 1.0)],
+        "curve": " ".join(f"{x},{y}" for x, y in line),
+        "overall": _point(1.0, view.d["top1"]),
+        "sentences": [
+            t("calibration.coverage_caption", coverage=coverage, accuracy=shapes.percent(accuracy))
+            for coverage, accuracy in curve["accuracy_at_coverage"].items()
+        ],
+        "table": table,
+        "temperature": t("calibration.temperature", value=shapes.decimal(c["temperature"])),
+    }
+
+
+def prompts(view: View) -> dict[str, Any] | None:
+    """Templates, ensembles, other sets, leave-one-out and the similarity of the classes."""
+    d, t = view.d, view.t
+    if not d["per_template"]:
+        return None
+    templates = [
+        view.score_row(f"{key}  {entry['text']}", entry, tag=_trained(view, entry), counted=False)
+        for key, entry in d["per_template"].items()
+    ]
+    ensembles = [
+        view.score_row(
+            t(f"ensemble.{rule}"),
+            entry,
+            kind="strong" if rule == d["ensemble"] else "plain",
+            counted=False,
+        )
+        for rule, entry in d["ensembles"].items()
+    ]
+    served = {k: e for k, e in d["template_sets"].items() if e["n"]}
+    sets = [
+        view.score_row(
+            name,
+            entry,
+            tag=_trained(view, entry),
+            kind="strong" if entry["headline"] else "plain",
+            counted=False,
+        )
+        for name, entry in served.items()
+    ]
+    scale = share_plot([*templates, *ensembles, *sets], reference=d["top1"])
+
+    def on_scale(rows: list[Row]) -> Plot:
+        return Plot(tuple(rows), scale.low, scale.high, scale.ticks, d["top1"])
+
+    without = [
+        Row(
+            key,
+            entry["difference"]["top1"],
+            entry["difference"]["ci95"]["top1"],
+            shapes.points(entry["difference"]["top1"]),
+            shapes.points_interval(entry["difference"]["ci95"]["top1"]),
+        )
+        for key, entry in d["leave_one_template_out"].items()
+    ]
+    shares = [f"{key} {shapes.percent(share, 0)}" for key, share in d["deciding_template"].items()]
+    return {
+        "templates": on_scale(templates),
+        "ensembles": on_scale(ensembles),
+        "sets": on_scale(sets) if len(sets) > 1 else None,
+        "unserved": [
+            f"{name}: " + t("prompts.unserved", reason=entry["unserved"][view.lang])
+            for name, entry in d["template_sets"].items()
+            if not entry["n"] and "unserved" in entry
+        ],
+        "without": points_plot(without) if without else None,
+        "deciding": t("prompts.deciding", list=", ".join(shares)) if len(shares) > 1 else "",
+        "similarity": _similarity(view),
+    }
+
+
+def binary(view: View) -> dict[str, Any] | None:
+    """Two groups: every way of answering, and what it means in words."""
+    d, t = view.d["binary"], view.t
+    if not d.get("group"):
+        return None
+    ways = [
+        (t("binary.posterior_sum"), d["posterior_sum"], "strong"),
+        (
+            t("binary.threshold", value=shapes.decimal(d["threshold"]["value"], 2)),
+            d["threshold"],
+            "plain",
+        ),
+        (t("binary.collapsed"), d["collapsed"], "plain"),
+    ]
+    if d["two_prompt"]["n"]:
+        ways.append((t("binary.two_prompt"), d["two_prompt"], "plain"))
+    wordings = [
+        (t("binary.wording", name=t.get(f"binary.{key}")), entry, "pale")
+        for key, entry in d["two_prompt"]["wordings"].items()
+    ]
+    floor = (t("binary.constant"), d["constant"], "other")
+    rows = [
+        share_row(
+            name,
+            entry["accuracy"],
+            entry["ci95"]["accuracy"],
+            tag=_constant_tag(view, entry) if kind != "other" else "",
+            kind=kind,
+        )
+        for name, entry, kind in (*ways, *wordings, floor)
+    ]
+    keys = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc")
+    table = [
+        {
+            "name": name,
+            "cells": [
+                (shapes.percent(entry[key]), shapes.percent_interval(entry["ci95"][key]))
+                for key in keys
+            ],
+        }
+        for name, entry, _ in (*ways, *wordings, floor)
+    ]
+    return {
+        "intro": t(
+            "binary.intro",
+            members=view.names(d["members"]),
+            prevalence=shapes.percent(d["prevalence"]),
+        ),
+        "stand_in": t(
+            "binary.stand_in",
+            wanted=", ".join(d["stand_in_for"]),
+            members=view.names(d["members"]),
+        )
+        if d["stand_in_for"]
+        else "",
+        "words": [_binary_words(view, name, entry, d["constant"]) for name, entry, _ in ways],
+        "plot": share_plot(rows, reference=d["constant"]["accuracy"]),
+        "header": [t(f"metric.{key}") for key in keys],
+        "table": table,
+        "chosen": t(f"binary.chosen_{d['threshold']['chosen_on']}"),
+        "wordings": [
+            (t.get(f"binary.{key}"), entry["texts"])
+            for key, entry in d["two_prompt"]["wordings"].items()
+            if entry["texts"]
+        ],
+    }
+
+
+def comparison(view: View) -> dict[str, Any] | None:
+    """Another result beside this one."""
+    c, t, d = view.d["comparison"], view.t, view.d
+    if not c:
+        return None
+    other, name = c["other"], c["name"][view.lang]
+    rows = []
+    for key in ("top1", "macro_f1", "uar"):
+        theirs = other.get("ci95") or {}
+        rows += [
+            share_row(
+                t(f"metric.{key}"),
+                d[key],
+                d["ci95"][key],
+                detail=t("comparison.this"),
+                kind="strong",
+            ),
+            share_row("", other[key], theirs.get(key), detail=name, kind="other"),
+        ]
+    shared = [label for label in d["labels"] if label in other["per_class"]]
+    by_class = []
+    for label in shared:
+        mine, theirs = d["per_class"][label], other["per_class"][label]
+        by_class += [
+            share_row(view.name(label), mine["f1"], mine["ci95"]["f1"], kind="strong"),
+            share_row("", theirs["f1"], (theirs.get("ci95") or {}).get("f1"), kind="other"),
+        ]
+    return {
+        "title": t("comparison.with", name=name),
+        "name": name,
+        "notes": [note[view.lang] for note in c["notes"]],
+        "plot": share_plot(rows),
+        "by_class": share_plot(by_class, span=(0.0, 1.0)) if by_class else None,
+        "findings": _findings(view, c) if c["findings"] else [],
+        "paired": _paired(view, c["paired"]) if c["paired"] else None,
+    }
+
+
+def _paired(view: View, paired: Document) -> dict[str, Any]:
+    difference, test = paired["difference"], paired["mcnemar"]
+    rows = [
+        Row(
+            view.t(f"metric.{key}"),
+            difference[key],
+            difference["ci95"][key],
+            shapes.points(difference[key]),
+            shapes.points_interval(difference["ci95"][key]),
+            kind="strong",
+        )
+        for key in ("top1", "macro_f1", "uar")
+    ]
+    p = test["p_value"]
+    return {
+        "title": view.t("comparison.paired", n=shapes.whole(paired["n"])),
+        "plot": points_plot(rows),
+        "mcnemar": view.t(
+            "comparison.mcnemar",
+            first=shapes.whole(test["only_first"]),
+            second=shapes.whole(test["only_second"]),
+            p="< 0.0001" if p < 0.0001 else f"{p:.4f}",
+        ),
+    }
+
+
+def _findings(view: View, c: Document) -> list[str]:
+    f, t, two = c["findings"], view.t, c["findings"]["binary"]
+    return [
+        t(
+            "comparison.finding_sum",
+            sum=shapes.whole(f["table_sum"]),
+            stated=shapes.whole(f["n_stated"]),
+            hits=shapes.whole(f["hits"]),
+            by_stated=shapes.percent(f["accuracy_by_stated_n"], 2),
+            by_sum=shapes.percent(f["accuracy_by_table_sum"], 2),
+            quoted=shapes.percent(f["accuracy_stated"], 2),
+            difference=shapes.whole(f["sum_minus_stated"]),
+        ),
+        t(
+            "comparison.finding_scores",
+            macro_f1=shapes.decimal(c["other"]["macro_f1"]),
+            uar=shapes.decimal(c["other"]["uar"]),
+        ),
+        t(
+            "comparison.finding_policy",
+            smallest=shapes.decimal(f["smallest_row_to_folder"], 2),
+            largest=shapes.decimal(f["largest_row_to_folder"], 2),
+        ),
+        t(
+            "comparison.finding_constant",
+            stated=shapes.percent(two["accuracy_stated"]),
+            share=shapes.percent(two["share_of_group"], 2),
+            best=shapes.percent(two["best_constant"]),
+        ),
+        t(
+            "comparison.finding_collapsed",
+            accuracy=shapes.percent(two["collapsed_accuracy"], 2),
+            sensitivity=shapes.decimal(two["collapsed_sensitivity"]),
+            specificity=shapes.decimal(two["collapsed_specificity"]),
+        ),
+    ]
+
+
+def _binary_words(view: View, name: str, entry: Document, constant: Document) -> str:
+    if entry["nearly_constant"]:
+        return view.t("binary.words_constant", name=name)
+    gain = entry["accuracy"] - constant["accuracy"]
+    if gain <= 0:
+        return view.t(
+            "binary.words_below",
+            name=name,
+            accuracy=shapes.percent(entry["accuracy"]),
+            constant=shapes.percent(constant["accuracy"]),
+        )
+    return view.t(
+        "binary.words_above",
+        name=name,
+        accuracy=shapes.percent(entry["accuracy"]),
+        points=f"{100 * gain:.1f}",
+    )
+
+
+def _constant_tag(view: View, entry: Document) -> str:
+    if entry["constant"]:
+        return view.t("binary.constant_flag")
+    return view.t("binary.nearly_flag") if entry["nearly_constant"] else ""
+
+
+def _trained(view: View, entry: Document) -> str:
+    if entry["trained"] is None:
+        return ""
+    return view.t("prompts.trained" if entry["trained"] else "prompts.untrained")
+
+
+def _similarity(view: View) -> dict[str, Any]:
+    s = view.d["prompt_similarity"]
+    values = s["classes"]
+    apart = [v for i, row in enumerate(values) for j, v in enumerate(row) if i != j]
+    low = min(apart, default=0.0)
+    return {
+        "names": [view.name(label) for label in view.d["labels"]],
+        "rows": [
+            [
+                {
+                    "text": shapes.decimal(v, 2) if i != j else "",
+                    # Shade from the least to a perfect likeness: absolute zero is never reached.
+                    "shade": round(max(0.0, (v - low) / max(1.0 - low, 1e-9)), 3) if i != j else 0,
+                }
+                for j, v in enumerate(row)
+            ]
+            for i, row in enumerate(values)
+        ],
+    }
+
+
+def _bin(entry: Document) -> dict[str, Any]:
+    x, y = _point(entry["confidence"], entry["accuracy"])
+    interval = entry["ci95"]
+    return {
+        "x": x,
+        "y": y,
+        "top": None if interval is None else _point(0.0, interval[1])[1],
+        "bottom": None if interval is None else _point(0.0, interval[0])[1],
+    }
+
+
+def _point(x: float, y: float) -> tuple[float, float]:
+    """Shares of both axes in the units of the chart."""
+    return (
+        round(CHART["left"] + x * (CHART["right"] - CHART["left"]), 1),
+        round(CHART["bottom"] - y * (CHART["bottom"] - CHART["top"]), 1),
+    )

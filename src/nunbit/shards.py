@@ -1,0 +1,256 @@
+"""Read a prepared data set: shards, manifest and its description (``DATA/`` of the contract).
+
+``DATA/`` holds ``shard-NNNNN.tar`` in WebDataset layout, ``manifest.parquet`` with one row per
+record, ``rejects.jsonl`` and ``dataset.json``. Every row knows where its JPEG starts inside its
+shard, so a crop is one positioned read and the tar is never walked. Writing is ``shard_writer``'s
+work; this module knows nothing of sources, models or policies.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from nunbit.errors import InputError, MediaError
+from nunbit.files import read_json
+from nunbit.labels import LabelSet, label_set_from_dict
+from nunbit.schema import Split
+
+FORMAT = "nunbit-dataset/1"
+MANIFEST = "manifest.parquet"
+REJECTS = "rejects.jsonl"
+DOCUMENT = "dataset.json"
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),  # file name of the tar
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("subject_id", pa.string()),
+        pa.field("label", pa.string()),  # under the policy named in dataset.json
+        pa.field("uploader_label", pa.string()),
+        pa.field("votes", pa.list_(pa.string()), nullable=False),
+        pa.field("gender", pa.string()),
+        pa.field("age", pa.string()),
+        pa.field("place", pa.string()),
+        pa.field("box_xyxy", pa.list_(pa.float64())),  # clamped, upright source px; null = whole
+        pa.field("source_path", pa.string(), nullable=False),
+        pa.field("orientation", pa.int32()),  # raw EXIF tag; null = the image has none
+        pa.field("box_index", pa.int32()),  # 0 = annotator A's box, 1… = fallback; null = whole
+        pa.field("offset", pa.int64(), nullable=False),  # of the JPEG inside its shard, bytes
+        pa.field("nbytes", pa.int64(), nullable=False),
+        pa.field("box_px", pa.float32(), nullable=False),  # longer side of the box, source px
+        pa.field("blur", pa.float32(), nullable=False),  # variance of the crop's Laplacian
+        pa.field("image_sha1", pa.string(), nullable=False),  # of the source image's bytes
+    ]
+)
+
+_OPEN_SHARDS = 64
+
+
+class DataSet:
+    """A prepared data set; rows are in shard order, which is shuffled inside each split.
+
+    Safe to pickle and to use after a fork and from threads: shards are opened at first use and
+    read at absolute positions.
+
+    Attributes:
+        path: The folder.
+        settings: ``dataset.json``.
+        label_set: The K classes.
+        manifest: N rows of ``MANIFEST_SCHEMA``.
+    """
+
+    def __init__(
+        self, path: Path, settings: dict[str, Any], label_set: LabelSet, manifest: pa.Table
+    ) -> None:
+        self.path = path
+        self.settings = settings
+        self.label_set = label_set
+        self.manifest = manifest
+        codes = pc.dictionary_encode(manifest.column("shard").combine_chunks())
+        self._shard_of: NDArray[np.int32] = codes.indices.to_numpy()
+        self._shards = tuple(str(name) for name in codes.dictionary.to_pylist())
+        self._offset: NDArray[np.int64] = manifest.column("offset").to_numpy()
+        self._nbytes: NDArray[np.int64] = manifest.column("nbytes").to_numpy()
+        self._files: OrderedDict[int, _ShardFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self.manifest.num_rows)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A path is all a worker needs; pickling the table would copy it through a pipe.
+        return (open_dataset, (self.path,))
+
+    @property
+    def vote_names(self) -> tuple[str, ...]:
+        """Names of the annotators, in the order of ``votes``; () where there are none."""
+        return tuple(self.settings.get("vote_names", ()))
+
+    @property
+    def policy(self) -> str:
+        """The label policy that made the column ``label``."""
+        return str(self.settings["policy"])
+
+    def column(self, name: str) -> list[Any]:
+        """One manifest column as Python values, in row order."""
+        values: list[Any] = self.manifest.column(name).to_pylist()
+        return values
+
+    def split_rows(self, split: Split) -> NDArray[np.int64]:
+        """Row numbers of one split, ascending; empty where the split is missing."""
+        mask = pc.equal(self.manifest.column("split"), split).to_numpy()
+        return np.flatnonzero(mask).astype(np.int64)
+
+    def jpeg(self, row: int) -> bytes:
+        """The crop's JPEG bytes.
+
+        Raises:
+            InputError: The shard is gone or shorter than the manifest says.
+        """
+        nbytes = int(self._nbytes[row])
+        code = int(self._shard_of[row])
+        where = self.path / self._shards[code]
+        try:
+            data = self._file(code, where).read_at(int(self._offset[row]), nbytes)
+        except OSError as exc:
+            raise _damaged(where, str(exc.strerror or exc)) from exc
+        if len(data) != nbytes:
+            raise _damaged(where, "shorter than manifest.parquet says")
+        return data
+
+    def pixels(self, row: int) -> NDArray[np.uint8]:
+        """The crop, (S, S, 3) uint8 RGB.
+
+        Raises:
+            InputError: The shard cannot be read or the crop in it is damaged.
+        """
+        data = self.jpeg(row)
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                return np.asarray(image.convert("RGB"))
+        except OSError as exc:
+            where = self.path / self._shards[int(self._shard_of[row])]
+            raise MediaError(
+                en=f"{where}: crop {self.manifest['record_id'][row]} is damaged ({exc}); "
+                "delete the folder and prepare again",
+                ko=f"{where}: 얼굴 이미지 {self.manifest['record_id'][row]} 이(가) 손상되었습니다 "
+                f"({exc}). 폴더를 지우고 prepare를 다시 실행하십시오",
+            ) from exc
+
+    def _file(self, code: int, where: Path) -> _ShardFile:
+        with self._lock:
+            file = self._files.get(code)
+            if file is None:
+                file = self._files[code] = _ShardFile(where)
+                if len(self._files) > _OPEN_SHARDS:
+                    self._files.popitem(last=False)
+            self._files.move_to_end(code)
+            return file
+
+
+class _ShardFile:
+    """A file read at absolute positions; closed when its last reader lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = -1
+        self._lock = threading.Lock()
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        if sys.platform != "win32":
+            return os.pread(self._fd, nbytes, offset)
+        with self._lock:
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            return os.read(self._fd, nbytes)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def open_dataset(path: Path) -> DataSet:
+    """Open a prepared data set and check that it is whole.
+
+    Raises:
+        InputError: Not a prepared data set, not finished, of another format, or a shard is
+            missing or too short.
+    """
+    path = Path(path)
+    if not (path / DOCUMENT).is_file() or not (path / MANIFEST).is_file():
+        raise InputError(
+            en=f"{path}: not a finished data set ({DOCUMENT} or {MANIFEST} is missing); make it "
+            "with `nunbit prepare SRC --out DATA`, or run that line again to finish it",
+            ko=f"{path}: 완성된 데이터 세트가 아닙니다({DOCUMENT} 또는 {MANIFEST} 없음). "
+            "`nunbit prepare SRC --out DATA`로 만들거나 같은 명령을 다시 실행하십시오",
+        )
+    document = read_json(path / DOCUMENT)
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT:
+        raise InputError(
+            en=f"{path / DOCUMENT}: format is {found!r}, this nunbit reads {FORMAT!r}; "
+            "prepare the data again",
+            ko=f"{path / DOCUMENT}: 형식이 {found!r}입니다. 이 nunbit은 {FORMAT!r}만 읽습니다. "
+            "prepare를 다시 실행하십시오",
+        )
+    label_set = label_set_from_dict(document.get("label_set", {}), str(path / DOCUMENT))
+    manifest = _read_manifest(path / MANIFEST)
+    data = DataSet(path, document, label_set, manifest)
+    _check_shards(path, manifest)
+    return data
+
+
+def _read_manifest(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path, memory_map=False)
+    except (OSError, pa.ArrowException) as exc:
+        reason = str(exc).splitlines()[0]
+        raise InputError(
+            en=f"{path}: cannot read the manifest: {reason}; prepare the data again",
+            ko=f"{path}: 목록을 읽을 수 없습니다: {reason}. prepare를 다시 실행하십시오",
+        ) from exc
+    missing = [name for name in MANIFEST_SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise InputError(
+            en=f"{path}: columns missing: {', '.join(missing)}; prepare the data again",
+            ko=f"{path}: 열이 없습니다: {', '.join(missing)}. prepare를 다시 실행하십시오",
+        )
+    return table
+
+
+def _check_shards(path: Path, manifest: pa.Table) -> None:
+    ends = pa.table(
+        {
+            "shard": manifest["shard"],
+            "end": pc.add(manifest["offset"], manifest["nbytes"]),
+        }
+    )
+    for row in ends.group_by("shard").aggregate([("end", "max")]).to_pylist():
+        where = path / row["shard"]
+        try:
+            size = where.stat().st_size
+        except OSError as exc:
+            raise _damaged(where, "missing") from exc
+        if size < row["end_max"]:
+            raise _damaged(where, "shorter than manifest.parquet says")
+
+
+def _damaged(where: Path, detail: str) -> InputError:
+    return InputError(
+        en=f"{where}: cannot read this shard: {detail}; copy it again or prepare the data again",
+        ko=f"{where}: 샤드를 읽을 수 없습니다: {detail}. 다시 복사하거나 prepare를 다시 "
+        "실행하십시오",
+    )

@@ -1,0 +1,1 @@
+"""Synthetic data with known truth: drawn faces, photos of them, and an AI Hub tree."""

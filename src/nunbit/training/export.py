@@ -1,0 +1,362 @@
+"""From trained weights to a bundle: ONNX, prompts, tokenizer, model card, parity check.
+
+A bundle appears under its name only when it is whole and agrees with torch; a failed export leaves
+what was there. Inference reads it with ``nunbit.encoders``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from nunbit.config import settings_to_dict
+from nunbit.encoders import (
+    BUNDLE_FILE,
+    BUNDLE_FORMAT,
+    IMAGE_FILE,
+    PROMPTS_FILE,
+    TEXT_FILE,
+    TOKENIZER_FILE,
+    Bundle,
+    load_bundle,
+    resize_crop,
+    standardise,
+    tokenise,
+)
+from nunbit.errors import InputError, Lang, TrainingError
+from nunbit.files import sha256_file, write_json, write_text, writing
+from nunbit.labels import LabelSet, label_set_to_dict
+from nunbit.progress import say
+from nunbit.prompts import TemplateSet, prompts_for
+from nunbit.provenance import nunbit_version, provenance
+from nunbit.shards import DataSet, open_dataset
+from nunbit.training.checkpoints import BEST, load_state
+from nunbit.training.data import select_rows
+from nunbit.training.model_card import CARD_FILE, model_card
+from nunbit.training.network import Network, load_network
+from nunbit.training.onnx_export import export_image_tower, export_text_tower
+from nunbit.training.runfolder import RunFolder, dataset_hash, label_set_of, template_set_of
+from nunbit.training.vocabulary import known_prompts, package_sets
+from nunbit.zeroshot import ensemble_cosines, normalise
+
+PARITY_COSINE = 0.999
+PARITY_SAME_ANSWER = 0.995
+PARITY_IMAGES = 256
+_BATCH = 32
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class BundleContent:
+    """What a bundle is made of.
+
+    Attributes:
+        network: Trained network with tokenizer and preprocessing.
+        label_set: The K classes of the training data.
+        template_set: The captions of the training.
+        temperature: Fitted on the selection split.
+        training: Settings, step and selection metrics, for ``bundle.json`` and the card.
+        training_data: What the model saw: source, policy, counts, sha256.
+    """
+
+    network: Network
+    label_set: LabelSet
+    template_set: TemplateSet
+    temperature: float
+    training: dict[str, Any]
+    training_data: dict[str, Any]
+
+
+def write_bundle(
+    content: BundleContent, out: Path, samples: NDArray[np.uint8], samples_from: str
+) -> dict[str, Any]:
+    """Write a bundle, check it against torch and put it in place.
+
+    Args:
+        content: What to write.
+        out: The bundle's folder; an earlier bundle there is replaced.
+        samples: (N, H, W, 3) uint8 crops for the parity check, N >= 1.
+        samples_from: What the samples are, for ``bundle.json``.
+
+    Returns:
+        ``bundle.json``.
+
+    Raises:
+        InputError: ``out`` holds something else, or cannot be written.
+        TrainingError: Bundle and torch disagree, or the network cannot be exported.
+    """
+    network = content.network
+    network.model.eval()
+    with _replaced_folder(out) as folder:
+        export_image_tower(network.model, network.preprocessing.image_size, folder / IMAGE_FILE)
+        export_text_tower(network.model, folder / TEXT_FILE)
+        write_text(folder / TOKENIZER_FILE, network.tokenizer.to_str())
+        cached = _write_prompts(content, folder / PROMPTS_FILE)
+        document = _document(content, cached)
+        document["checksums"] = _checksums(folder)
+        write_json(folder / BUNDLE_FILE, document)
+        document["parity"] = _parity(content, load_bundle(folder), samples) | {
+            "images": len(samples),
+            "images_from": samples_from,
+        }
+        write_text(folder / CARD_FILE, model_card(document))
+        document["checksums"] = _checksums(folder)
+        write_json(folder / BUNDLE_FILE, document)
+    return document
+
+
+def export_run(run: Path, out: Path, *, lang: Lang) -> dict[str, Any]:
+    """Make a bundle from a run's best checkpoint, also of a run that was interrupted.
+
+    Args:
+        run: ``RUN/``.
+        out: The bundle's folder.
+        lang: Language of notices.
+
+    Returns:
+        ``bundle.json``.
+
+    Raises:
+        InputError: Not a run, no evaluation was reached yet, or ``out`` holds something else.
+        TrainingError: Bundle and torch disagree.
+    """
+    folder = RunFolder(run)
+    document = folder.read()
+    path = (run / document["data"]).resolve()
+    try:
+        data = open_dataset(path)
+        known = dataset_hash(path) == document["training_data"]["sha256"]
+    except InputError:
+        known = False
+    if known:
+        return bundle_of_run(folder, out, data, lang=lang)
+    say(
+        f"학습 데이터가 {path}에 없어 임의의 그림으로 일치를 검사합니다"
+        if lang == "ko"
+        else f"the training data is not at {path}: parity is checked on random pictures"
+    )
+    return bundle_of_run(folder, out, None, lang=lang)
+
+
+def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None, *, lang: Lang) -> dict[str, Any]:
+    """Make a bundle from a run's best checkpoint.
+
+    Args:
+        run: The run.
+        out: The bundle's folder.
+        data: The run's data set, for the parity check; None checks on random pictures.
+        lang: Language of notices.
+
+    Returns:
+        ``bundle.json``.
+    """
+    document, settings = run.read(), run.settings()
+    best_path = run.checkpoints / BEST
+    if not best_path.is_file():
+        raise InputError(
+            en=f"{run.path}: no evaluated checkpoint yet; go on with `nunbit train … --resume`",
+            ko=f"{run.path}: 아직 평가된 체크포인트가 없습니다. `nunbit train … --resume`으로 이어 "
+            "가십시오",
+        )
+    best = load_state(best_path)
+    network = load_network(run.path)
+    network.model.load_state_dict(best["model"])
+    say("번들로 내보냅니다" if lang == "ko" else "exporting the bundle")
+    content = BundleContent(
+        network=network,
+        label_set=label_set_of(document, run.path),
+        template_set=template_set_of(document, run.path),
+        temperature=best["validation"]["temperature"],
+        training={
+            # A folder given as INIT or a file of prompts would name the user's directories.
+            "settings": settings_to_dict(settings)
+            | {"init": network.origin["name"], "prompts": document["template_set"]["name"]},
+            "step": best["step"],
+            "selection": best["validation"],
+        },
+        training_data={k: v for k, v in document["training_data"].items() if v is not None},
+    )
+    if data is None:
+        side = network.preprocessing.image_size
+        return write_bundle(content, out, _random_pictures(side), "random pictures")
+    rows = select_rows(data, settings).choosing_rows
+    spread = np.linspace(0, len(rows) - 1, min(len(rows), PARITY_IMAGES)).astype(np.int64)
+    crops = np.stack([data.pixels(int(row)) for row in rows[spread]])
+    return write_bundle(content, out, crops, "images kept apart to choose the checkpoint")
+
+
+def _random_pictures(side: int) -> NDArray[np.uint8]:
+    """Smooth random colours: noise alone would be the same grey to every network."""
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(0, 256, (64, 6, 6, 3), dtype=np.uint8)
+    size = (side, side)
+    return np.stack([np.asarray(Image.fromarray(c).resize(size)) for c in coarse])
+
+
+def torch_embed_images(network: Network, crops: NDArray[np.uint8]) -> Array:
+    """The training side's embeddings of (N, H, W, 3) uint8 crops: (N, D) unit rows."""
+    rows = [np.zeros((0, network.embedding_size), np.float32)]
+    with torch.no_grad():
+        for start in range(0, len(crops), _BATCH):
+            part = crops[start : start + _BATCH]
+            resized = np.stack([resize_crop(crop, network.preprocessing) for crop in part])
+            pixels = torch.from_numpy(standardise(resized, network.preprocessing))
+            rows.append(network.model.embed_images(pixels).numpy())
+    return np.concatenate(rows)
+
+
+def torch_embed_texts(network: Network, texts: list[str]) -> Array:
+    """The training side's embeddings of M texts: (M, D) unit rows."""
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(texts), _BATCH):
+            part = texts[start : start + _BATCH]
+            ids, mask = tokenise(network.tokenizer, part, network.max_tokens)
+            vectors = network.model.embed_texts(torch.from_numpy(ids), torch.from_numpy(mask))
+            rows.append(vectors.numpy())
+    return np.concatenate(rows)
+
+
+def _write_prompts(content: BundleContent, path: Path) -> dict[str, list[str]]:
+    """Cache the prompts of every template set × label set; say which."""
+    label_sets, template_sets = package_sets(content.label_set, content.template_set)
+    table = known_prompts(label_sets, template_sets)
+    texts = sorted({t for sets in table.values() for prompts in sets.values() for t in prompts})
+    vectors = torch_embed_texts(content.network, texts)
+    with writing(path):
+        np.savez(path, texts=np.array(texts), embeddings=vectors)
+    return {label_set: sorted(sets) for label_set, sets in table.items()}
+
+
+def _document(content: BundleContent, cached: dict[str, list[str]]) -> dict[str, Any]:
+    network = content.network
+    return {
+        "format": BUNDLE_FORMAT,
+        "name": f"{network.origin['name']}-{content.label_set.name}",
+        "label_set": label_set_to_dict(content.label_set),
+        "template_sets": _trained_first(cached[content.label_set.name], content.template_set.name),
+        "cached_prompts": cached,
+        "trained_template_set": content.template_set.name,
+        "trained_prompts": [
+            text for row in prompts_for(content.template_set, content.label_set) for text in row
+        ],
+        "preprocessing": msgspec.to_builtins(network.preprocessing),
+        "max_tokens": network.max_tokens,
+        "logit_scale": float(network.model.logit_scale.detach()),
+        "temperature": content.temperature,
+        "embedding_size": network.embedding_size,
+        "precision": "float32",
+        "licence": {
+            "code": "Apache-2.0",
+            "starting_weights": network.origin["licence"],
+            "trained_weights": "as far as the terms of the training data allow",
+        },
+        "starting_point": network.origin,
+        "training_data": content.training_data,
+        "training": content.training,
+        "nunbit_version": nunbit_version(),
+        "provenance": provenance(
+            "export",
+            content.training.get("settings", {}),
+            seeds={"training": int(content.training.get("settings", {}).get("seed", 0))},
+            inputs={"dataset.json": str(content.training_data.get("sha256", ""))},
+        ),
+    }
+
+
+def _trained_first(names: list[str], trained: str) -> list[str]:
+    """Evaluation takes the first set unless told otherwise."""
+    return sorted(names, key=lambda name: name != trained)
+
+
+def _parity(content: BundleContent, bundle: Bundle, samples: NDArray[np.uint8]) -> dict[str, float]:
+    """Compare bundle and torch on images and on the training prompts.
+
+    Raises:
+        TrainingError: They differ by more than rounding.
+    """
+    prompts = prompts_for(content.template_set, content.label_set)
+    shape = (len(prompts), len(prompts[0]), -1)
+    texts = [text for row in prompts for text in row]
+    torch_texts, onnx_texts = torch_embed_texts(content.network, texts), bundle.embed_texts(texts)
+    torch_images = torch_embed_images(content.network, samples)
+    onnx_images = bundle.embed_images(samples)
+    answers = [
+        ensemble_cosines(images, vectors.reshape(shape), "mean_embedding").argmax(axis=1)
+        for images, vectors in ((torch_images, torch_texts), (onnx_images, onnx_texts))
+    ]
+    figures = {
+        "image_cosine_min": _smallest_cosine(torch_images, onnx_images),
+        "text_cosine_min": _smallest_cosine(torch_texts, onnx_texts),
+        "same_answer": float((answers[0] == answers[1]).mean()),
+    }
+    worst = min(figures["image_cosine_min"], figures["text_cosine_min"])
+    if not (worst >= PARITY_COSINE and figures["same_answer"] >= PARITY_SAME_ANSWER):
+        raise TrainingError(
+            en=f"the exported model differs from the trained one ({figures}); no bundle was "
+            "written; please report this with the versions that nunbit doctor prints",
+            ko=f"내보낸 모델이 학습된 모델과 다릅니다 ({figures}). 번들을 쓰지 않았습니다. "
+            "nunbit doctor가 출력하는 버전과 함께 알려 주십시오",
+        )
+    return figures
+
+
+def _smallest_cosine(a: Array, b: Array) -> float:
+    return float((normalise(a) * normalise(b)).sum(axis=1).min())
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.name != BUNDLE_FILE}
+
+
+@contextmanager
+def _replaced_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``out``; on success it takes ``out``'s place."""
+    _check_replaceable(out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    with writing(out):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            if out.exists():
+                out.rename(old)
+            partial.rename(out)
+            _remove_left_over(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_left_over(out: Path) -> None:
+    """Delete what this export replaced, and what killed ones left."""
+    for suffix in ("partial", "old"):
+        for path in out.parent.glob(f".{out.name}.*.{suffix}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse to replace what is not a bundle.
+
+    Raises:
+        InputError: ``out`` is a file or a folder with something else in it.
+    """
+    if not out.exists() or (out / BUNDLE_FILE).is_file():
+        return
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    raise InputError(
+        en=f"{out}: exists and is not a bundle; choose another --out",
+        ko=f"{out}: 이미 있고 번들이 아닙니다. 다른 --out을 고르십시오",
+    )

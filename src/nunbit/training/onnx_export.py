@@ -1,0 +1,84 @@
+"""Towers to ONNX files, without a word on the terminal.
+
+Uses torch's exporter with a dynamic batch (and text length). Knows nothing of bundles.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nunbit.errors import TrainingError
+from nunbit.training.towers import DualEncoder
+
+_DYNAMIC = torch.export.Dim.DYNAMIC
+
+
+def export_image_tower(model: DualEncoder, image_size: int, path: Path) -> None:
+    """Write ``pixels`` (N, 3, S, S) float32 -> ``vectors`` (N, D).
+
+    Raises:
+        TrainingError: The exporter refuses the network.
+    """
+    example = torch.zeros(2, 3, image_size, image_size)
+    _export(model.image, (example,), ({0: _DYNAMIC},), ["pixels"], path)
+
+
+def export_text_tower(model: DualEncoder, path: Path) -> None:
+    """Write ``input_ids`` and ``attention_mask`` (M, L) int64 -> ``vectors`` (M, D).
+
+    Raises:
+        TrainingError: The exporter refuses the network.
+    """
+    ids = torch.ones(2, 7, dtype=torch.int64)
+    shape = {0: _DYNAMIC, 1: _DYNAMIC}
+    names = ["input_ids", "attention_mask"]
+    _export(model.text, (ids, torch.ones_like(ids)), (shape, shape), names, path)
+
+
+def _export(
+    tower: nn.Module,
+    examples: tuple[Tensor, ...],
+    shapes: tuple[dict[int, object], ...],
+    names: list[str],
+    path: Path,
+) -> None:
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                tower.eval(),
+                examples,
+                path,
+                input_names=names,
+                output_names=["vectors"],
+                dynamic_shapes=shapes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as exc:
+        raise TrainingError(
+            en=f"{path.name}: this network cannot be exported to ONNX: {exc}",
+            ko=f"{path.name}: 이 모델은 ONNX로 내보낼 수 없습니다: {exc}",
+        ) from exc
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # torchvision is absent on purpose, and torch 2.13 deprecates a class its own exporter uses.
+    logger = logging.getLogger("torch.onnx._internal.exporter")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for category in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        logger.setLevel(level)
