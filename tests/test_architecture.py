@@ -77,10 +77,11 @@ def test_only_training_touches_torch() -> None:
     for path in _modules():
         text = path.read_text(encoding="utf-8")
         uses = any(
-            isinstance(node, ast.Import)
-            and any(a.name.split(".")[0] == "torch" for a in node.names)
-            or isinstance(node, ast.ImportFrom)
-            and (node.module or "").split(".")[0] == "torch"
+            (
+                isinstance(node, ast.Import)
+                and any(a.name.split(".")[0] == "torch" for a in node.names)
+            )
+            or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch")
             for node in ast.walk(ast.parse(text))
         )
         assert not uses or _top(path) == "training", path

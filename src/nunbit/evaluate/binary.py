@@ -148,12 +148,12 @@ class _Answers:
 
     def add(self, name: str, answer: NDArray[np.bool_], score: Floats | None) -> None:
         labelled = self._truth >= 0
-        cells = np.where(labelled, 2 * self._truth + answer, -1)
+        cells = np.where(labelled, 2 * self._truth + answer, -1).astype(np.int32)
         self._board.add(f"binary/{name}", metrics.Additive(cells, 4))
         if score is not None and labelled.any():
             positive = self._truth[labelled] == 1
             bins = metrics.rank_bins(score[labelled], positive)
-            everywhere = np.full(len(labelled), -1, dtype=np.int64)
+            everywhere = np.full(len(labelled), -1, dtype=np.int32)
             everywhere[labelled] = bins.cells
             self._board.add(f"ranks/{name}", metrics.Additive(everywhere, bins.n_cells))
             self._auroc[name] = metrics.auroc(score[labelled], positive)

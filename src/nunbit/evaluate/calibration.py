@@ -29,7 +29,7 @@ def calibration_section(p: Predictions, board: Board, n_bins: int) -> Callable[[
     before = _Judged(_before_temperature(p)[rows], truth, n_bins)
     for name, judged in (("before", before), ("after", after)):
         for key, entry in judged.sums().items():
-            cells = np.full(len(p), -1, dtype=np.int64)
+            cells = np.full(len(p), -1, dtype=np.int32)
             cells[rows] = entry.cells
             values = None
             if entry.values is not None:

@@ -275,8 +275,8 @@ def _stand_in(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
             "binary_stand_in",
             f"Two-class experiment: this label set lacks classes of the paper's group ({wanted}); "
             f"{own} stand in for it. Not the paper's experiment.",
-            f"두 묶음 실험: 이 레이블 집합에는 논문 묶음의 클래스가 없어 {ko}(으)로 대신했습니다. "
-            "논문의 실험과 같지 않습니다.",
+            f"두 묶음 실험: 이 레이블 집합에는 논문 묶음({wanted})의 클래스가 모두 있지 않아 "
+            f"{ko}{_ro(ko)} 대신했습니다. 논문의 실험과 같지 않습니다.",
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -154,8 +155,8 @@ class Scorer:
         """
         starts = range(0, len(rows), _PART)
         paths = {start: parts / f"{start // _PART:05d}.npz" for start in starts} if parts else {}
-        ready = {start for start, path in paths.items() if path.is_file()}
-        finished = sum(min(_PART, len(rows) - start) for start in ready)
+        ready = {start: part for start, path in paths.items() if (part := _read_part(path))}
+        finished = sum(len(part.prompts) for part in ready.values())
         title = "이미지 비교" if self.lang == "ko" else "scoring images"
         found = []
         with (
@@ -164,7 +165,7 @@ class Scorer:
         ):
             for start in starts:
                 if start in ready:
-                    found.append(_read_part(paths[start]))
+                    found.append(ready[start])
                     continue
                 pieces = []
                 for crops in self._batches(rows[start : start + _PART], decoders):
@@ -232,9 +233,13 @@ def _write_part(path: Path, part: Cosines) -> None:
         np.savez(stream, prompts=part.prompts, other_sets=part.other_sets, sides=part.sides)
 
 
-def _read_part(path: Path) -> Cosines:
-    with np.load(path, allow_pickle=False) as arrays:
-        return Cosines(arrays["prompts"], arrays["other_sets"], arrays["sides"])
+def _read_part(path: Path) -> Cosines | None:
+    """A finished part; None where it is missing or the machine went down while writing it."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return Cosines(arrays["prompts"], arrays["other_sets"], arrays["sides"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def _two_prompt_sides(

@@ -138,8 +138,9 @@ def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
 
 def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
     plain = settings_to_dict(settings)
-    if plain.get("compare") not in (None, "paper"):
-        plain["compare"] = Path(plain["compare"]).name  # a path names people
+    for key in ("compare", "prompts"):  # a path names people
+        if key in plain:
+            plain[key] = Path(plain[key]).name
     return provenance("evaluate", plain, seeds={"bootstrap": settings.seed}, inputs=inputs)
 
 
@@ -177,12 +178,17 @@ def _labels(dataset: DataSet, rows: Codes, policy: str) -> list[str | None]:
     if policy == dataset.policy:
         return _column(dataset, "label", rows)
     uploader = _column(dataset, "uploader_label", rows)
-    return labels_under(policy, uploader, [tuple(v) for v in _column(dataset, "votes", rows)])
+    return labels_under(policy, uploader, _column(dataset, "votes", rows))
 
 
 def _column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
-    values: list[Any] = dataset.manifest[name].take(rows).to_pylist()
-    return values
+    """A manifest column as Python values; equal values are one object, lists become tuples."""
+    known: dict[Any, Any] = {}
+    values = dataset.manifest[name].take(rows).to_pylist()
+    for i, value in enumerate(values):
+        plain = tuple(value) if isinstance(value, list) else value
+        values[i] = known.setdefault(plain, plain)
+    return list(values)
 
 
 def _predictions(
@@ -207,7 +213,7 @@ def _predictions(
             "language": templates.language,
             "templates": [{"id": t.id, "text": t.text} for t in templates.templates],
         },
-        votes=[tuple(v) for v in _column(dataset, "votes", rows)],
+        votes=_column(dataset, "votes", rows),
         vote_names=dataset.vote_names,
         attributes={a: _column(dataset, a, rows) for a in ("gender", "age", "place")},
         box_px=np.array(_column(dataset, "box_px", rows), np.float32),

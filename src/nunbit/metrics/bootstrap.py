@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Draws = NDArray[np.float32]
+# An evaluation keeps some seventy of these per image: half the bytes matter.
+Cells = NDArray[np.int32] | NDArray[np.int64]
 
 # Entries of the largest temporary arrays: 100 MB of per-person sums, 32 MB of weights.
 _MOST_ENTRIES = 24_000_000
@@ -35,7 +37,7 @@ class Additive:
         values: (N,) what each image adds, or None for a count.
     """
 
-    cells: Codes
+    cells: Cells
     n_cells: int
     values: Floats | None = None
 
@@ -68,7 +70,7 @@ def cluster_codes(subjects: Sequence[str | None] | None, n: int) -> Codes:
 def confusion_cells(truth: Codes, prediction: Codes, n_classes: int) -> Additive:
     """A confusion matrix as sums; images with truth or prediction < 0 do not take part."""
     cells = np.where((truth >= 0) & (prediction >= 0), truth * n_classes + prediction, -1)
-    return Additive(cells=cells, n_cells=n_classes**2)
+    return Additive(cells=cells.astype(np.int32), n_cells=n_classes**2)
 
 
 def resample(
@@ -124,7 +126,7 @@ def rank_bins(score: Floats, positive: NDArray[np.bool_], n_bins: int = 200) -> 
     _, group, sizes = np.unique(score, return_inverse=True, return_counts=True)
     ends = np.cumsum(sizes)
     bins = ((ends - sizes / 2.0) * n_bins / len(score)).astype(np.int64)[group]
-    return Additive(cells=2 * bins + positive.astype(np.int64), n_cells=2 * n_bins)
+    return Additive(cells=(2 * bins + positive).astype(np.int32), n_cells=2 * n_bins)
 
 
 def auroc_from_bins(counts: Floats | Draws) -> Floats:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from nunbit.errors import InputError, Lang
 from nunbit.files import read_json, write_text
-from nunbit.report import sections, shapes
+from nunbit.report import contrasts, sections, shapes
 from nunbit.report.figures import write_figures
 from nunbit.report.tables import write_tables
 from nunbit.report.view import View
@@ -95,7 +95,7 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
     sentences, plot = view.headline()
     shown = {
         "labels": sections.labels(view),
-        "comparison": sections.comparison(view),
+        "comparison": contrasts.comparison(view),
     }
     contents = [
         (key, t(f"{key}.title"))
@@ -128,7 +128,7 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
             subgroups=sections.subgroups(view),
             calibration=sections.calibration(view),
             prompts=sections.prompts(view),
-            binary=sections.binary(view),
+            binary=contrasts.binary(view),
             mistakes=view.mistakes(pictures),
             method=view.method(),
             **shown,

@@ -25,7 +25,10 @@ def percent_interval(interval: Interval, digits: int = 1) -> str:
 
 def points(value: float | None) -> str:
     """A difference of shares in points with its sign: +1.2."""
-    return MISSING if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    if value is None:
+        return MISSING
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def points_interval(interval: Interval) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nunbit.errors import Lang
-from nunbit.labels import LabelSet, label_set_from_dict
+from nunbit.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.report import shapes
 from nunbit.report.shapes import Plot, Row, share_plot, share_row, width
 from nunbit.report.texts import Texts
@@ -30,7 +30,12 @@ class View:
     def __init__(self, document: Document, lang: Lang) -> None:
         self.d, self.t, self.lang = document, Texts(lang), lang
         self.label_set: LabelSet = label_set_from_dict(document["label_set"], "result.json")
-        self._names = dict(zip(self.label_set.ids, self.label_set.names(lang), strict=True))
+        # The paper's classes first: a stand-in group names classes that the own set lacks.
+        self._names = {
+            label.id: label.name(lang)
+            for known in (load_label_set("aihub7"), self.label_set)
+            for label in known.labels
+        }
 
     def name(self, label: str) -> str:
         """Name of a class in the language of the page."""

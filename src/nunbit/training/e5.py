@@ -358,9 +358,11 @@ def _english(full: Any, numbers: dict[str, int]) -> Iterator[int]:
     source = resources.files("nunbit") / "data" / "english_words.txt"
     lines = source.read_text(encoding="utf-8").splitlines()
     words = " ".join(line for line in lines if not line.startswith("#")).split()
-    for rank, word in enumerate(words):
-        forms = [word, word.capitalize()] if rank < _CAPITALISED else [word]
-        for encoding in full.encode_batch(forms, add_special_tokens=False):
+    forms = [[w, w.capitalize()] if n < _CAPITALISED else [w] for n, w in enumerate(words)]
+    flat = [form for both in forms for form in both]
+    spelled = iter(full.encode_batch(flat, add_special_tokens=False))
+    for word, both in zip(words, forms, strict=True):
+        for encoding in itertools.islice(spelled, len(both)):
             yield from encoding.ids
         # Endings (ing, ed, ly) continue words and are no words themselves.
         if word in numbers and len(word) <= 3:

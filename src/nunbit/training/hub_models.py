@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import json
 import pickle
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +81,9 @@ def load_hub_model(init: str) -> Pretrained:
         return _pretrained(init, *read_hub_folder(init, DUAL_ENCODERS, local_only=True))
     try:
         parts = read_hub_folder(init, DUAL_ENCODERS, local_only=True)
-    except InputError:
+    except InputError as exc:
+        if not _hub_answers():
+            raise _cannot_load(init, "it is not in the cache and the hub does not answer") from exc
         parts = read_hub_folder(init, DUAL_ENCODERS, local_only=False)
     return _pretrained(init, *parts)
 
@@ -171,6 +175,22 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _hub_answers() -> bool:
+    """Whether the hub can be reached; asked once, because its client retries for half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
 def _wrapped_tokenizer(source: str, local_only: bool) -> Any:
     transformers = transformers_module()
     # Without any of these, transformers 5 makes up an empty vocabulary and says nothing.
@@ -241,6 +261,13 @@ def _three(values: Any) -> tuple[float, float, float]:
 
 def _cannot_load(source: str, reason: object) -> InputError:
     first_line = str(reason).strip().splitlines()[0] if str(reason).strip() else "unknown reason"
+    if Path(source).is_dir():
+        return InputError(
+            en=f"--init {source}: cannot load this model: {first_line}; the folder must hold "
+            "config.json, model.safetensors and tokenizer.json of one dual encoder",
+            ko=f"--init {source}: 모델을 불러올 수 없습니다: {first_line}. 폴더에는 한 이중 "
+            "인코더의 config.json, model.safetensors, tokenizer.json이 있어야 합니다",
+        )
     return InputError(
         en=f"--init {source}: cannot load this model: {first_line}; without network, run "
         f"`hf download {source} --local-dir model` where there is one, copy the folder here and "

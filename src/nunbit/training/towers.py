@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nunbit.training.hub_models import transformers_module
+from nunbit.training.hub_models import quiet_transformers, transformers_module
 
 LOGIT_SCALE_START = 1 / 0.07
 """CLIP's starting point."""
@@ -218,8 +218,9 @@ def build(architecture: Mapping[str, Any]) -> DualEncoder:
     """
     if architecture["kind"] == "hub":
         transformers = transformers_module()
-        config = transformers.AutoConfig.for_model(**architecture["config"])
-        return from_hub(transformers.AutoModel.from_config(config))
+        with quiet_transformers():
+            config = transformers.AutoConfig.for_model(**architecture["config"])
+            return from_hub(transformers.AutoModel.from_config(config))
     size, text = architecture["embedding_size"], architecture["text"]
     if architecture["kind"] == "lite":
         image = LiteImageTower(architecture["image_size"], size)

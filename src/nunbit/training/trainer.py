@@ -317,11 +317,13 @@ def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
 
 def _optimizer(model: DualEncoder, settings: TrainSettings) -> torch.optim.AdamW:
     text_share = float(settings.text_lr)
-    encoder = list(model.text.model.parameters()) if hasattr(model.text, "model") else []
+    # Only pretrained text towers hold a `model`; what else they have is new, as all of `tiny` is.
+    encoder: Any = getattr(model.text, "model", None)
+    encoder_parameters = [] if encoder is None else list(encoder.parameters())
     if text_share == 0:
-        for parameter in encoder:
+        for parameter in encoder_parameters:
             parameter.requires_grad_(False)
-    pretrained_text = {id(p) for p in encoder}
+    pretrained_text = {id(p) for p in encoder_parameters}
     groups = []
     for in_encoder, share in ((False, 1.0), (True, text_share)):
         part = [
