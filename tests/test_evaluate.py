@@ -370,7 +370,78 @@ def test_nameless_votes_have_no_first_annotator() -> None:
     document = assess(replace(p, truth=codes), QUICK)
     assert list(document["policies"]) == ["uploader", "majority", "unanimous", "votes"]
     assert document["policies"]["votes"]["soft_cross_entropy"] > 0
-    assert set(document["human_ceiling"]["per_annotator"]) == {"0", "1", "2"}
+    assert document["human_ceiling"]["per_annotator"] == {}
+
+
+def test_asking_for_annotator_a_of_nameless_votes_is_refused(
+    bundle: Path, tmp_path: Path
+) -> None:
+    data = make_colours(tmp_path / "d", n=7, vote_names=[], policy="majority")
+    settings = replace(QUICK, policy="annot_a")
+    with pytest.raises(SettingsError, match="no annotator A"):
+        evaluate(data, bundle, tmp_path / "e", settings, lang="en")
+    fer = make_world(50, vote_names=(), policy="majority").predictions
+    write_predictions(tmp_path / "p.parquet", fer, origin={})
+    with pytest.raises(SettingsError, match="no annotator A"):
+        evaluate(tmp_path / "p.parquet", bundle, tmp_path / "e", settings, lang="en")
+    assert not (tmp_path / "e" / "result.json").exists()
+
+
+# Merged classes -------------------------------------------------------------------------------
+
+
+def test_data_of_seven_classes_are_evaluated_as_two(
+    colours: Path, bundle: Path, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, label_set="dep2")
+    document = evaluate(colours, bundle, tmp_path / "e", settings, lang="en").document
+    assert document["labels"] == ["distress", "other"]
+    assert document["dataset"]["merged_from"] == "aihub7"
+    assert document["binary"]["joined"] == ["sadness", "anxiety", "hurt"]
+    assert document["binary"]["stand_in_for"] == []
+    assert document["truth_distribution"]["distress"] == pytest.approx(3 / 7)
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "sadness, anxiety, emotional hurt" in page
+
+
+def test_a_prediction_file_of_seven_classes_is_collapsed_to_two(
+    world: World, assessed: dict[str, Any], tmp_path: Path
+) -> None:
+    write_predictions(tmp_path / "p.parquet", world.predictions, origin={})
+    settings = replace(QUICK, label_set="dep2")
+    found = evaluate(tmp_path / "p.parquet", tmp_path, tmp_path / "e", settings, lang="en").document
+    # The sum of posteriors over a half is the larger of the two sums.
+    assert found["top1"] == assessed["binary"]["posterior_sum"]["accuracy"]
+    assert found["binary"]["posterior_sum"]["auroc"] == assessed["binary"]["posterior_sum"]["auroc"]
+    assert found["human_ceiling"]["human"]["top1"] > assessed["human_ceiling"]["human"]["top1"]
+    assert found["per_template"] == {}
+
+
+def test_merged_stand_ins_are_named() -> None:
+    fer = load_label_set("fer7")
+    names = {"flustered": "surprise", "anxiety": "fear", "hurt": "disgust"}
+    p = make_world(300).predictions
+    rename = [names.get(x, x) for x in IDS]
+    columns = [rename.index(x) for x in fer.ids]
+    votes = [tuple(v and names.get(v, v) for v in cast) for cast in p.votes]
+    uploader = [x and names.get(x, x) for x in p.uploader_label]
+    truth = np.array([fer.ids.index(rename[t]) for t in p.truth])
+    p = replace(
+        p,
+        label_set=fer,
+        truth=truth,
+        probability=p.probability[:, columns],
+        cosine=None,
+        prompt_cosine=None,
+        templates=None,
+        votes=votes,
+        uploader_label=uploader,
+    )
+    document = assess(merge_predictions(p, load_label_set("dep2")), QUICK)
+    assert document["binary"]["joined"] == ["sadness", "fear"]
+    note = next(w for w in document["warnings"] if w["id"] == "binary_stand_in")
+    assert "sadness, fear stand in" in note["en"]
+    assert "슬픔, 공포" in note["ko"]
 
 
 def test_binary_equals_sklearn(world: World, assessed: dict[str, Any]) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from nunbit.errors import InputError
-from nunbit.labels import label_set_from_dict, label_set_names, label_set_to_dict, load_label_set
+from nunbit.labels import (
+    label_set_from_dict,
+    label_set_names,
+    label_set_to_dict,
+    load_label_set,
+    merge_labels,
+)
 
 
 def test_contract_order_and_names() -> None:
@@ -76,6 +82,68 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
         load_label_set(str(path))
 
 
+MERGES = (
+    "name='x'\nlabels=[{id='a',ko='가',en='a'},{id='b',ko='나',en='b'}]\n[merges.fine]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("c = ['p']", "merges name labels that do not exist: c"),
+        ("a = ['p', 'q']\nb = ['q']", "merges join a class twice: q"),
+    ],
+)
+def test_merges_must_be_a_division(tmp_path: Path, table: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MERGES + table, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        load_label_set(str(path))
+
+
+@pytest.mark.parametrize(
+    ("base", "inside", "stand_in_for"),
+    [
+        ("aihub7", {"sadness", "anxiety", "hurt"}, ()),
+        ("fer7", {"sadness", "fear"}, ("sadness", "anxiety", "hurt")),
+    ],
+)
+def test_dep2_joins_the_classes_of_the_package(
+    base: str, inside: set[str], stand_in_for: tuple[str, ...]
+) -> None:
+    fine = load_label_set(base)
+    merged, new_id = merge_labels(fine, load_label_set("dep2"))
+    assert set(new_id) == set(fine.ids)
+    assert {old for old, new in new_id.items() if new == "distress"} == inside
+    assert set(fine.groups["depression_related"].labels) == inside
+    assert merged.groups["depression_related"].stand_in_for == stand_in_for
+    assert set(merged.merges) == {base}
+    assert label_set_from_dict(label_set_to_dict(merged), "x") == merged
+
+
+def test_dep2_names_no_illness() -> None:
+    text = str(label_set_to_dict(load_label_set("dep2"))["labels"])
+    for word in ("우울", "depress", "환자", "patient", "진단", "diagnos", "disorder", "장애"):
+        assert word not in text
+
+
+def test_dep2_reads_ai_hubs_spellings() -> None:
+    dep2 = load_label_set("dep2")
+    for label in load_label_set("aihub7").labels:
+        inside = label.id in ("sadness", "anxiety", "hurt")
+        for spelling in (label.id, label.ko, label.en):
+            assert dep2.find(spelling) == ("distress" if inside else "other")
+    assert dep2.find("알수없음") is None
+
+
+def test_a_merge_that_leaves_a_class_over_names_it() -> None:
+    with pytest.raises(InputError, match=r"dep2 does not say what becomes of distress.*of x; add"):
+        merge_labels(
+            label_set_from_dict(label_set_to_dict(load_label_set("dep2")) | {"name": "x"}, "x"),
+            load_label_set("dep2"),
+        )
+
+
 def test_missing_file_names_the_sets() -> None:
-    with pytest.raises(InputError, match="aihub7, fer7"):
+    with pytest.raises(InputError, match="aihub7, dep2, fer7"):
         load_label_set("nowhere.toml")

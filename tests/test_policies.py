@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from nunbit.errors import SettingsError
-from nunbit.policies import label_under, labels_under, vote_distribution, vote_distributions
+from nunbit.policies import (
+    label_under,
+    labels_under,
+    refuse_anonymous,
+    vote_distribution,
+    vote_distributions,
+)
 from nunbit.schema import POLICIES
 
 IDS = ("joy", "anger", "hurt")
@@ -91,3 +97,24 @@ def test_vote_distributions_are_absent_not_zero() -> None:
     assert table.dtype == np.float32
     assert np.isnan(table[[1, 2]]).all()
     np.testing.assert_allclose(table[[0, 3, 4]], [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("policy", "names", "votes", "refused"),
+    [
+        ("annot_a", (), [("joy",)], True),
+        ("annot_a", (), [(), ("joy", None)], True),
+        ("annot_a", ("vote_1",), [("joy",)], False),
+        ("annot_a", (), [(), ()], False),  # no votes at all is said elsewhere
+        ("majority", (), [("joy",)], False),
+    ],
+)
+def test_nameless_votes_have_no_annotator_a(
+    policy: str, names: tuple[str, ...], votes: list[tuple[str | None, ...]], refused: bool
+) -> None:
+    if not refused:
+        refuse_anonymous(policy, names, votes, "data")
+        return
+    with pytest.raises(SettingsError, match="data: .*no annotator A.*majority") as caught:
+        refuse_anonymous(policy, names, votes, "data")
+    assert "주석자 A" in caught.value.ko

@@ -413,6 +413,12 @@ def refuse_lost_shard(source: Path, tmp: Path) -> None:
     prepare([source], tmp / "data", SMALL, lang="en")
 
 
+def refuse_nameless_annotator_a(source: Path, tmp: Path) -> None:
+    photo = next(source.rglob("*.jpg"))
+    (tmp / "counts.csv").write_text(f"path,votes_joy,votes_anger\n{photo},1,2\n")
+    prepare([tmp / "counts.csv"], tmp / "data", replace(SMALL, policy="annot_a"), lang="en")
+
+
 REFUSALS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "other settings": (refuse_other_settings, r"settings differ: size 32 -> 48"),
     "other source": (refuse_other_source, r"another data set \(SRC or label set differs\)"),
@@ -425,6 +431,7 @@ REFUSALS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
         lambda s, t: prepare([s], t / "data", replace(SMALL, policy="majority"), lang="en"),
         r"no record has a label under 'majority'.*--labels",
     ),
+    "nameless annotator A": (refuse_nameless_annotator_a, r"no annotator A; choose --labels maj"),
     "unknown label set": (
         lambda s, t: prepare([s], t / "data", replace(SMALL, label_set="x"), lang="en"),
         r"label set 'x'",

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from nunbit import shards
 from nunbit.errors import InputError, MediaError
+from nunbit.labels import load_label_set
 from nunbit.prepare import PrepareSettings, prepare
 from nunbit.shard_writer import TarWriter
 from nunbit.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset
@@ -203,3 +205,51 @@ def test_tars_are_standard_and_deterministic(name: str) -> None:
         assert {m.name: m.offset_data for m in tar} == offsets
         assert {m.name: tar.extractfile(m).read() for m in tar} == contents  # type: ignore[union-attr]
         assert {m.mtime for m in tar} == {0}
+
+
+# Merged label sets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "votes", "uploader", "label"),
+    [
+        ("uploader", [], "hurt", "distress"),
+        ("uploader", ["joy"], None, None),
+        ("annot_a", ["sadness", "joy", "joy"], "joy", "distress"),
+        ("annot_a", [None, "joy", "joy"], "joy", None),
+        # Three sad expressions are no majority of seven classes, but they are one of two.
+        ("majority", ["sadness", "anxiety", "hurt"], "joy", "distress"),
+        ("unanimous", ["sadness", "anxiety", "hurt"], "joy", "distress"),
+        ("majority", ["sadness", "joy"], "joy", None),
+        ("votes", ["sadness", "joy", "joy", "hurt", "anxiety"], "joy", "distress"),
+    ],
+)
+def test_merging_decides_the_label_anew(
+    policy: str, votes: list[str | None], uploader: str | None, label: str | None, copy: Path
+) -> None:
+    rows = pq.read_table(copy / MANIFEST).to_pylist()
+    for row in rows:
+        row |= {"uploader_label": uploader, "votes": votes, "label": None}
+    pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), copy / MANIFEST)
+    document = json.loads((copy / DOCUMENT).read_text())
+    (copy / DOCUMENT).write_text(json.dumps(document | {"policy": policy}))
+    data = open_dataset(copy, load_label_set("dep2"))
+    assert data.label_set.ids == ("distress", "other")
+    assert set(data.column("label")) == {label}
+    assert data.settings["merged_from"] == "aihub7"
+    assert data.manifest.schema.equals(MANIFEST_SCHEMA)
+
+
+def test_merged_data_keep_their_pixels_and_travel_to_workers(prepared: Path) -> None:
+    plain, merged = open_dataset(prepared), open_dataset(prepared, load_label_set("dep2"))
+    again = pickle.loads(pickle.dumps(merged))
+    assert again.label_set == merged.label_set
+    assert again.column("label") == merged.column("label") == ["other"] * 40
+    assert plain.jpeg(7) == again.jpeg(7)
+    same = open_dataset(prepared, load_label_set("aihub7"))
+    assert same.column("label") == plain.column("label")
+
+
+def test_a_label_set_without_a_merge_is_refused(prepared: Path) -> None:
+    with pytest.raises(InputError, match=r"fer7 does not say what becomes of .*merges.aihub7"):
+        open_dataset(prepared, load_label_set("fer7"))

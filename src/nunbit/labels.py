@@ -1,15 +1,15 @@
 """Label sets: ids, Korean and English names, valence and groups.
 
 A label id (``joy``) is what files store; the Korean and English names are what people read. Sets
-are TOML: ``aihub7`` and ``fer7`` come with the package, a path gives the user's own. Knows nothing
-of images, prompts or models.
+are TOML: ``aihub7``, ``fer7`` and ``dep2`` come with the package, a path gives the user's own.
+Knows nothing of images, prompts or models.
 """
 
 from __future__ import annotations
 
 import tomllib
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -72,12 +72,14 @@ class LabelSet:
         labels: K labels.
         groups: Named unions, for example ``depression_related``.
         ignored: Source spellings that mean "no usable label" and become null votes.
+        merges: Name of a finer label set -> id of this set -> ids of the finer set that it joins.
     """
 
     name: str
     labels: tuple[Label, ...]
     groups: dict[str, Group]
     ignored: tuple[str, ...] = ()
+    merges: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -145,6 +147,8 @@ def label_set_names() -> tuple[str, ...]:
 def label_set_to_dict(label_set: LabelSet) -> dict[str, Any]:
     """Plain data for a bundle or a data set's settings; ``label_set_from_dict`` reads it back."""
     plain: dict[str, Any] = msgspec.to_builtins(label_set)
+    if not label_set.merges:
+        del plain["merges"]
     return plain
 
 
@@ -155,6 +159,35 @@ def label_set_from_dict(document: dict[str, Any], where: str) -> LabelSet:
         InputError: ``where`` does not describe a label set.
     """
     return _validated(document, where)
+
+
+def merge_labels(base: LabelSet, merged: LabelSet) -> tuple[LabelSet, dict[str, str]]:
+    """How data with the classes of ``base`` become data with those of ``merged``.
+
+    Returns:
+        ``merged`` for data of this origin (its groups name what they stand in for where those of
+        ``base`` do, its ``merges`` keep only ``base``), and the new id of every id of ``base``.
+
+    Raises:
+        InputError: ``merged`` does not say what becomes of every class of ``base``.
+    """
+    table = merged.merges.get(base.name, {})
+    new_id = {old: new for new, members in table.items() for old in members}
+    lost = [label for label in base.ids if label not in new_id]
+    if lost:
+        raise InputError(
+            en=f"label set {merged.name} does not say what becomes of {', '.join(lost)} of "
+            f"{base.name}; add a table [merges.{base.name}] to its TOML file",
+            ko=f"레이블 집합 {merged.name}에는 {base.name}의 {', '.join(lost)}을(를) 무엇으로 "
+            f"합칠지 적혀 있지 않습니다. TOML 파일에 [merges.{base.name}] 표를 적으십시오",
+        )
+    groups = {
+        name: replace(group, stand_in_for=base.groups[name].stand_in_for)
+        if name in base.groups
+        else group
+        for name, group in merged.groups.items()
+    }
+    return replace(merged, groups=groups, merges={base.name: table}), new_id
 
 
 @cache
@@ -191,6 +224,7 @@ def _validated(document: dict[str, Any], where: str) -> LabelSet:
         ) from exc
     ids = label_set.ids
     unknown = [m for g in label_set.groups.values() for m in g.labels if m not in ids]
+    targets = {new for table in label_set.merges.values() for new in table}
     problem = None
     if len(ids) < 2:
         problem = "fewer than two labels"
@@ -198,6 +232,10 @@ def _validated(document: dict[str, Any], where: str) -> LabelSet:
         problem = "a label id occurs twice"
     elif unknown:
         problem = f"a group names labels that do not exist: {', '.join(unknown)}"
+    elif no_such := sorted(targets - set(ids)):
+        problem = f"merges name labels that do not exist: {', '.join(no_such)}"
+    elif twice := _joined_twice(label_set):
+        problem = f"merges join a class twice: {', '.join(twice)}"
     elif bad := [i for i in ids if not i.isascii() or not i.replace("_", "").isalnum()]:
         problem = f"label ids must be ASCII letters, digits and _: {', '.join(bad)}"
     elif wrong := [lb.id for lb in label_set.labels if lb.valence not in (-1, 0, 1)]:
@@ -208,3 +246,11 @@ def _validated(document: dict[str, Any], where: str) -> LabelSet:
             ko=f"{where}: 레이블 집합이 아닙니다: {problem}",
         )
     return label_set
+
+
+def _joined_twice(label_set: LabelSet) -> list[str]:
+    twice = []
+    for table in label_set.merges.values():
+        members = [old for group in table.values() for old in group]
+        twice += sorted({old for old in members if members.count(old) > 1})
+    return twice

@@ -8,7 +8,7 @@ every output names the policy. Pure: knows no source and no file.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -116,6 +116,32 @@ def check_policy(policy: str) -> None:
         raise SettingsError(
             en=f"unknown label policy '{policy}'; there are: {known}",
             ko=f"알 수 없는 레이블 정책 '{policy}'. 쓸 수 있는 정책: {known}",
+        )
+
+
+def refuse_anonymous(
+    policy: str, vote_names: Sequence[str], votes: Iterable[Votes], where: str
+) -> None:
+    """Refuse ``annot_a`` where votes belong to nobody in particular.
+
+    Counts such as FER+'s are votes in the order of their columns: the first of them is whatever
+    label comes first, not an annotator's opinion.
+
+    Args:
+        policy: The policy asked for.
+        vote_names: Names of the annotators; empty where there are none.
+        votes: Of the records; read only where it matters.
+        where: What the message names.
+
+    Raises:
+        SettingsError: The policy is ``annot_a``, there are votes and they have no names.
+    """
+    if policy == "annot_a" and not vote_names and any(len(cast) for cast in votes):
+        raise SettingsError(
+            en=f"{where}: the votes are counts without names, so there is no annotator A; choose "
+            "--labels majority, unanimous, votes or uploader",
+            ko=f"{where}: 이 투표는 이름 없는 득표수라서 주석자 A가 없습니다. --labels로 majority, "
+            "unanimous, votes, uploader 중에서 고르십시오",
         )
 
 

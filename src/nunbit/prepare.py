@@ -26,7 +26,7 @@ from nunbit.errors import InputError, Lang, SettingsError
 from nunbit.files import read_json, write_json, writing
 from nunbit.labels import LabelSet, label_set_to_dict, load_label_set
 from nunbit.merge import count_notes, counts_document, merge_parts, missing_shards, remove_parts
-from nunbit.policies import label_under
+from nunbit.policies import label_under, refuse_anonymous
 from nunbit.progress import Progress, say
 from nunbit.provenance import nunbit_version, provenance
 from nunbit.schema import SPLITS, Policy, Split
@@ -152,11 +152,12 @@ def make_plan(listing: Listing, settings: PrepareSettings, label_set: LabelSet, 
 
     Raises:
         InputError: There are no records.
-        SettingsError: No record has a label under the policy.
+        SettingsError: No record has a label under the policy, or the policy does not fit the votes.
     """
     if not len(listing.records):
         raise _no_records(listing, where)
     policy = settings.policy or ("annot_a" if listing.kind == "aihub" else "uploader")
+    refuse_anonymous(policy, listing.vote_names, (r.votes for r in listing.records), where)
     rows: dict[Split, list[int]] = {split: [] for split in SPLITS}
     digest = hashlib.sha256()
     zips: set[str] = set()

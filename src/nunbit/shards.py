@@ -3,7 +3,7 @@
 ``DATA/`` holds ``shard-NNNNN.tar`` in WebDataset layout, ``manifest.parquet`` with one row per
 record, ``rejects.jsonl`` and ``dataset.json``. Every row knows where its JPEG starts inside its
 shard, so a crop is one positioned read and the tar is never walked. Writing is ``shard_writer``'s
-work; this module knows nothing of sources, models or policies.
+work; this module knows nothing of sources or models.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from PIL import Image
 
 from nunbit.errors import InputError, MediaError
 from nunbit.files import read_json
-from nunbit.labels import LabelSet, label_set_from_dict
+from nunbit.labels import LabelSet, label_set_from_dict, label_set_to_dict, merge_labels
+from nunbit.policies import labels_under
 from nunbit.schema import Split
 
 FORMAT = "nunbit-dataset/1"
@@ -74,7 +75,12 @@ class DataSet:
     """
 
     def __init__(
-        self, path: Path, settings: dict[str, Any], label_set: LabelSet, manifest: pa.Table
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        label_set: LabelSet,
+        manifest: pa.Table,
+        merged: LabelSet | None = None,
     ) -> None:
         self.path = path
         self.settings = settings
@@ -87,13 +93,14 @@ class DataSet:
         self._nbytes: NDArray[np.int64] = manifest.column("nbytes").to_numpy()
         self._files: OrderedDict[int, _ShardFile] = OrderedDict()
         self._lock = threading.Lock()
+        self._merged = merged
 
     def __len__(self) -> int:
         return int(self.manifest.num_rows)
 
     def __reduce__(self) -> tuple[object, ...]:
         # A path is all a worker needs; pickling the table would copy it through a pipe.
-        return (open_dataset, (self.path,))
+        return (open_dataset, (self.path, self._merged))
 
     @property
     def vote_names(self) -> tuple[str, ...]:
@@ -182,12 +189,18 @@ class _ShardFile:
             os.close(self._fd)
 
 
-def open_dataset(path: Path) -> DataSet:
+def open_dataset(path: Path, merged: LabelSet | None = None) -> DataSet:
     """Open a prepared data set and check that it is whole.
 
+    Args:
+        path: ``DATA/``.
+        merged: A coarser label set: labels and votes are joined into its classes, and the label
+            under the policy is decided anew from the joined votes (three annotators who name three
+            sad expressions agree once these are one class). Photos are not read again.
+
     Raises:
-        InputError: Not a prepared data set, not finished, of another format, or a shard is
-            missing or too short.
+        InputError: Not a prepared data set, not finished, of another format, a shard is missing
+            or too short, or ``merged`` does not cover the data set's classes.
     """
     path = Path(path)
     if not (path / DOCUMENT).is_file() or not (path / MANIFEST).is_file():
@@ -208,9 +221,31 @@ def open_dataset(path: Path) -> DataSet:
         )
     label_set = label_set_from_dict(document.get("label_set", {}), str(path / DOCUMENT))
     manifest = _read_manifest(path / MANIFEST)
-    data = DataSet(path, document, label_set, manifest)
     _check_shards(path, manifest)
-    return data
+    if merged is None or merged.name == label_set.name:
+        return DataSet(path, document, label_set, manifest)
+    own, new_id = merge_labels(label_set, merged)
+    document |= {"label_set": label_set_to_dict(own), "merged_from": label_set.name}
+    manifest = _merge_manifest(manifest, new_id, str(document["policy"]))
+    return DataSet(path, document, own, manifest, merged)
+
+
+def _merge_manifest(manifest: pa.Table, new_id: dict[str, str], policy: str) -> pa.Table:
+    uploader = [None if x is None else new_id[x] for x in manifest["uploader_label"].to_pylist()]
+    votes = [
+        tuple(None if v is None else new_id[v] for v in cast)
+        for cast in manifest["votes"].to_pylist()
+    ]
+    columns = {
+        "uploader_label": uploader,
+        "votes": votes,
+        "label": labels_under(policy, uploader, votes),
+    }
+    for name, values in columns.items():
+        place = manifest.column_names.index(name)
+        column = pa.array(values, MANIFEST_SCHEMA.field(name).type)
+        manifest = manifest.set_column(place, MANIFEST_SCHEMA.field(name), column)
+    return manifest
 
 
 def _read_manifest(path: Path) -> pa.Table:

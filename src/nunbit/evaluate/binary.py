@@ -8,7 +8,7 @@ K-class prediction collapsed to the two sides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,12 @@ def group_members(label_set: LabelSet) -> list[int] | None:
     """Positions of the depression-related classes; None where the label set has no such group."""
     group = label_set.groups.get(DEPRESSION_RELATED)
     return None if group is None else [label_set.index(label) for label in group.labels]
+
+
+def joined_classes(label_set: LabelSet, labels: Iterable[str]) -> list[str]:
+    """The classes as they were before merging, where the label set says; else the classes."""
+    origin = next(iter(label_set.merges.values())) if len(label_set.merges) == 1 else {}
+    return [old for label in labels for old in origin.get(label, (label,))]
 
 
 def choose_threshold(posterior: Floats, inside: NDArray[np.bool_]) -> float:
@@ -111,6 +117,7 @@ def binary_section(
         result = {
             "group": DEPRESSION_RELATED,
             "members": list(group.labels),
+            "joined": joined_classes(p.label_set, group.labels),
             "stand_in_for": list(group.stand_in_for),
             "n": int(labelled.sum()),
             "prevalence": number(inside[labelled].mean()),

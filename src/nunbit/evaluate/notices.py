@@ -14,7 +14,7 @@ import numpy as np
 from nunbit import metrics
 from nunbit.evaluate.binary import NEARLY_CONSTANT
 from nunbit.evaluate.predictions import Predictions
-from nunbit.labels import LabelSet
+from nunbit.labels import LabelSet, label_set_names, load_label_set
 from nunbit.particles import with_particle
 
 Notice = dict[str, Any]
@@ -268,9 +268,9 @@ def _binary(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
 
 def _stand_in(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
     if d["binary"].get("stand_in_for"):
-        own = ", ".join(d["binary"]["members"])
+        own = ", ".join(d["binary"]["joined"])
         wanted = ", ".join(d["binary"]["stand_in_for"])
-        ko = ", ".join(_ko(p.label_set, x) for x in d["binary"]["members"])
+        ko = ", ".join(_ko(p.label_set, x) for x in d["binary"]["joined"])
         yield _note(
             "binary_stand_in",
             f"Two-class experiment: this label set lacks classes of the paper's group ({wanted}); "
@@ -307,7 +307,12 @@ ATTRIBUTES = {
 
 
 def _ko(label_set: LabelSet, label: str) -> str:
-    return label_set.labels[label_set.index(label)].ko
+    # Classes that were merged are named by the set they come from.
+    origins = [load_label_set(n) for n in label_set_names() if n in label_set.merges]
+    for known in (label_set, *origins):
+        if label in known.ids:
+            return known.labels[known.index(label)].ko
+    return label  # of a user's own set that was merged
 
 
 def _ro(word: str) -> str:

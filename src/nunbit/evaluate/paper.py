@@ -6,7 +6,9 @@ they say 'most likely' and name the alternatives.
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -29,11 +31,16 @@ class PaperTable:
         confusion: Table 2, rows = truth.
         n_train_stated: Training images the text names.
         n_validation_stated: Validation images the text names.
+        per_class_stated: Validation images a class, about, that the text names.
         accuracy_stated: Seven-class accuracy the text names.
         binary_accuracy_stated: Two-class accuracy the text names.
         binary_group: Labels of the depression-related side.
         official_validation: Images per folder of the official Validation.
         official_train_01: Images of TRAIN_01.
+        majority_shares: Share of each class under the annotators' majority, ties by the uploader.
+        majority_exists: Share of records with a majority of the annotators.
+        majority_is_uploader: Share of records with a majority that is the uploader's label.
+        folder_cnn_accuracy: Lowest and highest accuracy of public CNNs on folder labels.
     """
 
     label_set: str
@@ -41,11 +48,16 @@ class PaperTable:
     confusion: tuple[tuple[int, ...], ...]
     n_train_stated: int
     n_validation_stated: int
+    per_class_stated: int
     accuracy_stated: float
     binary_accuracy_stated: float
     binary_group: tuple[str, ...]
     official_validation: tuple[int, ...]
     official_train_01: int
+    majority_shares: tuple[float, ...]
+    majority_exists: float
+    majority_is_uploader: float
+    folder_cnn_accuracy: tuple[float, float]
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -106,12 +118,19 @@ def paper_findings(table: PaperTable) -> dict[str, Any]:
         "folder_shares": numbers(folders / folders.sum()),
         "largest_row_to_folder": number((rows / folders).max()),
         "smallest_row_to_folder": number((rows / folders).min()),
+        "majority_shares": list(table.majority_shares),
+        # Total variation: the share of images that would have to change their class.
+        "distance_to_folders": number(_distance(rows, folders)),
+        "distance_to_majority": number(_distance(rows, np.array(table.majority_shares))),
+        "n_if_ties_were_dropped": round(int(folders.sum()) * table.majority_exists),
+        "majority_is_uploader": table.majority_is_uploader,
         "images_missing": {
             "train": table.official_train_01 - table.n_train_stated,
             "validation": int(folders.sum()) - table.n_validation_stated,
         },
         "binary": {
             "accuracy_stated": table.binary_accuracy_stated,
+            "n_of_group": int(rows[members].sum()),
             "share_of_group": number(rows[members].sum() / total),
             "best_constant": number(max(rows[members].sum(), total - rows[members].sum()) / total),
             "collapsed_accuracy": number(metrics.top1(two)),
@@ -119,3 +138,57 @@ def paper_findings(table: PaperTable) -> dict[str, Any]:
             "collapsed_specificity": number(metrics.recall(two)[0]),
         },
     }
+
+
+def false_negatives(
+    batch_size: int, class_shares: Sequence[float], n_templates: int
+) -> dict[str, Any]:
+    """How often InfoNCE calls a fitting text a negative, and the loss it can never get below.
+
+    Each image of a batch has one caption: its class in a template drawn at random. A model that
+    knows the class of every image, and no more, gives all captions of that class the same logit,
+    so its loss is E[ln(1 + S)], where S, the other images of the class in the batch, is binomial.
+    If it could also know which template was drawn, only word-for-word equal captions would tie.
+
+    Args:
+        batch_size: Images, B.
+        class_shares: K shares of the classes; they sum to one.
+        n_templates: Templates.
+
+    Returns:
+        ``batch_size``; ``same_class`` and ``same_text``, expected negatives of an image that fit
+        it; ``share`` of its B - 1 negatives; ``floor`` and ``floor_if_template_known``, nats;
+        ``uniform``, the loss of a guess, ln B.
+    """
+    others = batch_size - 1
+    share = sum(p * p for p in class_shares)
+    floors = [
+        sum(p * _mean_log_ties(others, p / texts) for p in class_shares)
+        for texts in (1, n_templates)
+    ]
+    return {
+        "batch_size": batch_size,
+        "same_class": number(others * share),
+        "same_text": number(others * share / n_templates),
+        "share": number(share),
+        "floor": number(floors[0]),
+        "floor_if_template_known": number(floors[1]),
+        "uniform": number(math.log(batch_size)),
+    }
+
+
+def _mean_log_ties(n: int, p: float) -> float:
+    """E[ln(1 + S)] for S binomial(n, p)."""
+    # Through logarithms: the binomial coefficients themselves overflow.
+    log_choose = [
+        math.lgamma(n + 1) - math.lgamma(s + 1) - math.lgamma(n - s + 1) for s in range(n + 1)
+    ]
+    chances = (
+        math.exp(c + s * math.log(p) + (n - s) * math.log1p(-p)) for s, c in enumerate(log_choose)
+    )
+    return sum(chance * math.log1p(s) for s, chance in enumerate(chances))
+
+
+def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Total variation distance of two distributions given as counts or shares."""
+    return float(np.abs(a / a.sum() - b / b.sum()).sum() / 2)

@@ -123,9 +123,11 @@ def human_ceiling(p: Predictions, board: Board, n_resamples: int, seed: int) -> 
     cases.run()
     human = cases.confusion("human")
     per_annotator = {}
-    for annotator in np.unique(found.annotator):
+    # Without names a position is no person: figures for it would describe the sorting.
+    for annotator, name in enumerate(p.vote_names):
         own = found.annotator == annotator
-        name = p.vote_names[annotator] if annotator < len(p.vote_names) else str(annotator)
+        if not own.any():
+            continue
         per_annotator[name] = number((found.truth[own] == found.answer[own]).mean())
     return {
         "n_cases": len(found.truth),

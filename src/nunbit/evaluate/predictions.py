@@ -8,7 +8,7 @@ Files of other programs are read too: ``record_id``, ``truth`` and ``probability
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from nunbit.errors import InputError
 from nunbit.files import atomic_path
-from nunbit.labels import LabelSet, label_set_from_dict, label_set_to_dict
+from nunbit.labels import LabelSet, label_set_from_dict, label_set_to_dict, merge_labels
+from nunbit.policies import labels_under
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -122,6 +123,39 @@ def codes_of(labels: list[str | None], label_set: LabelSet) -> Codes:
     index: dict[str | None, int] = {label: k for k, label in enumerate(label_set.ids)}
     index[None] = -1
     return np.fromiter((index[label] for label in labels), np.int64, len(labels))
+
+
+def merge_predictions(p: Predictions, merged: LabelSet) -> Predictions:
+    """The same answers with coarser classes: a class has the sum of its members' probabilities.
+
+    The truth is decided anew from the joined labels and votes. Cosines of single prompts say
+    nothing of a sum and are dropped.
+
+    Raises:
+        InputError: ``merged`` does not cover the classes.
+    """
+    if merged.name == p.label_set.name:
+        return p
+    label_set, new_id = merge_labels(p.label_set, merged)
+    column = np.array([label_set.index(new_id[old]) for old in p.label_set.ids])
+    joining = (column[:, None] == np.arange(len(label_set.labels))).astype(np.float32)  # (old, new)
+    uploader = [None if x is None else new_id[x] for x in p.uploader_label]
+    votes = [tuple(None if v is None else new_id[v] for v in cast) for cast in p.votes]
+    truth = np.where(p.truth >= 0, column[p.truth], -1)
+    if p.policy != "uploader" and any(votes):
+        truth = codes_of(labels_under(p.policy, uploader, votes), label_set)
+    return replace(
+        p,
+        label_set=label_set,
+        truth=truth,
+        probability=p.probability @ joining,
+        uploader_label=uploader,
+        votes=votes,
+        cosine=None,
+        prompt_cosine=None,
+        ensemble=None,
+        templates=None,
+    )
 
 
 def deciding_templates(predictions: Predictions) -> Codes | None:

@@ -20,9 +20,12 @@ class EvaluateSettings:
     Attributes:
         split: Split of DATA; None takes test if there is one, else validation.
         policy: Label policy of the truth; None takes the data set's.
+        label_set: Merge the classes into those of this label set (``dep2`` or a TOML file); None
+            takes them as they were prepared.
         prompts: Template set or TOML file; None takes the bundle's first.
         ensemble: How the templates are combined.
-        compare: ``paper``, or the folder of another evaluation of the same images.
+        compare: ``paper``, or the folder of another evaluation of the same images; or several.
+        seeds: Folders of evaluations of the same recipe with other seeds, to be summarised.
         with_images: Put the crops of the most confident mistakes into the report.
         batch_size: Crops embedded at once; bounds memory.
         threads: Threads of the image tower; None takes the cores there are.
@@ -35,9 +38,11 @@ class EvaluateSettings:
 
     split: Split | None = None
     policy: Policy | None = None
+    label_set: str | None = None
     prompts: str | None = None
     ensemble: Ensemble = "mean_embedding"
-    compare: str | None = None
+    compare: str | tuple[str, ...] | None = None
+    seeds: tuple[str, ...] = ()
     with_images: bool = False
     batch_size: Count = 64
     threads: Count | None = None
@@ -46,3 +51,10 @@ class EvaluateSettings:
     n_bins: Annotated[int, Meta(ge=2, le=100)] = 15
     min_group: Count = 50
     max_mistakes: Annotated[int, Meta(ge=0, le=200)] = 24
+
+    @property
+    def comparisons(self) -> tuple[str, ...]:
+        """What to compare with, the most interesting first."""
+        if self.compare is None:
+            return ()
+        return (self.compare,) if isinstance(self.compare, str) else self.compare

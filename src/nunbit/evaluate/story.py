@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,33 @@ from numpy.typing import NDArray
 
 from nunbit.config import settings_to_dict
 from nunbit.encoders import Bundle, load_bundle
-from nunbit.errors import InputError, Lang, SettingsError
+from nunbit.errors import Lang, SettingsError
 from nunbit.evaluate.assess import PromptEvidence, assess, labelled
 from nunbit.evaluate.binary import Threshold, choose_threshold, group_members
 from nunbit.evaluate.predictions import (
-    SEEN,
-    UNKNOWN,
-    UNSEEN,
     Predictions,
     codes_of,
+    merge_predictions,
     read_predictions,
     write_predictions,
+)
+from nunbit.evaluate.rows import (
+    open_for_evaluation,
+    predictions_of,
+    require_labels,
+    rows_of_split,
+    truth_of,
 )
 from nunbit.evaluate.scoring import Cosines, Scorer, drop_parts, text_bank
 from nunbit.evaluate.settings import EvaluateSettings
 from nunbit.files import read_json, sha256_file, write_json, writing
-from nunbit.labels import DEPRESSION_RELATED, LabelSet
-from nunbit.policies import labels_under
+from nunbit.labels import DEPRESSION_RELATED, LabelSet, load_label_set
+from nunbit.policies import labels_under, refuse_anonymous
 from nunbit.progress import say
 from nunbit.provenance import provenance
 from nunbit.report.page import PICTURES, render_evaluation
-from nunbit.schema import SPLITS, EvalResult, Split
-from nunbit.shards import MANIFEST, REJECTS, DataSet, open_dataset
+from nunbit.schema import EvalResult
+from nunbit.shards import MANIFEST, REJECTS, DataSet
 from nunbit.zeroshot import Ensemble, combine_cosines, probabilities
 
 Codes = NDArray[np.int64]
@@ -43,8 +49,6 @@ RESULT = "result.json"
 
 # The threshold of the two-class experiment needs a distribution, not every image.
 _THRESHOLD_IMAGES = 4000
-
-_COPIED = ("record_id", "subject_id", "uploader_label", "source_path")
 
 
 def evaluate(
@@ -68,11 +72,11 @@ def evaluate(
     """
     if Path(data).is_file():
         return _evaluate_file(Path(data), out, settings, lang)
-    dataset = open_dataset(data)
-    rows, split = _rows_of_split(dataset, settings)
+    dataset = open_for_evaluation(data, settings.label_set)
+    rows, split = rows_of_split(dataset, settings.split)
     policy = settings.policy or dataset.policy
-    truth = codes_of(_labels(dataset, rows, policy), dataset.label_set)
-    _require_labels(int((truth >= 0).sum()), policy, str(data))
+    truth = truth_of(dataset, rows, policy)
+    require_labels(int((truth >= 0).sum()), policy, str(data))
     model = load_bundle(bundle, threads=settings.threads)
     scorer = Scorer(
         dataset=dataset,
@@ -104,12 +108,13 @@ def evaluate(
 def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings, lang: Lang) -> EvalResult:
     _refuse_fixed(settings, data)
     p = read_predictions(data)
+    if settings.label_set is not None:
+        p = merge_predictions(p, load_label_set(settings.label_set))
     if settings.policy is not None and settings.policy != p.policy:
+        refuse_anonymous(settings.policy, p.vote_names, p.votes, str(data))
         labels = labels_under(settings.policy, p.uploader_label, p.votes)
-        fields = {name: getattr(p, name) for name in p.__dataclass_fields__}
-        fields |= {"truth": codes_of(labels, p.label_set), "policy": settings.policy}
-        p = Predictions(**fields)
-    _require_labels(labelled(p), p.policy, str(data))
+        p = replace(p, truth=codes_of(labels, p.label_set), policy=settings.policy)
+    require_labels(labelled(p), p.policy, str(data))
     origin = {"predictions": sha256_file(data)}
     document = assess(p, settings)
     document |= {
@@ -138,9 +143,11 @@ def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
 
 def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
     plain = settings_to_dict(settings)
-    for key in ("compare", "prompts"):  # a path names people
-        if key in plain:
+    for key in ("compare", "seeds", "prompts", "label_set"):  # a path names people
+        if isinstance(plain.get(key), str):
             plain[key] = Path(plain[key]).name
+        elif key in plain:
+            plain[key] = [Path(path).name for path in plain[key]]
     return provenance("evaluate", plain, seeds={"bootstrap": settings.seed}, inputs=inputs)
 
 
@@ -150,59 +157,18 @@ def _finish(out: Path, document: dict[str, Any], lang: Lang) -> EvalResult:
     return EvalResult.from_document(read_json(out / RESULT))
 
 
-def _rows_of_split(dataset: DataSet, settings: EvaluateSettings) -> tuple[Codes, Split]:
-    sizes = {split: len(dataset.split_rows(split)) for split in SPLITS}
-    held_out: Split = "test" if sizes["test"] else "validation"
-    split = settings.split or held_out
-    if sizes[split]:
-        return dataset.split_rows(split), split
-    present = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size) or "-"
-    raise InputError(
-        en=f"{dataset.path}: no image in split {split}; there are: {present}. Choose one with "
-        "--split",
-        ko=f"{dataset.path}: {split} 분할에 이미지가 없습니다. 있는 분할: {present}. --split으로 "
-        "고르십시오",
-    )
-
-
-def _require_labels(n: int, policy: str, where: str) -> None:
-    if n == 0:
-        raise InputError(
-            en=f"{where}: no image has a label under policy {policy}; choose another --labels",
-            ko=f"{where}: {policy} 정책으로 레이블이 정해지는 이미지가 없습니다. 다른 --labels를 "
-            "고르십시오",
-        )
-
-
-def _labels(dataset: DataSet, rows: Codes, policy: str) -> list[str | None]:
-    if policy == dataset.policy:
-        return _column(dataset, "label", rows)
-    uploader = _column(dataset, "uploader_label", rows)
-    return labels_under(policy, uploader, _column(dataset, "votes", rows))
-
-
-def _column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
-    """A manifest column as Python values; equal values are one object, lists become tuples."""
-    known: dict[Any, Any] = {}
-    values = dataset.manifest[name].take(rows).to_pylist()
-    for i, value in enumerate(values):
-        plain = tuple(value) if isinstance(value, list) else value
-        values[i] = known.setdefault(plain, plain)
-    return list(values)
-
-
 def _predictions(
     scorer: Scorer, cosines: Cosines, rows: Codes, truth: Codes, *, split: str, policy: str
 ) -> Predictions:
-    dataset, model, templates = scorer.dataset, scorer.bundle, scorer.bank.templates
+    model, templates = scorer.bundle, scorer.bank.templates
     cosine = combine_cosines(cosines.prompts, scorer.bank.prompts, scorer.rule)
-    columns = {name: _column(dataset, name, rows) for name in _COPIED}
-    return Predictions(
-        label_set=dataset.label_set,
+    return predictions_of(
+        scorer.dataset,
+        rows,
+        truth,
+        class_probabilities(cosine, model, scorer.rule),
         split=split,
         policy=policy,
-        truth=truth,
-        probability=class_probabilities(cosine, model, scorer.rule),
         cosine=cosine,
         prompt_cosine=cosines.prompts,
         logit_scale=model.logit_scale,
@@ -213,13 +179,6 @@ def _predictions(
             "language": templates.language,
             "templates": [{"id": t.id, "text": t.text} for t in templates.templates],
         },
-        votes=_column(dataset, "votes", rows),
-        vote_names=dataset.vote_names,
-        attributes={a: _column(dataset, a, rows) for a in ("gender", "age", "place")},
-        box_px=np.array(_column(dataset, "box_px", rows), np.float32),
-        blur=np.array(_column(dataset, "blur", rows), np.float32),
-        seen=_seen(dataset, columns["subject_id"]),
-        **columns,
     )
 
 
@@ -232,15 +191,6 @@ def class_probabilities(cosine: Floats, model: Bundle, rule: Ensemble) -> Floats
         shares: Floats = cosine / cosine.sum(axis=1, keepdims=True)
         return shares
     return probabilities(cosine, model.logit_scale, model.temperature)
-
-
-def _seen(dataset: DataSet, subjects: list[str | None]) -> Codes:
-    """Whether each person occurs in the train split; unknown without a person or a train split."""
-    trained = set(_column(dataset, "subject_id", dataset.split_rows("train"))) - {None}
-    if not len(dataset.split_rows("train")):
-        return np.full(len(subjects), UNKNOWN, np.int64)
-    states = [UNKNOWN if s is None else SEEN if s in trained else UNSEEN for s in subjects]
-    return np.array(states, np.int64)
 
 
 def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold | None:
@@ -262,7 +212,7 @@ def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold 
     if len(rows) > _THRESHOLD_IMAGES:
         chooser = np.random.default_rng(seed)
         rows = np.sort(chooser.choice(rows, _THRESHOLD_IMAGES, replace=False))
-    truth = codes_of(_labels(dataset, rows, policy), dataset.label_set)
+    truth = truth_of(dataset, rows, policy)
     rows, truth = rows[truth >= 0], truth[truth >= 0]
     inside = np.isin(truth, members)
     if not inside.any() or inside.all():
@@ -310,6 +260,7 @@ def _dataset_line(dataset: DataSet) -> dict[str, Any]:
         "name": dataset.path.resolve().name,
         "source": dataset.settings.get("source"),
         "label_set": label_set.name,
+        "merged_from": dataset.settings.get("merged_from"),
         "n": len(dataset),
         "synthetic": bool(dataset.settings.get("synthetic")),
     }

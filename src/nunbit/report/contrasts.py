@@ -54,13 +54,13 @@ def binary(view: View) -> dict[str, Any] | None:
     return {
         "intro": t(
             "binary.intro",
-            members=view.names(d["members"]),
+            members=view.names(d["joined"]),
             prevalence=shapes.percent(d["prevalence"]),
         ),
         "stand_in": t(
             "binary.stand_in",
             wanted=view.names(d["stand_in_for"]),
-            members=view.names(d["members"]),
+            members=view.names(d["joined"]),
         )
         if d["stand_in_for"]
         else "",

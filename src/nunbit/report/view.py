@@ -30,10 +30,10 @@ class View:
     def __init__(self, document: Document, lang: Lang) -> None:
         self.d, self.t, self.lang = document, Texts(lang), lang
         self.label_set: LabelSet = label_set_from_dict(document["label_set"], "result.json")
-        # The paper's classes first: a stand-in group names classes that the own set lacks.
+        # The package's classes first: a stand-in or merged group names classes the own set lacks.
         self._names = {
             label.id: label.name(lang)
-            for known in (load_label_set("aihub7"), self.label_set)
+            for known in (load_label_set("fer7"), load_label_set("aihub7"), self.label_set)
             for label in known.labels
         }
 

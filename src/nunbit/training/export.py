@@ -108,12 +108,12 @@ def write_bundle(
         write_text(folder / TOKENIZER_FILE, network.tokenizer.to_str())
         cached = _write_prompts(content, folder / PROMPTS_FILE)
         document = _document(content, cached)
-        _shrink_text_tower(folder, document)
         _seal(folder, document)
-        document["parity"] = _parity(content, load_bundle(folder), samples) | {
-            "images": len(samples),
-            "images_from": samples_from,
-        }
+        figures = _with_small_text_tower(content, folder, document, samples)
+        if figures is None:
+            figures = _parity(content, load_bundle(folder), samples)
+        _require_agreement(figures)
+        document["parity"] = figures | {"images": len(samples), "images_from": samples_from}
         write_text(folder / CARD_FILE, model_card(document))
         _seal(folder, document)
     return document
@@ -242,23 +242,33 @@ def _write_prompts(content: BundleContent, path: Path) -> dict[str, list[str]]:
     return {label_set: sorted(sets) for label_set, sets in table.items()}
 
 
-def _shrink_text_tower(folder: Path, document: dict[str, Any]) -> None:
-    """Store the text tower's weights as int8 where it stays itself on every cached prompt."""
+def _with_small_text_tower(
+    content: BundleContent, folder: Path, document: dict[str, Any], samples: NDArray[np.uint8]
+) -> dict[str, float] | None:
+    """Store the text tower's weights as int8 where the bundle then still agrees with torch.
+
+    Returns:
+        The figures of the agreement; None where the text tower is small anyway or must stay as
+        it is. ``document`` says which.
+    """
     path, whole = folder / TEXT_FILE, folder / f"float32-{TEXT_FILE}"
     if path.stat().st_size < WORTH_SHRINKING_BYTES:
-        return
+        return None
     path.rename(whole)
     quantise_weights(whole, path)
     document["precision"]["text"] = "int8 weights"
     _seal(folder, document)
-    with np.load(folder / PROMPTS_FILE) as cache:
-        texts, vectors = [str(text) for text in cache["texts"]], cache["embeddings"]
-    cosine = _smallest_cosine(vectors, load_bundle(folder).embed_texts(texts))
-    if cosine >= PARITY_COSINE:
+    figures = _parity(content, load_bundle(folder), samples)
+    if _agrees(figures):
         whole.unlink()
-        return
+        return figures
     whole.replace(path)
-    document["precision"]["text"] = f"float32 (as int8 the smallest cosine would be {cosine:.4f})"
+    document["precision"]["text"] = (
+        f"float32 (int8 weights would change it: smallest cosine {figures['text_cosine_min']:.4f}, "
+        f"same answer {figures['same_answer']:.2%})"
+    )
+    _seal(folder, document)
+    return None
 
 
 def _document(content: BundleContent, cached: dict[str, list[str]]) -> dict[str, Any]:
@@ -303,35 +313,43 @@ def _trained_first(names: list[str], trained: str) -> list[str]:
 
 
 def _parity(content: BundleContent, bundle: Bundle, samples: NDArray[np.uint8]) -> dict[str, float]:
-    """Compare bundle and torch on images and on the training prompts.
-
-    Raises:
-        TrainingError: They differ by more than rounding.
-    """
+    """Compare bundle and torch: images, all cached prompts, answers by the training prompts."""
+    with np.load(bundle.path / PROMPTS_FILE) as cache:
+        texts, torch_texts = [str(text) for text in cache["texts"]], cache["embeddings"]
+    onnx_texts = bundle.embed_texts(texts)
     prompts = prompts_for(content.template_set, content.label_set)
-    shape = (len(prompts), len(prompts[0]), -1)
-    texts = [text for row in prompts for text in row]
-    torch_texts, onnx_texts = torch_embed_texts(content.network, texts), bundle.embed_texts(texts)
+    rows = np.array([[texts.index(text) for text in row] for row in prompts])  # (T, K)
     torch_images = torch_embed_images(content.network, samples)
     onnx_images = bundle.embed_images(samples)
     answers = [
-        ensemble_cosines(images, vectors.reshape(shape), "mean_embedding").argmax(axis=1)
+        ensemble_cosines(images, vectors[rows], "mean_embedding").argmax(axis=1)
         for images, vectors in ((torch_images, torch_texts), (onnx_images, onnx_texts))
     ]
-    figures = {
+    return {
         "image_cosine_min": _smallest_cosine(torch_images, onnx_images),
         "text_cosine_min": _smallest_cosine(torch_texts, onnx_texts),
         "same_answer": float((answers[0] == answers[1]).mean()),
     }
+
+
+def _agrees(figures: dict[str, float]) -> bool:
     worst = min(figures["image_cosine_min"], figures["text_cosine_min"])
-    if not (worst >= PARITY_COSINE and figures["same_answer"] >= PARITY_SAME_ANSWER):
+    return worst >= PARITY_COSINE and figures["same_answer"] >= PARITY_SAME_ANSWER
+
+
+def _require_agreement(figures: dict[str, float]) -> None:
+    """Refuse a bundle that is not the trained model.
+
+    Raises:
+        TrainingError: They differ by more than rounding.
+    """
+    if not _agrees(figures):
         raise TrainingError(
             en=f"the exported model differs from the trained one ({figures}); no bundle was "
             "written; please report this with the versions that nunbit doctor prints",
             ko=f"내보낸 모델이 학습된 모델과 다릅니다 ({figures}). 번들을 쓰지 않았습니다. "
             "nunbit doctor가 출력하는 버전과 함께 알려 주십시오",
         )
-    return figures
 
 
 def _smallest_cosine(a: Array, b: Array) -> float:

@@ -16,6 +16,7 @@ import torch
 
 from nunbit.encoders import available_cores
 from nunbit.errors import InputError, Lang
+from nunbit.labels import load_label_set
 from nunbit.prompts import load_template_set
 from nunbit.shards import DataSet, open_dataset
 from nunbit.training.captions import Captions
@@ -80,9 +81,9 @@ def fit(
     """
     run = RunFolder(out)
     run.check_free(resume)
-    dataset = open_dataset(data)
     if run.exists() and run.has_settings():
         settings = resumed_settings(run.settings(), settings, run.path)
+    dataset = open_training_data(data, settings)
     remove_partials(run.checkpoints)
     state = load_newest(run.checkpoints)
     job = _begin(dataset, run, settings) if state is None else _continue(dataset, run, settings)
@@ -90,6 +91,15 @@ def fit(
         trainer = Trainer(job, dataset, run, state, lang)
         trainer.run()
     return trainer.summary()
+
+
+def open_training_data(data: Path, settings: TrainSettings) -> DataSet:
+    """The data set with the classes the settings ask for.
+
+    Raises:
+        InputError: It cannot be read, or the label set does not cover its classes.
+    """
+    return open_dataset(data, load_label_set(settings.label_set) if settings.label_set else None)
 
 
 def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings) -> Job:

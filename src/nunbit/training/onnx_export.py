@@ -62,11 +62,29 @@ def _export(
                 external_data=False,
                 verbose=False,
             )
+        _strip_traces(path)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as exc:
         raise TrainingError(
             en=f"{path.name}: this network cannot be exported to ONNX: {exc}",
             ko=f"{path.name}: 이 모델은 ONNX로 내보낼 수 없습니다: {exc}",
         ) from exc
+
+
+def _strip_traces(path: Path) -> None:
+    """Remove the stack trace that torch writes beside every operator.
+
+    They name the folders of whoever exported the model, and take a megabyte.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for holder in (model, graph, *graph.node, *graph.value_info, *graph.initializer):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+    onnx.save(model, path)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ class TrainSettings:
             all templates of its label.
         loss: ``paper`` draws same-emotion pairs together and others apart; ``infonce`` treats
             every other pair of the batch as a negative.
+        label_set: Merge the data's classes into those of this label set (``dep2`` or a TOML file);
+            empty = the classes the data were prepared with.
         vote_weight: Share of the annotators' vote distribution in an image's target; the rest is
             its label.
         class_balance: ``sampler`` draws every class equally often, ``loss`` weights rare classes.
@@ -86,6 +88,7 @@ class TrainSettings:
     prompts: str = "paper"
     captions: Literal["one", "all"] = "one"
     loss: Literal["paper", "infonce"] = "paper"
+    label_set: str = ""
     vote_weight: _Share = 0.0
     class_balance: Literal["none", "sampler", "loss"] = "none"
     image_size: _Count | Literal["auto"] = AUTO

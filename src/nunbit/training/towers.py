@@ -168,13 +168,32 @@ class E5TextTower(nn.Module):
             transformers.BertConfig(**config), add_pooling_layer=False
         )
         self.projection = nn.Linear(config["hidden_size"], embedding_size)
+        self._remembered: dict[bytes, Tensor] = {}
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(M, L) ids and mask to (M, D)."""
+        locked = not any(p.requires_grad for p in self.model.parameters())
+        pooled = self._recall(ids, mask) if locked else self._pool(ids, mask)
+        return self.projection(pooled)  # type: ignore[no-any-return]
+
+    def _pool(self, ids: Tensor, mask: Tensor) -> Tensor:
         hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         weight = mask[:, :, None].to(hidden.dtype)
-        pooled = (hidden * weight).sum(dim=1) / weight.sum(dim=1)
-        return self.projection(pooled)  # type: ignore[no-any-return]
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1)  # type: ignore[no-any-return]
+
+    def _recall(self, ids: Tensor, mask: Tensor) -> Tensor:
+        # A locked encoder says the same of a prompt at every step, and costs more than the image
+        # tower: each prompt is read once a run.
+        keys = [
+            row[: int(n)].cpu().numpy().tobytes()
+            for row, n in zip(ids, mask.sum(dim=1), strict=True)
+        ]
+        new = [i for i, key in enumerate(keys) if key not in self._remembered]
+        if new:
+            with torch.no_grad():
+                rows = self._pool(ids[new], mask[new])
+            self._remembered |= {keys[i]: row for i, row in zip(new, rows, strict=True)}
+        return torch.stack([self._remembered[key] for key in keys])
 
 
 class HubImageTower(nn.Module):
