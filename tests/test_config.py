@@ -34,7 +34,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
     [
         ("rate=-1", "> 0.0"),
         ("steps=1.5", "Expected `int`"),
-        ("kind=c", "Invalid enum value"),
+        ("kind=c", "Invalid enum value.*choose from a, b"),
         ("colour=red", "unknown setting colour"),
         ("steps", "expected key=value"),
     ],

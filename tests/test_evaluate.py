@@ -24,7 +24,13 @@ from nunbit.evaluate.assess import assess
 from nunbit.evaluate.binary import Threshold, choose_threshold
 from nunbit.evaluate.paper import paper_findings, paper_scores, paper_table
 from nunbit.evaluate.people import subgroup_values
-from nunbit.evaluate.predictions import SEEN, read_predictions, write_predictions
+from nunbit.evaluate.predictions import (
+    SEEN,
+    merge_predictions,
+    read_predictions,
+    write_predictions,
+)
+from nunbit.evaluate.seeds import seeds_section
 from nunbit.labels import load_label_set
 from nunbit.policies import labels_under
 from nunbit.zeroshot import ENSEMBLES, combine_cosines, prompt_cosines
@@ -373,9 +379,7 @@ def test_nameless_votes_have_no_first_annotator() -> None:
     assert document["human_ceiling"]["per_annotator"] == {}
 
 
-def test_asking_for_annotator_a_of_nameless_votes_is_refused(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_asking_for_annotator_a_of_nameless_votes_is_refused(bundle: Path, tmp_path: Path) -> None:
     data = make_colours(tmp_path / "d", n=7, vote_names=[], policy="majority")
     settings = replace(QUICK, policy="annot_a")
     with pytest.raises(SettingsError, match="no annotator A"):
@@ -831,7 +835,7 @@ def test_compare_with_an_evaluation_is_paired(
     other = evaluate(colours, bundle, tmp_path / "other", settings, lang="ko").document
     assert "annot_a" in other["comparison"]["notes"][0]["en"]
     assert str(tmp_path) not in json.dumps(other)
-    assert document["bundle"]["name"] == other["comparison"]["name"]["en"]
+    assert other["comparison"]["name"]["en"] == f"{document['bundle']['name']} ({out.name})"
 
 
 def test_compare_other_images_and_other_classes(
@@ -845,3 +849,56 @@ def test_compare_other_images_and_other_classes(
     foreign = replace(world.predictions, label_set=fewer, votes=[], uploader_label=[])
     with pytest.raises(InputError, match="label set"):
         assess(foreign, replace(QUICK, compare=str(out)))
+
+
+def test_several_comparisons_keep_their_order(
+    evaluated: tuple[Path, dict[str, Any]], bundle: Path, tmp_path: Path
+) -> None:
+    out, document = evaluated
+    settings = replace(QUICK, compare=(str(out), "paper", str(out)), seeds=(str(out),))
+    file = out / "predictions.parquet"
+    found = evaluate(file, bundle, tmp_path / "e", settings, lang="en").document
+    assert found["model"] == "colours"
+    kinds = [c["kind"] for c in (found["comparison"], *found["further_comparisons"])]
+    assert kinds == ["evaluation", "paper", "evaluation"]
+    assert found["comparison"]["name"]["en"] == "colours (test)"
+    assert found["seeds"]["n"] == 2
+    assert found["seeds"]["top1"] == {
+        "mean": document["top1"],
+        "sd": 0.0,
+        "min": document["top1"],
+        "max": document["top1"],
+    }
+    told = found["provenance"]["settings"]
+    assert told["compare"] == ["test", "paper", "test"]
+    assert str(out.parent) not in json.dumps(found, ensure_ascii=False)
+
+
+def test_seeds_are_summarised_as_numpy_does(tmp_path: Path) -> None:
+    documents = [assess(make_world(300, seed=seed).predictions, QUICK) for seed in range(3)]
+    for number, document in enumerate(documents[1:]):
+        (tmp_path / f"s{number}").mkdir()
+        (tmp_path / f"s{number}" / "result.json").write_text(json.dumps(document))
+    found = seeds_section(documents[0], [str(tmp_path / "s0"), str(tmp_path / "s1")])
+    assert found is not None
+    for key in ("top1", "macro_f1", "uar"):
+        values = [d[key] for d in documents]
+        assert found[key]["mean"] == pytest.approx(np.mean(values), abs=1e-6)
+        assert found[key]["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+        assert (found[key]["min"], found[key]["max"]) == (min(values), max(values))
+    assert [run["name"] for run in found["runs"]] == ["", "s0", "s1"]
+    assert seeds_section(documents[0], []) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"policy": "majority"}, "policy is majority, here annot_a"), ({"n": 7}, "n is 7")],
+)
+def test_seeds_of_something_else_are_refused(
+    change: dict[str, Any], words: str, assessed: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(assessed | change))
+    with pytest.raises(InputError, match=words):
+        seeds_section(assessed, [str(tmp_path)])
+    with pytest.raises(InputError, match="cannot read"):
+        seeds_section(assessed, [str(tmp_path / "nowhere")])

@@ -82,9 +82,7 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
         load_label_set(str(path))
 
 
-MERGES = (
-    "name='x'\nlabels=[{id='a',ko='가',en='a'},{id='b',ko='나',en='b'}]\n[merges.fine]\n"
-)
+MERGES = "name='x'\nlabels=[{id='a',ko='가',en='a'},{id='b',ko='나',en='b'}]\n[merges.fine]\n"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def toy_bundle(folder: Path, *, text_tower: bool = True, **changes: Any) -> Path
         "name": "toy",
         "label_set": label_set_to_dict(label_set),
         "template_sets": ["natural"],
-        "trained_prompts": {"name": "natural"},
+        "trained_template_set": "natural",
         "preprocessing": {
             "image_size": SIDE,
             "mean": [0.5] * 3,

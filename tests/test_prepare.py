@@ -416,7 +416,12 @@ def refuse_lost_shard(source: Path, tmp: Path) -> None:
 def refuse_nameless_annotator_a(source: Path, tmp: Path) -> None:
     photo = next(source.rglob("*.jpg"))
     (tmp / "counts.csv").write_text(f"path,votes_joy,votes_anger\n{photo},1,2\n")
-    prepare([tmp / "counts.csv"], tmp / "data", replace(SMALL, policy="annot_a"), lang="en")
+    prepare(
+        [tmp / "counts.csv"],
+        tmp / "data",
+        replace(SMALL, policy="annot_a", kind="table"),
+        lang="en",
+    )
 
 
 REFUSALS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
@@ -515,3 +520,14 @@ def test_the_fingerprint_knows_what_shapes_the_result_and_nothing_else() -> None
     changes: list[dict[str, Any]] = [{"size": 33}, {"margin": 0.2}, {"crop": "box"}, {"seed": 1}]
     changed = {plan_of({"train": 20}, **change).fingerprint for change in changes}
     assert len(changed | {base, plan_of({"train": 21}).fingerprint}) == 6
+
+
+def test_a_drawn_tree_is_said_to_be_synthetic(tmp_path: Path) -> None:
+    from nunbit.synth.aihub import SynthSettings, write_tree
+
+    settings = SynthSettings(per_class=1, per_class_validation=1, photo_width=200, oddities=False)
+    write_tree(tmp_path / "drawn", settings, lang="en")
+    inside = next(p for p in (tmp_path / "drawn").iterdir() if p.is_dir() and "092" not in p.name)
+    for number, source in enumerate((tmp_path / "drawn", inside)):
+        document = prepare([source], tmp_path / str(number), PrepareSettings(size=32), lang="en")
+        assert document["synthetic"] is True

@@ -37,7 +37,7 @@ from nunbit.report.shapes import (
     share_row,
     width,
 )
-from nunbit.report.tables import csv_text, evaluation_tables, latex_text
+from nunbit.report.tables import csv_text, evaluation_tables, latex_text, write_tables
 from nunbit.report.terminal import pad
 from nunbit.report.view import View
 from nunbit.schema import EvalResult
@@ -295,6 +295,23 @@ def test_comparison_with_an_evaluation_is_shown(fresh: dict[str, Any]) -> None:
     assert "Beside:" not in page_of(fresh).text
 
 
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_several_comparisons_and_seeds_are_one_table(
+    fresh: dict[str, Any], lang: Any, tmp_path: Path
+) -> None:
+    fresh["further_comparisons"] = [dict(fresh["comparison"], name={"en": "knn", "ko": "이웃"})]
+    spread = {"mean": 0.61, "sd": 0.0123, "min": 0.6, "max": 0.625}
+    runs = [{"name": name, "top1": 0.6, "macro_f1": 0.5, "uar": 0.5} for name in ("", "s1")]
+    fresh["seeds"] = {"n": 2, "runs": runs, **dict.fromkeys(("top1", "macro_f1", "uar"), spread)}
+    text = page_of(fresh, lang).text
+    assert ("All models on the same data" if lang == "en" else "같은 데이터의 모든 모델") in text
+    assert ("knn" if lang == "en" else "이웃") in text
+    assert "61.0% ± 1.2 (60.0–62.5%)" in text
+    write_tables(tmp_path, View(fresh, lang))
+    assert len((tmp_path / "comparison.csv").read_text().splitlines()) == 4
+    assert len((tmp_path / "seeds.csv").read_text().splitlines()) == 3
+
+
 # Texts ----------------------------------------------------------------------------------------
 
 
@@ -379,7 +396,7 @@ def test_terminal_text_names_scores_warnings_and_report(document: dict[str, Any]
 def test_tables_hold_the_figures(document: dict[str, Any], rendered: Path) -> None:
     names = {path.name for path in (rendered / "tables").iterdir()}
     kinds = ("confusion", "headline", "per_class", "policies", "templates", "ensembles")
-    kinds += ("subgroups", "binary")
+    kinds += ("subgroups", "binary", "comparison")
     assert names == {f"{kind}.{suffix}" for kind in kinds for suffix in ("csv", "tex")}
     with (rendered / "tables" / "confusion.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.reader(stream))

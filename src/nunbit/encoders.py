@@ -26,7 +26,7 @@ from PIL import Image
 from nunbit.errors import BundleError, InputError
 from nunbit.files import sha256_file
 from nunbit.labels import LabelSet, label_set_from_dict
-from nunbit.prompts import TemplateSet, prompts_for
+from nunbit.prompts import TemplateSet, prompts_for, template_set_names
 from nunbit.zeroshot import normalise
 
 BUNDLE_FORMAT = "nunbit-bundle-1"
@@ -154,6 +154,15 @@ class Bundle:
     def has_text_tower(self) -> bool:
         """Whether any text can be embedded, not only the cached prompts."""
         return {TEXT_FILE, TOKENIZER_FILE} <= set(self._header.checksums)
+
+    @property
+    def default_template_set(self) -> str:
+        """The set trained with where the package has it, else the first cached, else ``paper``."""
+        trained = self.document.get("trained_template_set")
+        if trained in template_set_names():
+            return str(trained)
+        cached = self.document.get("template_sets") or ("paper",)
+        return str(cached[0])
 
     def embed_images(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed face crops.

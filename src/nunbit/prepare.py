@@ -11,7 +11,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +29,7 @@ from nunbit.merge import count_notes, counts_document, merge_parts, missing_shar
 from nunbit.policies import label_under, refuse_anonymous
 from nunbit.progress import Progress, say
 from nunbit.provenance import nunbit_version, provenance
-from nunbit.schema import SPLITS, Policy, Split
+from nunbit.schema import SPLITS, SYNTHETIC_MARK, Policy, Split
 from nunbit.shard_writer import JPEG_QUALITY, PARTS, ShardTask, write_shard
 from nunbit.shards import DOCUMENT, FORMAT, open_dataset
 from nunbit.sources import Listing, read_source
@@ -90,12 +90,14 @@ class Plan:
         fingerprint: sha256 over everything that shapes the result: records, settings, label set.
         settings: The settings that shape the result, as plain data.
         policy: The policy chosen.
+        synthetic: Whether the source is drawn by ``nunbit synth``.
     """
 
     shards: tuple[tuple[Split, NDArray[np.int64]], ...]
     fingerprint: str
     settings: dict[str, Any]
     policy: Policy
+    synthetic: bool = False
 
 
 def prepare(
@@ -123,6 +125,7 @@ def prepare(
     say("원본을 살펴봅니다 …" if lang == "ko" else "listing the source …")
     listing = read_source(list(sources), settings.kind, label_set, lang=lang)
     plan = make_plan(listing, settings, label_set, ", ".join(str(path) for path in sources))
+    plan = replace(plan, synthetic=any(_is_synthetic(source) for source in sources))
     document = _finished(out, plan)
     if document is not None:
         say(f"{out}: 이미 완성되어 있습니다" if lang == "ko" else f"{out}: already prepared")
@@ -130,6 +133,12 @@ def prepare(
     _claim(out, plan, settings)
     _write_shards(out, plan, listing, settings, part, lang)
     return _joined(out, plan, listing, label_set, lang)
+
+
+def _is_synthetic(source: Path) -> bool:
+    # A part of a drawn tree is drawn too.
+    place = source.resolve()
+    return any((folder / SYNTHETIC_MARK).is_file() for folder in (place, *place.parents))
 
 
 def parse_part(part: str | None) -> tuple[int, int]:
@@ -263,6 +272,7 @@ def _joined(
         "nunbit_version": nunbit_version(),
         "fingerprint": plan.fingerprint,
         "source": listing.kind,
+        "synthetic": plan.synthetic,
         "label_set": label_set_to_dict(label_set),
         "policy": plan.policy,
         "vote_names": list(listing.vote_names),

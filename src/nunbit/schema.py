@@ -19,6 +19,9 @@ ScoreKind = Literal["cosine", "logit", "probability"]
 Policy = Literal["uploader", "annot_a", "majority", "unanimous", "votes"]
 POLICIES: tuple[Policy, ...] = ("uploader", "annot_a", "majority", "unanimous", "votes")
 
+SYNTHETIC_MARK = ".nunbit-synth"
+"""A file of this name marks a folder of drawn data; everything made of it says so."""
+
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the upright image (EXIF orientation applied)."""
 

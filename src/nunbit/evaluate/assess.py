@@ -25,6 +25,7 @@ from nunbit.evaluate.people import (
 from nunbit.evaluate.predictions import Predictions
 from nunbit.evaluate.prompts import prompts_section
 from nunbit.evaluate.scoring import Cosines, TextBank
+from nunbit.evaluate.seeds import seeds_section
 from nunbit.evaluate.settings import EvaluateSettings
 from nunbit.labels import label_set_to_dict
 
@@ -103,7 +104,10 @@ def assess(
         "confident_mistakes": confident_mistakes(p, settings.max_mistakes),
     }
     document["trained_label_set"] = evidence.label_set if evidence else None
-    document["comparison"] = _comparison(document, p, settings)
+    document["seeds"] = seeds_section(document, settings.seeds)
+    comparisons = _comparisons(document, p, settings)
+    document["comparison"] = comparisons[0] if comparisons else None
+    document["further_comparisons"] = comparisons[1:]
     document["warnings"] = notices(document, p)
     return document
 
@@ -123,6 +127,7 @@ def _headline(
         "n_subjects": scores["n_subjects"],
         "n_rejected": n_rejected,
         "n_skipped": {"no_label": int((p.truth < 0).sum()), "rejected": n_rejected},
+        "model": p.model,
         "policy": p.policy,
         "split": p.split,
         "prompts": p.templates["name"] if p.templates else None,
@@ -167,20 +172,17 @@ def _per_class(p: Predictions, board: Board) -> dict[str, Any]:
     }
 
 
-def _comparison(
+def _comparisons(
     document: dict[str, Any], p: Predictions, settings: EvaluateSettings
-) -> dict[str, Any] | None:
-    if settings.compare is None:
-        return None
-    if settings.compare == "paper":
-        return compare_with_paper(document)
-    return compare_with_evaluation(
-        Path(settings.compare),
-        document,
-        p,
-        n_resamples=settings.n_resamples,
-        seed=settings.seed,
-    )
+) -> list[dict[str, Any]]:
+    return [
+        compare_with_paper(document)
+        if other == "paper"
+        else compare_with_evaluation(
+            Path(other), document, p, n_resamples=settings.n_resamples, seed=settings.seed
+        )
+        for other in settings.comparisons
+    ]
 
 
 def labelled(p: Predictions) -> int:

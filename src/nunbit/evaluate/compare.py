@@ -96,7 +96,9 @@ def compare_with_evaluation(
                 "ko": "두 평가에 공통된 이미지가 없어 짝짓지 않고 나란히 둡니다.",
             }
         )
-    name = str(other.get("bundle", {}).get("name") or folder.name)
+    # Several evaluations of one bundle would all have its name; the folder tells them apart.
+    model = other.get("model") or (other.get("bundle") or {}).get("name")
+    name = f"{model} ({folder.name})" if model else folder.name
     return {
         "kind": "evaluation",
         "name": {"en": name, "ko": name},

@@ -58,6 +58,7 @@ class Predictions:
         blur: (N,) variance of the crop's Laplacian (small = blurred), NaN where unknown.
         seen: (N,) 1 if the person occurs in the train split, 0 if not, -1 unknown.
         source_path: N references to the photo, or None.
+        model: Name of what answered, or None.
     """
 
     label_set: LabelSet
@@ -81,6 +82,7 @@ class Predictions:
     blur: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     seen: Codes = field(default_factory=lambda: np.zeros(0, np.int64))
     source_path: list[str | None] = field(default_factory=list)
+    model: str | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.record_id), len(self.label_set.labels)
@@ -151,6 +153,7 @@ def merge_predictions(p: Predictions, merged: LabelSet) -> Predictions:
         probability=p.probability @ joining,
         uploader_label=uploader,
         votes=votes,
+        temperature=1.0,  # of the single classes; a sum has none
         cosine=None,
         prompt_cosine=None,
         ensemble=None,
@@ -195,6 +198,7 @@ def write_predictions(path: Path, predictions: Predictions, *, origin: dict[str,
         "ensemble": p.ensemble,
         "templates": p.templates,
         "vote_names": list(p.vote_names),
+        "model": p.model,
         "origin": origin,
     }
     schema = _schema(p).with_metadata({_META: json.dumps(meta, ensure_ascii=False).encode()})
@@ -293,6 +297,7 @@ def _from_table(
         blur=numbers("blur"),
         seen=np.array(seen, np.int64),
         source_path=column("source_path"),
+        model=meta.get("model"),
     )
 
 

@@ -113,7 +113,7 @@ def predictions_of(
         policy: What the truth is.
         model: Fields of ``Predictions`` that only some models have: cosines, temperature.
     """
-    columns = {name: column(dataset, name, rows) for name in _COPIED}
+    columns: dict[str, Any] = {name: column(dataset, name, rows) for name in _COPIED}
     return Predictions(
         label_set=dataset.label_set,
         split=split,

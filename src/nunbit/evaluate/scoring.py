@@ -94,15 +94,14 @@ def text_bank(bundle: Bundle, label_set: LabelSet, prompts: str | None) -> TextB
     Args:
         bundle: The model.
         label_set: Of the data set.
-        prompts: Template set or file; None takes the bundle's first.
+        prompts: Template set or file; None takes the bundle's default.
 
     Raises:
         BundleError: The bundle serves the templates for this label set neither from its cache nor
             by a text tower.
         InputError: No such template set, or the label set lacks a form it needs.
     """
-    own = tuple(bundle.document.get("template_sets") or ())
-    templates = load_template_set(prompts or (own[0] if own else "paper"))
+    templates = load_template_set(prompts or bundle.default_template_set)
     vectors = bundle.prompt_embeddings(templates, label_set)
     others: list[tuple[TemplateSet, Floats]] = []
     unserved: dict[str, dict[str, str]] = {}

@@ -169,6 +169,7 @@ def _predictions(
         class_probabilities(cosine, model, scorer.rule),
         split=split,
         policy=policy,
+        model=model.document.get("name"),
         cosine=cosine,
         prompt_cosine=cosines.prompts,
         logit_scale=model.logit_scale,

@@ -56,7 +56,7 @@ def embed_all_texts(bundle: Bundle, settings: PredictSettings) -> Texts:
     if any(not sentence.strip() for sentence in settings.prompt):
         raise SettingsError(en="--prompt is empty: give a sentence", ko="--prompt가 비어 있습니다")
     label_set = load_label_set(settings.label_set) if settings.label_set else bundle.label_set
-    templates = load_template_set(name or default_template_set(bundle))
+    templates = load_template_set(name or bundle.default_template_set)
     distinct = tuple(dict.fromkeys(sentence.strip() for sentence in sentences))
     return Texts(
         label_set=label_set,
@@ -68,15 +68,6 @@ def embed_all_texts(bundle: Bundle, settings: PredictSettings) -> Texts:
         if distinct
         else np.empty((0, bundle.embedding_size), np.float32),
     )
-
-
-def default_template_set(bundle: Bundle) -> str:
-    """The set the bundle was trained with where the package has it, else its first cached one."""
-    trained = (bundle.document.get("trained_prompts") or {}).get("name")
-    if trained in template_set_names():
-        return str(trained)
-    cached = bundle.document.get("template_sets") or ("paper",)
-    return str(cached[0])
 
 
 def _is_sentence_file(name: str) -> bool:

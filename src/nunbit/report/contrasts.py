@@ -83,6 +83,7 @@ def comparison(view: View) -> dict[str, Any] | None:
     if not c:
         return None
     other, name = c["other"], c["name"][view.lang]
+    further = d["further_comparisons"]
     rows = []
     for key in ("top1", "macro_f1", "uar"):
         theirs = other.get("ci95") or {}
@@ -107,12 +108,60 @@ def comparison(view: View) -> dict[str, Any] | None:
     return {
         "title": t("comparison.with", name=name),
         "name": name,
+        "several": several_models(view) if further else [],
+        "further_notes": [
+            f"{entry['name'][view.lang]}: {note[view.lang]}"
+            for entry in further
+            for note in entry["notes"]
+        ],
         "notes": [note[view.lang] for note in c["notes"]],
         "plot": share_plot(rows),
         "by_class": share_plot(by_class, span=(0.0, 1.0)) if by_class else None,
         "findings": _findings(view, c) if c["findings"] else [],
         "paired": _paired(view, c["paired"]) if c["paired"] else None,
     }
+
+
+def several_models(view: View) -> list[dict[str, Any]]:
+    """This result and everything it was compared with, one line each."""
+    d = view.d
+    lines = [{"name": view.t("comparison.this"), "scores": _three_scores(d), "n": d["n"]}]
+    for c in (d["comparison"], *d["further_comparisons"]):
+        entry = {"name": c["name"][view.lang], "scores": _three_scores(c["other"])}
+        lines.append(entry | {"n": c["other"]["n"], "paired": c["paired"]})
+    return [
+        {
+            "name": line["name"],
+            "n": shapes.whole(line["n"]),
+            "scores": line["scores"],
+            **_short_difference(view, line.get("paired"), own=index == 0),
+        }
+        for index, line in enumerate(lines)
+    ]
+
+
+def _three_scores(entry: Document) -> list[tuple[str, str]]:
+    intervals = entry.get("ci95") or {}
+    return [
+        (shapes.percent(entry[key]), shapes.percent_interval(intervals.get(key)))
+        for key in ("top1", "macro_f1", "uar")
+    ]
+
+
+def _short_difference(view: View, paired: Document | None, *, own: bool) -> dict[str, str]:
+    if paired is None:
+        text = "" if own else view.t("comparison.unpaired")
+        return {"difference": text, "interval": "", "p": ""}
+    difference = paired["difference"]
+    return {
+        "difference": shapes.points(difference["top1"]),
+        "interval": shapes.points_interval(difference["ci95"]["top1"]),
+        "p": _p_value(paired["mcnemar"]["p_value"]),
+    }
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _paired(view: View, paired: Document) -> dict[str, Any]:
@@ -128,7 +177,6 @@ def _paired(view: View, paired: Document) -> dict[str, Any]:
         )
         for key in ("top1", "macro_f1", "uar")
     ]
-    p = test["p_value"]
     return {
         "title": view.t("comparison.paired", n=shapes.whole(paired["n"])),
         "plot": points_plot(rows),
@@ -136,7 +184,7 @@ def _paired(view: View, paired: Document) -> dict[str, Any]:
             "comparison.mcnemar",
             first=shapes.whole(test["only_first"]),
             second=shapes.whole(test["only_second"]),
-            p="< 0.0001" if p < 0.0001 else f"{p:.4f}",
+            p=_p_value(test["p_value"]),
         ),
     }
 

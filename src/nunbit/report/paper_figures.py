@@ -24,7 +24,7 @@ def truth_figure(names: Sequence[str], findings: dict[str, Any], lang: Lang) -> 
     )
     legend = {
         "en": ("folders (uploader)", "annotators' majority, scaled", "Table 2, row sums"),
-        "ko": ("폴더(업로더)", "주석자 다수결(비율 환산)", "표 2의 행 합계"),
+        "ko": ("폴더(게시자)", "주석자 다수결(비율 환산)", "표 2의 행 합계"),
     }[lang]
     title = {"en": "Images of each class", "ko": "클래스별 이미지 수"}[lang]
     left, right, top, step = 130.0, 34.0, 82.0, 34.0

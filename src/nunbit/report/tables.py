@@ -72,6 +72,13 @@ def evaluation_tables(view: View) -> Iterator[Table]:
     ]
     yield _scores(view, "subgroups", groups)
     yield _binary(view)
+    yield _scores(view, "comparison", _compared(view))
+    runs = d["seeds"]["runs"] if d["seeds"] else []
+    yield Table(
+        "seeds",
+        (t("metric.name"), *(t(f"metric.{key}") for key in _SCORES)),
+        tuple((r["name"] or t("comparison.this"), *(r[key] for key in _SCORES)) for r in runs),
+    )
 
 
 def csv_text(table: Table) -> str:
@@ -109,6 +116,17 @@ def _scores(view: View, name: str, entries: Sequence[tuple[str, dict[str, Any]]]
         (view.t("metric.name"), *_with_intervals(view, _SCORES), view.t("metric.support")),
         tuple((label, *_cells(e, _SCORES), e["n"]) for label, e in entries),
     )
+
+
+def _compared(view: View) -> list[tuple[str, dict[str, Any]]]:
+    d = view.d
+    if not d["comparison"]:
+        return []
+    others = [
+        (c["name"][view.lang], {**c["other"], "ci95": c["other"].get("ci95") or {}})
+        for c in (d["comparison"], *d["further_comparisons"])
+    ]
+    return [(view.t("comparison.this"), d), *others]
 
 
 def _binary(view: View) -> Table:

@@ -77,9 +77,10 @@ class View:
 
     def heading(self) -> str:
         """The question the page answers."""
-        if self.d["bundle"] is None:
+        name = self.d["bundle"]["name"] if self.d["bundle"] else self.d["model"]
+        if name is None:
             return self.t("document.heading_file")
-        return self.t("document.heading", bundle=self.d["bundle"]["name"])
+        return self.t("document.heading", bundle=name)
 
     def facts(self) -> list[tuple[str, str]]:
         """What was evaluated, as pairs of name and value."""
@@ -137,6 +138,8 @@ class View:
                     model=shapes.percent(ceiling["model"]["top1"]),
                 )
             )
+        if d["seeds"]:
+            sentences.append(self._seeds_sentence(d["seeds"]))
         sentences.append(t(f"headline.ci_{d['ci_unit']}", n=shapes.whole(d["n_subjects"])))
         rows = [
             share_row(t(f"metric.{key}"), d[key], d["ci95"][key], kind="strong")
@@ -144,6 +147,19 @@ class View:
         ]
         plot = share_plot(rows, reference=d["chance"]["uniform"], span=(0.0, 1.0))
         return sentences, plot
+
+    def _seeds_sentence(self, seeds: Document) -> str:
+        spreads = [
+            self.t(
+                "headline.spread",
+                metric=self.t(f"metric.{key}"),
+                mean=shapes.percent(seeds[key]["mean"]),
+                sd=shapes.decimal(100 * seeds[key]["sd"], 1),
+                range=shapes.percent_interval((seeds[key]["min"], seeds[key]["max"])),
+            )
+            for key in ("top1", "macro_f1", "uar")
+        ]
+        return self.t("headline.seeds", n=seeds["n"], list="; ".join(spreads))
 
     def confusion(self) -> dict[str, Any]:
         """Cells of the matrix and the most frequent confusions."""

@@ -77,7 +77,7 @@ def _detect(found: Scan, label_set: LabelSet, where: str) -> str:
         classes = classes or reader.read(found.roots[root], path).says_class
     if classes:
         return "folder"
-    if not found.images and not found.labels:
+    if not found.images and (not found.labels or found.rejects):
         raise nothing_found(where, found)
     raise InputError(
         en=f"{where}: neither AI Hub's data (EMOIMG_* names, label JSON) nor folders named after "

@@ -18,6 +18,7 @@ from PIL import Image
 from nunbit.errors import InputError, Lang
 from nunbit.files import atomic_path, read_json, write_json, write_text, writing
 from nunbit.progress import Progress
+from nunbit.schema import SYNTHETIC_MARK
 from nunbit.synth.expression import EMOTIONS
 from nunbit.synth.jpegs import damage, giant_jpeg, truncate
 from nunbit.synth.oddities import strange_cases
@@ -28,7 +29,7 @@ from nunbit.workers import Tools, available_cores, run_tasks
 
 __all__ = ["MARK", "TRUTH", "SynthSettings", "write_tree"]
 
-MARK = ".nunbit-synth"
+MARK = SYNTHETIC_MARK
 """File in OUT that says it is synthetic and from which settings; not data."""
 
 TRUTH = "nunbit_synth_truth.jsonl"

