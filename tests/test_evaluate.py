@@ -445,7 +445,8 @@ def test_merged_stand_ins_are_named() -> None:
     assert document["binary"]["joined"] == ["sadness", "fear"]
     note = next(w for w in document["warnings"] if w["id"] == "binary_stand_in")
     assert "sadness, fear stand in" in note["en"]
-    assert "슬픔, 공포" in note["ko"]
+    assert "논문 묶음(슬픔, 불안, 상처)" in note["ko"]
+    assert "슬픔, 공포로 대신" in note["ko"]
 
 
 def test_binary_equals_sklearn(world: World, assessed: dict[str, Any]) -> None:

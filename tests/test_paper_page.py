@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def test_every_row_of_every_table_is_as_wide_as_its_head() -> None:
                 continue
             width = width or line.count("|")
             assert line.count("|") == width, line
+
+
+def test_no_mark_up_that_github_reads_otherwise() -> None:
+    """Bold that ends in a sign before a letter stays asterisks; two tildes strike out."""
+    for page in ("paper.md", "paper.ko.md"):
+        text = paper_pages(None)[page]
+        assert not re.search(r"[^\w\s*|]\*\*\w", text)
+        assert "~" not in text
 
 
 # Figures that an independent simulation gave; see the closed form in false_negatives.

@@ -283,6 +283,7 @@ def test_comparison_with_an_evaluation_is_shown(fresh: dict[str, Any]) -> None:
         "notes": [],
         "paired": {
             "n": 400,
+            "other": scores | {"n": 400},
             "difference": {**difference, "ci95": intervals},
             "mcnemar": {"only_first": 12, "only_second": 7, "p_value": 0.359},
         },
@@ -299,13 +300,23 @@ def test_comparison_with_an_evaluation_is_shown(fresh: dict[str, Any]) -> None:
 def test_several_comparisons_and_seeds_are_one_table(
     fresh: dict[str, Any], lang: Any, tmp_path: Path
 ) -> None:
-    fresh["further_comparisons"] = [dict(fresh["comparison"], name={"en": "knn", "ko": "이웃"})]
+    own = {key: fresh[key] for key in ("top1", "macro_f1", "uar", "ci95")}
+    paired = {
+        "n": 400,
+        "other": own | {"n": 400, "top1": 0.1234},  # on the common images, not its own result
+        "difference": {"top1": 0.02, "ci95": {"top1": [0.01, 0.03]}},
+        "mcnemar": {"only_first": 9, "only_second": 1, "p_value": 0.02},
+    }
+    other = {"name": {"en": "knn", "ko": "이웃"}, "paired": paired}
+    fresh["further_comparisons"] = [fresh["comparison"] | other]
     spread = {"mean": 0.61, "sd": 0.0123, "min": 0.6, "max": 0.625}
     runs = [{"name": name, "top1": 0.6, "macro_f1": 0.5, "uar": 0.5} for name in ("", "s1")]
     fresh["seeds"] = {"n": 2, "runs": runs, **dict.fromkeys(("top1", "macro_f1", "uar"), spread)}
     text = page_of(fresh, lang).text
     assert ("All models on the same data" if lang == "en" else "같은 데이터의 모든 모델") in text
     assert ("knn" if lang == "en" else "이웃") in text
+    assert "12.3%" in text
+    assert "[+1.0, +3.0]" in text
     assert "61.0% ± 1.2 (60.0–62.5%)" in text
     write_tables(tmp_path, View(fresh, lang))
     assert len((tmp_path / "comparison.csv").read_text().splitlines()) == 4

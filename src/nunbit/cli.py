@@ -178,11 +178,19 @@ def prepare(
 @click.option("--recipe", default="paper", show_default=True, help="paper, nunbit or a TOML file.")
 @click.option("--init", help="Starting weights: a hub id, a folder or file, lite or tiny.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --out.")
+@click.option(
+    "--baseline",
+    type=click.Choice(["linear", "knn", "efficientnet", "resnet", "majority"]),
+    help="Train a classifier to compare with instead.",
+)
+@click.option("--bundle", type=_PATHS, help="Bundle whose embeddings linear and knn use.")
 def train(
     data: Path,
     out: Path,
     recipe: str,
     resume: bool,
+    baseline: str | None,
+    bundle: Path | None,
     config: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -196,9 +204,11 @@ def train(
       nunbit train data --out run --init openai/clip-vit-base-patch32
       nunbit train data --out run --init lite --set epochs=4 --set image_size=64
       nunbit train data --out run --resume
+      nunbit train data --out probe --baseline linear --bundle run/bundle
     """
     _need("torch", "train")
     from nunbit.config import read_settings
+    from nunbit.training.baselines import train_baseline
     from nunbit.training.loop import train as run_training
     from nunbit.training.settings import TrainSettings, recipe_path
 
@@ -208,7 +218,12 @@ def train(
         overrides=overrides,
         options=options,
     )
-    document = run_training(data, out, settings, resume=resume, lang=lang)
+    if baseline is None:
+        document = run_training(data, out, settings, resume=resume, lang=lang)
+    else:
+        document = train_baseline(
+            data, out, baseline, settings, bundle=bundle, resume=resume, lang=lang
+        )
     _show(document, _train_text(document, out, lang), as_json)
 
 
@@ -237,7 +252,12 @@ def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
 @click.option("--labels", "policy", help="Label policy (default: that of the data set).")
 @click.option("--prompts", help="paper, natural, english or a TOML file.")
 @click.option("--ensemble", help="mean_embedding, mean_similarity, max or vote.")
-@click.option("--compare", help="`paper`, or the folder of another evaluation.")
+@click.option(
+    "--compare",
+    multiple=True,
+    help="`paper`, or another evaluation or prediction file; repeatable.",
+)
+@click.option("--seeds", multiple=True, help="The same run with another seed; repeatable.")
 @click.option("--with-images", is_flag=True, default=None, help="Put crops into the report.")
 def evaluate(
     data: Path,
@@ -255,7 +275,10 @@ def evaluate(
     Examples:
       nunbit evaluate data --bundle run/bundle --out eval
       nunbit evaluate data --bundle run/bundle --out eval --prompts natural --compare paper
+      nunbit evaluate probe/predictions.parquet --out eval-probe --compare eval
     """
+    for key in ("compare", "seeds"):
+        options[key] = options[key] or None
     from nunbit.config import read_settings
     from nunbit.evaluate import EvaluateSettings
     from nunbit.evaluate import evaluate as run_evaluation
@@ -265,7 +288,9 @@ def evaluate(
     settings = read_settings(
         EvaluateSettings, files=_files(config), overrides=overrides, options=options
     )
-    result = run_evaluation(data, bundle or default_bundle_path(), out, settings, lang=lang)
+    if bundle is None and data.is_dir():
+        bundle = default_bundle_path()  # a prediction file needs none
+    result = run_evaluation(data, bundle, out, settings, lang=lang)
     _show(result.document, evaluation_text(result, out, lang), as_json)
 
 
@@ -425,4 +450,4 @@ def _train_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     names = ("top1", "uar", "macro_f1")
     figures = ", ".join(f"{name} {validation[name]:.3f}" for name in names)
     chosen = "선택 분할" if lang == "ko" else "selection split"
-    return f"{chosen}: {figures}\n{out / 'bundle'}"
+    return f"{chosen}: {figures}\n{document.get('predictions', out / 'bundle')}"

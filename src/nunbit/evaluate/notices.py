@@ -271,11 +271,12 @@ def _stand_in(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
         own = ", ".join(d["binary"]["joined"])
         wanted = ", ".join(d["binary"]["stand_in_for"])
         ko = ", ".join(_ko(p.label_set, x) for x in d["binary"]["joined"])
+        wanted_ko = ", ".join(_ko(p.label_set, x) for x in d["binary"]["stand_in_for"])
         yield _note(
             "binary_stand_in",
             f"Two-class experiment: this label set lacks classes of the paper's group ({wanted}); "
             f"{own} stand in for it. Not the paper's experiment.",
-            f"두 묶음 실험: 이 레이블 집합에는 논문 묶음({wanted})의 클래스가 모두 있지 않아 "
+            f"두 묶음 실험: 이 레이블 집합에는 논문 묶음({wanted_ko})의 클래스가 모두 있지 않아 "
             f"{ko}{_ro(ko)} 대신했습니다. 논문의 실험과 같지 않습니다.",
         )
 
@@ -307,9 +308,8 @@ ATTRIBUTES = {
 
 
 def _ko(label_set: LabelSet, label: str) -> str:
-    # Classes that were merged are named by the set they come from.
-    origins = [load_label_set(n) for n in label_set_names() if n in label_set.merges]
-    for known in (label_set, *origins):
+    # Classes that were merged, or that others stand in for, are named by the package's sets.
+    for known in (label_set, *(load_label_set(name) for name in label_set_names())):
         if label in known.ids:
             return known.labels[known.index(label)].ko
     return label  # of a user's own set that was merged

@@ -124,20 +124,29 @@ def comparison(view: View) -> dict[str, Any] | None:
 
 def several_models(view: View) -> list[dict[str, Any]]:
     """This result and everything it was compared with, one line each."""
-    d = view.d
-    lines = [{"name": view.t("comparison.this"), "scores": _three_scores(d), "n": d["n"]}]
-    for c in (d["comparison"], *d["further_comparisons"]):
-        entry = {"name": c["name"][view.lang], "scores": _three_scores(c["other"])}
-        lines.append(entry | {"n": c["other"]["n"], "paired": c["paired"]})
     return [
         {
-            "name": line["name"],
-            "n": shapes.whole(line["n"]),
-            "scores": line["scores"],
-            **_short_difference(view, line.get("paired"), own=index == 0),
+            "name": name,
+            "n": shapes.whole(entry["n"]),
+            "scores": _three_scores(entry),
+            **_short_difference(view, paired, own=index == 0),
         }
-        for index, line in enumerate(lines)
+        for index, (name, entry, paired) in enumerate(compared(view))
     ]
+
+
+def compared(view: View) -> list[tuple[str, Document, Document | None]]:
+    """Name, scores and pairing of this result and of everything it was compared with.
+
+    What shares images with this result is scored on these, under this result's truth: its own
+    figures may be of other images or another label policy.
+    """
+    d = view.d
+    lines: list[tuple[str, Document, Document | None]] = [(view.t("comparison.this"), d, None)]
+    for c in (d["comparison"], *d["further_comparisons"]):
+        paired = c["paired"]
+        lines.append((c["name"][view.lang], paired["other"] if paired else c["other"], paired))
+    return lines
 
 
 def _three_scores(entry: Document) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.files import write_text
+from nunbit.report.contrasts import compared
 from nunbit.report.view import View
 
 Cell = str | int | float | None
@@ -72,7 +73,9 @@ def evaluation_tables(view: View) -> Iterator[Table]:
     ]
     yield _scores(view, "subgroups", groups)
     yield _binary(view)
-    yield _scores(view, "comparison", _compared(view))
+    others = compared(view) if d["comparison"] else []
+    entries = [(name, {**entry, "ci95": entry.get("ci95") or {}}) for name, entry, _ in others]
+    yield _scores(view, "comparison", entries)
     runs = d["seeds"]["runs"] if d["seeds"] else []
     yield Table(
         "seeds",
@@ -116,17 +119,6 @@ def _scores(view: View, name: str, entries: Sequence[tuple[str, dict[str, Any]]]
         (view.t("metric.name"), *_with_intervals(view, _SCORES), view.t("metric.support")),
         tuple((label, *_cells(e, _SCORES), e["n"]) for label, e in entries),
     )
-
-
-def _compared(view: View) -> list[tuple[str, dict[str, Any]]]:
-    d = view.d
-    if not d["comparison"]:
-        return []
-    others = [
-        (c["name"][view.lang], {**c["other"], "ci95": c["other"].get("ci95") or {}})
-        for c in (d["comparison"], *d["further_comparisons"])
-    ]
-    return [(view.t("comparison.this"), d), *others]
 
 
 def _binary(view: View) -> Table:
