@@ -282,14 +282,11 @@ def evaluate(
     from nunbit.config import read_settings
     from nunbit.evaluate import EvaluateSettings
     from nunbit.evaluate import evaluate as run_evaluation
-    from nunbit.predict import default_bundle_path
     from nunbit.report import evaluation_text
 
     settings = read_settings(
         EvaluateSettings, files=_files(config), overrides=overrides, options=options
     )
-    if bundle is None and data.is_dir():
-        bundle = default_bundle_path()  # a prediction file needs none
     result = run_evaluation(data, bundle, out, settings, lang=lang)
     _show(result.document, evaluation_text(result, out, lang), as_json)
 

@@ -34,6 +34,7 @@ from nunbit.evaluate.settings import EvaluateSettings
 from nunbit.files import read_json, sha256_file, write_json, writing
 from nunbit.labels import DEPRESSION_RELATED, LabelSet, load_label_set
 from nunbit.policies import labels_under, refuse_anonymous
+from nunbit.predict import default_bundle_path
 from nunbit.progress import say
 from nunbit.provenance import provenance
 from nunbit.report.page import PICTURES, render_evaluation
@@ -52,7 +53,7 @@ _THRESHOLD_IMAGES = 4000
 
 
 def evaluate(
-    data: Path, bundle: Path, out: Path, settings: EvaluateSettings, *, lang: Lang
+    data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings, *, lang: Lang
 ) -> EvalResult:
     """Evaluate zero-shot: cosine to prompts, scores with intervals, files and report in ``out``.
 
@@ -60,7 +61,7 @@ def evaluate(
 
     Args:
         data: Prepared data set, or a prediction file (then the bundle is not opened).
-        bundle: Bundle folder.
+        bundle: Bundle folder; None = the shipped one.
         out: Folder of the evaluation.
         settings: What to evaluate and how.
         lang: Language of the report and of progress lines.
@@ -77,7 +78,7 @@ def evaluate(
     policy = settings.policy or dataset.policy
     truth = truth_of(dataset, rows, policy)
     require_labels(int((truth >= 0).sum()), policy, str(data))
-    model = load_bundle(bundle, threads=settings.threads)
+    model = load_bundle(bundle or default_bundle_path(), threads=settings.threads)
     scorer = Scorer(
         dataset=dataset,
         bundle=model,
