@@ -87,8 +87,9 @@ def main() -> int:
     card = card.replace(card.splitlines()[0], f"# {arguments.name}", 1)
     limits = (
         "## Limits\n\nNot validated on Korean faces or on video. Training faces are 48 px, grey "
-        "and tightly cropped pictures from the web, some of them drawings or advertisements; FER2013's "
-        "label and the ten raters agree in 63% of them. Weights: research only, see LICENSE.\n"
+        "and tightly cropped pictures from the web, some of them drawings or advertisements; "
+        "FER2013's label and the ten raters agree in 63% of them. Weights: research only, see "
+        "LICENSE.\n"
     )
     card += "\n" + results_table(evaluations) + "\n" + limits
     (target / "MODEL_CARD.md").write_text(card, encoding="utf-8")

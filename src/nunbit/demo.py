@@ -20,9 +20,9 @@ from nunbit.synth.aihub import SynthSettings, write_tree
 
 _MARK = ".nunbit-demo"
 
-_SYNTH = SynthSettings(per_class=300, per_class_validation=60, photo_width=480, seed=0)
+_SYNTH = SynthSettings(per_class=240, per_class_validation=60, photo_width=480, seed=0)
 _PREPARE = PrepareSettings(size=64)
-_TRAIN = ("init=tiny", "image_size=48", "lr=4e-3", "weight_decay=0.01")
+_TRAIN = ("init=tiny", "image_size=48", "epochs=20")
 _EVALUATE = EvaluateSettings(split="validation", prompts="paper", compare="paper")
 
 
