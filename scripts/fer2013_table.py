@@ -12,7 +12,7 @@ Test images are never dropped. `--truth fer2013` puts FER2013's single label int
 `--truth ferplus` puts there the class that at least 5 of 10 raters chose, empty where there is
 none or a tie. The raters' votes are in the table either way.
 
-    NUNBIT_DATA=… python benchmarks/fer2013_table.py --out scratch/fer2013.csv
+    NUNBIT_DATA=… python scripts/fer2013_table.py --out scratch/fer2013.csv
     nunbit prepare scratch/fer2013.csv --label-set fer7 --size 48 --out scratch/fer2013
 """
 

@@ -1,6 +1,6 @@
 """Put the bundle of a run into the package, with its licence, its limits and its test figures.
 
-    python benchmarks/ship_bundle.py RUN/bundle fer7-lite --evaluation 'FER+ majority=EVAL' \
+    python scripts/ship_bundle.py RUN/bundle fer7-lite --evaluation 'FER+ majority=EVAL' \
         --evaluation 'FER2013 label=EVAL2'
 
 Writes `src/nunbit/bundles/NAME`. The figures come from each EVAL's result.json, not typed in.
