@@ -175,7 +175,9 @@ def prepare(
 @_command("train", settings=True)
 @click.argument("data", type=_PATHS)
 @click.option("--out", required=True, type=_PATHS, help="Folder of the run.")
-@click.option("--recipe", default="paper", show_default=True, help="paper, fer7-lite or a TOML file.")
+@click.option(
+    "--recipe", default="paper", show_default=True, help="paper, fer7-lite or a TOML file."
+)
 @click.option("--init", help="Starting weights: a hub id, a folder or file, lite or tiny.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --out.")
 @click.option(
