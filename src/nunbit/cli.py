@@ -259,7 +259,7 @@ def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
     multiple=True,
     help="`paper`, or another evaluation or prediction file; repeatable.",
 )
-@click.option("--seeds", multiple=True, help="The same run with another seed; repeatable.")
+@click.option("--seeds", multiple=True, help="Folder of an evaluation of another seed; repeatable.")
 @click.option("--with-images", is_flag=True, default=None, help="Put crops into the report.")
 def evaluate(
     data: Path,
