@@ -376,7 +376,7 @@ def test_an_extremely_long_image_takes_no_square_of_its_length() -> None:
 def test_a_large_png_is_averaged_in_strips_like_the_plain_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nunbit.crops._STRIP_PIXELS", 50_000)
+    monkeypatch.setattr("nunbit.crops.STRIP_PIXELS", 50_000)
     data = encode(scene(1300, 950), "PNG", exif=with_tag(8), compress_level=1)
     crop = decode_crop(data, (-40.0, 150.0, 850.0, 1150.0), (), CropSettings(size=24, margin=0.0))
     # The clamped box is 850 x 1000 in the 950 x 1300 frame.

@@ -23,26 +23,12 @@ from nunbit.training.loop import fit, train
 from nunbit.training.network import Network, load_network, save_network
 from nunbit.training.settings import TrainSettings
 from nunbit.training.starts import load_start
-from test_hub_models import FAMILIES, SIDE, TEXTS
+from test_hub_models import FAMILIES, SIDE, TEXTS, folders
 from test_weights import _largest_difference, _openai_model, _package, openai
 
 pytestmark = pytest.mark.train
 
-__all__ = ["openai"]  # a fixture
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
-    made: dict[str, tuple[Path, Any]] = {}
-
-    def get(name: str) -> tuple[Path, Any]:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            torch.manual_seed(0)
-            made[name] = (folder, FAMILIES[name](folder))
-        return made[name]
-
-    return get
+__all__ = ["folders", "openai"]  # fixtures
 
 
 @pytest.fixture(scope="module")

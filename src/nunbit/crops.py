@@ -23,6 +23,9 @@ from PIL import Image, JpegImagePlugin
 from nunbit.decode import (
     BIG_DECODE_BYTES,
     OVERSAMPLING,
+    SIDEWAYS,
+    STRIP_PIXELS,
+    TURNS,
     CropError,
     checked_cost,
     choose_reduction,
@@ -41,19 +44,6 @@ MIN_BOX_PX = 8
 
 PAD_RGB = (127, 127, 127)
 """Colour beyond the frame's edge: mid-grey is nearly zero after a model's normalisation."""
-
-_STRIP_PIXELS = 4_000_000
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +115,7 @@ def decode_crop(
             # Before the tag is read, because reading a PNG's decodes it.
             take_turn(checked_cost(image, data))
         orientation = read_orientation(image)
-        sideways = orientation in _SIDEWAYS
+        sideways = orientation in SIDEWAYS
         upright = (image.height, image.width) if sideways else image.size
         used, index = _first_usable(box, fallback_boxes, upright)
         cut = raw_rect(_cut_rect(used, upright, settings), orientation, upright)
@@ -136,8 +126,8 @@ def decode_crop(
             image.draft(None, (image.width // reduction, image.height // reduction))
         load_pixels(image)
         pixels = _resized(image, tuple(v / reduction for v in cut), settings.size)
-    if orientation in _TURNS:
-        pixels = pixels.transpose(_TURNS[orientation])
+    if orientation in TURNS:
+        pixels = pixels.transpose(TURNS[orientation])
     return Crop(np.asarray(pixels), used, index, orientation, upright)
 
 
@@ -227,7 +217,7 @@ def _resized(image: Image.Image, rect: tuple[float, ...], size: int) -> Image.Im
     columns, rows = -(-(right - left) // block[0]), -(-(bottom - top) // block[1])
     canvas = Image.new("RGB", (columns, rows), PAD_RGB)
     x0, x1 = max(left, 0), min(right, image.width)
-    rows_per_strip = max(1, _STRIP_PIXELS // (block[1] * max(1, x1 - x0)))
+    rows_per_strip = max(1, STRIP_PIXELS // (block[1] * max(1, x1 - x0)))
     for row in range(0, rows, rows_per_strip):
         y0 = max(top + row * block[1], 0)
         y1 = min(top + (row + rows_per_strip) * block[1], bottom, image.height)

@@ -57,8 +57,25 @@ OVERSAMPLING = 2
 _REDUCTIONS = (1, 2, 4, 8)
 _ORIENTATION_TAG = 0x0112
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image with an EXIF orientation tag upright; other tags leave it as it is."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientation tags that exchange width and height."""
+
+STRIP_PIXELS = 4_000_000
+"""Large images are reduced in strips of this many pixels, to bound memory."""
+
 # What Pillow's plugins raise on damaged headers and streams.
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -69,6 +86,7 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
+"""The exceptions of a damaged file, which are errors of the file and not of the program."""
 
 
 class CropError(MediaError):
@@ -105,7 +123,7 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     stream = io.BytesIO(data)
     try:
         image = _plugin(data)(stream)
-    except _BROKEN as exc:
+    except BROKEN as exc:
         if "runcated" in str(exc):
             raise _truncated(exc) from exc
         raise CropError(
@@ -148,7 +166,7 @@ def read_orientation(image: ImageFile.ImageFile) -> int | None:
         load_pixels(image)  # a PNG's EXIF may follow its pixels
     try:
         tag = image.getexif().get(_ORIENTATION_TAG)
-    except _BROKEN:
+    except BROKEN:
         return None  # unreadable metadata; the pixels may be fine, and load_pixels says so if not
     return tag if isinstance(tag, int) and 0 <= tag <= 0xFFFF else None
 
@@ -240,7 +258,7 @@ def load_pixels(image: ImageFile.ImageFile) -> None:
     """
     try:
         image.load()
-    except _BROKEN as exc:
+    except BROKEN as exc:
         if "runcated" in str(exc):
             raise _truncated(exc) from exc
         raise CropError(

@@ -10,9 +10,7 @@ import hashlib
 import importlib
 import io
 import math
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +23,12 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from nunbit.decode import (
+    BROKEN,
     DECODE_BUDGET_BYTES,
     PIXEL_CAP,
+    SIDEWAYS,
+    STRIP_PIXELS,
+    TURNS,
     CropError,
     checked_cost,
     decode_bytes,
@@ -56,32 +58,10 @@ _NOTES = {
     "first_frame": ("first picture of several", "여러 장 중 첫 장"),
     "reduced": ("decoded smaller", "줄여서 읽음"),
 }
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = (5, 6, 7, 8)
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_STRIP_PIXELS = 4_000_000
 
-# What Pillow's and libheif's plugins raise on damaged files.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+# libheif raises one more kind than Pillow's plugins.
+_BROKEN = (*BROKEN, RuntimeError)
 
 
 class PhotoError(MediaError):
@@ -222,9 +202,9 @@ def _decoded(data: bytes) -> Photo:
     # Read again: Pillow turns TIFFs upright by itself while decoding and then drops the tag.
     turn = read_orientation(image) or 1
     upright = _averaged_rgb(image)
-    if turn in _TURNS:
-        upright = upright.transpose(_TURNS[turn])
-    if turn in _SIDEWAYS:
+    if turn in TURNS:
+        upright = upright.transpose(TURNS[turn])
+    if turn in SIDEWAYS:
         size = size[::-1]
     if upright.size != size:
         notes.append("reduced")
@@ -354,7 +334,7 @@ def _averaged_rgb(image: Image.Image) -> Image.Image:
     block_xy = (min(block, image.width), min(block, image.height))
     columns, rows = (-(-n // b) for n, b in zip(image.size, block_xy, strict=True))
     small = Image.new("RGB", (columns, rows))
-    rows_per_strip = max(1, _STRIP_PIXELS // (image.width * block_xy[1]))
+    rows_per_strip = max(1, STRIP_PIXELS // (image.width * block_xy[1]))
     for row in range(0, rows, rows_per_strip):
         top = row * block_xy[1]
         bottom = min(top + rows_per_strip * block_xy[1], image.height)
