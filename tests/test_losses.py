@@ -179,3 +179,17 @@ def test_class_weights_make_every_class_count_the_same() -> None:
     weights = class_weights(counts)
     assert torch.allclose(weights * counts, (weights * counts).mean().expand(3))
     assert float((weights * counts).sum()) == pytest.approx(100.0)
+
+
+def test_with_a_prior_over_classes_cosines_answer_without_it() -> None:
+    """Menon et al. 2021: at the optimum, logit + log prior is the log posterior."""
+    prior = torch.tensor([4.0, 1.0])
+    votes = torch.tensor([[0.8, 0.2]])  # among such images, as frequent as the classes are
+    pairs = Pairs(torch.tensor([[1.0, 0.0]]), torch.tensor([0, 1]), votes, torch.ones(2), prior)
+    posterior = votes.log() - prior.log()  # equal in both classes: 0.8 / 4 = 0.2 / 1
+    logits = posterior.clone().requires_grad_()
+    row = logits + prior.log()
+    torch.testing.assert_close(row.softmax(dim=1), votes)
+    contrastive_loss(logits, pairs, "paper").backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros(1, 2), atol=1e-6, rtol=0)

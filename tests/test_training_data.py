@@ -243,7 +243,8 @@ def test_each_augmentation_does_what_its_name_says() -> None:
 def make_captions(**changes: Any) -> Captions:
     labels, templates = load_label_set("aihub7"), load_template_set("paper")
     network, effective = load_start(settings(**changes), labels, templates, {})
-    return Captions(network, templates, labels, effective)
+    frequent = np.repeat(np.arange(7), [8, 1, 1, 1, 1, 1, 1])
+    return Captions(network, templates, labels, effective, frequent)
 
 
 def test_a_step_takes_each_distinct_caption_once() -> None:
@@ -261,6 +262,18 @@ def test_all_templates_caption_every_image() -> None:
     assert step.own.sum(dim=1).tolist() == [5, 5, 5]
 
 
+def test_all_classes_stand_against_every_image_weighted_by_how_frequent_they_are() -> None:
+    step = make_captions(captions="classes").of(np.array([2, 5]), np.array([0, 0]))
+    assert step.text_class.tolist() == list(range(7)) * 5
+    assert step.own.sum(dim=0).tolist() == [0, 0, 1, 0, 0, 1, 0] * 5
+    assert step.copies is not None
+    assert step.copies[:7].tolist() == [4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    even = make_captions(captions="classes", logit_adjustment=0.0)
+    plain = even.of(np.array([2]), np.array([0])).copies
+    assert plain is not None
+    assert plain.tolist() == [1] * 35
+
+
 def test_infonce_with_all_templates_is_refused() -> None:
     with pytest.raises(SettingsError, match="infonce pairs each image with one caption"):
         make_captions(loss="infonce", captions="all")
@@ -269,7 +282,7 @@ def test_infonce_with_all_templates_is_refused() -> None:
 def test_prompts_are_embedded_in_the_order_of_templates_and_classes() -> None:
     labels, templates = load_label_set("aihub7"), load_template_set("paper")
     network, effective = load_start(settings(), labels, templates, {})
-    captions = Captions(network, templates, labels, effective)
+    captions = Captions(network, templates, labels, effective, np.arange(7))
     vectors = captions.embeddings(network.model, torch.device("cpu"))
     text = prompts_for(templates, labels)[3][6]
     np.testing.assert_allclose(vectors[3, 6], torch_embed_texts(network, [text])[0], atol=1e-6)

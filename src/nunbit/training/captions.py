@@ -32,12 +32,14 @@ class StepCaptions:
         mask: (U, L).
         own: (B, U) float32, how many of an image's captions are text u.
         text_class: (U,) class positions.
+        copies: (U,) weight of a text in the softmax, or None for how often the batch owns it.
     """
 
     ids: Tensor
     mask: Tensor
     own: Tensor
     text_class: Tensor
+    copies: Tensor | None = None
 
     def pairs(
         self, targets: NDArray[np.float32], class_weight: Tensor, device: torch.device
@@ -48,6 +50,7 @@ class StepCaptions:
             text_class=self.text_class.to(device),
             targets=torch.from_numpy(targets).to(device),
             class_weight=class_weight.to(device),
+            copies=None if self.copies is None else self.copies.to(device),
         )
 
 
@@ -58,10 +61,12 @@ class Captions:
         network: Gives the tokenizer.
         template_set: T templates.
         label_set: K labels.
-        settings: ``captions`` and ``loss``.
+        settings: ``captions``, ``loss`` and ``logit_adjustment``.
+        labels: (N,) class positions of all training images: what ``captions = classes`` takes
+            the classes' frequencies from.
 
     Raises:
-        SettingsError: ``infonce`` with all templates: it knows one caption per image.
+        SettingsError: ``infonce`` with more than one caption per image.
         InputError: A prompt is longer than the text tower reads, or cannot be filled.
     """
 
@@ -71,8 +76,9 @@ class Captions:
         template_set: TemplateSet,
         label_set: LabelSet,
         settings: TrainSettings,
+        labels: NDArray[np.int64],
     ) -> None:
-        if settings.loss == "infonce" and settings.captions == "all":
+        if settings.loss == "infonce" and settings.captions != "one":
             raise SettingsError(
                 en="loss = infonce pairs each image with one caption; use --set captions=one or "
                 "--set loss=paper",
@@ -81,7 +87,7 @@ class Captions:
             )
         rows = prompts_for(template_set, label_set)
         self.n_templates, self._n_classes = len(rows), len(label_set.labels)
-        self._all = settings.captions == "all"
+        self._kind = settings.captions
         texts = [text for row in rows for text in row]
         ids, mask = tokenise(network.tokenizer, texts, network.max_tokens)
         self._ids, self._mask = torch.from_numpy(ids), torch.from_numpy(mask)
@@ -89,6 +95,8 @@ class Captions:
         first: dict[tuple[int, str], int] = {}
         keys = [(code % self._n_classes, text) for code, text in enumerate(texts)]
         self._canonical = np.array([first.setdefault(k, i) for i, k in enumerate(keys)], np.int64)
+        counts = np.bincount(labels, minlength=self._n_classes)
+        self._prior = (counts / max(counts.mean(), 1e-12)) ** settings.logit_adjustment  # (K,)
 
     def of(self, labels: NDArray[np.int64], templates: NDArray[np.int64]) -> StepCaptions:
         """The captions of a step.
@@ -97,18 +105,24 @@ class Captions:
             labels: (B,) class positions.
             templates: (B,) drawn templates; not used where all templates count.
         """
-        chosen = np.arange(self.n_templates)[None, :] if self._all else templates[:, None]
+        chosen = (
+            templates[:, None] if self._kind == "one" else np.arange(self.n_templates)[None, :]
+        )
         codes = self._canonical[chosen * self._n_classes + labels[:, None]]  # (B, 1 or T)
-        distinct, column = np.unique(codes, return_inverse=True)
+        distinct = np.unique(self._canonical if self._kind == "classes" else codes)
+        column = np.searchsorted(distinct, codes)
         own = np.zeros((len(labels), len(distinct)), np.float32)
-        np.add.at(own, (np.arange(len(labels))[:, None], column.reshape(codes.shape)), 1.0)
+        np.add.at(own, (np.arange(len(labels))[:, None], column), 1.0)
+        text_class = distinct % self._n_classes
+        copies = self._prior[text_class] if self._kind == "classes" else None
         mask = self._mask[distinct]
         longest = int(mask.sum(dim=1).max())
         return StepCaptions(
             ids=self._ids[distinct, :longest],
             mask=mask[:, :longest],
             own=torch.from_numpy(own),
-            text_class=torch.from_numpy(distinct % self._n_classes),
+            text_class=torch.from_numpy(text_class),
+            copies=None if copies is None else torch.from_numpy(copies.astype(np.float32)),
         )
 
     def embeddings(self, model: DualEncoder, device: torch.device) -> NDArray[np.float32]:

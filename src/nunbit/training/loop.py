@@ -108,7 +108,9 @@ def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings) -> Job:
     framing = dataset.settings.get("crop") or {}
     crop = {key: framing[key] for key in ("kind", "margin", "size") if key in framing}
     network, settings = load_start(settings, dataset.label_set, templates, crop)
-    captions = Captions(network, templates, dataset.label_set, settings)
+    captions = Captions(
+        network, templates, dataset.label_set, settings, selection.labels
+    )
     counts = {
         "train_images": len(selection.rows),
         "choosing_images": len(selection.choosing_rows),
@@ -134,8 +136,10 @@ def _continue(dataset: DataSet, run: RunFolder, settings: TrainSettings) -> Job:
         )
     network = load_network(run.path)
     templates = template_set_of(document, run.path)
-    captions = Captions(network, templates, label_set_of(document, run.path), settings)
-    return Job(settings, network, select_rows(dataset, settings), captions)
+    selection = select_rows(dataset, settings)
+    label_set = label_set_of(document, run.path)
+    captions = Captions(network, templates, label_set, settings, selection.labels)
+    return Job(settings, network, selection, captions)
 
 
 @contextmanager

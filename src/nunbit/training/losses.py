@@ -26,12 +26,14 @@ class Pairs:
         targets: (B, K) what each image shows: one-hot, or mixed with annotators' votes; rows sum
             to one.
         class_weight: (K,) weight of a class in the loss; ones for no balance.
+        copies: (U,) how many columns each text stands for; None = as often as the batch owns it.
     """
 
     own: Tensor
     text_class: Tensor
     targets: Tensor
     class_weight: Tensor
+    copies: Tensor | None = None
 
 
 def contrastive_loss(logits: Tensor, pairs: Pairs, kind: Literal["paper", "infonce"]) -> Tensor:
@@ -55,10 +57,12 @@ def contrastive_loss(logits: Tensor, pairs: Pairs, kind: Literal["paper", "infon
     Returns:
         Scalar: mean of the image-to-text and the text-to-image term.
     """
-    copies = pairs.own.sum(dim=0)  # (U,) how many columns each text stands for
+    copies = pairs.own.sum(dim=0) if pairs.copies is None else pairs.copies  # (U,)
     if kind == "paper":
-        row_target = pairs.targets[:, pairs.text_class] * copies  # (B, U)
-        column_target = pairs.targets[:, pairs.text_class]
+        column_target = pairs.targets[:, pairs.text_class]  # (B, U)
+        # A text that stands for several columns takes that many shares; given copies are a prior
+        # over classes and belong to the denominator only.
+        row_target = column_target * copies if pairs.copies is None else column_target
     else:
         row_target = column_target = pairs.own
     # Duplicates of a text are that many equal terms of the softmax's denominator.

@@ -42,7 +42,11 @@ class TrainSettings:
         tokenizer: Of a weight file: where CLIP's vocabulary is; ``auto`` = search.
         prompts: Template set of the captions, by name or TOML file.
         captions: ``one`` draws one template per image and step, ``all`` pairs every image with
-            all templates of its label.
+            all templates of its label; ``classes`` moreover sets every image against all prompts
+            of all classes, also of those that the batch lacks.
+        logit_adjustment: Of ``captions = classes``: how far the softmax accounts for how frequent
+            a class is in training, so that prompts answer without that prior: 1 fully (best mean
+            recall), 0 not at all (best accuracy). Menon et al. 2021, arXiv:2007.07314.
         loss: ``paper`` draws same-emotion pairs together and others apart; ``infonce`` treats
             every other pair of the batch as a negative.
         label_set: Merge the data's classes into those of this label set (``dep2`` or a TOML file);
@@ -86,7 +90,8 @@ class TrainSettings:
     activation: Literal["auto", "quick_gelu", "gelu"] = AUTO
     tokenizer: str = AUTO
     prompts: str = "paper"
-    captions: Literal["one", "all"] = "one"
+    captions: Literal["one", "all", "classes"] = "one"
+    logit_adjustment: _NotNegative = 1.0
     loss: Literal["paper", "infonce"] = "paper"
     label_set: str = ""
     vote_weight: _Share = 0.0
