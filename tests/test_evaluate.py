@@ -19,7 +19,7 @@ from make_eval import IDS, make_bundle, make_colours
 from nunbit import metrics
 from nunbit.encoders import Bundle
 from nunbit.errors import BundleError, InputError, NunbitError, SettingsError
-from nunbit.evaluate import EvaluateSettings, evaluate
+from nunbit.evaluate import EvaluateSettings, Unfinished, evaluate, evaluate_part
 from nunbit.evaluate.assess import assess
 from nunbit.evaluate.binary import Threshold, choose_threshold
 from nunbit.evaluate.paper import paper_findings, paper_scores, paper_table
@@ -33,6 +33,7 @@ from nunbit.evaluate.predictions import (
 from nunbit.evaluate.seeds import seeds_section
 from nunbit.labels import load_label_set
 from nunbit.policies import labels_under
+from nunbit.schema import EvalResult
 from nunbit.zeroshot import ENSEMBLES, combine_cosines, prompt_cosines
 
 QUICK = EvaluateSettings(n_resamples=200)
@@ -208,6 +209,40 @@ def test_interrupted_evaluation_goes_on(
     del whole["provenance"], resumed["provenance"]
     assert resumed == whole
     assert not list((tmp_path / "e").glob(".*"))
+
+
+def test_shares_of_jobs_join_to_what_one_run_gives(
+    colours: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tower = CountingTower(monkeypatch)
+    tower.allow(1000)
+    settings = replace(QUICK, batch_size=8, split="validation")
+    whole = evaluate(colours, bundle, tmp_path / "whole", settings, lang="en").document
+    out, seen, answers = tmp_path / "e", [], []
+    for part in ("2/3", "3/3", "1/3"):
+        tower.allow(1000)
+        job = replace(settings, part=part)
+        answers.append(evaluate_part(colours, bundle, out, job, lang="en"))
+        seen.append(tower.seen)
+    assert seen == [16 + 6, 16, 32]  # five parts of 16 images, the last has 6
+    assert answers[:2] == [Unfinished(3), Unfinished(2)]
+    joined = answers[2]
+    assert isinstance(joined, EvalResult)
+    del whole["provenance"]["created"], joined.document["provenance"]["created"]
+    assert joined.document == whole
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "half"])
+def test_a_share_that_is_none_is_refused(
+    part: str, colours: Path, bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="i/n"):
+        evaluate_part(colours, bundle, tmp_path, replace(QUICK, part=part), lang="en")
+    evaluate(colours, bundle, tmp_path / "e", QUICK, lang="en")
+    file = tmp_path / "e" / "predictions.parquet"
+    with pytest.raises(SettingsError, match="leave --part out"):
+        evaluate_part(file, None, tmp_path / "f", replace(QUICK, part="1/2"), lang="en")
 
 
 def test_parts_of_another_bundle_are_not_taken_over(

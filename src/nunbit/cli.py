@@ -260,7 +260,7 @@ def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
     help="`paper`, or another evaluation or prediction file; repeatable.",
 )
 @click.option("--seeds", multiple=True, help="Folder of an evaluation of another seed; repeatable.")
-@click.option("--with-images", is_flag=True, default=None, help="Put crops into the report.")
+@click.option("--part", metavar="I/N", help="Score only share I of N (job arrays).")
 def evaluate(
     data: Path,
     bundle: Path | None,
@@ -282,14 +282,20 @@ def evaluate(
     for key in ("compare", "seeds"):
         options[key] = options[key] or None
     from nunbit.config import read_settings
-    from nunbit.evaluate import EvaluateSettings
+    from nunbit.evaluate import EvaluateSettings, Unfinished, evaluate_part
     from nunbit.evaluate import evaluate as run_evaluation
     from nunbit.report import evaluation_text
 
     settings = read_settings(
         EvaluateSettings, files=_files(config), overrides=overrides, options=options
     )
-    result = run_evaluation(data, bundle, out, settings, lang=lang)
+    run = run_evaluation if settings.part is None else evaluate_part
+    result = run(data, bundle, out, settings, lang=lang)
+    if isinstance(result, Unfinished):
+        left = result.parts_missing
+        line = f"{left} parts to go" if lang == "en" else f"남은 조각 {left}개"
+        _show({"finished": False, "parts_missing": left}, f"{out}: {line}", as_json)
+        return
     _show(result.document, evaluation_text(result, out, lang), as_json)
 
 

@@ -152,28 +152,59 @@ class Scorer:
             rows: (N,) rows of the manifest.
             parts: Folder of finished parts, made if missing; None keeps nothing.
         """
-        starts = range(0, len(rows), _PART)
-        paths = {start: parts / f"{start // _PART:05d}.npz" for start in starts} if parts else {}
-        ready = {start: part for start, path in paths.items() if (part := _read_part(path))}
-        finished = sum(len(part.prompts) for part in ready.values())
+        pieces = range(len(self._starts(rows)))
+        found = self._score(rows, pieces, parts)
+        return _join([found[piece] for piece in pieces])
+
+    def score_share(self, rows: Codes, parts: Path, share: tuple[int, int]) -> Cosines | int:
+        """Score one job's share of the parts, then join all parts if they are there.
+
+        Args:
+            rows: (N,) rows of the manifest, the same for every job.
+            parts: Folder that all jobs write to.
+            share: Job i of n: takes part i and every n-th after it.
+
+        Returns:
+            Everything, or how many parts other jobs have still to write.
+        """
+        total = len(self._starts(rows))
+        own = range(share[0] - 1, total, share[1])
+        found = self._score(rows, own, parts)
+        for piece in set(range(total)) - set(own):
+            if (part := _read_part(_part_path(parts, piece))) is not None:
+                found[piece] = part
+        if len(found) < total:
+            return total - len(found)
+        return _join([found[piece] for piece in range(total)])
+
+    def _starts(self, rows: Codes) -> range:
+        return range(0, len(rows), _PART)
+
+    def _score(self, rows: Codes, pieces: range, parts: Path | None) -> dict[int, Cosines]:
+        """Cosines of some parts, those of an earlier run read back."""
+        found = {}
+        if parts:
+            read = ((piece, _read_part(_part_path(parts, piece))) for piece in pieces)
+            found = {piece: part for piece, part in read if part is not None}
+        total = sum(len(rows[piece * _PART : (piece + 1) * _PART]) for piece in pieces)
+        finished = sum(len(part.prompts) for part in found.values())
         title = "이미지 비교" if self.lang == "ko" else "scoring images"
-        found = []
         with (
-            Progress(title, len(rows), "img", done=finished, lang=self.lang) as progress,
+            Progress(title, total, "img", done=finished, lang=self.lang) as progress,
             ThreadPoolExecutor(_DECODERS) as decoders,
         ):
-            for start in starts:
-                if start in ready:
-                    found.append(ready[start])
+            for piece in pieces:
+                if piece in found:
                     continue
-                pieces = []
-                for crops in self._batches(rows[start : start + _PART], decoders):
-                    pieces.append(_compare(self.bundle.embed_images(crops), self.bank, self.rule))
+                batches = []
+                chosen = rows[piece * _PART : (piece + 1) * _PART]
+                for crops in self._batches(chosen, decoders):
+                    batches.append(_compare(self.bundle.embed_images(crops), self.bank, self.rule))
                     progress.advance(len(crops))
-                found.append(_join(pieces))
+                found[piece] = _join(batches)
                 if parts:
-                    _write_part(paths[start], found[-1])
-        return _join(found)
+                    _write_part(_part_path(parts, piece), found[piece])
+        return found
 
     def parts_folder(self, out: Path, split: str) -> Path:
         """Where the parts of exactly this scoring are; whatever changes a number changes it."""
@@ -196,6 +227,10 @@ class Scorer:
             pending = following
         if pending:
             yield np.stack([task.result() for task in pending])
+
+
+def _part_path(parts: Path, piece: int) -> Path:
+    return parts / f"{piece:05d}.npz"
 
 
 def drop_parts(out: Path) -> None:

@@ -26,6 +26,7 @@ class EvaluateSettings:
         ensemble: How the templates are combined.
         compare: ``paper``, or the folder of another evaluation of the same images; or several.
         seeds: Folders of evaluations of the same recipe with other seeds, to be summarised.
+        part: ``i/n``: score only job i's share of n (job arrays); whoever finishes last joins all.
         with_images: Put the crops of the most confident mistakes into the report.
         batch_size: Crops embedded at once; bounds memory.
         threads: Threads of the image tower; None takes the cores there are.
@@ -43,6 +44,7 @@ class EvaluateSettings:
     ensemble: Ensemble = "mean_embedding"
     compare: str | tuple[str, ...] | None = None
     seeds: tuple[str, ...] = ()
+    part: str | None = None
     with_images: bool = False
     batch_size: Count = 64
     threads: Count | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from nunbit.files import read_json, sha256_file, write_json, writing
 from nunbit.labels import DEPRESSION_RELATED, LabelSet, load_label_set
 from nunbit.policies import labels_under, refuse_anonymous
 from nunbit.predict import default_bundle_path
+from nunbit.prepare import parse_part
 from nunbit.progress import say
 from nunbit.provenance import provenance
 from nunbit.report.page import PICTURES, render_evaluation
@@ -50,6 +51,34 @@ RESULT = "result.json"
 
 # The threshold of the two-class experiment needs a distribution, not every image.
 _THRESHOLD_IMAGES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A job's share is scored, those of other jobs are not.
+
+    Attributes:
+        parts_missing: Parts of the scoring that other jobs have still to write.
+    """
+
+    parts_missing: int
+
+
+def evaluate_part(
+    data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings, *, lang: Lang
+) -> EvalResult | Unfinished:
+    """:func:`evaluate`, sharing the scoring with other jobs that write to the same ``out``.
+
+    Raises:
+        SettingsError: ``part`` is not i/n, or ``data`` is a prediction file.
+    """
+    share = parse_part(settings.part)
+    if Path(data).is_file():
+        raise SettingsError(
+            en=f"{data}: a prediction file is scored already; leave --part out",
+            ko=f"{data}: 예측 파일은 이미 계산되어 있습니다. --part를 빼십시오",
+        )
+    return _evaluate_dataset(data, bundle, out, settings, share, lang)
 
 
 def evaluate(
@@ -73,6 +102,19 @@ def evaluate(
     """
     if Path(data).is_file():
         return _evaluate_file(Path(data), out, settings, lang)
+    result = _evaluate_dataset(data, bundle, out, settings, (1, 1), lang)
+    assert isinstance(result, EvalResult)  # one job of one does all parts
+    return result
+
+
+def _evaluate_dataset(
+    data: Path,
+    bundle: Path | None,
+    out: Path,
+    settings: EvaluateSettings,
+    share: tuple[int, int],
+    lang: Lang,
+) -> EvalResult | Unfinished:
     dataset = open_for_evaluation(data, settings.label_set)
     rows, split = rows_of_split(dataset, settings.split)
     policy = settings.policy or dataset.policy
@@ -87,7 +129,9 @@ def evaluate(
         batch_size=settings.batch_size,
         lang=lang,
     )
-    cosines = scorer.score(rows, scorer.parts_folder(out, split))
+    cosines = scorer.score_share(rows, scorer.parts_folder(out, split), share)
+    if isinstance(cosines, int):
+        return Unfinished(cosines)
     p = _predictions(scorer, cosines, rows, truth, split=split, policy=policy)
     threshold = _threshold(scorer, split, policy, settings.seed)
     origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
@@ -144,6 +188,7 @@ def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
 
 def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
     plain = settings_to_dict(settings)
+    plain.pop("part", None)  # how the work was shared, not what was computed
     for key in ("compare", "seeds", "prompts", "label_set"):  # a path names people
         if isinstance(plain.get(key), str):
             plain[key] = Path(plain[key]).name
