@@ -1,9 +1,12 @@
 """Put the bundle of a run into the package, with its licence, its limits and its test figures.
 
-    python scripts/ship_bundle.py RUN/bundle fer7-lite --evaluation 'FER+ majority=EVAL' \
+    python scripts/ship_bundle.py RUN/bundle OUT/fer7-lite --mirror --calibrate DATA
+    python scripts/ship_bundle.py OUT/fer7-lite fer7-lite --evaluation 'FER+ majority=EVAL' \
         --evaluation 'FER2013 label=EVAL2'
 
-Writes `src/nunbit/bundles/NAME`. The figures come from each EVAL's result.json, not typed in.
+The first line averages over mirror images and fits the temperature anew on DATA's validation split;
+its result is what is evaluated. The second writes `src/nunbit/bundles/NAME`; its figures come from
+each EVAL's result.json, not typed in.
 """
 
 from __future__ import annotations
@@ -13,6 +16,16 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nunbit.encoders import load_bundle
+from nunbit.evaluate.rows import truth_of
+from nunbit.metrics import fit_temperature
+from nunbit.prompts import load_template_set
+from nunbit.shards import open_dataset
+from nunbit.zeroshot import ensemble_cosines
 
 BUNDLES = Path(__file__).parent.parent / "src" / "nunbit" / "bundles"
 
@@ -67,39 +80,73 @@ def results_table(evaluations: dict[str, Path]) -> str:
     return "\n".join(lines)
 
 
+def mirrored(document: dict[str, Any], folder: Path, data: Path) -> None:
+    """Switch mirror averaging on and fit the temperature to it on the validation split."""
+    document["preprocessing"]["mirror"] = True
+    document["temperature"] = 1.0
+    write_document(folder, document)
+    dataset, bundle = open_dataset(data), load_bundle(folder, threads=1)
+    rows = dataset.split_rows("validation")
+    truth = truth_of(dataset, rows, "uploader")
+    rows, truth = rows[truth >= 0], truth[truth >= 0]
+    vectors = np.concatenate(
+        [
+            bundle.embed_images(np.stack([dataset.pixels(int(row)) for row in part]))
+            for part in np.array_split(rows, max(1, len(rows) // 256))
+        ]
+    )
+    templates = load_template_set(bundle.default_template_set)
+    prompts = bundle.prompt_embeddings(templates, bundle.label_set)
+    cosines = ensemble_cosines(vectors, prompts, "mean_embedding")
+    logits = cosines.astype(np.float64) * bundle.logit_scale
+    document["temperature"] = fit_temperature(logits, truth)
+    write_document(folder, document)
+
+
+def write_document(folder: Path, document: dict[str, Any]) -> None:
+    """Write `bundle.json`."""
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    (folder / "bundle.json").write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     """Copy, complete and print what was shipped."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("name")
     parser.add_argument("--evaluation", action="append", default=[], metavar="TRUTH=EVAL")
+    parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--calibrate", type=Path, metavar="DATA")
     arguments = parser.parse_args()
-    target = BUNDLES / arguments.name
+    inside = "/" not in arguments.name
+    target = BUNDLES / arguments.name if inside else Path(arguments.name)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(arguments.bundle, target)
     document = json.loads((target / "bundle.json").read_text(encoding="utf-8"))
-    document["name"] = arguments.name
+    document["name"] = target.name
     document["statement"] = STATEMENT
     document["preprocessing"]["detector_framing"] = DETECTOR_FRAMING
     document["licence"]["trained_weights"] = LICENCE_NAME
     evaluations = {t: Path(p) for t, _, p in (e.partition("=") for e in arguments.evaluation)}
     card = (target / "MODEL_CARD.md").read_text(encoding="utf-8")
-    card = card.replace(card.splitlines()[0], f"# {arguments.name}", 1)
+    card = card.replace(card.splitlines()[0], f"# {target.name}", 1)
     limits = (
         "## Limits\n\nNot validated on Korean faces or on video. Training faces are 48 px, grey "
         "and tightly cropped pictures from the web, some of them drawings or advertisements; "
         "FER2013's label and the ten raters agree in 63% of them. Weights: research only, see "
         "LICENSE.\n"
     )
-    card += "\n" + results_table(evaluations) + "\n" + limits
+    card = card.partition("\n## Results on the test split")[0].partition("\n## Limits")[0]
+    card += "\n" + (results_table(evaluations) + "\n" if evaluations else "") + limits
     (target / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     (target / "LICENSE").write_text(LICENCE, encoding="utf-8")
     if "MODEL_CARD.md" in document["checksums"]:
         del document["checksums"]["MODEL_CARD.md"]
-    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-    (target / "bundle.json").write_text(text, encoding="utf-8")
+    write_document(target, document)
+    if arguments.mirror:
+        mirrored(document, target, arguments.calibrate)
     size = sum(p.stat().st_size for p in target.iterdir()) / 1e6
-    print(f"{target.name}: {size:.1f} MB\n{results_table(evaluations)}")
+    print(f"{target.name}: {size:.1f} MB\n{results_table(evaluations) if evaluations else ''}")
     return 0
 
 

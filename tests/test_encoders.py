@@ -140,6 +140,19 @@ def test_images_in_bounded_batches_give_what_one_by_one_gives(tmp_path: Path, co
     np.testing.assert_allclose(rows, unit(pixels @ IMAGE_WEIGHT), atol=1e-5)
 
 
+def test_mirror_averaging_gives_a_face_and_its_reflection_one_answer(tmp_path: Path) -> None:
+    plain = load_bundle(make_bundle(tmp_path / "plain"), threads=1)
+    preprocessing = {**plain.document["preprocessing"], "mirror": True}
+    both = load_bundle(make_bundle(tmp_path / "both", preprocessing=preprocessing), threads=1)
+    crops = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    reflected = np.ascontiguousarray(crops[:, :, ::-1])
+    answers = both.embed_images(crops)
+    np.testing.assert_allclose(both.embed_images(reflected), answers, atol=1e-6)
+    one, other = plain.embed_images(crops), plain.embed_images(reflected)
+    assert np.abs(one - other).max() > 1e-3
+    np.testing.assert_allclose(answers, unit(one + other), atol=1e-6)
+
+
 def test_any_crop_size_is_resized_as_the_bundle_says(tmp_path: Path) -> None:
     bundle = load_bundle(make_bundle(tmp_path / "b"), threads=1)
     large = np.repeat(np.repeat(RNG.integers(0, 256, (2, 4, 4, 3), np.uint8), 9, 1), 6, 2)

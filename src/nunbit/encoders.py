@@ -55,6 +55,8 @@ class Preprocessing:
         resample: Pillow filter for resizing to S x S.
         grey: True if the three channels all carry the luminance.
         crop: How training crops were cut: ``kind`` and ``margin`` of ``dataset.json``.
+        mirror: Embed every crop and its mirror image, and take the mean of the two embeddings:
+            twice the time, one answer for a face and its reflection.
     """
 
     image_size: int
@@ -63,6 +65,7 @@ class Preprocessing:
     resample: Literal["bilinear", "bicubic"] = "bicubic"
     grey: bool = False
     crop: dict[str, Any] = field(default_factory=dict)
+    mirror: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +186,16 @@ class Bundle:
             part = crops[start : start + _IMAGES_AT_ONCE]
             resized = np.stack([resize_crop(c, self.preprocessing) for c in part])
             pixels = standardise(resized, self.preprocessing)
-            rows[start : start + len(part)] = self._image_session.run(None, {"pixels": pixels})[0]
+            rows[start : start + len(part)] = self._embed_pixels(pixels)
         return normalise(rows)
+
+    def _embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = self._image_session.run(None, {"pixels": pixels})[0]
+        if not self.preprocessing.mirror:
+            return vectors
+        mirrored = np.ascontiguousarray(pixels[:, :, :, ::-1])
+        reflected = self._image_session.run(None, {"pixels": mirrored})[0]
+        return normalise(vectors) + normalise(reflected)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts in any language the tokenizer can spell.
