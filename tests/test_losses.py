@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
-from nunbit.training.losses import Pairs, class_weights, contrastive_loss  # noqa: E402
+from nunbit.training.losses import LogitBias, Pairs, class_weights, contrastive_loss  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -193,3 +193,82 @@ def test_with_a_prior_over_classes_cosines_answer_without_it() -> None:
     contrastive_loss(logits, pairs, "paper").backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, torch.zeros(1, 2), atol=1e-6, rtol=0)
+
+
+# ---------------------------------------------------------------- siglip
+
+
+@pytest.mark.parametrize("options", [{}, {"soft": True}, {"captions": 3}, {"balanced": True}])
+def test_the_sigmoid_loss_over_distinct_texts_is_the_one_over_all_pairs(
+    options: dict[str, object],
+) -> None:
+    """Zhai et al. 2023, algorithm 1, with pairs of one class as positives."""
+    batch = Batch(1, **options)  # type: ignore[arg-type]
+    pairs, codes = batch.pairs()
+    torch.manual_seed(1)
+    table = torch.randn(N_CLASSES * N_TEMPLATES, SIZE)
+    bias, gradients, losses = torch.tensor(-2.0), [], []
+    for once in (True, False):
+        texts = table.clone().requires_grad_()
+        columns = codes if once else batch.captions.flatten()
+        logits = batch.scale * batch.images @ texts[columns].T / SIZE + bias
+        if once:
+            loss = contrastive_loss(logits, pairs, "siglip")
+        else:
+            total, weights = torch.tensor(0.0), 0.0
+            for i in range(BATCH):
+                for j, code in enumerate(columns):
+                    same = batch.targets[i, code // N_TEMPLATES]
+                    weight = batch.class_weight[batch.labels[i]]
+                    weight = weight * batch.class_weight[code // N_TEMPLATES]
+                    if options.get("soft"):
+                        weight = torch.tensor(1.0)
+                    cost = same * nn.functional.logsigmoid(logits[i, j])
+                    cost = cost + (1 - same) * nn.functional.logsigmoid(-logits[i, j])
+                    total, weights = total - weight * cost, weights + float(weight)
+            loss = total / weights * len(columns)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(texts.grad)
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_sigmoid_loss_judges_each_pair_by_itself() -> None:
+    """What softmax losses cannot do: a pair's gradient does not depend on the other pairs."""
+    batch = Batch(2)
+    pairs, _ = batch.pairs()
+    gradients: dict[str, list[Tensor]] = {"siglip": [], "paper": []}
+    for kind, found in gradients.items():
+        for shift in (0.0, 3.0):
+            logits = torch.zeros_like(pairs.own)
+            logits[0, 1] = shift
+            logits.requires_grad_()
+            contrastive_loss(logits, pairs, kind).backward()  # type: ignore[arg-type]
+            assert logits.grad is not None
+            found.append(logits.grad[0, 0])
+    assert gradients["siglip"][0] == gradients["siglip"][1]
+    assert gradients["paper"][0] != gradients["paper"][1]
+
+
+def test_with_a_prior_sigmoid_logits_answer_without_it() -> None:
+    prior = torch.tensor([4.0, 1.0])
+    votes = torch.tensor([[0.8, 0.2]])
+    pairs = Pairs(torch.tensor([[1.0, 0.0]]), torch.tensor([0, 1]), votes, torch.ones(2), prior)
+    odds = (votes / (1 - votes)).log() - prior.log()
+    logits = odds.clone().requires_grad_()
+    contrastive_loss(logits, pairs, "siglip").backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros(1, 2), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 25.0, -3.0])
+def test_the_bias_begins_where_an_undecided_model_has_the_odds_of_a_positive(level: float) -> None:
+    batch = Batch(3)
+    pairs, _ = batch.pairs()
+    head = LogitBias()
+    logits = head(torch.full_like(pairs.own, level), pairs)
+    same = batch.labels[:, None] == batch.labels[None, :]
+    assert float(logits.detach()[0, 0].sigmoid()) == pytest.approx(float(same.float().mean()))
+    one_class = Pairs(torch.ones(2, 1), torch.tensor([0]), torch.ones(2, 1), torch.ones(1))
+    assert torch.isfinite(LogitBias()(torch.zeros(2, 1), one_class)).all()

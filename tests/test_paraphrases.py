@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from nunbit.descriptions import load_descriptions
 from nunbit.errors import InputError
 from nunbit.labels import label_set_names, load_label_set
 from nunbit.paraphrases import load_paraphrases, paraphrase_set_names
@@ -63,6 +66,53 @@ def test_classes_that_both_sets_have_share_their_texts() -> None:
     for label in set(fer7.label_set.ids) & set(aihub7.label_set.ids):
         assert fer7.ko[label] == aihub7.ko[label]
         assert fer7.en[label] == aihub7.en[label]
+
+
+def pieces(text: str) -> set[str]:
+    """Pairs of neighbouring characters, without spaces and case."""
+    plain = "".join(c for c in text.lower() if c.isalnum())
+    return {plain[i : i + 2] for i in range(len(plain) - 1)} or {plain}
+
+
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_no_training_description_is_close_to_a_paraphrase(lang: str) -> None:
+    described = {
+        text
+        for row in load_descriptions("fer7", load_label_set("fer7"))
+        for text in row
+        if text.isascii() == (lang == "en")
+    }
+    assert len(described) == 7 * 12
+    close = {
+        (a, b)
+        for a in described
+        for name in ("fer7", "aihub7")
+        for _, b in load_paraphrases(name).texts(lang)  # type: ignore[arg-type]
+        if len(pieces(a) & pieces(b)) > 0.5 * len(pieces(a) | pieces(b))
+    }
+    assert not close
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name = 'x'\nlabels = []", "no descriptions of joy, surprise"),
+        ("labels = 3", "cannot read these descriptions"),
+        (
+            "name = 'x'\n"
+            + "".join(
+                f"[[labels]]\nid = '{label}'\nko = {['a'] * (1 + n // 6)}\n"
+                for n, label in enumerate(load_label_set("fer7").ids)
+            ),
+            "as many descriptions as the others: joy 1",
+        ),
+    ],
+)
+def test_descriptions_that_do_not_fit_are_refused(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        load_descriptions(str(path), load_label_set("fer7"))
 
 
 def test_a_label_set_without_paraphrases_is_refused() -> None:

@@ -17,7 +17,7 @@ from nunbit.errors import InputError, SettingsError, TrainingError
 from nunbit.training.settings import TrainSettings
 
 torch = pytest.importorskip("torch")
-from nunbit.training import trainer  # noqa: E402
+from nunbit.training import steps  # noqa: E402
 from nunbit.training.loop import fit  # noqa: E402
 from nunbit.training.trainer import Trainer  # noqa: E402
 
@@ -238,14 +238,14 @@ def infinite_gradient(loss: Any) -> Any:
 def test_what_is_not_finite_stops_the_run_before_it_harms_the_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Any], Any]
 ) -> None:
-    original, calls = trainer.contrastive_loss, []
+    original, calls = steps.contrastive_loss, []
 
     def explode(*arguments: Any) -> Any:
         calls.append(1)
         loss = original(*arguments)
         return spoil(loss) if len(calls) == 6 else loss
 
-    monkeypatch.setattr(trainer, "contrastive_loss", explode)
+    monkeypatch.setattr(steps, "contrastive_loss", explode)
     with pytest.raises(TrainingError, match=r"not finite at step 6.*--set lr=.*step-00000004") as e:
         run(data, tmp_path / "run")
     assert "유한하지" in e.value.ko

@@ -37,8 +37,8 @@ from nunbit.training.data import (  # noqa: E402
 )
 from nunbit.training.export import torch_embed_images, torch_embed_texts  # noqa: E402
 from nunbit.training.loop import fit  # noqa: E402
+from nunbit.training.optimisers import learning_rate  # noqa: E402
 from nunbit.training.starts import load_start  # noqa: E402
-from nunbit.training.trainer import learning_rate  # noqa: E402
 from nunbit.training.validation import to_pixels  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -57,14 +57,34 @@ def test_every_line_of_the_recipe_is_marked_and_equals_the_default() -> None:
     assert set(marks.values()) == {"paper", "assumed"}
 
 
+def test_every_line_of_our_recipe_is_marked_and_gives_its_reason() -> None:
+    path = recipe_path("nunbit")
+    given = read_settings(TrainSettings, files=[path])
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if " = " in line]
+    marks = {line.split(" = ")[0]: line.split("# ")[1] for line in lines}
+    assert set(marks) == set(TrainSettings.__dataclass_fields__)
+    for name, mark in marks.items():
+        kind, _, reason = mark.partition(": ")
+        assert kind == ("paper" if mark.startswith("paper") else "assumed")
+        assert kind == "assumed" or name in STATED_BY_PAPER
+        same = getattr(given, name) == getattr(TrainSettings(), name)
+        assert reason or same, f"{name} departs from the default without a reason"
+    assert given.start_shares == (0.0, 0.1, 0.2, 0.3, 0.5)
+    batch, parts = given.batch_size, given.accumulate
+    assert isinstance(batch, int)
+    assert batch % parts == 0
+
+
 def test_config_is_marked_and_read_back(tmp_path: Path) -> None:
-    effective = resolve_auto(settings(lr=0.01, loss="infonce"))
+    given = settings(lr=0.01, loss="infonce", average_with_start=(0.5, 0.25))
+    effective = resolve_auto(given)
     path = tmp_path / "config.toml"
     path.write_text(config_toml(effective), encoding="utf-8")
     assert read_config(path) == effective
     lines = dict(line.split(" = ", 1) for line in path.read_text().splitlines())
     assert lines["prompts"] == '"paper" # paper'
     assert lines["lr"] == "0.01 # assumed"
+    assert "0.25" in lines["average_with_start"]
     assert lines["loss"] == '"infonce" # not the paper\'s, which has paper'
 
 
@@ -75,7 +95,20 @@ def test_unknown_recipes_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["lr=-1", "lr=fast", "batch_size=1", "loss=softmax", "vote_weight=2", "epoch=3"]
+    "override",
+    [
+        "lr=-1",
+        "lr=fast",
+        "batch_size=1",
+        "loss=softmax",
+        "vote_weight=2",
+        "epoch=3",
+        "ema=1",
+        "accumulate=0",
+        "layer_decay=0",
+        "average_with_start=[0.5, 2]",
+        "precision=fp8",
+    ],
 )
 def test_settings_out_of_range_are_refused(override: str) -> None:
     with pytest.raises(SettingsError):
@@ -188,8 +221,9 @@ def test_augmentation_is_the_same_in_any_worker_and_differs_by_epoch(tmp_path: P
     chosen = select_rows(data, effective)
     crops = Crops(data, chosen.rows, network.preprocessing, effective)
     schedule = Schedule(chosen.labels, 5, effective)
-    alone = [b.numpy() for b in training_batches(crops, schedule, 3, 0)]
-    shared = [b.numpy() for b in training_batches(crops, schedule, 3, 2)]
+    steps = range(3, schedule.total_steps)
+    alone = [b.numpy() for b in training_batches(crops, schedule, steps, 0)]
+    shared = [b.numpy() for b in training_batches(crops, schedule, steps, 2)]
     assert len(alone) == schedule.total_steps - 3
     np.testing.assert_array_equal(np.stack(alone), np.stack(shared))
     assert alone[0].shape == (6, SIDE, SIDE, 3)
@@ -272,6 +306,20 @@ def test_all_classes_stand_against_every_image_weighted_by_how_frequent_they_are
     plain = even.of(np.array([2]), np.array([0])).copies
     assert plain is not None
     assert plain.tolist() == [1] * 35
+
+
+def test_descriptions_join_the_captions_of_their_class() -> None:
+    labels, templates = load_label_set("fer7"), load_template_set("natural")
+    given = settings(captions="classes", descriptions="fer7")
+    network, effective = load_start(given, labels, templates, {})
+    captions = Captions(network, templates, labels, effective, np.arange(7))
+    step = captions.of(np.array([2, 5]), np.array([0, 0]))
+    assert len(step.text_class) == 7 * (5 + 24)
+    assert np.bincount(step.text_class).tolist() == [29] * 7
+    assert step.own.sum(dim=1).tolist() == [29, 29]
+    assert captions.embeddings(network.model, torch.device("cpu")).shape[:2] == (5, 7)
+    with pytest.raises(SettingsError, match="captions=classes"):
+        Captions(network, templates, labels, settings(descriptions="fer7"), np.arange(7))
 
 
 def test_infonce_with_all_templates_is_refused() -> None:

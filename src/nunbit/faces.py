@@ -7,7 +7,6 @@ of files, models or expressions.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from PIL import Image
 
 from nunbit.errors import BundleError, MissingExtra
 from nunbit.schema import Box
+from nunbit.tracking import box_iou
 
 Pixels = NDArray[np.uint8]
 
@@ -192,11 +192,14 @@ def frame_face(pixels: Pixels, box: Box | None, framing: Framing) -> Pixels:
     if box is None:
         box, framing = (0.0, 0.0, float(width), float(height)), Framing(framing.kind, framing.size)
     left, top, right, bottom = _region(box, framing)
-    canvas = Image.new("RGB", (right - left, bottom - top), PAD_RGB)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if x0 < x1 and y0 < y1:
-        inside = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
-        canvas.paste(inside, (x0 - left, y0 - top))
+        canvas = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+        if canvas.size != (right - left, bottom - top):
+            inside, canvas = canvas, Image.new("RGB", (right - left, bottom - top), PAD_RGB)
+            canvas.paste(inside, (x0 - left, y0 - top))
+    else:
+        canvas = Image.new("RGB", (right - left, bottom - top), PAD_RGB)
     resized = canvas.resize(
         (framing.size, framing.size), Image.Resampling.BICUBIC, reducing_gap=2.0
     )
@@ -275,7 +278,7 @@ def _confirmed(
     smaller = np.empty((0, 4))
     for position, (scale, boxes, scores) in enumerate(passes):
         sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0) * scale
-        seen = _iou(boxes, smaller).max(axis=1, initial=0.0) >= _SAME_FACE_IOU
+        seen = box_iou(boxes, smaller).max(axis=1, initial=0.0) >= _SAME_FACE_IOU
         keep = (scores >= min_score) & (seen | (sides <= _NEEDS_CONFIRMING_PX) | (position == 0))
         kept_boxes.append(boxes[keep])
         kept_scores.append(scores[keep])
@@ -290,17 +293,5 @@ def _distinct(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> list[i
     for position in np.argsort(-scores, kind="stable"):
         if alive[position]:
             keep.append(int(position))
-            alive &= _iou(boxes[position : position + 1], boxes)[0] < _SAME_FACE_IOU
+            alive &= box_iou(boxes[position : position + 1], boxes)[0] < _SAME_FACE_IOU
     return keep
-
-
-def _iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of every pair, (n, m)."""
-    corners = np.maximum(first[:, None, :2], second[None, :, :2])
-    ends = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    sides = np.clip(ends - corners, 0.0, math.inf)
-    common = sides[..., 0] * sides[..., 1]
-    areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - common
-    result: NDArray[np.float64] = common / np.maximum(union, 1e-9)
-    return result

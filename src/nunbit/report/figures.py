@@ -20,16 +20,18 @@ def write_figures(folder: Path, view: View) -> None:
     """Write ``confusion`` and, in ``figures/``, the calibration charts; each as PNG and SVG."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_style()):
-        _save(folder / "confusion", view, _confusion, (10.4, 5.0))
-        _save(folder / "figures" / "reliability", view, _reliability, (4.2, 3.8))
-        _save(folder / "figures" / "risk_coverage", view, _risk_coverage, (4.2, 3.8))
+    with mpl.rc_context(figure_style()):
+        save_figure(folder / "confusion", view, _confusion, (10.4, 5.0))
+        save_figure(folder / "figures" / "reliability", view, _reliability, (4.2, 3.8))
+        save_figure(folder / "figures" / "risk_coverage", view, _risk_coverage, (4.2, 3.8))
         if view.d["subgroups"]:
             rows = sum(len(s["groups"]) + 1 for s in view.d["subgroups"].values())
-            _save(folder / "figures" / "subgroups", view, _subgroups, (5.6, 0.6 + 0.24 * rows))
+            save_figure(
+                folder / "figures" / "subgroups", view, _subgroups, (5.6, 0.6 + 0.24 * rows)
+            )
 
 
-def _style() -> Any:
+def figure_style() -> Any:
     """Settings of matplotlib with the NanumGothic that koreanize-matplotlib carries (OFL)."""
     from matplotlib import font_manager
 
@@ -54,9 +56,10 @@ def _style() -> Any:
     }
 
 
-def _save(
-    stem: Path, view: View, draw: Callable[[Any, View], None], size: tuple[float, float]
+def save_figure(
+    stem: Path, view: Any, draw: Callable[[Any, Any], None], size: tuple[float, float]
 ) -> None:
+    """Draw ``view`` on a figure of ``size`` inches and write it as ``stem`` .png and .svg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -104,7 +104,7 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
         and not (key == "labels" and not _any_plot(shown["labels"]))
     ]
     html: str = (
-        _environment()
+        environment()
         .get_template("evaluation.html")
         .render(
             lang=view.lang,
@@ -112,8 +112,8 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
             d=view.d,
             view=view,
             title=view.heading(),
-            style=_asset("style.css"),
-            script=_asset("script.js"),
+            style=asset("style.css"),
+            script=asset("script.js"),
             synthetic=bool((view.d["dataset"] or {}).get("synthetic")),
             contents=contents,
             warnings=view.warnings("warning"),
@@ -138,7 +138,8 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of the package: everything is escaped, nothing may be undefined."""
     return Environment(
         loader=PackageLoader("nunbit.report", "templates"),
         autoescape=True,
@@ -152,7 +153,7 @@ def _any_plot(labels: dict[str, Any] | None) -> bool:
     return bool(labels and (labels["policies"] or labels["ceiling"]))
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """A style or script of the package, which is code and not data: not escaped."""
     source = resources.files("nunbit.report") / "templates" / name
     return Markup(source.read_text(encoding="utf-8"))

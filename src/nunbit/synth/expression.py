@@ -7,9 +7,12 @@ blended, weakened, animated or combined with speech. Knows nothing of people or 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+
+from nunbit.streams import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,22 @@ _WAVERING = (
     "brow_inner", "brow_outer", "brow_skew", "eye_open", "gaze_x", "gaze_y", "smile", "stretch",
     "mouth_skew",
 )  # fmt: skip
+
+
+PARAMETERS = _NAMES
+"""Names of the parameters, in the order of the columns of :func:`rows_of`."""
+
+
+def rows_of(expressions: Sequence[Expression]) -> Floats:
+    """Expressions as numbers: (N, parameters)."""
+    return np.array([[getattr(e, name) for name in _NAMES] for e in expressions])
+
+
+def within_bounds(rows: Floats) -> Floats:
+    """Rows (N, parameters) clipped to what a face can do."""
+    low, high = np.array([_BOUNDS.get(name, (0.0, 1.0)) for name in _NAMES]).T
+    clipped: Floats = np.clip(rows, low, high)
+    return clipped
 
 
 def blend(parts: list[tuple[Expression, float]]) -> Expression:

@@ -30,6 +30,7 @@ from nunbit.synth.hair import (
     draw_ears,
     draw_front_hair,
     draw_glasses,
+    draw_sides,
 )
 from nunbit.synth.people import Person
 
@@ -50,7 +51,13 @@ class Figure:
 
 
 def render_face(
-    person: Person, expression: Expression, pose: Pose, size: tuple[int, int], *, zoom: int = 2
+    person: Person,
+    expression: Expression,
+    pose: Pose,
+    size: tuple[int, int],
+    *,
+    zoom: int = 2,
+    turning: bool = False,
 ) -> Figure:
     """Draw a person.
 
@@ -60,23 +67,26 @@ def render_face(
         pose: Where the head is and how it is turned, in pixels of ``size``.
         size: Width and height of the picture.
         zoom: Supersampling; 2 is smooth enough for photos, 1 for previews.
+        turning: Draws depth and hair so that a head may turn far from the viewer; for video.
     """
     canvas = Canvas(*size, zoom)
-    project = Projector(pose, zoom)
+    project = Projector(pose, zoom, relief=turning)
     # The neck stays with the trunk: it follows a third of the head's roll.
     trunk = Pose(pose.x, pose.y, pose.scale, roll_deg=pose.roll_deg / 3)
     skin = mix(person.skin, (222, 216, 206), 0.34 * expression.pale)
     skin = mix(skin, (226, 118, 100), 0.14 * expression.blush)
-    sketch = Sketch(canvas, project, person, expression, skin)
+    sketch = Sketch(canvas, project, person, expression, skin, moving=turning)
     draw_back_hair(canvas, project, person)
     draw_body(canvas, Projector(trunk, zoom), person, skin)
     draw_ears(sketch)
+    if turning:
+        draw_sides(sketch, behind=True)
     _draw_skin(sketch)
     draw_forehead(sketch)
     draw_nose(sketch)
     draw_mouth(sketch)
     draw_eyes(sketch)
-    draw_front_hair(sketch)
+    draw_front_hair(sketch, sides=not turning)
     draw_brows(sketch)
     draw_glasses(sketch)
     draw_drops(sketch)

@@ -28,6 +28,7 @@ class Sketch:
         person: Who.
         expression: What the face does.
         skin: The person's skin with the expression's flush or pallor.
+        moving: A frame of a video: an opening and closing mouth must be told from its lips.
     """
 
     canvas: Canvas
@@ -35,6 +36,7 @@ class Sketch:
     person: Person
     expression: Expression
     skin: Rgb
+    moving: bool = False
 
     def stroke(self, path: Points, width: float, color: Rgb, *, taper: float = 1.0) -> None:
         """A line on the skin; ``width`` in face units, thinning to ``1 - taper`` at the ends."""
@@ -299,12 +301,18 @@ def _draw_opening(sketch: Sketch, shape: MouthShape) -> None:
     opening = np.concatenate([shape.inner_upper, shape.inner_lower[::-1]])
     contour = project.surface(opening, 0.02)
     depth = shape.inner_lower[:, 1] - shape.inner_upper[:, 1]
-    shapes: list[tuple[Points, Rgb]] = [(contour, (92, 28, 32))]
-    tongue = shape.inner_lower - np.stack([np.zeros(25), 0.42 * depth], axis=1)
+    inside, share = ((44, 12, 16), 0.2) if sketch.moving else ((92, 28, 32), 0.42)
+    shapes: list[tuple[Points, Rgb]] = [(contour, inside)]
+    tongue = shape.inner_lower - np.stack([np.zeros(25), share * depth], axis=1)
     shapes.append(
         (project.surface(np.concatenate([tongue, shape.inner_lower[::-1]])), (190, 92, 92))
     )
-    if e.teeth > 0.1:
+    if sketch.moving and e.teeth <= 0.1:  # speech shows the edge of the upper teeth
+        edge = shape.inner_upper + np.stack([np.zeros(25), 0.22 * depth], axis=1)
+        shapes.append(
+            (project.surface(np.concatenate([shape.inner_upper, edge[::-1]])), (236, 230, 222))
+        )
+    elif e.teeth > 0.1:
         reach = np.minimum(depth, (0.05 + 0.06 * e.mouth_open) * e.teeth + 0.02)
         edge = shape.inner_upper + np.stack([np.zeros(25), reach], axis=1)
         shapes.append(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,14 @@ Points = NDArray[np.float64]
 
 _PIVOT_Y = 0.25  # the head turns about the middle of the skull, not about the eyes
 _PERSPECTIVE = 0.07
+# Rows and what lies above the ellipsoid there: the ridge of the nose, and the middle of the face.
+# With these, nose tip, lips, chin and forehead stand out from the outer corners of the eyes as in
+# MediaPipe's canonical face (0.50, 0.34, 0.18 and 0.16 of the distance of those corners).
+_NOSE = ((-0.3, -0.1, 0.03, 0.5, 0.58, 0.66, 0.72), (0.0, 0.15, 0.2, 0.38, 0.32, 0.08, 0.0))
+_MIDDLE = (
+    (-1.0, -0.7, -0.35, -0.1, 0.3, 0.6, 0.8, 1.0, 1.25),
+    (0.15, 0.2, 0.1, 0.0, 0.0, 0.15, 0.3, 0.27, 0.26),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,19 @@ class Projector:
         pose: The pose, in pixels of the final picture.
         zoom: Factor of supersampling.
         shift: Pixels of the final picture that the canvas starts at (left, top).
+        relief: Gives nose, lips, chin and forehead the depth of a real head, so that a model of
+            faces sees the turn that was asked for; without it the face is a smooth ellipsoid.
     """
 
     def __init__(
-        self, pose: Pose, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
+        self,
+        pose: Pose,
+        zoom: float = 1.0,
+        shift: tuple[float, float] = (0.0, 0.0),
+        *,
+        relief: bool = False,
     ) -> None:
+        self._relief = relief
         self.unit = pose.scale * zoom
         yaw, pitch, roll = (math.radians(a) for a in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg))
         self._yaw, self._pitch = (math.cos(yaw), math.sin(yaw)), (math.cos(pitch), math.sin(pitch))
@@ -63,8 +80,31 @@ class Projector:
     def surface(self, points: Points, lift: float = 0.0) -> Points:
         """Project points that lie on the front of the head, ``lift`` units above the skin."""
         x, y = points[:, 0], points[:, 1]
-        inside = 1.0 - (x / 1.12) ** 2 - ((y - 0.2) / 1.6) ** 2
-        return self.project(x, y, 0.85 * np.sqrt(np.maximum(inside, 0.0)) + lift)
+        return self.project(x, y, self._depth(x, y) + lift)
+
+    def visor(self, points: Points, lift: float = 0.0) -> Points:
+        """Like ``surface`` without relief: glasses do not follow the nose."""
+        x, y = points[:, 0], points[:, 1]
+        return self.project(x, y, _ellipsoid(x, y) + lift)
+
+    def temple(self, points: Points, lift: float = 0.0) -> Points:
+        """Like ``surface``, but what lies at the skull's edge stays inside the outline.
+
+        On the side that turns away, points of the surface would pass the silhouette and hang free.
+        """
+        x, y = points[:, 0], points[:, 1]
+        z = self._depth(x, y) + lift
+        away = np.clip(np.sign(x) * self._yaw[1] / 0.12, 0.0, 1.0)
+        edge = away * np.clip((np.abs(x) - 0.5) / 0.35, 0.0, 1.0)
+        x = x * (1.0 + edge * (self._yaw[0] ** -0.8 - 1.0))
+        return self.project(x, y, z + edge * (0.12 - z))
+
+    def _depth(self, x: Points, y: Points) -> Points:
+        depth = _ellipsoid(x, y)
+        if self._relief:
+            depth = depth + np.interp(y, *_NOSE) * np.exp(-((x / 0.15) ** 2))
+            depth += np.interp(y, *_MIDDLE) * np.exp(-((x / 0.55) ** 2))
+        return depth
 
     def outline(self, points: Points) -> Points:
         """Project points of the silhouette; the chin lies further forward than the temples."""
@@ -86,7 +126,34 @@ class Projector:
         x, y = x * near, y * near
         column = self._origin[0] + self.unit * (x * cr - y * sr)
         row = self._origin[1] + self.unit * (x * sr + y * cr + _PIVOT_Y)
-        return np.stack([column, row], axis=1)
+        pixels = np.empty((len(column), 2))
+        pixels[:, 0], pixels[:, 1] = column, row
+        return pixels
+
+
+def _ellipsoid(x: Points, y: Points) -> Points:
+    inside = 1.0 - (x / 1.12) ** 2 - ((y - 0.2) / 1.6) ** 2
+    depth: Points = 0.85 * np.sqrt(np.maximum(inside, 0.0))
+    return depth
+
+
+def rotation_of(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Points:
+    """The head's rotation, camera from head, as ``streams.FaceTrack.rotation`` has it.
+
+    Axes: x to the image's right, y down, z away from the viewer; the same order of turns as
+    ``Projector``: yaw first, then pitch, then roll.
+
+    Returns:
+        (3, 3)
+    """
+    yaw, pitch, roll = (math.radians(a) for a in (yaw_deg, pitch_deg, roll_deg))
+    (cy, sy), (cp, sp), (cr, sr) = ((math.cos(a), math.sin(a)) for a in (yaw, pitch, roll))
+    # Projector's z points to the viewer, hence the signs of the sines in the third row and column.
+    about_y = np.array([[cy, 0.0, -sy], [0.0, 1.0, 0.0], [sy, 0.0, cy]])
+    about_x = np.array([[1.0, 0.0, 0.0], [0.0, cp, -sp], [0.0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]])
+    turned: Points = about_z @ about_x @ about_y
+    return turned
 
 
 def points(*pairs: tuple[float, float]) -> Points:
@@ -112,10 +179,10 @@ def smooth(path: Points, steps: int = 6, *, closed: bool = False) -> Points:
         ring = np.concatenate([path[-1:], path, path[:2]])
     else:
         ring = np.concatenate([2 * path[:1] - path[1:2], path, 2 * path[-1:] - path[-2:-1]])
-    t = np.linspace(0.0, 1.0, steps, endpoint=False)[None, :, None]
+    t, square, cube = _powers(steps)
     a, b, c, d = (ring[k : len(ring) - 3 + k, None, :] for k in range(4))
     curve = 0.5 * (
-        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
+        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * square + (3 * b - a - 3 * c + d) * cube
     )
     flat: Points = curve.reshape(-1, 2)
     return flat if closed else np.concatenate([flat, path[-1:]])
@@ -123,14 +190,31 @@ def smooth(path: Points, steps: int = 6, *, closed: bool = False) -> Points:
 
 def ribbon(path: Points, half_width: Points | float) -> Points:
     """Outline of a stroke along pixels ``path`` whose half width may vary along it."""
-    tangent = np.gradient(path, axis=0)
+    tangent = np.empty_like(path)  # as np.gradient, whose checks cost more than its sums
+    tangent[1:-1] = (path[2:] - path[:-2]) / 2.0
+    tangent[0], tangent[-1] = path[1] - path[0], path[-1] - path[-2]
     length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-9)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / length[:, None]
-    offset = normal * np.broadcast_to(half_width, len(path))[:, None]
+    offset = np.empty_like(path)
+    offset[:, 0], offset[:, 1] = -tangent[:, 1] / length, tangent[:, 0] / length
+    offset *= half_width[:, None] if isinstance(half_width, np.ndarray) else half_width
     return np.concatenate([path + offset, (path - offset)[::-1]])
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, count: int = 28) -> Points:
     """Points of an ellipse."""
+    cosine, sine = _circle(count)
+    path = np.empty((count, 2))
+    path[:, 0], path[:, 1] = x + rx * cosine, y + ry * sine
+    return path
+
+
+@cache
+def _circle(count: int) -> tuple[Points, Points]:
     angle = np.linspace(0.0, 2 * math.pi, count, endpoint=False)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
+    return np.cos(angle), np.sin(angle)
+
+
+@cache
+def _powers(steps: int) -> tuple[Points, Points, Points]:
+    t = np.linspace(0.0, 1.0, steps, endpoint=False)[None, :, None]
+    return t, t**2, t**3

@@ -110,8 +110,13 @@ def draw_ears(sketch: Sketch) -> None:
         sketch.canvas.ink(inner, shade(color, 0.82))
 
 
-def draw_front_hair(sketch: Sketch) -> None:
-    """Hair on the forehead and crown, with strands and a sheen."""
+def draw_front_hair(sketch: Sketch, *, sides: bool = True) -> None:
+    """Hair on the forehead and crown, with strands and a sheen.
+
+    Args:
+        sketch: What to draw on.
+        sides: Also draws the sides; without them the head may turn far.
+    """
     person, project, canvas = sketch.person, sketch.project, sketch.canvas
     v, w = person.volume, person.cheek
     if person.style == "receding":
@@ -122,7 +127,8 @@ def draw_front_hair(sketch: Sketch) -> None:
     )), 6)  # fmt: skip
     line = smooth(_hairline(person), 5)
     # The silhouette lies at the skull's edge, the hairline on the forehead's surface.
-    rim, front = project.outline(outer), project.surface(line, 0.05)
+    lay = project.surface if sides else project.temple
+    rim, front = project.outline(outer), lay(line, 0.05)
     shape = np.concatenate([rim, front[::-1]])
     band = rim[len(rim) // 5 : -len(rim) // 5]
     forehead = np.stack([np.linspace(-0.5, 0.5, len(band)), np.full(len(band), -0.6)], axis=1)
@@ -136,7 +142,8 @@ def draw_front_hair(sketch: Sketch) -> None:
         strand = smooth(np.stack([a + 0.08 * (b - a), middle, b]), 4)
         width = 0.5 * np.sin(np.linspace(0.2, 3.0, len(strand))) * 0.02 * project.unit
         canvas.ink(ribbon(strand, width), dark if int(k * 100) % 2 else light)
-    _draw_sides(sketch)
+    if sides:
+        draw_sides(sketch)
 
 
 def _hairline(person: Person) -> Points:
@@ -161,10 +168,20 @@ def _hairline(person: Person) -> Points:
     return mirrored(points(*temple, (-0.6, -0.66), (-0.35, -0.8), (0.0, -0.84)))
 
 
-def _draw_sides(sketch: Sketch) -> None:
-    """Locks in front of the ears of long hair and bobs; curls of a perm."""
+def draw_sides(sketch: Sketch, *, behind: bool = False) -> None:
+    """Locks in front of the ears of long hair and bobs; curls of a perm.
+
+    Args:
+        sketch: What to draw on.
+        behind: Hangs them beside the skull instead of in front of the cheeks; to be called before
+            the skin is drawn. Locks in front would cover the far eye of a head that turns away.
+    """
     person, project, canvas = sketch.person, sketch.project, sketch.canvas
     w = person.cheek
+
+    def place(path: Points) -> Points:
+        return project.flat(path, -0.2) if behind else project.outline(path)
+
     if person.style in _LONG | {"bob", "bob_fringe"}:
         end = 2.2 if person.style in _LONG else 1.08
         for side in (-1, 1):
@@ -178,9 +195,9 @@ def _draw_sides(sketch: Sketch) -> None:
                 (side * (w + 0.13), -0.2),
                 (side * (w - 0.02), -0.7),
             )
-            shape = project.outline(smooth(lock, 5, closed=True))
+            shape = place(smooth(lock, 5, closed=True))
             canvas.fill(shape, person.hair)
-            strand = project.outline(smooth(moved(lock[1:4], side * 0.1, 0.0), 5))
+            strand = place(smooth(moved(lock[1:4], side * 0.1, 0.0), 5))
             canvas.ink(ribbon(strand, 0.012 * project.unit), shade(person.hair, 0.72))
     elif person.style in {"perm", "perm_short"}:
         spread = 0.24 if person.style == "perm" else 0.12
@@ -189,7 +206,7 @@ def _draw_sides(sketch: Sketch) -> None:
             y = -0.15 + (1.02 + person.volume + spread * 0.3) * np.sin(angle)
             curl = ellipse(float(x), float(y), 0.2 + 0.3 * spread, 0.19 + 0.3 * spread, 18)
             tone = shade(person.hair, 0.9 if k % 2 else 1.08)
-            canvas.fill(project.project(curl[:, 0], curl[:, 1], np.full(len(curl), 0.1)), tone)
+            canvas.fill(project.flat(curl, -0.2 if behind else 0.1), tone)
 
 
 def draw_glasses(sketch: Sketch) -> None:
@@ -208,10 +225,10 @@ def draw_glasses(sketch: Sketch) -> None:
         else:
             corners = points((x - 0.3, -0.17), (x + 0.3, -0.17), (x + 0.28, 0.22), (x - 0.28, 0.22))
             rim = smooth(np.concatenate([corners, corners])[:4], 7, closed=True)
-        ring = project.surface(np.concatenate([rim, rim[:2]]), 0.12)
+        ring = project.visor(np.concatenate([rim, rim[:2]]), 0.12)
         sketch.canvas.ink(ribbon(ring, width * project.unit), color)
         arm = points((x + side * 0.3, -0.04), (side * (person.cheek - 0.02), -0.02))
-        sketch.canvas.ink(ribbon(project.surface(arm, 0.06), width * project.unit), color)
+        sketch.canvas.ink(ribbon(project.visor(arm, 0.06), width * project.unit), color)
     inner = person.eye_distance - 0.3
     bridge = smooth(points((-inner, 0.0), (0.0, -0.05), (inner, 0.0)), 5)
-    sketch.canvas.ink(ribbon(project.surface(bridge, 0.16), width * project.unit), color)
+    sketch.canvas.ink(ribbon(project.visor(bridge, 0.16), width * project.unit), color)

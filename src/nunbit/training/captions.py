@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nunbit.descriptions import load_descriptions
 from nunbit.encoders import tokenise
 from nunbit.errors import SettingsError
 from nunbit.labels import LabelSet
@@ -61,12 +62,13 @@ class Captions:
         network: Gives the tokenizer.
         template_set: T templates.
         label_set: K labels.
-        settings: ``captions``, ``loss`` and ``logit_adjustment``.
+        settings: ``captions``, ``descriptions``, ``loss`` and ``logit_adjustment``.
         labels: (N,) class positions of all training images: what ``captions = classes`` takes
             the classes' frequencies from.
 
     Raises:
-        SettingsError: ``infonce`` with more than one caption per image.
+        SettingsError: ``infonce`` with more than one caption per image, or descriptions without
+            ``captions = classes``.
         InputError: A prompt is longer than the text tower reads, or cannot be filled.
     """
 
@@ -89,6 +91,14 @@ class Captions:
         self.n_templates, self._n_classes = len(rows), len(label_set.labels)
         self._kind = settings.captions
         texts = [text for row in rows for text in row]
+        if settings.descriptions:
+            if settings.captions != "classes":
+                raise SettingsError(
+                    en="descriptions caption whole classes: use --set captions=classes",
+                    ko="설명 문장은 클래스 전체에 붙습니다. --set captions=classes로 하십시오",
+                )
+            described = load_descriptions(settings.descriptions, label_set)
+            texts += [text for row in zip(*described, strict=True) for text in row]
         ids, mask = tokenise(network.tokenizer, texts, network.max_tokens)
         self._ids, self._mask = torch.from_numpy(ids), torch.from_numpy(mask)
         # Two templates of the user's may give one class the same text: that is one caption.
@@ -105,9 +115,8 @@ class Captions:
             labels: (B,) class positions.
             templates: (B,) drawn templates; not used where all templates count.
         """
-        chosen = (
-            templates[:, None] if self._kind == "one" else np.arange(self.n_templates)[None, :]
-        )
+        rows = len(self._canonical) // self._n_classes  # templates, then descriptions
+        chosen = templates[:, None] if self._kind == "one" else np.arange(rows)[None, :]
         codes = self._canonical[chosen * self._n_classes + labels[:, None]]  # (B, 1 or T)
         distinct = np.unique(self._canonical if self._kind == "classes" else codes)
         column = np.searchsorted(distinct, codes)
@@ -126,8 +135,11 @@ class Captions:
         )
 
     def embeddings(self, model: DualEncoder, device: torch.device) -> NDArray[np.float32]:
-        """(T, K, D) embeddings of all prompts, without gradient."""
+        """(T, K, D) embeddings of all prompts, without gradient and without descriptions."""
+        prompts = slice(self.n_templates * self._n_classes)
         with torch.no_grad():
-            rows = model.eval().embed_texts(self._ids.to(device), self._mask.to(device))
+            rows = model.eval().embed_texts(
+                self._ids[prompts].to(device), self._mask[prompts].to(device)
+            )
         shape = (self.n_templates, self._n_classes, -1)
         return rows.float().cpu().numpy().reshape(shape)

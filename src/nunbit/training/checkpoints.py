@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run at a step, and the weights that were best so far.
+"""Checkpoints: the whole state of a run at a step, and the weights that are kept beside it.
 
 Files are written beside their name and renamed, so a killed run leaves whole ones only; they hold
 tensors and plain values and are read without executing anything (``weights_only``).
@@ -16,6 +16,11 @@ from nunbit.errors import InputError
 from nunbit.files import atomic_path
 
 BEST = "best.pt"
+"""The weights that were best so far."""
+START = "start.pt"
+"""The pretrained weights that a run began with, where it is to average with them."""
+AVERAGED = "averaged.pt"
+"""The best weights averaged with the start: what a run with ``average_with_start`` ends in."""
 _PATTERN = "step-*.pt"
 
 
@@ -25,20 +30,35 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     Raises:
         InputError: The disk is full, the folder is not writable, or the like.
     """
-    path = folder / f"step-{step:08d}.pt"
+    path = _path(folder, step)
     _save(path, state)
     for old in _newest_first(folder)[keep:]:
         old.unlink(missing_ok=True)
     return path
 
 
-def save_best(folder: Path, state: dict[str, Any]) -> None:
-    """Write the best weights so far.
+def save_weights(folder: Path, name: str, state: dict[str, Any]) -> None:
+    """Write weights that are kept under a name of their own.
+
+    Args:
+        folder: Of the checkpoints.
+        name: ``BEST``, ``START`` or ``AVERAGED``.
+        state: ``model`` and what is known of it.
 
     Raises:
         InputError: The disk is full, the folder is not writable, or the like.
     """
-    _save(folder / BEST, state)
+    _save(folder / name, state)
+
+
+def load_final(folder: Path) -> dict[str, Any] | None:
+    """The weights to export: the averaged ones, else the best ones, else None.
+
+    Raises:
+        InputError: They cannot be read.
+    """
+    paths = [folder / name for name in (AVERAGED, BEST) if (folder / name).is_file()]
+    return load_state(paths[0]) if paths else None
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
@@ -49,6 +69,15 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     """
     paths = _newest_first(folder)
     return load_state(paths[0]) if paths else None
+
+
+def load_step(folder: Path, step: int) -> dict[str, Any]:
+    """The state at a step.
+
+    Raises:
+        InputError: Its checkpoint is missing or cannot be read.
+    """
+    return load_state(_path(folder, step))
 
 
 def newest_path(folder: Path) -> Path | None:
@@ -80,6 +109,10 @@ def load_state(path: Path) -> dict[str, Any]:
             "체크포인트에서 이어 갑니다. 또는 새 --out에 학습하십시오",
         ) from exc
     return state
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.pt"
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

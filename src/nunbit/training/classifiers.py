@@ -23,15 +23,15 @@ from nunbit.errors import Lang, TrainingError
 from nunbit.metrics import confusion_matrix, fit_temperature, macro_f1, top1, uar
 from nunbit.progress import Progress, say
 from nunbit.shards import DataSet
-from nunbit.training.checkpoints import BEST, load_state, save_best, save_checkpoint
+from nunbit.training.checkpoints import BEST, load_state, save_checkpoint, save_weights
 from nunbit.training.data import Crops, Schedule, Selection, plain_batches, training_batches
 from nunbit.training.interrupt import StopRequest
 from nunbit.training.losses import class_weights
+from nunbit.training.optimisers import learning_rate
 from nunbit.training.runfolder import MetricsLog, RunFolder
 from nunbit.training.settings import TrainSettings
 from nunbit.training.starts import load_imagenet
 from nunbit.training.towers import LiteImageTower
-from nunbit.training.trainer import learning_rate
 from nunbit.training.validation import Validation
 
 
@@ -185,7 +185,8 @@ class ClassifierTrainer:
         s = job.settings
         every = s.eval_every or schedule.steps_per_epoch
         crops = Crops(job.data, job.selection.rows, job.preprocessing, s)
-        pending = iter(training_batches(crops, schedule, state.step, s.num_workers))
+        steps = range(state.step, schedule.total_steps)
+        pending = iter(training_batches(crops, schedule, steps, s.num_workers))
         self._model.train()
         saved = time.monotonic()
         while True:
@@ -245,7 +246,7 @@ class ClassifierTrainer:
             state.best, state.best_step = scores[job.settings.select_by], state.step
             state.stale = 0
             best = {"model": self._model.state_dict(), "step": state.step, "validation": scores}
-            save_best(job.run.checkpoints, best)
+            save_weights(job.run.checkpoints, BEST, best)
         word = f"{state.step}단계: 검증" if job.lang == "ko" else f"step {state.step}: validation"
         say(f"{word} top1 {scores['top1']:.3f}, uar {scores['uar']:.3f}")
 

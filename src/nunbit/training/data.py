@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,6 +30,8 @@ from nunbit.training.settings import TrainSettings
 
 HOLDOUT_SEED = 0
 """The hold-out does not follow the run's seed, so that several seeds choose on the same persons."""
+
+Share = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 _GREY = (127, 127, 127)
 # First words of the random streams, so that no two draws share one.
@@ -204,26 +206,43 @@ class Schedule:
         return draw.integers(0, self._n_templates, len(self._labels))
 
 
-class _Steps(Sampler[list[tuple[int, int]]]):
-    """Keys of every step from ``start`` on."""
+def _all_of(batch: NDArray[np.int64]) -> NDArray[np.int64]:
+    return batch
 
-    def __init__(self, schedule: Schedule, start: int) -> None:
-        self._schedule, self._start = schedule, start
+
+class _Steps(Sampler[list[tuple[int, int]]]):
+    """Keys of this process's share of some steps."""
+
+    def __init__(self, schedule: Schedule, steps: range, share: Share) -> None:
+        self._schedule, self._steps, self._share = schedule, steps, share
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self._start, self._schedule.total_steps):
+        for step in self._steps:
             epoch = self._schedule.epoch(step)
-            yield [(epoch, int(p)) for p in self._schedule.positions(step)]
+            yield [(epoch, int(p)) for p in self._share(self._schedule.positions(step))]
 
 
-def training_batches(crops: Crops, schedule: Schedule, start: int, workers: int) -> Any:
-    """A DataLoader of (B, S, S, 3) uint8 batches, one per step from ``start`` to the end."""
-    return _loader(crops, _Steps(schedule, start), workers)
+def training_batches(
+    crops: Crops, schedule: Schedule, steps: range, workers: int, share: Share = _all_of
+) -> Any:
+    """A DataLoader of (B, S, S, 3) uint8 batches, one per step.
+
+    Args:
+        crops: Of the training rows.
+        schedule: Which positions each step has.
+        steps: Which steps.
+        workers: Processes that read and augment.
+        share: Which of a step's positions this process takes.
+    """
+    return _loader(crops, _Steps(schedule, steps, share), workers)
 
 
-def plain_batches(crops: Crops, batch_size: int, workers: int) -> Any:
-    """A DataLoader of all crops in order, without augmentation."""
-    keys = [(-1, position) for position in range(len(crops))]
+def plain_batches(
+    crops: Crops, batch_size: int, workers: int, positions: range | None = None
+) -> Any:
+    """A DataLoader of crops in order, without augmentation; of all or of some positions."""
+    chosen = range(len(crops)) if positions is None else positions
+    keys = [(-1, position) for position in chosen]
     steps = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
     return _loader(crops, steps, workers)
 

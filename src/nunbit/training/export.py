@@ -41,7 +41,7 @@ from nunbit.progress import say
 from nunbit.prompts import TemplateSet, prompts_for
 from nunbit.provenance import nunbit_version, provenance
 from nunbit.shards import DataSet, open_dataset
-from nunbit.training.checkpoints import BEST, load_state
+from nunbit.training.checkpoints import load_final
 from nunbit.training.data import select_rows
 from nunbit.training.model_card import CARD_FILE, model_card
 from nunbit.training.network import Network, load_network
@@ -153,7 +153,7 @@ def export_run(run: Path, out: Path, *, lang: Lang) -> dict[str, Any]:
 
 
 def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None, *, lang: Lang) -> dict[str, Any]:
-    """Make a bundle from a run's best checkpoint.
+    """Make a bundle from a run's best weights, averaged with its start where that was asked for.
 
     Args:
         run: The run.
@@ -165,28 +165,28 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None, *, lang: Lang
         ``bundle.json``.
     """
     document, settings = run.read(), run.settings()
-    best_path = run.checkpoints / BEST
-    if not best_path.is_file():
+    final = load_final(run.checkpoints)
+    if final is None:
         raise InputError(
             en=f"{run.path}: no evaluated checkpoint yet; go on with `nunbit train … --resume`",
             ko=f"{run.path}: 아직 평가된 체크포인트가 없습니다. `nunbit train … --resume`으로 이어 "
             "가십시오",
         )
-    best = load_state(best_path)
     network = load_network(run.path)
-    network.model.load_state_dict(best["model"])
+    network.model.load_state_dict(final["model"])
     say("번들로 내보냅니다" if lang == "ko" else "exporting the bundle")
     content = BundleContent(
         network=network,
         label_set=label_set_of(document, run.path),
         template_set=template_set_of(document, run.path),
-        temperature=best["validation"]["temperature"],
+        temperature=final["validation"]["temperature"],
         training={
             # A folder given as INIT or a file of prompts would name the user's directories.
             "settings": settings_to_dict(settings)
             | {"init": network.origin["name"], "prompts": document["template_set"]["name"]},
-            "step": best["step"],
-            "selection": best["validation"],
+            "step": final["step"],
+            "averaged_with_start": final.get("start_share", 0.0),
+            "selection": final["validation"],
         },
         training_data={k: v for k, v in document["training_data"].items() if v is not None},
     )

@@ -26,6 +26,7 @@ STATED_BY_PAPER = frozenset({"init", "prompts", "loss"})
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _CountOrNone = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -44,11 +45,14 @@ class TrainSettings:
         captions: ``one`` draws one template per image and step, ``all`` pairs every image with
             all templates of its label; ``classes`` moreover sets every image against all prompts
             of all classes, also of those that the batch lacks.
+        descriptions: Of ``captions = classes``: sentences about the faces of each class, which
+            join the prompts as captions: ``fer7`` or a TOML file; empty = none.
         logit_adjustment: Of ``captions = classes``: how far the softmax accounts for how frequent
             a class is in training, so that prompts answer without that prior: 1 fully (best mean
             recall), 0 not at all (best accuracy). Menon et al. 2021, arXiv:2007.07314.
         loss: ``paper`` draws same-emotion pairs together and others apart; ``infonce`` treats
-            every other pair of the batch as a negative.
+            every other pair of the batch as a negative; ``siglip`` judges each pair by itself, by
+            a sigmoid with a learned bias, same emotion being positive.
         label_set: Merge the data's classes into those of this label set (``dep2`` or a TOML file);
             empty = the classes the data were prepared with.
         vote_weight: Share of the annotators' vote distribution in an image's target; the rest is
@@ -58,15 +62,27 @@ class TrainSettings:
         grey: Train and infer on luminance only.
         epochs: Passes over the training images; ``auto`` = the starting point's own.
         max_steps: Stop after this many steps; 0 = no limit.
-        batch_size: Images a step; ``auto`` = the starting point's own.
+        batch_size: Images a step, of all processes together; ``auto`` = the starting point's own.
+        accumulate: Micro-batches that a batch is divided into where memory is short. The loss is
+            that of the whole batch; each image is embedded twice. Batch norms see micro-batches.
+        precision: ``bf16`` computes the towers in bfloat16, ``auto`` where that is faster: on GPUs
+            that have it, on CPUs that have it for transformers. Weights, loss and validation stay
+            float32.
         lr: Peak learning rate of AdamW; ``auto`` = the starting point's own.
         text_lr: Rate of a pretrained text encoder as a share of ``lr``; 0 locks it; ``auto`` = the
             starting point's own. Projections learn at ``lr``.
+        layer_decay: Each block learns at this share of the rate of the block above it; 1 = all
+            alike.
         weight_decay: Decoupled; not applied to gains, biases and the logit scale.
         schedule: ``cosine`` falls to zero after the warm-up, ``constant`` stays.
         warmup: Share of all steps in which the rate rises from zero.
         grad_clip: Largest gradient norm; 0 = no clipping.
         logit_scale_max: The learned logit scale is kept below this.
+        ema: Decay of the moving average of the weights that is judged, kept and exported instead
+            of the weights themselves: 0.999 averages over a thousand steps; 0 = off.
+        average_with_start: Share of the starting weights in the weights that are exported (1 -
+            alpha of WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903), or several of which the best
+            on the selection split is taken; 0 = off. Of ``lite`` its pretrained towers only.
         flip: Probability of mirroring a crop.
         rotate: Largest rotation, degrees.
         zoom: Largest relative change of size.
@@ -91,8 +107,9 @@ class TrainSettings:
     tokenizer: str = AUTO
     prompts: str = "paper"
     captions: Literal["one", "all", "classes"] = "one"
+    descriptions: str = ""
     logit_adjustment: _NotNegative = 1.0
-    loss: Literal["paper", "infonce"] = "paper"
+    loss: Literal["paper", "infonce", "siglip"] = "paper"
     label_set: str = ""
     vote_weight: _Share = 0.0
     class_balance: Literal["none", "sampler", "loss"] = "none"
@@ -101,13 +118,18 @@ class TrainSettings:
     epochs: _Count | Literal["auto"] = AUTO
     max_steps: _CountOrNone = 0
     batch_size: Annotated[int, msgspec.Meta(ge=2)] | Literal["auto"] = AUTO
+    accumulate: _Count = 1
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     lr: _Positive | Literal["auto"] = AUTO
     text_lr: _Share | Literal["auto"] = AUTO
+    layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     weight_decay: _NotNegative = 0.1
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: _Share = 0.05
     grad_clip: _NotNegative = 1.0
     logit_scale_max: Annotated[float, msgspec.Meta(gt=1)] = 100.0
+    ema: _Decay = 0.0
+    average_with_start: _Share | tuple[_Share, ...] = 0.0
     flip: _Share = 0.5
     rotate: Annotated[float, msgspec.Meta(ge=0, le=180)] = 10.0
     zoom: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
@@ -125,6 +147,13 @@ class TrainSettings:
     keep_checkpoints: _Count = 2
     num_workers: _CountOrNone = 0
     threads: _CountOrNone = 0
+
+    @property
+    def start_shares(self) -> tuple[float, ...]:
+        """``average_with_start`` as values to try, rising; empty = off."""
+        given = self.average_with_start
+        shares = sorted(set(given)) if isinstance(given, tuple) else [given]
+        return tuple(shares) if any(shares) else ()
 
 
 #: What ``auto`` means for each kind of starting point. Pretrained CLIP: FLYP (Goyal et al. 2023)
@@ -219,7 +248,9 @@ def config_toml(settings: TrainSettings) -> str:
         mark, stated = "assumed", getattr(plain, f.name)
         if f.name in STATED_BY_PAPER:
             mark = "paper" if values[f.name] == stated else f"not the paper's, which has {stated}"
-        lines.append(f"{tomli_w.dumps({f.name: values[f.name]}).strip()} # {mark}")
+        # tomli_w puts every member of an array on a line of its own.
+        line = " ".join(tomli_w.dumps({f.name: values[f.name]}).split("\n")).strip()
+        lines.append(f"{line} # {mark}")
     return "\n".join(lines) + "\n"
 
 

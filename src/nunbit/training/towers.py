@@ -40,11 +40,16 @@ class DualEncoder(nn.Module):
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """(N, D) unit rows."""
-        return functional.normalize(self.image(pixels), dim=-1)
+        return self.unit(self.image(pixels))
 
     def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(M, D) unit rows."""
-        return functional.normalize(self.text(ids, mask), dim=-1)
+        return self.unit(self.text(ids, mask))
+
+    @staticmethod
+    def unit(features: Tensor) -> Tensor:
+        """Rows of length one, in float32 whatever the tower computed in."""
+        return functional.normalize(features.float(), dim=-1)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -190,7 +195,8 @@ class E5TextTower(nn.Module):
         ]
         new = [i for i, key in enumerate(keys) if key not in self._remembered]
         if new:
-            with torch.no_grad():
+            # Remembered for validation too, which is in full precision.
+            with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
                 rows = self._pool(ids[new], mask[new])
             self._remembered |= {keys[i]: row for i, row in zip(new, rows, strict=True)}
         return torch.stack([self._remembered[key] for key in keys])

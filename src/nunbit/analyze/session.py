@@ -1,0 +1,289 @@
+"""One recording from its file to its folder: decode once, measure, fuse, write, render."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nunbit.analyze.document import summary_document
+from nunbit.analyze.face_reader import FaceReader
+from nunbit.analyze.settings import AnalyzeSettings
+from nunbit.analyze.synchrony import check_synchrony
+from nunbit.analyze.words import Missing, read_words, text_chances
+from nunbit.config import settings_to_dict
+from nunbit.encoders import Bundle, load_bundle
+from nunbit.errors import InputError, Lang
+from nunbit.exports import EXPORTS, SUFFIXES, write_timeline
+from nunbit.files import read_json, sha256_file, write_json, writing
+from nunbit.fuse import find_episodes, find_states, fuse_windows
+from nunbit.landmarks import MODEL_INSTALL, RUNTIME_INSTALL, landmarks_missing
+from nunbit.measures import MeasureInput, compute_measures, measure_notices, turns_from
+from nunbit.media import iter_audio, probe_media, read_media
+from nunbit.provenance import provenance
+from nunbit.report import render_timeline
+from nunbit.schema import SYNTHETIC_MARK
+from nunbit.streams import (
+    FaceStream,
+    Frame,
+    Interval,
+    MediaInfo,
+    Timeline,
+    Transcript,
+    VoiceStream,
+)
+from nunbit.timebase import intersect_intervals, window_grid
+from nunbit.transcript import read_rttm, transcribe
+from nunbit.voice import VoiceReader
+
+SUMMARY = "summary.json"
+Notices = list[tuple[str, str]]
+
+# What changes speed or who does the work, and no result.
+_FREE = frozenset({"threads", "workers"})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionJob:
+    """What one recording needs, as plain data that crosses to a worker process."""
+
+    media: Path
+    folder: Path
+    session: str
+    transcript: Path | None
+    speakers: Path | None
+    bundle: Path
+    bundle_hash: str
+    settings: AnalyzeSettings
+    lang: Lang
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Observed:
+    """What one pass over the file gave."""
+
+    media: MediaInfo
+    faces: FaceStream | None
+    voice: VoiceStream | None
+
+
+def is_done(job: SessionJob) -> bool:
+    """Whether the folder holds the result of the same file, bundle and settings."""
+    path = job.folder / SUMMARY
+    if not path.is_file():
+        return False
+    try:
+        stored = read_json(path)["provenance"]
+    except (InputError, KeyError, TypeError):
+        return False
+    return bool(
+        job.media.is_file()
+        and stored.get("settings") == _settings_of(job)
+        and stored.get("inputs") == _inputs_of(job)
+        and (job.folder / "report.html").is_file()
+    )
+
+
+def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str, Any]:
+    """Analyse one recording and write its folder.
+
+    Args:
+        job: What to do.
+        advance: Called with the number of media seconds that were read.
+
+    Returns:
+        ``summary.json``.
+
+    Raises:
+        InputError: The recording or a file beside it cannot be used.
+        MissingExtra: A needed package is not installed.
+    """
+    notices: Notices = []
+    info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
+    transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
+    bundle = load_bundle(job.bundle, threads=job.settings.threads)
+    seen = observe(job, info, bundle, advance, notices)
+    if transcript is None and job.settings.asr and seen.voice is not None:
+        transcript = recognise(job, seen.voice)
+    speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
+    timeline, found = measure(job, seen, transcript, speakers, bundle, notices)
+    with writing(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
+    # The summary is what marks a folder as done: it goes last, and an old one goes first.
+    (job.folder / SUMMARY).unlink(missing_ok=True)
+    document = summary_document(timeline, found)
+    timeline = dataclasses.replace(timeline, document=document)
+    write_timeline(job.folder, timeline)
+    for kind in job.settings.export:
+        EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
+    write_json(job.folder / SUMMARY, document)
+    render_timeline(job.folder, lang=job.lang, embed=job.settings.embed, media=job.media)
+    return document
+
+
+def observe(
+    job: SessionJob,
+    info: MediaInfo,
+    bundle: Bundle,
+    advance: Callable[[int], None],
+    notices: Notices,
+) -> _Observed:
+    """Decode the file once; faces and voice are read as they pass."""
+    settings = job.settings
+    faces = FaceReader(bundle, settings.face_settings(), info) if info.video else None
+    voice = VoiceReader() if info.audio else None
+    reached = 0
+    for item in read_media(
+        job.media,
+        rate_hz=None if settings.full_rate else settings.rate_hz,
+        audio_stream=settings.audio_stream,
+        notices=notices,
+    ):
+        if isinstance(item, Frame):
+            now = item.time_s
+            if faces is not None:
+                faces.add(item)
+        else:
+            now = item.start_s
+            if voice is not None:
+                voice.add(item)
+        if int(now) > reached:
+            advance(int(now) - reached)
+            reached = int(now)
+
+    def replay() -> Iterator[Any]:
+        return iter_audio(job.media, audio_stream=settings.audio_stream)
+
+    return _Observed(
+        info,
+        None if faces is None else faces.finish(),
+        None if voice is None else voice.finish(replay, info.duration_s),
+    )
+
+
+def recognise(job: SessionJob, voice: VoiceStream) -> Transcript:
+    """Words by the recogniser the user asked for."""
+    return transcribe(
+        iter_audio(job.media, audio_stream=job.settings.audio_stream),
+        engine=job.settings.asr or "vosk",
+        model=job.settings.asr_model or None,
+        language=job.settings.language or None,
+        speech=voice.segments,
+    )
+
+
+def measure(
+    job: SessionJob,
+    seen: _Observed,
+    transcript: Transcript | None,
+    speakers: tuple[tuple[Interval, str], ...],
+    bundle: Bundle,
+    notices: Notices,
+) -> tuple[Timeline, dict[str, Any]]:
+    """Measures, fusion, episodes and states of what was observed."""
+    settings, info = job.settings, seen.media
+    windows = window_grid(info.duration_s, settings.window_s, settings.hop_s)
+    turns = turns_from(
+        seen.voice, transcript, speakers, info.duration_s, target=settings.target_speaker
+    )
+    text = text_chances(bundle, transcript)
+    given = MeasureInput(
+        duration_s=info.duration_s,
+        labels=bundle.label_set.ids,
+        unvalidated=frozenset(bundle.document.get("unvalidated_labels") or ()),
+        faces=seen.faces,
+        voice=seen.voice,
+        transcript=transcript,
+        turns=turns,
+        windows=windows,
+        baseline=settings.baseline_interval(),
+        full_rate=settings.full_rate,
+        text_probabilities=text.chances,
+        voice_probabilities=None,
+        label_set=bundle.label_set,
+        seed=settings.seed,
+    )
+    blocks = (*compute_measures(given), *fuse_windows(given))
+    episodes = sorted(
+        (*find_episodes(given, blocks), *find_states(given)), key=lambda e: e.interval.start_s
+    )
+    timeline = Timeline(
+        media=info,
+        session=job.session,
+        subject=settings.subject,
+        labels=bundle.label_set.ids,
+        windows=windows,
+        faces=seen.faces,
+        voice=seen.voice,
+        transcript=transcript,
+        turns=turns,
+        blocks=blocks,
+        episodes=tuple(episodes),
+    )
+    target = next((t.speaker for t in turns if t.target), None)
+    own = [t.interval for t in turns if t.target]
+    spoken = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
+    found = {
+        "label_set": bundle.label_set,
+        "bundle": {"name": bundle.document.get("name", ""), "hash": bundle.hash},
+        "unvalidated": given.unvalidated,
+        "windows": {"length_s": settings.window_s, "hop_s": settings.hop_s},
+        "sync": check_synchrony(job.media, info, seen.faces, seen.voice, spoken),
+        "speech": {
+            "turns": len(turns),
+            "target": target,
+            "assumed_single": len({t.speaker for t in turns}) <= 1,
+        },
+        "missing": [*text.missing, *missing_models(seen)],
+        "notices": list(
+            dict.fromkeys(
+                (*notices, *(transcript.notices if transcript else ()), *measure_notices(given))
+            )
+        ),
+        "provenance": provenance(
+            "analyze", _settings_of(job), seeds={"seed": settings.seed}, inputs=_inputs_of(job)
+        ),
+        "synthetic": (job.media.parent / SYNTHETIC_MARK).is_file(),
+        "path": _relative(job.media, job.folder),
+    }
+    return timeline, found
+
+
+def missing_models(seen: _Observed) -> tuple[Missing, ...]:
+    """The landmark model where faces were read without it, with the line that installs it."""
+    absent = landmarks_missing()
+    if absent is None or seen.faces is None or seen.faces.has_landmarks:
+        return ()
+    return (
+        {
+            "what": "landmarks",
+            "reason_en": absent.en,
+            "reason_ko": absent.ko,
+            "install": f"{RUNTIME_INSTALL}; {MODEL_INSTALL}",
+        },
+    )
+
+
+def _settings_of(job: SessionJob) -> dict[str, Any]:
+    given = settings_to_dict(job.settings)
+    # Where transcript and diarisation are does not matter, what they hold does: see the inputs.
+    return {
+        key: value for key, value in given.items() if key not in _FREE | {"transcript", "speakers"}
+    } | {"lang": job.lang}
+
+
+def _inputs_of(job: SessionJob) -> dict[str, str]:
+    files = {"media": job.media, "transcript": job.transcript, "speakers": job.speakers}
+    found = {name: sha256_file(path) for name, path in files.items() if path is not None}
+    return found | {"bundle": job.bundle_hash}
+
+
+def _relative(media: Path, folder: Path) -> str:
+    """How the report, opened from its folder, finds the recording."""
+    try:
+        return Path(os.path.relpath(media.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return media.name

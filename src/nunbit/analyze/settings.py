@@ -1,0 +1,98 @@
+"""Settings of ``nunbit analyze``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+
+from nunbit.analyze.face_reader import FaceSettings
+from nunbit.errors import SettingsError
+from nunbit.schema import Box
+from nunbit.streams import FACE_RATE_HZ, Interval
+from nunbit.tracking import TargetBox
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+@dataclass(frozen=True)
+class AnalyzeSettings:
+    """How recordings become timelines.
+
+    Attributes:
+        transcript: Transcript file; for several media a folder with one file of the same stem
+            each; empty = none.
+        speakers: Diarisation (RTTM), given like ``transcript``; empty = one speaker is assumed.
+        target_speaker: The speaker who is analysed, as diarisation or transcript name them;
+            empty = the one who speaks most.
+        asr: Recognise the words where no transcript is given: ``vosk`` or ``faster-whisper``.
+        asr_model: Model folder (or size name) of the recogniser; empty = what is installed.
+        language: BCP 47 language of the speech.
+        export: Formats besides Parquet: eaf, textgrid, vtt, csv, openface.
+        baseline: The person's neutral stretch as ``A-B`` in seconds, 60 s or more of valid data.
+        subject: Name or code of the person, written into every row.
+        embed: Put the video into the report instead of linking it.
+        full_rate: Read every frame, which blinks need; slower.
+        rate_hz: Faces sampled per second.
+        window_s: Length of a window.
+        hop_s: Step between windows.
+        target: The person analysed: ``largest`` face, or ``only`` where nobody else is shown.
+        target_box: x0, y0, x1, y1 in pixels of the upright picture: the face here instead.
+        target_time: When, in seconds; None takes whoever is in this place most.
+        min_face_px: Smaller faces count as low quality.
+        audio_stream: Which audio stream, from 0.
+        threads: Threads of the models of one recording.
+        workers: Recordings worked on at once; 0 = the cores this process may use.
+        seed: Of bootstrap intervals and surrogates.
+    """
+
+    transcript: str = ""
+    speakers: str = ""
+    target_speaker: str = ""
+    asr: Literal["", "vosk", "faster-whisper"] = ""
+    asr_model: str = ""
+    language: str = "ko"
+    export: tuple[Literal["eaf", "textgrid", "vtt", "csv", "openface"], ...] = ()
+    baseline: str = ""
+    subject: str = ""
+    embed: bool = False
+    full_rate: bool = False
+    rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
+    window_s: _Positive = 4.0
+    hop_s: _Positive = 1.0
+    target: Literal["largest", "only"] = "largest"
+    target_box: Box | None = None
+    target_time: float | None = None
+    min_face_px: Annotated[float, msgspec.Meta(ge=8)] = 40.0
+    audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
+    threads: Annotated[int, msgspec.Meta(ge=1)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def baseline_interval(self) -> Interval | None:
+        """``baseline`` as an interval, None where none is given.
+
+        Raises:
+            SettingsError: It is not two increasing numbers.
+        """
+        if not self.baseline:
+            return None
+        try:
+            start, end = (float(part) for part in self.baseline.split("-"))
+            return Interval(start, end)
+        except ValueError as exc:
+            raise SettingsError(
+                en=f"--baseline {self.baseline}: expected seconds as START-END, for example 0-75",
+                ko=f"--baseline {self.baseline}: 초 단위 시작-끝으로 적으십시오. 예: 0-75",
+            ) from exc
+
+    def face_settings(self) -> FaceSettings:
+        """What the face reader needs of these."""
+        return FaceSettings(
+            rate_hz=self.rate_hz,
+            min_size_px=self.min_face_px,
+            target=self.target
+            if self.target_box is None
+            else TargetBox(self.target_box, self.target_time),
+        )

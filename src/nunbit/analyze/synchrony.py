@@ -1,0 +1,89 @@
+"""Whether sound and picture of a recording run together, from its own mouth and voice.
+
+Reads some stretches of speech again at native frame rate: ten samples a second cannot carry the
+rhythm of syllables.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nunbit.analyze.face_reader import mouth_curve
+from nunbit.landmarks import load_landmarker
+from nunbit.media import iter_frames
+from nunbit.schema import Box
+from nunbit.streams import FaceStream, Interval, MediaInfo, VoiceStream
+from nunbit.sync import av_offset, choose_stretches
+
+
+def check_synchrony(
+    path: Path,
+    media: MediaInfo,
+    faces: FaceStream | None,
+    voice: VoiceStream | None,
+    speech: tuple[Interval, ...],
+) -> dict[str, Any]:
+    """Estimate the offset between sound and picture; + = sound late. Nothing is shifted.
+
+    Args:
+        path: The recording.
+        media: What it holds.
+        faces: Where the person's face is.
+        voice: Level of the sound.
+        speech: Stretches in which the person analysed speaks.
+
+    Returns:
+        ``offset_s``, ``correlation``, ``confidence``, ``stretches``, ``warning``; or ``reason``
+        why there is no estimate.
+    """
+    if faces is None or voice is None:
+        return {"reason": "no_video" if faces is None else "no_audio"}
+    landmarker = load_landmarker()
+    if landmarker is None:
+        return {"reason": "no_landmarks"}
+    readable = _readable(faces)
+    if not readable:
+        return {"reason": "no_face"}
+    times = np.array(sorted(time for time, _ in readable))
+    stretches = choose_stretches(speech, times, face_rate_hz=faces.rate_hz)
+    mouth_times, openings = [], []
+    for stretch in stretches:
+        box = min(readable, key=lambda pair: abs(pair[0] - stretch.start_s))[1]
+        frames = iter_frames(path, stretch)
+        found_times, found = mouth_curve(frames, landmarker, box, media=media)
+        mouth_times.append(found_times)
+        openings.append(found)
+    if not stretches:
+        return {"reason": "too_few"}
+    result = av_offset(
+        np.concatenate(mouth_times),
+        np.concatenate(openings),
+        voice.times_s,
+        voice.level_dbfs,
+        stretches=stretches,
+    )
+    if math.isnan(result.offset_s):
+        return {"reason": result.reason, "stretches": len(stretches)}
+    return {
+        "offset_s": round(result.offset_s, 4),
+        "correlation": round(result.correlation, 4),
+        "confidence": round(result.confidence, 4),
+        "stretches": len(result.stretches),
+        "warning": result.warning,
+    }
+
+
+def _readable(faces: FaceStream) -> list[tuple[float, Box]]:
+    """Times and boxes at which the person's face may be read."""
+    found: list[tuple[float, Box]] = []
+    for track in faces.tracks:
+        if track.track_id in faces.targets:
+            rows = np.flatnonzero(track.reasons == "")
+            for time, box in zip(track.times_s[rows], track.boxes_xyxy[rows], strict=True):
+                x0, y0, x1, y1 = box.tolist()
+                found.append((float(time), (x0, y0, x1, y1)))
+    return found

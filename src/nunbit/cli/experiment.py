@@ -1,0 +1,238 @@
+"""The paper's experiment: synth, prepare, train, export, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nunbit.cli.shared import PATHS, Group, cli, command, need, settings_files, show
+from nunbit.errors import Lang
+
+
+@cli.group("synth", cls=Group)
+def synth() -> None:
+    """Write synthetic data with known truth."""
+
+
+@command("aihub", settings=True, group=synth)
+@click.argument("out", type=PATHS)
+@click.option("--per-class", type=int, help="Training photos of each emotion (default 200).")
+@click.option("--seed", type=int, help="Everything follows from it (default 0).")
+def synth_aihub(
+    out: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    lang: Lang,
+    **options: Any,
+) -> None:
+    """Write a tree of drawn faces with every trait of the AI Hub download.
+
+    Real zips with CP949 names in two roots, EXIF orientations, bad boxes, broken and giant files,
+    annotators who disagree. The same seed gives the same bytes.
+
+    \b
+    Example:
+      nunbit synth aihub synthetic --per-class 100
+    """
+    from nunbit.config import read_settings
+    from nunbit.synth.aihub import SynthSettings, write_tree
+
+    settings = read_settings(
+        SynthSettings, files=settings_files(config), overrides=overrides, options=options
+    )
+    document = write_tree(out, settings, lang=lang)
+    show(document, str(out), as_json)
+
+
+@command("prepare", settings=True)
+@click.argument("src", nargs=-1, required=True, type=PATHS)
+@click.option("--out", required=True, type=PATHS, help="Folder of the prepared data set.")
+@click.option(
+    "--source",
+    "kind",
+    type=click.Choice(["aihub", "folder", "table"]),
+    help="Kind of SRC (default: recognised).",
+)
+@click.option("--label-set", help="aihub7, fer7 or a TOML file.")
+@click.option("--labels", "policy", help="uploader, annot_a, majority, unanimous or votes.")
+@click.option("--size", type=int, help="Side of the crops in pixels (default 224).")
+@click.option("--part", metavar="I/N", help="Prepare only part I of N (job arrays).")
+def prepare(
+    src: tuple[Path, ...],
+    out: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    lang: Lang,
+    **options: Any,
+) -> None:
+    """Turn labelled photos into a prepared data set of face crops.
+
+    SRC is the AI Hub download (zips in place or unpacked; several folders may be given), a folder
+    of class folders or a zip of it, or a CSV or Parquet table. An interrupted run goes on where it
+    was when the same line is given again.
+
+    \b
+    Examples:
+      nunbit prepare ~/aihub/Training ~/aihub/Validation --out data
+      nunbit prepare faces.csv --label-set fer7 --labels votes --size 48 --out data
+    """
+    from nunbit.config import read_settings
+    from nunbit.prepare import PrepareSettings
+    from nunbit.prepare import prepare as prepare_data
+
+    settings = read_settings(
+        PrepareSettings, files=settings_files(config), overrides=overrides, options=options
+    )
+    document = prepare_data(src, out, settings, lang=lang)
+    show(document, _prepare_text(document, out, lang), as_json)
+
+
+@command("train", settings=True)
+@click.argument("data", type=PATHS)
+@click.option("--out", required=True, type=PATHS, help="Folder of the run.")
+@click.option(
+    "--recipe", default="paper", show_default=True, help="paper, fer7-lite or a TOML file."
+)
+@click.option("--init", help="Starting weights: a hub id, a folder or file, lite or tiny.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --out.")
+@click.option(
+    "--baseline",
+    type=click.Choice(["linear", "knn", "efficientnet", "resnet", "majority"]),
+    help="Train a classifier to compare with instead.",
+)
+@click.option("--bundle", type=PATHS, help="Bundle whose embeddings linear and knn use.")
+def train(
+    data: Path,
+    out: Path,
+    recipe: str,
+    resume: bool,
+    baseline: str | None,
+    bundle: Path | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    lang: Lang,
+    **options: Any,
+) -> None:
+    """Fine-tune both encoders on a prepared data set; no classifier head.
+
+    \b
+    Examples:
+      nunbit train data --out run --init openai/clip-vit-base-patch32
+      nunbit train data --out run --init lite --set epochs=4 --set image_size=64
+      nunbit train data --out run --resume
+      nunbit train data --out probe --baseline linear --bundle run/bundle
+    """
+    need("torch", "train")
+    from nunbit.config import read_settings
+    from nunbit.training.baselines import train_baseline
+    from nunbit.training.loop import train as run_training
+    from nunbit.training.settings import TrainSettings, recipe_path
+
+    settings = read_settings(
+        TrainSettings,
+        files=[recipe_path(recipe), *settings_files(config)],
+        overrides=overrides,
+        options=options,
+    )
+    if baseline is None:
+        document = run_training(data, out, settings, resume=resume, lang=lang)
+    else:
+        document = train_baseline(
+            data, out, baseline, settings, bundle=bundle, resume=resume, lang=lang
+        )
+    show(document, _train_text(document, out, lang), as_json)
+
+
+@command("export")
+@click.argument("run", type=PATHS)
+@click.option("--out", required=True, type=PATHS, help="Folder of the bundle.")
+def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
+    """Write the bundle of a run again: ONNX, prompts, tokenizer, model card.
+
+    \b
+    Example:
+      nunbit export run --out bundle
+    """
+    need("torch", "train")
+    from nunbit.training.export import export_run
+
+    document = export_run(run, out, lang=lang)
+    show(document, f"{out}", as_json)
+
+
+@command("evaluate", settings=True)
+@click.argument("data", type=PATHS)
+@click.option("--bundle", type=PATHS, help="Bundle folder (default: the shipped one).")
+@click.option("--out", required=True, type=PATHS, help="Folder of the evaluation.")
+@click.option("--split", help="train, validation or test (default: test if there is one).")
+@click.option("--labels", "policy", help="Label policy (default: that of the data set).")
+@click.option("--prompts", help="paper, natural, english or a TOML file.")
+@click.option("--ensemble", help="mean_embedding, mean_similarity, max or vote.")
+@click.option(
+    "--compare",
+    multiple=True,
+    help="`paper`, or another evaluation or prediction file; repeatable.",
+)
+@click.option("--seeds", multiple=True, help="Folder of an evaluation of another seed; repeatable.")
+@click.option("--part", metavar="I/N", help="Score only share I of N (job arrays).")
+def evaluate(
+    data: Path,
+    bundle: Path | None,
+    out: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    lang: Lang,
+    **options: Any,
+) -> None:
+    """Evaluate a bundle zero-shot: cosine to prompts, intervals, calibration, report.
+
+    \b
+    Examples:
+      nunbit evaluate data --bundle run/bundle --out eval
+      nunbit evaluate data --bundle run/bundle --out eval --prompts natural --compare paper
+      nunbit evaluate probe/predictions.parquet --out eval-probe --compare eval
+    """
+    for key in ("compare", "seeds"):
+        options[key] = options[key] or None
+    from nunbit.config import read_settings
+    from nunbit.evaluate import EvaluateSettings, Unfinished, evaluate_part
+    from nunbit.evaluate import evaluate as run_evaluation
+    from nunbit.report import evaluation_text
+
+    settings = read_settings(
+        EvaluateSettings, files=settings_files(config), overrides=overrides, options=options
+    )
+    run = run_evaluation if settings.part is None else evaluate_part
+    result = run(data, bundle, out, settings, lang=lang)
+    if isinstance(result, Unfinished):
+        left = result.parts_missing
+        line = f"{left} parts to go" if lang == "en" else f"남은 조각 {left}개"
+        show({"finished": False, "parts_missing": left}, f"{out}: {line}", as_json)
+        return
+    show(result.document, evaluation_text(result, out, lang), as_json)
+
+
+def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
+    counts = document["counts"]
+    rows = [(split, str(n)) for split, n in counts["by_split"].items()]
+    rejects = sum(counts["rejects"].values())
+    rows.append(("rejects" if lang == "en" else "제외", str(rejects)))
+    lines = [f"{name:<12}{value:>9}" for name, value in rows]
+    lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
+    lines += [f"! {note}" for note in document["notes"]]
+    return "\n".join([*lines, str(out)])
+
+
+def _train_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
+    validation = document["validation"]
+    names = ("top1", "uar", "macro_f1")
+    figures = ", ".join(f"{name} {validation[name]:.3f}" for name in names)
+    chosen = "선택 분할" if lang == "ko" else "selection split"
+    return f"{chosen}: {figures}\n{document.get('predictions', out / 'bundle')}"

@@ -1,0 +1,12 @@
+"""Video and sound files as frames and samples on the media clock, read in one pass.
+
+``container`` opens a file and says why when that cannot be, ``pictures`` picks and turns frames,
+``sound`` makes 16 kHz mono samples without drift, ``reading`` joins them. The clock's zero is the
+earliest start of any picture or sound stream of the file, whichever of them are read, which is
+also what a browser's video element counts from. Knows nothing of faces, voices or timelines;
+memory does not grow with the length of the file.
+"""
+
+from nunbit.media.reading import iter_audio, iter_frames, probe_media, read_media
+
+__all__ = ["iter_audio", "iter_frames", "probe_media", "read_media"]

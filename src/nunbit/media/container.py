@@ -1,0 +1,319 @@
+"""Open a media file, choose its streams, and translate what can go wrong into one line.
+
+PyAV carries its own FFmpeg. Only the formats listed here are opened, and only from disk: FFmpeg
+would also draw a text file as a film, and follow the addresses in a playlist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from nunbit.errors import InputError, MediaError, MissingExtra
+from nunbit.media.refusals import check_file, encrypted, is_cut_off, not_opened
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+_FORMATS = (
+    "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpeg", "mpegts",
+    "mpegvideo", "m4v", "h264", "hevc", "flv", "asf", "rm", "mxf", "nut", "dv", "ogg", "wav",
+    "w64", "flac", "mp3", "aac", "aiff", "caf", "amr", "amrnb", "amrwb", "au", "ac3", "eac3",
+    "ape", "wv", "tta",
+)  # fmt: skip
+_PROBE_BYTES = "20000000"  # MPEG-TS and FLV name their streams only when the first packet comes:
+_PROBE_MICROSECONDS = "20000000"  # sound may begin many seconds after the picture
+
+# Bare streams: length and seeking are guessed from the bit rate. They are read from the start.
+_GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "h264", "hevc", "m4v", "mpegvideo", "amr"}
+_SEEK_MARGINS_S = (1.0, 15.0, 120.0)
+
+_ENCRYPTED_TAGS = {"encv", "enca", "drms", "drmi", "drmt"}
+
+
+def load_av() -> ModuleType:
+    """PyAV.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    try:
+        import av
+    except ImportError as exc:
+        raise MissingExtra("av", "media") from exc
+    return av
+
+
+@dataclass
+class Source:
+    """An open media file and the streams that are read from it.
+
+    Attributes:
+        path: The file, for messages.
+        container: PyAV's, open.
+        video: None where there is none or it is not wanted.
+        audio: Likewise.
+        audio_index: Which of the sound streams ``audio`` is.
+        n_audio: Sound streams in the file.
+        n_video: Picture streams in the file, cover pictures left out.
+        zero: Zero of the media clock in the file's own time, seconds.
+        damaged: Packets or frames that could not be decoded.
+        damaged_at_s: Where the first of them was.
+        cut_off: Whether reading stops at an error, or the file is shorter than it says.
+    """
+
+    path: Path
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+    audio_index: int
+    n_audio: int
+    n_video: int
+    zero: Fraction
+    damaged: int = 0
+    damaged_at_s: float | None = None
+    cut_off: bool = False
+    _queue: list[Packet[Any]] = field(default_factory=list)
+
+    def time_s(self, stamp: int, time_base: Fraction) -> float:
+        """A stream's time stamp on the media clock; exact, then rounded once to a double."""
+        return float(stamp * time_base - self.zero)
+
+    def packet_time_s(self, packet: Packet[Any]) -> float | None:
+        """Presentation time of a packet, its decoding time where it has no other, or None."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        return None if stamp is None else self.time_s(stamp, packet.time_base)
+
+    def stream_end_s(self, stream: VideoStream | AudioStream | None) -> float | None:
+        """Where the header says that a stream ends; None where it does not, or only guesses."""
+        if stream is None or not stream.duration or not stream.time_base:
+            return None
+        if self.container.format.name in _GUESSED_LENGTH:
+            return None
+        return self.time_s((stream.start_time or 0) + stream.duration, stream.time_base)
+
+    def announced_end_s(self) -> float | None:
+        """Where the header says that what is read ends, or None."""
+        ends = [self.stream_end_s(each) for each in (self.video, self.audio)]
+        known = [each for each in ends if each is not None]
+        if known:
+            return max(known)
+        everything = (self.video or self.n_video == 0) and (self.audio or self.n_audio == 0)
+        if self.container.format.name in _GUESSED_LENGTH or not everything:
+            return None  # the container's length may be that of the stream that is not read
+        if not self.container.duration:
+            return None
+        start = self.container.start_time or 0
+        return float(Fraction(start + self.container.duration, 1_000_000) - self.zero)
+
+    def packets(self) -> Iterator[Packet[Any]]:
+        """Packets of the chosen streams from the present position on, then empty ones at the end.
+
+        An error in the file's structure ends it like the end of the file.
+        """
+        av = load_av()
+        streams = tuple(each for each in (self.video, self.audio) if each is not None)
+        queued, self._queue = self._queue, []
+        yield from queued
+        while True:
+            try:
+                yield from self.container.demux(streams)
+            except IndexError:
+                continue  # damage looks like a stream that was not there when the file was opened
+            except (av.FFmpegError, OSError):
+                self.cut_off = True
+                for stream in streams:  # what the decoder still holds
+                    flush = av.Packet()
+                    flush.stream = stream
+                    yield flush
+            return
+
+    def seek(self, time_s: float) -> None:
+        """Go to where decoding gives everything from ``time_s`` on, and something before it."""
+        if time_s <= _SEEK_MARGINS_S[0] or self.container.format.name in _GUESSED_LENGTH:
+            return
+        av = load_av()
+        for margin_s in (*_SEEK_MARGINS_S, math.inf):
+            target = max(0.0, time_s - margin_s)
+            stamp = math.floor((float(self.zero) + target) * 1_000_000)
+            try:
+                self.container.seek(stamp, backward=True)
+            except av.FFmpegError:
+                continue
+            if margin_s == math.inf or self._starts_before(time_s):
+                return
+
+    def _starts_before(self, time_s: float) -> bool:
+        """Whether the leading stream goes on from a key frame at or before ``time_s``."""
+        leading = self.video or self.audio
+        kept = []
+        for packet in self.packets():
+            kept.append(packet)
+            if packet.stream is leading and packet.size:
+                at = self.packet_time_s(packet)
+                if packet.is_keyframe and at is not None and at <= time_s:
+                    self._queue = kept
+                    return True
+                break
+        return False
+
+    def note_damage(self, time_s: float | None) -> None:
+        """Count something that could not be decoded."""
+        self.damaged += 1
+        if self.damaged_at_s is None:
+            self.damaged_at_s = time_s
+
+    def refuse_encrypted(self, packet: Packet[Any]) -> None:
+        """Stop at a packet that only its key would open.
+
+        Raises:
+            MediaError: The packet is encrypted.
+        """
+        if packet.has_sidedata("encryption_info"):
+            raise encrypted(self.path)
+
+
+@contextmanager
+def open_media(
+    path: Path,
+    *,
+    audio_stream: int = 0,
+    want_video: bool = True,
+    want_audio: bool = True,
+    threads: int = 1,
+) -> Iterator[Source]:
+    """Open a file and choose its streams.
+
+    Args:
+        path: Any video or sound file; its content decides, not its name.
+        audio_stream: Which of its sound streams, from 0.
+        want_video: Whether pictures will be read.
+        want_audio: Whether sound will be read.
+        threads: Threads of the video decoder.
+
+    Raises:
+        MediaError: It is missing, empty, a folder, no media file, or encrypted.
+        InputError: It has no such sound stream.
+        MissingExtra: PyAV is not installed.
+    """
+    av = load_av()
+    check_file(path)
+    with ExitStack() as opened:
+        container = _open(path, opened)
+        source = _choose(path, container, audio_stream)
+        if not want_video:
+            source.video = None
+        if not want_audio:
+            source.audio = None
+        for stream in container.streams:
+            if stream is not source.video and stream is not source.audio:
+                stream.discard = av.stream.Discard.all  # so that it is not even read from disk
+        if source.video is not None:
+            source.video.codec_context.thread_count = threads
+            source.video.codec_context.thread_type = "AUTO" if threads > 1 else "SLICE"
+        yield source
+
+
+def _open(path: Path, opened: ExitStack) -> InputContainer:
+    """Open by name and, where that fails, by content alone; ``opened`` closes what was opened.
+
+    Raises:
+        MediaError: This is no media file.
+    """
+    av = load_av()
+    options = {
+        "format_whitelist": ",".join(_FORMATS),
+        "protocol_whitelist": "file",
+        "probesize": _PROBE_BYTES,
+        "analyzeduration": _PROBE_MICROSECONDS,
+    }
+    # "concat:a.mp4" means something to FFmpeg; "file:" takes that away. The suffix helps with bare
+    # streams, but a video named .png is taken for a row of pictures: then the name is withheld.
+    stream = opened.enter_context(path.open("rb"))
+    nameless = SimpleNamespace(read=stream.read, seek=stream.seek, tell=stream.tell)
+    for target in (f"file:{path.absolute()}", nameless):
+        try:
+            container: InputContainer = av.open(
+                target, container_options=options, metadata_errors="replace"
+            )
+        except (av.FFmpegError, OSError, ValueError) as exc:
+            refused = exc
+        else:
+            opened.enter_context(container)
+            return container
+    raise not_opened(path) from refused
+
+
+def _choose(path: Path, container: InputContainer, audio_stream: int) -> Source:
+    """The picture and the sound stream to read, and the zero of the clock.
+
+    Raises:
+        MediaError: There is neither, or they are encrypted.
+        InputError: There is no such sound stream.
+    """
+    films = [each for each in container.streams.video if _is_film(each)]
+    sounds = list(container.streams.audio)
+    if any(_tag(each) in _ENCRYPTED_TAGS for each in (*films, *sounds)):
+        raise encrypted(path)
+    # Which sound stream is meant must not depend on which can be decoded.
+    if audio_stream >= max(1, len(sounds)):
+        raise InputError(
+            en=f"{path}: has {len(sounds)} sound streams, counted from 0; there is no number "
+            f"{audio_stream}",
+            ko=f"{path}: 소리 스트림이 {len(sounds)}개입니다(0부터 셉니다). {audio_stream}번은 "
+            "없습니다",
+        )
+    readable = [each for each in films if each.codec_context is not None]
+    default = [each for each in readable if each.disposition & load_av().stream.Disposition.default]
+    video = next(iter(default or readable), None)
+    audio = sounds[audio_stream] if sounds else None
+    if audio is not None and audio.codec_context is None:
+        audio = None
+    if video is None and audio is None:
+        raise MediaError(
+            en=f"{path}: holds neither video nor sound that this program can decode; convert it "
+            "to MP4 with H.264 and AAC",
+            ko=f"{path}: 이 프로그램이 읽을 수 있는 영상이나 소리가 없습니다. H.264와 AAC를 쓰는 "
+            "MP4로 변환하십시오",
+        )
+    starts = [
+        each.start_time * each.time_base
+        for each in (*films, *sounds)
+        if each.start_time is not None and each.time_base
+    ]
+    return Source(
+        path=path,
+        container=container,
+        video=video,
+        audio=audio,
+        audio_index=audio_stream,
+        n_audio=len(sounds),
+        n_video=len(films),
+        zero=min(starts, default=Fraction(0)),
+        cut_off=is_cut_off(path),
+    )
+
+
+def _tag(stream: Stream) -> str:
+    """The four letters that name a stream's coding; '' where they are none."""
+    try:
+        return stream.codec_tag
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_film(stream: VideoStream) -> bool:
+    """Whether it is moving pictures: cover pictures and thumbnails are streams of their own."""
+    kinds = load_av().stream.Disposition
+    still = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
+    return not stream.disposition & still

@@ -1,0 +1,146 @@
+"""What is said, in one line, about files that cannot be read, or not to their end."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+
+from nunbit.errors import MediaError
+
+Notices = list[tuple[str, str]]
+"""What was odd and what was done about it, as (en, ko) pairs."""
+
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_SHORTFALL_S = 1.0  # announced lengths are rounded; this much less than announced is damage
+
+
+def check_file(path: Path) -> None:
+    """Look whether this is a file with something in it.
+
+    Raises:
+        MediaError: It is missing, a folder, not readable or empty.
+    """
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise MediaError(
+                en=f"{path}: this is a folder; give a video or sound file",
+                ko=f"{path}: 폴더입니다. 영상이나 소리 파일을 지정하십시오",
+            )
+        with path.open("rb") as stream:
+            head = stream.read(1)
+    except OSError as exc:
+        if exc.errno == errno.ENOENT:
+            raise MediaError(
+                en=f"{path}: there is no such file; check the path",
+                ko=f"{path}: 파일이 없습니다. 경로를 확인하십시오",
+            ) from exc
+        raise MediaError(
+            en=f"{path}: cannot be read: {exc.strerror or exc}",
+            ko=f"{path}: 읽을 수 없습니다: {exc.strerror or exc}",
+        ) from exc
+    if not head:
+        raise MediaError(
+            en=f"{path}: the file is empty (0 bytes); copy or record it again",
+            ko=f"{path}: 빈 파일(0바이트)입니다. 다시 복사하거나 녹화하십시오",
+        )
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a WAV or AVI file is shorter than its first line says; FFmpeg keeps that quiet."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    said = int.from_bytes(head[4:8], "little")
+    # Recorders that write on the fly put 0 or the largest number there.
+    known = head[:4] == b"RIFF" and 0 < said < 0xFFFF_FFFF
+    return known and path.stat().st_size < said + 8 - 1024
+
+
+def nothing_decoded(path: Path) -> MediaError:
+    """The error for a file that opens and then gives neither a picture nor a sound."""
+    return MediaError(
+        en=f"{path}: nothing in this file can be decoded; it is damaged or cut off at the "
+        "beginning: copy it again, or convert it with a video program",
+        ko=f"{path}: 이 파일에서 읽을 수 있는 내용이 없습니다. 손상되었거나 앞부분만 "
+        "남은 파일입니다. 다시 복사하거나 영상 프로그램으로 변환하십시오",
+    )
+
+
+def cut_off_notices(
+    name: str, read_to_s: float, announced_s: float | None, *, cut_off: bool
+) -> Notices:
+    """What to say about a file that was read to ``read_to_s``; empty if all was well.
+
+    Args:
+        name: Of the file.
+        read_to_s: End of what could be read.
+        announced_s: Where the header says that it ends, or None.
+        cut_off: Whether it is known to be incomplete in another way.
+    """
+    announced = announced_s or 0.0
+    short = announced - read_to_s > _SHORTFALL_S
+    notices: Notices = []
+    if short or cut_off:
+        said = f" of {announced:.1f} s" if short else ""
+        said_ko = f"(표시된 길이 {announced:.1f}초)" if short else ""
+        notices.append(
+            (
+                f"{name}: readable only up to {read_to_s:.1f} s{said}; the file is cut off or "
+                "damaged there, and what comes before is used",
+                f"{name}: {read_to_s:.1f}초까지만 읽을 수 있습니다{said_ko}. 그 뒤는 잘렸거나 "
+                "손상되었으며, 앞부분만 사용합니다",
+            )
+        )
+    return notices
+
+
+def damage_notices(name: str, pieces: int, first_s: float | None) -> Notices:
+    """What to say about pieces inside a file that could not be decoded; empty if none."""
+    notices: Notices = []
+    if pieces:
+        at = "" if first_s is None else f", the first at {first_s:.1f} s"
+        at_ko = "" if first_s is None else f"(처음: {first_s:.1f}초)"
+        notices.append(
+            (
+                f"{name}: {pieces} damaged pieces were left out{at}",
+                f"{name}: 손상된 부분 {pieces}개를 건너뛰었습니다{at_ko}",
+            )
+        )
+    return notices
+
+
+def encrypted(path: Path) -> MediaError:
+    """The error for a file that only its key would open."""
+    return MediaError(
+        en=f"{path}: the file is encrypted (copy protection); use a copy without protection",
+        ko=f"{path}: 암호화(복제 방지)된 파일입니다. 보호되지 않은 사본을 사용하십시오",
+    )
+
+
+def not_opened(path: Path) -> MediaError:
+    """Say what a file is that FFmpeg does not take, as far as its first bytes tell."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if head[4:8] == b"ftyp":
+        return MediaError(
+            en=f"{path}: the recording was cut off before its index was written (or is damaged); "
+            "copy it again, or repair it with a tool such as untrunc",
+            ko=f"{path}: 색인이 기록되기 전에 녹화가 끊겼거나 손상된 파일입니다. 다시 "
+            "복사하거나 untrunc 같은 도구로 복구하십시오",
+        )
+    if head.startswith(_PICTURES) or head[8:12] == b"WEBP":
+        return MediaError(
+            en=f"{path}: this is a picture, not a video; `nunbit predict` reads pictures",
+            ko=f"{path}: 영상이 아니라 사진입니다. 사진은 `nunbit predict`로 읽으십시오",
+        )
+    if b"\0" not in head and all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
+        return MediaError(
+            en=f"{path}: this is a text file, not a video or sound file",
+            ko=f"{path}: 영상이나 소리 파일이 아니라 텍스트 파일입니다",
+        )
+    return MediaError(
+        en=f"{path}: not a video or sound file that this program knows, or its beginning is "
+        "damaged or encrypted; convert it to MP4 or WAV",
+        ko=f"{path}: 이 프로그램이 아는 영상이나 소리 파일이 아니거나, 앞부분이 손상 또는 "
+        "암호화되었습니다. MP4나 WAV로 변환하십시오",
+    )

@@ -1,0 +1,248 @@
+"""Decoded sound as 16 kHz mono samples whose times stay true over hours.
+
+Time stamps of sound jitter, because they are rounded or were taken from a clock, and drift,
+because two clocks never agree. Samples inside a run are exactly evenly spaced; jitter is averaged
+away, drift is followed by leaving out or doubling single samples where the sound is quietest, and
+a jump begins a new run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nunbit.media.container import Source, load_av
+from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Singles
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.packet import Packet
+
+GAP_S = 0.02
+"""A time stamp this far from where the samples so far end is a gap, not jitter."""
+
+_BLOCK_S = 0.5
+_SMOOTHING_S = 5.0
+_DRIFT_S = 0.002  # smaller differences are left alone: no clean file is touched
+_FULL_SCALE = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "s64": 9223372036854775808.0}
+
+
+def mono_samples(frame: AudioFrame) -> Singles:
+    """The mean of a frame's channels, (n,) float32 with full scale at 1."""
+    kind = frame.format.name.removesuffix("p")
+    raw = frame.to_ndarray()
+    if not frame.format.is_planar:
+        raw = raw.reshape(-1, frame.layout.nb_channels).T
+    scale = _FULL_SCALE.get(kind, 1.0)
+    mean = raw.mean(axis=0, dtype=np.float32 if raw.itemsize <= 4 else np.float64)
+    centred = mean - (scale if kind == "u8" else 0.0)
+    return np.asarray(centred / scale, np.float32)
+
+
+@dataclass
+class _Run:
+    """Sound without a gap.
+
+    Attributes:
+        start_s: Time of its first sample.
+        rate_hz: Of what comes in.
+        n_in: Samples taken.
+        n_out: Samples given, at 16 kHz.
+        late_s: How much later than counted the time stamps say we are, smoothed.
+        shifted: Samples doubled minus samples left out so far.
+        waiting: Samples not yet resampled.
+        n_waiting: How many.
+    """
+
+    start_s: float
+    rate_hz: int
+    n_in: int = 0
+    n_out: int = 0
+    late_s: float = 0.0
+    shifted: int = 0
+    waiting: list[Singles] = field(default_factory=list)
+    n_waiting: int = 0
+
+    @property
+    def next_s(self) -> float:
+        """Where the samples taken so far end."""
+        return self.start_s + self.n_in / self.rate_hz + self.shifted / AUDIO_RATE_HZ
+
+
+class SampleClock:
+    """Puts pieces of mono sound with jittering times onto one clock, at 16 kHz.
+
+    Args:
+        start_s: Samples before this time are left out.
+        gap_s: Least jump of a time stamp that is a gap.
+    """
+
+    def __init__(self, start_s: float = 0.0, gap_s: float = GAP_S) -> None:
+        self._start_s = start_s
+        self._gap_s = gap_s
+        self._run: _Run | None = None
+        self._resampler: Any = None
+        self.dropped_s = 0.0
+        self.dropped_at_s: float | None = None
+
+    @property
+    def next_s(self) -> float | None:
+        """Where the sound taken so far ends; None before the first."""
+        return None if self._run is None else self._run.next_s
+
+    def add(self, time_s: float | None, samples: Singles, rate_hz: int) -> Iterator[AudioChunk]:
+        """Take a piece; give the chunks that are ready.
+
+        Args:
+            time_s: Of its first sample; None where the file does not say.
+            samples: (n,) mono.
+            rate_hz: Of these.
+        """
+        run = self._run
+        if run is not None and (
+            run.rate_hz != rate_hz or (time_s is not None and time_s - run.next_s > self._gap_s)
+        ):
+            if time_s is None:
+                time_s = run.next_s
+            yield from self.finish()
+            run = None
+        if run is None:
+            run = self._begin(time_s or 0.0, rate_hz)
+        elif time_s is not None:
+            samples = self._follow(run, time_s, samples)
+        run.waiting.append(samples)
+        run.n_waiting += len(samples)
+        run.n_in += len(samples)
+        if run.n_waiting >= _BLOCK_S * rate_hz:
+            yield from self._emit(run, self._resample(run))
+
+    def finish(self) -> Iterator[AudioChunk]:
+        """Give what is left and end the run."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        rest = self._resample(run, last=True)
+        # The resampler's tail would reach up to a millisecond beyond the last sample.
+        whole = round(run.n_in * AUDIO_RATE_HZ / run.rate_hz) + run.shifted
+        yield from self._emit(run, rest[: max(0, whole - run.n_out)], last=True)
+
+    def _begin(self, time_s: float, rate_hz: int) -> _Run:
+        self._run = _Run(time_s, rate_hz)
+        self._resampler = None
+        if rate_hz != AUDIO_RATE_HZ:
+            self._resampler = load_av().AudioResampler("flt", "mono", AUDIO_RATE_HZ)
+        return self._run
+
+    def _follow(self, run: _Run, time_s: float, samples: Singles) -> Singles:
+        """Learn from a time stamp; leave out what a step back would repeat."""
+        off_s = time_s - run.next_s
+        if off_s < -self._gap_s:
+            repeated = min(len(samples), round(-off_s * run.rate_hz))
+            self.dropped_s += repeated / run.rate_hz
+            if self.dropped_at_s is None:
+                self.dropped_at_s = run.next_s
+            return samples[repeated:]
+        weight = min(1.0, len(samples) / run.rate_hz / _SMOOTHING_S)
+        run.late_s += (off_s - run.late_s) * weight
+        return samples
+
+    def _resample(self, run: _Run, *, last: bool = False) -> Singles:
+        block = np.concatenate([*run.waiting, np.zeros(0, np.float32)])
+        run.waiting, run.n_waiting = [], 0
+        if self._resampler is None:
+            return block
+        av = load_av()
+        pieces = []
+        if len(block):
+            frame = av.AudioFrame.from_ndarray(block[None], "flt", "mono")
+            frame.sample_rate = run.rate_hz
+            frame.pts = run.n_in - len(block)
+            frame.time_base = Fraction(1, run.rate_hz)
+            pieces += self._resampler.resample(frame)
+        if last:
+            pieces += self._resampler.resample(None)
+        return np.concatenate(
+            [np.zeros(0, np.float32), *(each.to_ndarray().reshape(-1) for each in pieces)]
+        )
+
+    def _emit(self, run: _Run, samples: Singles, *, last: bool = False) -> Iterator[AudioChunk]:
+        if not last and abs(run.late_s) > _DRIFT_S:
+            samples = self._correct(run, samples)
+        start_s = run.start_s + run.n_out / AUDIO_RATE_HZ
+        run.n_out += len(samples)
+        early = max(0, min(len(samples), round((self._start_s - start_s) * AUDIO_RATE_HZ)))
+        if early < len(samples):
+            kept = np.clip(samples[early:], -1.0, 1.0)
+            yield AudioChunk(start_s + early / AUDIO_RATE_HZ, kept)
+
+    def _correct(self, run: _Run, samples: Singles) -> Singles:
+        """Move the clock towards the time stamps, by at most one sample in a thousand."""
+        count = min(round(abs(run.late_s) * AUDIO_RATE_HZ), len(samples) // 1000)
+        for part in range(count):
+            # One in each part of the block, so that no two corrections lie side by side.
+            low, high = (len(samples) * k // count for k in (part, part + 1))
+            at = low + int(
+                np.argmin(np.abs(samples[low : high - 1]) + np.abs(np.diff(samples[low:high])))
+            )
+            if run.late_s > 0:
+                samples = np.insert(samples, at, samples[at])
+            else:
+                samples = np.delete(samples, at)
+        signed = count if run.late_s > 0 else -count
+        run.shifted += signed
+        run.late_s -= signed / AUDIO_RATE_HZ
+        return samples
+
+
+class Sound:
+    """The sound of one pass.
+
+    Args:
+        source: Open, with a sound stream.
+        start_s: Earlier samples are left out.
+    """
+
+    def __init__(self, source: Source, *, start_s: float) -> None:
+        self._source = source
+        self._clock = SampleClock(start_s)
+        self._end_s: float | None = None
+        if source.audio is not None and source.container.format.name.startswith("mov"):
+            self._end_s = source.stream_end_s(source.audio)
+        self.end_s = 0.0
+
+    def add(self, packet: Packet[Any]) -> Iterator[AudioChunk]:
+        """Take one packet; give the chunks that are ready."""
+        av = load_av()
+        self._source.refuse_encrypted(packet)
+        try:
+            frames: list[Any] = packet.decode()
+        except (av.FFmpegError, ValueError):
+            self._source.note_damage(self._source.packet_time_s(packet))
+            return
+        for frame in frames:
+            yield from self._add_frame(frame)
+
+    def finish(self) -> Iterator[AudioChunk]:
+        """Give what is left."""
+        yield from self._clock.finish()
+        if self._clock.dropped_s:
+            self._source.note_damage(self._clock.dropped_at_s)
+
+    def _add_frame(self, frame: AudioFrame) -> Iterator[AudioChunk]:
+        time_s = None
+        if frame.pts is not None and frame.time_base:
+            time_s = self._source.time_s(frame.pts, frame.time_base)
+        samples, rate_hz = mono_samples(frame), frame.sample_rate
+        begin_s = time_s if time_s is not None else self._clock.next_s or 0.0
+        if self._end_s is not None:
+            # Encoders pad the last packet; MP4 says where the sound really ends.
+            beyond_s = begin_s + len(samples) / rate_hz - self._end_s
+            if 0 < beyond_s < 0.1:
+                samples = samples[: max(0, len(samples) - round(beyond_s * rate_hz))]
+        if len(samples):
+            self.end_s = max(self.end_s, begin_s + len(samples) / rate_hz)
+            yield from self._clock.add(time_s, samples, rate_hz)

@@ -1,0 +1,246 @@
+"""The tables of the timeline's page: measures of the session, class shares, episodes, gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nunbit.measures import FUNCTIONALS, SUFFIXES
+from nunbit.report import shapes
+from nunbit.report.timeline_colours import stacking_order
+from nunbit.report.timeline_definitions import parts_of
+from nunbit.report.timeline_view import MODALITIES, TimelineView, clock, is_share
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureRow:
+    """One line of the table of measures, as text.
+
+    Attributes:
+        id: Name in the files.
+        modality: Name of the source.
+        name: What people call it.
+        meaning: One sentence, or ''.
+        value: With its unit; '' where missing.
+        interval: 95% interval, or ''.
+        reason: Why it is missing, or ''.
+        splits: The same while speaking and while not speaking, where known.
+        baseline: The person's own value, or ''.
+        z: Distance from it, or ''.
+        grade: A to C, or ''.
+        valid: How many of the expected samples were used.
+    """
+
+    id: str
+    modality: str
+    name: str
+    meaning: str
+    value: str
+    interval: str
+    reason: str
+    splits: tuple[str, ...]
+    baseline: str
+    z: str
+    grade: str
+    valid: str
+
+
+def measure_tables(view: TimelineView) -> tuple[list[MeasureRow], list[MeasureRow]]:
+    """Session measures of the person analysed: the ordinary ones, then the experimental ones.
+
+    Class probabilities and spreads over the windows have tables of their own.
+    """
+    plain: list[MeasureRow] = []
+    experimental: list[MeasureRow] = []
+    entries = _own_entries(view)
+    for (measure, _), entry in entries.items():
+        _, part, functional = parts_of(measure)
+        if measure.startswith("p_") or part or functional:
+            continue
+        row = _measure_row(view, entry, entries)
+        (experimental if entry.get("experimental") else plain).append(row)
+    return plain, experimental
+
+
+def _own_entries(view: TimelineView) -> dict[tuple[str, str], Document]:
+    """Session rows of the person analysed by measure and modality."""
+    return {(e["measure"], e["modality"]): e for e in view.d["measures"] if not e.get("track")}
+
+
+def _measure_row(
+    view: TimelineView, entry: Document, entries: dict[tuple[str, str], Document]
+) -> MeasureRow:
+    t, unit, measure = view.t, entry.get("unit") or "", entry["measure"]
+    value, ci, baseline, z = (entry.get(key) for key in ("value", "ci", "baseline", "z"))
+    if z is None:
+        z = entries.get((f"{measure}.z", entry["modality"]), {}).get("value")
+    known = view.meaning(measure)
+    splits = []
+    for suffix in SUFFIXES:
+        part = entries.get((measure + suffix, entry["modality"]), {}).get("value")
+        if part is not None:
+            name = t(f"measures.{suffix.removeprefix('_')}")
+            splits.append(f"{name} {quantity(view, part, unit)}")
+    return MeasureRow(
+        id=measure,
+        modality=t.get(f"modality.{entry['modality']}"),
+        name=view.measure_name(measure),
+        meaning=known.meaning if known else "",
+        value="" if value is None else quantity(view, value, unit),
+        interval="" if value is None or not ci else span(view, ci, unit),
+        reason=view.reason(entry.get("mask_reason") or "unknown") if value is None else "",
+        splits=tuple(splits),
+        baseline="" if baseline is None else quantity(view, baseline, unit),
+        z="" if z is None else t("measures.z", z=f"{z:+.1f}".replace("-", "−")),
+        grade=entry.get("grade") or "",
+        valid=t("measures.n_of", n=f"{entry['n_valid']:,}", expected=f"{entry['n_expected']:,}"),
+    )
+
+
+def spread_rows(view: TimelineView) -> list[tuple[str, list[str]]]:
+    """Measures with how their window values spread over the session, by ``FUNCTIONALS``."""
+    entries = _own_entries(view)
+    found: dict[tuple[str, str], list[str]] = {}
+    for (measure, modality), entry in entries.items():
+        base, _, functional = parts_of(measure)
+        if functional not in FUNCTIONALS or entry.get("experimental"):
+            continue
+        cells = found.setdefault((base, modality), [shapes.MISSING] * len(FUNCTIONALS))
+        if entry.get("value") is not None:
+            text = quantity(view, entry["value"], entry.get("unit") or "")
+            cells[FUNCTIONALS.index(functional)] = text
+    return [(view.measure_name(base), cells) for (base, _), cells in found.items()]
+
+
+def quantity(view: TimelineView, value: float, unit: str) -> str:
+    """A value with its unit: 46.0%, 171.6 Hz, −0.31."""
+    if is_share(unit):
+        return shapes.percent(value)
+    if unit == "%":
+        return f"{value:.1f}%"
+    name, number = view.unit(unit), _number(value)
+    attached = name.startswith("°") or (name and name[0] >= "가")  # 4.12음절/초, 6.2°/s
+    return f"{number}{'' if attached else ' '}{name}".strip()
+
+
+def span(view: TimelineView, ends: Any, unit: str) -> str:
+    """An interval without its unit: 42.0–50.0%."""
+    low, high = ends
+    if is_share(unit):
+        return shapes.percent_interval((low, high))
+    like = max(abs(low), abs(high))
+    if low < 0 or high < 0:
+        return f"[{_number(low, like)}, {_number(high, like)}]"
+    return f"{_number(low, like)}–{_number(high, like)}" + ("%" if unit == "%" else "")
+
+
+def _number(value: float, like: float | None = None) -> str:
+    """Three digits of ``like`` (or of the value), never in powers of ten; a real minus."""
+    size = abs(value if like is None else like)
+    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Mean probability of one class from one source."""
+
+    label: str
+    name: str
+    value: float
+    text: str
+
+
+def class_shares(view: TimelineView) -> list[tuple[str, list[Share]]]:
+    """Mean class probabilities per source, in the order of the ribbons."""
+    found = []
+    for modality in MODALITIES:
+        values = {
+            e["measure"].removeprefix("p_"): e["value"]
+            for e in view.d["measures"]
+            if e["measure"].startswith("p_")
+            and e["modality"] == modality
+            and e.get("value") is not None
+            and not e.get("track")
+            and e["measure"].removeprefix("p_") not in view.r.unvalidated
+        }
+        if not values:
+            columns = view.probabilities(modality)
+            values = {c: float(s.value[s.there].mean()) for c, s in columns.items()
+                      if s.there.any()}  # fmt: skip
+        order = stacking_order(view.r.label_set, tuple(values))
+        shares = [Share(c, view.name(c), values[c], shapes.percent(values[c], 0)) for c in order]
+        if shares:
+            found.append((view.t(f"modality.{modality}"), shares))
+    return found
+
+
+def glance(view: TimelineView) -> list[tuple[str, str, str]]:
+    """How much could be read: name, figure, note."""
+    t, d = view.t, view.d
+    values = {(e["measure"], e["modality"]): e.get("value") for e in d["measures"]}
+    figures = [
+        (t("glance.length"), clock(view.r.duration_s),
+         t("glance.length_note", n=f"{d['windows']['n']:,}")),
+    ]  # fmt: skip
+    coverage = values.get(("face_coverage", "face"))
+    if coverage is not None:
+        figures.append((t("glance.face"), shapes.percent(coverage, 0), t("glance.face_note")))
+    speech = values.get(("speech_share", "voice"))
+    if speech is not None:
+        figures.append((t("glance.speech"), shapes.percent(speech, 0), t("glance.speech_note")))
+    words = d.get("transcript")
+    if words:
+        confidence = words.get("mean_confidence")
+        note = (
+            t("glance.words_plain", source=words["source"])
+            if confidence is None
+            else t("glance.words_note", value=shapes.percent(confidence, 0))
+        )
+        figures.append((t("glance.words"), f"{words['words']:,}", note))
+    return figures
+
+
+def episode_rows(view: TimelineView) -> list[Document]:
+    """Episodes by start, as text."""
+    return [_span_row(view, entry) for entry in _sorted(view.d.get("episodes"))]
+
+
+def state_groups(view: TimelineView) -> list[Document]:
+    """Gaps and states by kind, each with its sum and its rows."""
+    entries = _sorted(view.d.get("states"))
+    groups = []
+    for kind in dict.fromkeys(e["kind"] for e in entries):
+        rows = [e for e in entries if e["kind"] == kind]
+        total = sum(e["end"] - e["start"] for e in rows)
+        groups.append(
+            {
+                "title": view.t(
+                    "states.total",
+                    kind=view.t.get(f"kind.{kind}"),
+                    n=f"{len(rows):,}",
+                    total=_number(total) if total < 100 else f"{total:,.0f}",
+                    share=shapes.percent(min(1.0, total / max(view.r.duration_s, 1e-9))),
+                ),
+                "rows": [_span_row(view, e) for e in rows],
+            }
+        )
+    return groups
+
+
+def _sorted(entries: list[Document] | None) -> list[Document]:
+    return sorted(entries or [], key=lambda e: (e["start"], e["end"]))
+
+
+def _span_row(view: TimelineView, entry: Document) -> Document:
+    peak = entry.get("peak")
+    return {
+        "at": round(entry["start"], 3),
+        "time": f"{clock(entry['start'], tenths=True)}–{clock(entry['end'], tenths=True)}",
+        "kind": view.t.get(f"kind.{entry['kind']}"),
+        "length": view.t("states.seconds", n=f"{entry['end'] - entry['start']:.1f}"),
+        "peak": "" if peak is None else shapes.decimal(peak, 2),
+        "note": entry.get("note") or "",
+    }

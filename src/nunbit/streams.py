@@ -1,0 +1,435 @@
+"""The frozen types of a recording: what face, voice and words give on one clock.
+
+Time is seconds on the media clock: presentation timestamps minus the earliest start of any stream
+of the file, which is also what a browser's video element counts from. Intervals are half-open.
+Absent is NaN or None with a reason, never zero and never 'neutral'. Nothing here reads files or
+knows a model. N samples of a track, M samples of a stream, W windows, K labels, D embedding size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+AUDIO_RATE_HZ = 16_000
+VOICE_HOP_S = 0.01
+FACE_RATE_HZ = 10.0
+
+Modality = Literal["face", "voice", "text", "fused", "media"]
+Scope = Literal["window", "turn", "question", "session"]
+Grade = Literal["A", "B", "C"]
+
+REASONS = (
+    "",  # valid
+    "no_video",
+    "no_audio",
+    "no_transcript",
+    "no_face",
+    "multiple_faces",
+    "low_conf",
+    "low_quality",
+    "no_landmarks",
+    "silence",
+    "other_speaker",
+    "gap",
+    "too_few",
+    "too_short",
+    "no_turns",
+    "no_model",
+    "no_label",
+    "not_full_rate",
+    "uncertain_speaker",
+    "unvalidated",
+)
+"""Why a value is missing; '' where it is there."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Interval:
+    """Half-open stretch [start, end) of the media clock, never empty; seconds."""
+
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if not self.start_s < self.end_s:
+            raise ValueError(f"interval: expected start < end, got {self.start_s}, {self.end_s}")
+
+    @property
+    def duration_s(self) -> float:
+        """Length, seconds."""
+        return self.end_s - self.start_s
+
+    def overlap_s(self, other: Interval) -> float:
+        """Seconds that both share, 0 if none."""
+        return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """The video stream that is read.
+
+    Attributes:
+        width: Of the upright picture (rotation metadata applied), pixels.
+        height: Likewise.
+        rotation_deg: What the file asks players to turn the picture by, clockwise: 0, 90, 180, 270.
+        fps: Average frame rate as an exact fraction, for example ``30000/1001``, or None.
+        start_s: First presentation time on the media clock.
+        end_s: End of the last frame.
+    """
+
+    width: int
+    height: int
+    rotation_deg: int
+    fps: str | None
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """The audio stream that is read.
+
+    Attributes:
+        rate_hz: As stored in the file.
+        channels: As stored; read as their mean.
+        start_s: First presentation time on the media clock.
+        end_s: End of the last sample.
+        stream: Which of the audio streams, from 0.
+        n_streams: How many audio streams the file has.
+    """
+
+    rate_hz: int
+    channels: int
+    start_s: float
+    end_s: float
+    stream: int = 0
+    n_streams: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a media file holds.
+
+    Attributes:
+        name: File name without folders, NFC.
+        duration_s: End of the last sample or frame on the media clock.
+        video: None for audio alone.
+        audio: None for silent video.
+    """
+
+    name: str
+    duration_s: float
+    video: VideoInfo | None
+    audio: AudioInfo | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """One decoded picture.
+
+    Attributes:
+        time_s: Presentation time.
+        pixels: (H, W, 3) uint8 RGB, upright.
+    """
+
+    time_s: float
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AudioChunk:
+    """Consecutive samples; a gap in the stream begins a new chunk with a later start.
+
+    Attributes:
+        start_s: Time of the first sample.
+        samples: (n,) float32 in [-1, 1], mono, 16 kHz.
+    """
+
+    start_s: float
+    samples: Singles
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One face followed through time, at the sampled frames in which it was seen.
+
+    Attributes:
+        track_id: From 0, in order of first appearance.
+        times_s: (N,) increasing.
+        boxes_xyxy: (N, 4) pixels of the upright picture.
+        det_score: (N,) the detector's confidence, 0 to 1.
+        sharpness: (N,) variance of the Laplacian of the 64 px grey crop, levels squared.
+        reasons: (N,) of str; '' where the face may be read, else why not (``low_quality``,
+            ``low_conf``).
+        rotation: (N, 3, 3) head rotation, camera from head, NaN without landmarks.
+        pose_deg: (N, 3) yaw (+ to the image's right), pitch (+ down), roll (+ clockwise); NaN
+            without landmarks.
+        landmarks: (N, L, 3) pixels (z in the scale of x), or None.
+        mouth_open: (N,) inner lip gap over eye distance, NaN without landmarks.
+        eye_aspect: (N,) mean eye aspect ratio, NaN without landmarks.
+        embeddings: (N, D) unit rows, or None without a model.
+        probabilities: (N, K) rows sum to one, or None without a model.
+    """
+
+    track_id: int
+    times_s: Floats
+    boxes_xyxy: Singles
+    det_score: Singles
+    sharpness: Singles
+    reasons: NDArray[np.str_]
+    rotation: Floats
+    pose_deg: Floats
+    landmarks: Singles | None
+    mouth_open: Singles
+    eye_aspect: Singles
+    embeddings: Singles | None = None
+    probabilities: Singles | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.times_s)
+        if n > 1 and not (np.diff(self.times_s) > 0).all():
+            raise ValueError("times_s: expected increasing times")
+        for name in ("boxes_xyxy", "det_score", "sharpness", "reasons", "rotation", "pose_deg",
+                     "landmarks", "mouth_open", "eye_aspect", "embeddings",
+                     "probabilities"):  # fmt: skip
+            rows = getattr(self, name)
+            if rows is not None and len(rows) != n:
+                raise ValueError(f"{name}: expected {n} rows, got {len(rows)}")
+
+
+@dataclass(frozen=True, eq=False)
+class FaceStream:
+    """All faces of a recording.
+
+    Attributes:
+        rate_hz: Sampling rate asked for.
+        sample_times_s: (M,) the sampled frames; a grid time without a frame within 50 ms is not
+            among them.
+        n_faces: (M,) faces found in each.
+        tracks: Every track, target or not.
+        targets: Ids of the tracks of the person analysed (one person may leave and return).
+        labels: K label ids of ``probabilities``; empty without a model.
+        has_landmarks: Whether a landmark model was there.
+    """
+
+    rate_hz: float
+    sample_times_s: Floats
+    n_faces: NDArray[np.int64]
+    tracks: tuple[FaceTrack, ...]
+    targets: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+    has_landmarks: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceStream:
+    """What is heard, on a 10 ms grid.
+
+    Attributes:
+        times_s: (M,) centres of the frames; the grid is regular, k x 10 ms + 5 ms.
+        present: (M,) whether the file has sound there.
+        speech: (M,) whether somebody speaks (after joining and padding).
+        f0_hz: (M,) NaN where unvoiced.
+        level_dbfs: (M,) 20 log10 of the RMS of 20 ms around the centre, full scale = 0 dB; -inf
+            is clipped to -120; NaN where absent.
+        segments: Stretches of speech, in order, not overlapping.
+        f0_range_hz: Search range of the second pass.
+        clipped_share: Share of samples at full scale.
+    """
+
+    times_s: Floats
+    present: Flags
+    speech: Flags
+    f0_hz: Singles
+    level_dbfs: Singles
+    segments: tuple[Interval, ...]
+    f0_range_hz: tuple[float, float] | None = None
+    clipped_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A stretch in which one speaker has the floor.
+
+    Attributes:
+        interval: From the first to the last sound, pauses inside included.
+        speaker: As the diarisation or transcript names them.
+        target: Whether this is the person analysed.
+        question: The interviewer's turn this one answers (index into the turns), or None.
+    """
+
+    interval: Interval
+    speaker: str
+    target: bool
+    question: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One written word (eojeol in Korean) with its time.
+
+    Attributes:
+        interval: Seconds.
+        text: NFC, punctuation kept.
+        confidence: 0 to 1, or None where the source gives none.
+        syllables: Spoken syllables: Hangul blocks after numbers and Latin letters are spoken out.
+        filler: 어, 음, uh and their like.
+        estimated: True where the time was spread over a longer cue and not measured.
+    """
+
+    interval: Interval
+    text: str
+    confidence: float | None = None
+    syllables: int = 0
+    filler: bool = False
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What somebody said in one go.
+
+    Attributes:
+        interval: Seconds.
+        text: NFC.
+        speaker: As the source names them, or None.
+        confidence: 0 to 1, or None.
+        words: In order; times estimated where the source has none.
+    """
+
+    interval: Interval
+    text: str
+    speaker: str | None = None
+    confidence: float | None = None
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """All that was said.
+
+    Attributes:
+        utterances: Sorted by start.
+        source: ``srt``, ``vtt``, ``textgrid``, ``eaf``, ``whisper``, ``csv``, ``faster-whisper``,
+            ``vosk``.
+        language: BCP 47, or None.
+        notices: What was odd and what was done about it, as (en, ko) pairs.
+    """
+
+    utterances: tuple[Utterance, ...]
+    source: str
+    language: str | None = None
+    notices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureBlock:
+    """One measure of one modality in one scope: W rows of ``timeline.parquet``.
+
+    Attributes:
+        scope: What the rows are: windows, turns, questions, or the session (W = 1).
+        modality: Where the value comes from.
+        measure: Name as in the definitions, or ``p_<label>``.
+        unit: Of ``value``.
+        grade: Strength of evidence, A to C; None for what is no depression-related measure.
+        t_start: (W,) seconds.
+        t_end: (W,) seconds.
+        value: (W,) NaN where invalid.
+        n_expected: (W,) samples there would be in a complete window.
+        n_valid: (W,) samples that were used.
+        confidence: (W,) mean confidence of these, 0 to 1, NaN where none.
+        mask_reason: (W,) of str; '' where valid.
+        ci_low: (W,) lower end of the 95% interval, or None where there is none.
+        ci_high: (W,) upper end.
+        baseline: The person's own baseline in the same unit, NaN where there is none.
+        track: Track of a face measure where several persons are reported, else ''.
+        version: Of the definition.
+        experimental: Kept out of summaries unless asked for.
+    """
+
+    scope: Scope
+    modality: Modality
+    measure: str
+    unit: str
+    grade: Grade | None
+    t_start: Floats
+    t_end: Floats
+    value: Floats
+    n_expected: NDArray[np.int64]
+    n_valid: NDArray[np.int64]
+    confidence: Floats
+    mask_reason: NDArray[np.str_]
+    ci_low: Floats | None = None
+    ci_high: Floats | None = None
+    baseline: float = float("nan")
+    track: str = ""
+    version: str = "1"
+    experimental: bool = False
+
+    def __post_init__(self) -> None:
+        n = len(self.t_start)
+        for name in ("t_end", "value", "n_expected", "n_valid", "confidence", "mask_reason"):
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"{self.measure}.{name}: expected {n} rows")
+        missing = np.isnan(self.value)
+        if (missing & (self.mask_reason == "")).any():
+            raise ValueError(f"{self.measure}: a missing value without a reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A stretch in which something lasted.
+
+    Attributes:
+        kind: ``joy``, ``depgroup``, ``incongruence``, or a state: ``no_face``, ``multiple_faces``,
+            ``low_quality``, ``silence``, ``gap``.
+        interval: Onset to offset.
+        peak: Largest value inside, NaN for states.
+        note: A short excerpt or detail.
+    """
+
+    kind: str
+    interval: Interval
+    peak: float = float("nan")
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Everything found in one recording.
+
+    Attributes:
+        media: The file.
+        session: Name of the recording: the file's stem.
+        subject: The person analysed, as the user names them; '' if not said.
+        labels: K label ids of the class probabilities.
+        windows: The window grid.
+        faces: None without video.
+        voice: None without audio.
+        transcript: None without words.
+        turns: In order; empty where nobody speaks.
+        blocks: All measures.
+        episodes: All episodes and states, by start.
+        document: ``summary.json`` as plain data.
+    """
+
+    media: MediaInfo
+    session: str
+    subject: str
+    labels: tuple[str, ...]
+    windows: tuple[Interval, ...]
+    faces: FaceStream | None
+    voice: VoiceStream | None
+    transcript: Transcript | None
+    turns: tuple[Turn, ...]
+    blocks: tuple[MeasureBlock, ...]
+    episodes: tuple[Episode, ...]
+    document: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,321 @@
+"""The sound of a script: utterances, pauses, room noise, and what is known about each.
+
+nunbit's own source knows everything exactly: words, pauses, pitch. espeak-ng speaks more naturally
+but says nothing about its pitch or its words; of it only the stretches of sound are known, which
+are measured. Times are the script's. Knows nothing of pictures or containers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nunbit.errors import MissingExtra, SettingsError
+from nunbit.streams import VOICE_HOP_S, Floats, Interval, Singles
+from nunbit.synth.curves import Curve, curve
+from nunbit.synth.espeak import espeak_version, speak
+from nunbit.synth.formants import noise_phones, resample, voice_phones, voiced_runs
+from nunbit.synth.people import Person
+from nunbit.synth.phones import Phrase, SpokenWord, plain_text, plan_phrase, split_pauses
+from nunbit.synth.script import Saying, VideoScript, VoiceKey
+
+Source = Literal["formant", "espeak"]
+
+_RANGE_ST = 2.5  # rise on each word unless a key says otherwise
+_DECLINATION_ST = 1.2  # fall through a phrase, each side of the middle
+_NOISE_TILE_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One utterance as it sounds.
+
+    Attributes:
+        interval: First to last sound.
+        text: Without the marks of pauses.
+        segments: Its stretches of sound, between the scripted pauses.
+        words: With times; empty where the source does not tell them.
+    """
+
+    interval: Interval
+    text: str
+    segments: tuple[Interval, ...]
+    words: tuple[SpokenWord, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechTrack:
+    """The sound of a script.
+
+    Attributes:
+        samples: (n,) float32 from time 0, mono, room noise included.
+        rate_hz: Of ``samples``.
+        source: What spoke.
+        spoken: The utterances.
+        f0_hz: (M,) at k x 10 ms + 5 ms, NaN where unvoiced; None where the source does not tell.
+        openness: (M,) 0 to 1, how far the sound opens the mouth, at the same times.
+        rounding: (M,) 1 pursed to -1 spread, at the same times.
+    """
+
+    samples: Singles
+    rate_hz: int
+    source: Source
+    spoken: tuple[Spoken, ...]
+    f0_hz: Floats | None
+    openness: Floats
+    rounding: Floats
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Speaker:
+    """The voice: who, how, and how it changes."""
+
+    base_hz: float
+    tract: float
+    female: bool
+    f0_st: Curve
+    range_st: Curve
+    level_db: Curve
+    rate: Curve
+
+
+def base_f0_hz(person: Person, seed: int) -> float:
+    """The pitch a drawn person speaks at: by gender, children higher; part of their identity."""
+    share = float(np.random.default_rng([seed, 7]).random())
+    if person.age < 20:
+        return 235.0 + 35.0 * share
+    return 182.0 + 45.0 * share if person.gender == "f" else 98.0 + 34.0 * share
+
+
+def speak_script(script: VideoScript, person: Person) -> SpeechTrack:
+    """Make the sound of a script.
+
+    Args:
+        script: What is said and how.
+        person: Who says it.
+
+    Raises:
+        MissingExtra: ``voice = "espeak"`` and espeak-ng is not installed.
+        SettingsError: An utterance starts before the one before it ends.
+        InputError: espeak-ng failed.
+    """
+    source = _source(script)
+    speaker = _speaker(script, person)
+    rate = script.audio_rate_hz
+    samples = np.zeros(math.ceil(script.duration_s * rate), dtype=np.float32)
+    hops = math.ceil(script.duration_s / VOICE_HOP_S - 1e-9)
+    centres = (np.arange(hops, dtype=np.float64) + 0.5) * VOICE_HOP_S
+    f0, openness, rounding = (np.full(hops, fill) for fill in (math.nan, 0.0, 0.0))
+    spoken = []
+    for number, saying in enumerate(script.sayings):
+        voice = np.zeros_like(samples)
+        if source == "formant":
+            phrases = _formant_phrases(script, saying, speaker)
+            words = tuple(word for phrase in phrases for word in phrase.words)
+            segments = [Interval(p.start_s, p.end_s) for p in phrases]
+            rng = np.random.default_rng([script.seed, 2, number])
+            _sound_phrases(phrases, saying, speaker, rng, voice, rate)
+            _note_voicing(phrases, saying, speaker, centres, f0, rounding)
+        else:
+            words, segments = (), _espeak_segments(script, saying, speaker, voice)
+        _refuse_overlap(segments, spoken)
+        segments = [s for s in segments if s.start_s < script.duration_s]
+        if not segments:
+            continue
+        _normalise(voice, segments, rate, script.level_dbfs)
+        openness = np.maximum(openness, script.mouth_gain * _openness(voice, rate, centres))
+        gain_db = speaker.level_db.at(centres) + saying.level_db
+        clock = np.arange(len(voice)) / rate
+        samples += voice * 10.0 ** (np.interp(clock, centres, gain_db) / 20.0).astype(np.float32)
+        whole = Interval(segments[0].start_s, min(segments[-1].end_s, script.duration_s))
+        spoken.append(Spoken(whole, plain_text(saying.text), tuple(segments), words))
+    samples += room_noise(len(samples), rate, script.noise_dbfs, script.seed)
+    known = f0 if source == "formant" else None
+    return SpeechTrack(samples, rate, source, tuple(spoken), known, openness, rounding)
+
+
+def room_noise(count: int, rate_hz: int, level_dbfs: float, seed: int) -> Singles:
+    """Noise of a given RMS, flat up to 7 kHz; a tile that repeats without a seam."""
+    n = round(_NOISE_TILE_S * 16_000)
+    spectrum = np.fft.rfft(np.random.default_rng([seed, 3]).standard_normal(n))
+    spectrum[np.fft.rfftfreq(n, 1 / 16_000) > 7000] = 0.0
+    tile = resample(np.fft.irfft(spectrum, n), round(_NOISE_TILE_S * rate_hz))
+    tile *= 10.0 ** (level_dbfs / 20.0) / np.sqrt(np.mean(tile**2))
+    return np.resize(tile.astype(np.float32), count)
+
+
+def level_dbfs(samples: Singles, rate_hz: int, centres_s: Floats) -> Floats:
+    """20 log10 of the RMS of 20 ms around each centre, full scale = 0 dB, at least -120."""
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    half = round(0.01 * rate_hz)
+    middle = np.round(centres_s * rate_hz).astype(np.int64)
+    low, high = (np.clip(middle + k, 0, len(samples)) for k in (-half, half))
+    power = (energy[high] - energy[low]) / np.maximum(high - low, 1)
+    decibels: Floats = 10.0 * np.log10(np.maximum(power, 1e-12))
+    return decibels
+
+
+def _refuse_overlap(segments: list[Interval], spoken: list[Spoken]) -> None:
+    """One mouth says one thing at a time; how long an utterance takes is known only now."""
+    if segments and spoken and segments[0].start_s < spoken[-1].interval.end_s:
+        before, start = spoken[-1], segments[0].start_s
+        raise SettingsError(
+            en=f"sayings: one starts at {start:g} s while {before.text!r} lasts until "
+            f"{before.interval.end_s:.2f} s; move it or raise rate",
+            ko=f"sayings: {before.text!r}이(가) {before.interval.end_s:.2f}초까지 이어지는데 "
+            f"다음 발화가 {start:g}초에 시작합니다. 시각을 옮기거나 rate를 높이십시오",
+        )
+
+
+def _source(script: VideoScript) -> Source:
+    if script.voice == "formant":
+        return "formant"
+    if espeak_version() is not None:
+        return "espeak"
+    if script.voice == "auto":
+        return "formant"
+    raise MissingExtra(
+        en='voice = "espeak" needs the program espeak-ng (apt install espeak-ng, brew install '
+        'espeak-ng); or set voice = "formant"',
+        ko='voice = "espeak"에는 espeak-ng 프로그램이 필요합니다(apt install espeak-ng, brew '
+        'install espeak-ng). 또는 voice = "formant"로 두십시오',
+    )
+
+
+def _speaker(script: VideoScript, person: Person) -> _Speaker:
+    def along(name: str, default: float) -> Curve:
+        keys: tuple[VoiceKey, ...] = script.voice_keys
+        rows = [(k.at_s, getattr(k, name), k.ease) for k in keys if getattr(k, name) is not None]
+        return curve(rows, default)
+
+    tract = 1.17 if person.gender == "f" else 1.0
+    return _Speaker(
+        base_hz=script.f0_hz or base_f0_hz(person, script.person),
+        tract=1.25 if person.age < 20 else tract,
+        female=person.gender == "f",
+        f0_st=along("f0_st", 0.0),
+        range_st=along("range_st", _RANGE_ST),
+        level_db=along("level_db", 0.0),
+        rate=along("rate", 1.0),
+    )
+
+
+# ---------------------------------------------------------------- nunbit's own source
+
+
+def _formant_phrases(script: VideoScript, saying: Saying, speaker: _Speaker) -> list[Phrase]:
+    def syllable_s(time_s: float) -> float:
+        factor = saying.rate * float(speaker.rate.at(np.array([time_s]))[0])
+        return 1.0 / (script.syllables_per_s * factor)
+
+    phrases, now = [], saying.start_s
+    for words, pause in split_pauses(saying.text):
+        phrase = plan_phrase(words, now, syllable_s)
+        if phrase is not None:
+            phrases.append(phrase)
+            now = phrase.end_s
+        now += pause
+    return phrases
+
+
+def _contour(phrase: Phrase, saying: Saying, speaker: _Speaker) -> Callable[[Floats], Floats]:
+    """Pitch over time: the voice's curve, a fall through the phrase, a rise on each word."""
+
+    def f0_hz(times_s: Floats) -> Floats:
+        share = (times_s - phrase.start_s) / (phrase.end_s - phrase.start_s)
+        semitones = speaker.f0_st.at(times_s) + saying.f0_st
+        semitones = semitones + _DECLINATION_ST * (1.0 - 2.0 * np.clip(share, 0.0, 1.0))
+        height = speaker.range_st.at(times_s)
+        for word in phrase.words:
+            place = np.clip((times_s - word.start_s) / (word.end_s - word.start_s), 0.0, 1.0)
+            semitones = semitones + height * (
+                np.sin(math.pi * place) ** 2 - 0.5 / len(phrase.words)
+            )
+        hertz: Floats = speaker.base_hz * 2.0 ** (semitones / 12.0)
+        return hertz
+
+    return f0_hz
+
+
+def _sound_phrases(
+    phrases: list[Phrase],
+    saying: Saying,
+    speaker: _Speaker,
+    rng: np.random.Generator,
+    out: Singles,
+    rate_hz: int,
+) -> None:
+    for phrase in phrases:
+        voice_phones(phrase.phones, _contour(phrase, saying, speaker), speaker.tract, out, rate_hz)
+        noise_phones(phrase.phones, rng, out, rate_hz)
+
+
+def _note_voicing(
+    phrases: list[Phrase],
+    saying: Saying,
+    speaker: _Speaker,
+    centres: Floats,
+    f0: Floats,
+    rounding: Floats,
+) -> None:
+    """Write the truth of one utterance into the tracks."""
+    for phrase in phrases:
+        contour = _contour(phrase, saying, speaker)
+        for run, _ in voiced_runs(phrase.phones):
+            inside = (centres >= run.start_s) & (centres < run.end_s)
+            f0[inside] = contour(centres[inside])
+        vowels = [p for p in phrase.phones if p.kind == "vowel"]
+        near = (centres >= phrase.start_s) & (centres < phrase.end_s)
+        middles = [0.5 * (p.start_s + p.end_s) for p in vowels]
+        rounding[near] = np.interp(centres[near], middles, [p.rounding for p in vowels])
+
+
+# ---------------------------------------------------------------- espeak-ng
+
+
+def _espeak_segments(
+    script: VideoScript, saying: Saying, speaker: _Speaker, out: Singles
+) -> list[Interval]:
+    """Speak an utterance into ``out``; where its pieces came to lie."""
+    rate, now, segments = script.audio_rate_hz, saying.start_s, []
+    for words, pause in split_pauses(saying.text):
+        if words:
+            here = np.array([now])
+            semitones = float(speaker.f0_st.at(here)[0]) + saying.f0_st
+            semitones += 12.0 * math.log2(speaker.base_hz / (190.0 if speaker.female else 110.0))
+            speed = script.syllables_per_s / 4.6 * saying.rate * float(speaker.rate.at(here)[0])
+            piece = speak(words, script.language, speaker.female, semitones, speed)
+            if len(piece):
+                sound = resample(piece, round(len(piece) * rate / 22_050)).astype(np.float32)
+                first = round(now * rate)
+                room = max(0, min(len(sound), len(out) - first))
+                out[first : first + room] += sound[:room]
+                segments.append(Interval(now, now + len(sound) / rate))
+                now = segments[-1].end_s
+        now += pause
+    return segments
+
+
+# ---------------------------------------------------------------- levels
+
+
+def _normalise(voice: Singles, segments: list[Interval], rate_hz: int, level: float) -> None:
+    """Scale so that the RMS over the stretches of sound is ``level``; in place."""
+    pieces = [voice[round(s.start_s * rate_hz) : round(s.end_s * rate_hz)] for s in segments]
+    power = float(np.mean(np.concatenate(pieces).astype(np.float64) ** 2))
+    if power > 0:
+        voice *= np.float32(10.0 ** (level / 20.0) / math.sqrt(power))
+
+
+def _openness(voice: Singles, rate_hz: int, centres: Floats) -> Floats:
+    """How far the mouth opens: amplitude of 20 ms, smoothed over 50 ms, loudest syllable = 1."""
+    amplitude = 10.0 ** (level_dbfs(voice, rate_hz, centres) / 20.0)
+    kernel = np.hanning(7)[1:-1]
+    smoothed = np.convolve(amplitude, kernel / kernel.sum(), mode="same")
+    loud = float(np.percentile(smoothed[smoothed > 1e-4], 95)) if (smoothed > 1e-4).any() else 1.0
+    opened: Floats = np.clip(smoothed / loud, 0.0, 1.0) ** 0.8
+    return opened

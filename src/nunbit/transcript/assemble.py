@@ -1,0 +1,213 @@
+"""From cues to a transcript: speakers, order, word times, syllables, fillers, notices."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nunbit.hangul import is_filler, is_hangul_text, syllables_per_word
+from nunbit.streams import Interval, Transcript, Utterance, Word
+from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, bad_file
+from nunbit.transcript.speakers import with_speakers, without_sounds
+
+_OVERRUN_S = 0.1  # a cue may end this much after the medium without a notice
+_OVERLAP_S = 0.05
+_SHORTEST_S = 0.01  # recognisers give short words no length at all
+_PIECES = (
+    "Vosk writes Korean particles and endings as words of their own: counts of words are too high",
+    "Vosk는 조사와 어미를 따로 적으므로 어절 수가 실제보다 많습니다",
+)
+
+
+def assemble(path: Path, raw: Cues, duration_s: float | None = None) -> Transcript:
+    """Make a transcript of what a reader found.
+
+    Cues without speech ((웃음), [Music]) are left out. Cues beyond the medium's end are left out
+    or clipped, overlapping ones kept, both with a notice. Words without a time share the time
+    around them in proportion to their syllables and are marked ``estimated``.
+
+    Args:
+        path: For messages.
+        raw: From one of the readers.
+        duration_s: Length of the medium; None leaves the end unchecked.
+
+    Raises:
+        InputError: Most cues lie beyond the end: the transcript of another recording.
+    """
+    notices = list(raw.notices)
+    cues = [_clean(cue) for cue in with_speakers(raw.cues)]
+    cues = _with_length([cue for cue in cues if cue.text], notices)
+    if duration_s is not None:
+        cues = _within(path, cues, duration_s, notices)
+    cues.sort(key=lambda cue: (cue.start_s, cue.end_s))
+    _note_overlaps(cues, notices)
+    language = raw.language
+    if language is None and is_hangul_text(" ".join(cue.text for cue in cues)):
+        language = "ko"
+    utterances = tuple(u for cue in cues if (u := _utterance(cue, language, duration_s)))
+    _note_words(utterances, notices)
+    if raw.source == "vosk" and language == "ko" and utterances:
+        notices.append(_PIECES)
+    return Transcript(utterances, raw.source, language, tuple(notices))
+
+
+def _clean(cue: Cue) -> Cue:
+    text = without_sounds(unicodedata.normalize("NFC", cue.text))
+    words = tuple(
+        replace(word, text=clean)
+        for word in cue.words
+        if (clean := without_sounds(unicodedata.normalize("NFC", word.text)))
+    )
+    speaker = unicodedata.normalize("NFC", cue.speaker).strip() if cue.speaker else None
+    return replace(cue, text=text, words=words, speaker=speaker or None)
+
+
+def _with_length(cues: Sequence[Cue], notices: list[Notice]) -> list[Cue]:
+    """Cues that cover their words and last; the others are left out."""
+    kept = []
+    for cue in cues:
+        spans = [w.span for w in cue.words if w.span is not None]
+        start = max(0.0, min([cue.start_s, *(a for a, _ in spans)]))
+        end = max([cue.end_s, *(b for _, b in spans)])
+        if math.isfinite(start) and math.isfinite(end) and start < end:
+            kept.append(replace(cue, start_s=start, end_s=end))
+    if lost := len(cues) - len(kept):
+        notices.append(
+            (
+                f"{lost} cue(s) that end before they start were left out",
+                f"끝이 시작보다 앞선 자막 {lost}개를 제외했습니다",
+            )
+        )
+    return kept
+
+
+def _within(path: Path, cues: Sequence[Cue], duration_s: float, notices: list[Notice]) -> list[Cue]:
+    inside = [cue for cue in cues if cue.start_s < duration_s]
+    beyond = len(cues) - len(inside)
+    if beyond > len(inside):
+        last = max(cue.end_s for cue in cues)
+        raise bad_file(
+            path,
+            f"{beyond} of {len(cues)} cues start after the medium's end (its end "
+            f"{duration_s:.1f} s, theirs {last:.1f} s): this is the transcript of another "
+            "recording, or its times are not seconds",
+            f"자막 {len(cues)}개 중 {beyond}개가 매체의 끝 뒤에 시작합니다(매체 "
+            f"{duration_s:.1f}초, 자막 {last:.1f}초). 다른 녹화의 전사이거나 시간 단위가 초가 "
+            "아닙니다",
+        )
+    clipped = sum(cue.end_s > duration_s + _OVERRUN_S for cue in inside)
+    if beyond or clipped:
+        notices.append(
+            (
+                f"{beyond} cue(s) after the medium's end ({duration_s:.2f} s) were left out, "
+                f"{clipped} clipped",
+                f"매체의 끝({duration_s:.2f}초)을 넘는 자막 {beyond}개를 제외하고 {clipped}개를 "
+                "잘랐습니다",
+            )
+        )
+    return [replace(cue, end_s=min(cue.end_s, duration_s)) for cue in inside]
+
+
+def _note_overlaps(cues: Sequence[Cue], notices: list[Notice]) -> None:
+    overlaps = 0
+    latest = -math.inf
+    for cue in cues:
+        overlaps += cue.start_s < latest - _OVERLAP_S
+        latest = max(latest, cue.end_s)
+    if overlaps:
+        notices.append(
+            (
+                f"{overlaps} cue(s) begin before the one before has ended; they are kept",
+                f"앞 자막이 끝나기 전에 시작하는 자막 {overlaps}개를 그대로 두었습니다",
+            )
+        )
+
+
+def _utterance(cue: Cue, language: str | None, duration_s: float | None) -> Utterance | None:
+    raw = cue.words or tuple(RawWord(token) for token in _tokens(cue.text))
+    if duration_s is not None:
+        raw = tuple(w for w in raw if w.span is None or w.span[0] < duration_s)
+    if not raw:
+        return None
+    counts = syllables_per_word([word.text for word in raw], language)
+    words = tuple(
+        Word(interval, word.text, word.confidence, count, is_filler(word.text, language), estimated)
+        for word, count, (interval, estimated) in zip(
+            raw, counts, _times(raw, counts, cue, duration_s), strict=True
+        )
+    )
+    known = [word.confidence for word in words if word.confidence is not None]
+    confidence = cue.confidence
+    if confidence is None and known:
+        confidence = float(np.mean(known))
+    return Utterance(Interval(cue.start_s, cue.end_s), cue.text, cue.speaker, confidence, words)
+
+
+def _tokens(text: str) -> list[str]:
+    """Words between blanks; punctuation on its own goes with the word before it."""
+    tokens: list[str] = []
+    for token in text.split():
+        if tokens and not any(c.isalnum() for c in token):
+            tokens[-1] += token
+        else:
+            tokens.append(token)
+    return tokens
+
+
+def _times(
+    words: Sequence[RawWord], counts: Sequence[int], cue: Cue, duration_s: float | None
+) -> list[tuple[Interval, bool]]:
+    """Interval of each word and whether it was estimated."""
+    times: list[tuple[Interval, bool]] = []
+    position = 0
+    while position < len(words):
+        span = words[position].span
+        if span is not None:
+            times.append((_lasting(*span, duration_s), False))
+            position += 1
+            continue
+        stop = next((i for i in range(position, len(words)) if words[i].span), len(words))
+        low = times[-1][0].end_s if times else cue.start_s
+        after = words[stop].span if stop < len(words) else None
+        high = after[0] if after else cue.end_s
+        spread = _spread(low, max(high, low + _SHORTEST_S), counts[position:stop])
+        times += [(_lasting(start, end, None), True) for start, end in spread]
+        position = stop
+    return times
+
+
+def _lasting(start_s: float, end_s: float, duration_s: float | None) -> Interval:
+    start = max(0.0, start_s)
+    end = max(end_s, start + _SHORTEST_S)
+    if duration_s is not None and start < duration_s:
+        end = min(end, duration_s)
+    return Interval(start, end)
+
+
+def _spread(start_s: float, end_s: float, counts: Sequence[int]) -> list[tuple[float, float]]:
+    """Cut a stretch in proportion to the syllables, at least one each."""
+    shares = np.cumsum([0, *(max(1, count) for count in counts)], dtype=np.float64)
+    edges = start_s + (end_s - start_s) * shares / shares[-1]
+    return [(float(a), float(b)) for a, b in itertools.pairwise(edges)]
+
+
+def _note_words(utterances: Sequence[Utterance], notices: list[Notice]) -> None:
+    words = [word for utterance in utterances for word in utterance.words]
+    estimated = sum(word.estimated for word in words)
+    if not words:
+        notices.append(("the transcript has no words", "전사에 단어가 없습니다"))
+    elif estimated:
+        notices.append(
+            (
+                f"{estimated} of {len(words)} words have no time of their own; it was estimated "
+                "from the syllables of the cue",
+                f"단어 {len(words)}개 중 {estimated}개는 시간이 없어 자막 안의 음절 수로 "
+                "추정했습니다",
+            )
+        )

@@ -1,0 +1,155 @@
+"""Which tiers of an annotation file hold words and which hold utterances, told by their names.
+
+Praat and ELAN files name tiers freely. ``P1 - words`` (forced aligners), ``words@P1`` (ELAN habit),
+``단어`` and the tiers of our own exports are understood; in a file without such names every tier
+is taken for one speaker's utterances, the habit of people who transcribe by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from nunbit.transcript.cues import Cue, RawWord, bad_file, grouped, with_words
+
+Role = Literal["words", "utterances", "other", "plain"]
+
+_LETTER = "A-Za-z가-힣"
+
+
+def _names(pattern: str) -> re.Pattern[str]:
+    # A number behind it is the layer of overlapping annotations in our own exports: words2.
+    return re.compile(rf"(?<![{_LETTER}])(?:{pattern})(\d*)(?![{_LETTER}])", re.IGNORECASE)
+
+
+_WORDS = _names(r"words?|단어|어절|eojeols?|ORT-MAU|word[ _-]?(?:align\w*|tier)")
+_UTTERANCES = _names(
+    r"utterances?|utts?|speech|sentences?|phrases?|transcript(?:ion|s)?|text|발화|문장|전사|대사|"
+    r"자막|ORT|IPU"
+)
+_OTHER = _names(
+    r"phones?|phonemes?|phonetics?|segments?|syllables?|음소|음절|MAU|KAN|emotions?|감정|정서|"
+    r"pauses?|휴지|쉼|quality|품질|gestures?|제스처|gaze|시선|notes?|comments?|메모|비고"
+)
+_ONLY_SPEAKER = re.compile(r"(?:화자\s*)?speakers?|화자", re.IGNORECASE)  # who has the floor
+_GENERIC = re.compile(r"(?:tier|default|mary|untitled|annotations?|silences?)?[\s_-]*\d*", re.I)
+_SEPARATORS = " \t-_@:()[]·/|"
+_SILENCES = frozenset(
+    ("", "sil", "sp", "spn", "<sil>", "<sp>", "<p:>", "<p>", "#", "_", "silent", "silence",
+     "sounding", "<unk>", "묵음", "침묵")
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One tier.
+
+    Attributes:
+        name: As in the file.
+        cues: Its annotations with text; words of a subdivided annotation hang at the parent.
+        speaker: Where the format names one beside the tier's name.
+    """
+
+    name: str
+    cues: tuple[Cue, ...]
+    speaker: str | None = None
+
+
+_Owner = tuple[str | None, str]  # speaker and layer
+
+
+def is_silence(label: str) -> bool:
+    """Whether an annotation's text only says that nobody speaks."""
+    return label.strip().lower() in _SILENCES
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a tier's name says; words and utterances of one speaker and layer belong together."""
+
+    role: Role
+    speaker: str | None
+    layer: str = ""
+
+
+def meaning_of(name: str) -> Meaning:
+    """What a tier holds and whose it is, by its name: ``P1 - words`` gives words of P1."""
+    bare = " ".join(name.split())
+    if _ONLY_SPEAKER.fullmatch(bare):
+        return Meaning("other", None)
+    kinds: tuple[tuple[Role, re.Pattern[str]], ...] = (
+        ("words", _WORDS),
+        ("utterances", _UTTERANCES),
+    )
+    for role, pattern in kinds:
+        if match := pattern.search(bare):
+            speaker = " ".join(pattern.sub(" ", bare).strip(_SEPARATORS).split())
+            return Meaning(role, speaker or None, match[1])
+    return Meaning("other" if _OTHER.search(bare) else "plain", bare or None)
+
+
+def cues_of(path: Path, tiers: Sequence[Tier]) -> tuple[Cue, ...]:
+    """The cues of all tiers that hold speech.
+
+    Raises:
+        InputError: No tier does.
+    """
+    found: dict[Role, list[tuple[_Owner, Tier]]] = {"words": [], "utterances": [], "plain": []}
+    for tier in tiers:
+        meaning = meaning_of(tier.name)
+        if meaning.role != "other":
+            owner = (tier.speaker or meaning.speaker, meaning.layer)
+            found[meaning.role].append((owner, tier))
+    utterances = found["utterances"] or _plain_utterances(found["plain"], found["words"])
+    if not utterances and not found["words"]:
+        names = ", ".join(tier.name for tier in tiers) or "-"
+        raise bad_file(
+            path,
+            f"no tier with words or utterances (tiers: {names}); name one 'words' or 'utterances'",
+            f"단어나 발화가 든 층이 없습니다 (층: {names}). 층 이름을 '단어'나 '발화'로 하십시오",
+        )
+    return tuple(_paired(utterances, found["words"]))
+
+
+def _plain_utterances(
+    plain: list[tuple[_Owner, Tier]], words: list[tuple[_Owner, Tier]]
+) -> list[tuple[_Owner, Tier]]:
+    """Tiers without a telling name: one per speaker, unless word tiers say who speaks."""
+    if words:
+        speakers = {owner for owner, _ in words}
+        return [(owner, tier) for owner, tier in plain if owner in speakers]
+    if len(plain) == 1 and _GENERIC.fullmatch(plain[0][1].name):
+        return [((plain[0][1].speaker, ""), plain[0][1])]
+    return plain
+
+
+def _paired(utterances: list[tuple[_Owner, Tier]], words: list[tuple[_Owner, Tier]]) -> list[Cue]:
+    """Utterances with the words of the same speaker in them."""
+    result: list[Cue] = []
+    left = list(words)
+    for owner, tier in utterances:
+        own = [entry for entry in left if entry[0] == owner]
+        if not own and len(utterances) == len(words) == 1:
+            own = left
+        left = [entry for entry in left if entry not in own]
+        cues = [
+            replace(cue, speaker=owner[0] or cue.speaker)
+            for cue in tier.cues
+            if not is_silence(cue.text)
+        ]
+        timed = [word for _, word_tier in own for word in _as_words(word_tier)]
+        result += with_words(cues, timed) if timed else cues
+    for owner, tier in left:
+        result += grouped(_as_words(tier), owner[0])
+    return result
+
+
+def _as_words(tier: Tier) -> list[RawWord]:
+    return [
+        RawWord(cue.text, (cue.start_s, cue.end_s))
+        for cue in tier.cues
+        if not is_silence(cue.text) and cue.start_s < cue.end_s
+    ]

