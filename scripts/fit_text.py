@@ -225,7 +225,7 @@ def main() -> int:
     (a.out / "checkpoints").mkdir(exist_ok=True)
     save_weights(a.out / "checkpoints", BEST, final | {"model": state})
     emotion = {
-        "validated": bool(a.test),
+        "languages": ["ko"],
         "logit_scale": after.sentence_scale,
         "temperature": 1.0,
         "fitted_on": "KOTE, part val: Korean comments",

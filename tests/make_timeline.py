@@ -470,8 +470,9 @@ class _World:
         episodes = [
             {"kind": "joy", "start": 0.45 * d, "end": 0.51 * d, "peak": 0.86, "note": ""},
             {"kind": "depgroup", "start": 0.62 * d, "end": 0.74 * d, "peak": 0.81,
-             "note": "저는 정말 괜찮은데"},
-            {"kind": "incongruence", "start": 0.64 * d, "end": 0.665 * d, "peak": 0.55, "note": ""},
+             "note": "no_baseline"},
+            {"kind": "incongruence", "start": 0.64 * d, "end": 0.665 * d, "peak": 0.55,
+             "note": "face+ text−"},
         ]  # fmt: skip
         return {
             "kind": "timeline",

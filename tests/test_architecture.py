@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "splits",
         "paraphrases",
         "descriptions",
+        "comments",
         "hangul",
         "headpose",
         "tracking",

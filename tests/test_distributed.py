@@ -302,3 +302,11 @@ def test_what_is_wrong_is_said_once(data: Path, tmp_path: Path) -> None:
     assert len(said) == 1
     assert "7 images cannot be divided evenly among 2 process" in said[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_baselines_train_in_one_process() -> None:
+    from nunbit.training.baselines import _check
+
+    _check("majority", None, World())
+    with pytest.raises(SettingsError, match=r"one process, 2 were started.*without torchrun"):
+        _check("majority", None, World(1, 2))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -103,7 +101,7 @@ def test_landmarks_and_pose_come_with_it(hopper: Image.Image) -> None:
     assert stream.has_landmarks
     assert track.landmarks is not None
     assert track.landmarks.shape == (3, len(KEPT_POINTS), 3)
-    x0, y0, x1, y1 = track.boxes_xyxy[0]
+    x0, _, x1, _ = track.boxes_xyxy[0]
     assert (track.landmarks[0, :, 0] > x0 - 10).all()
     assert (track.landmarks[0, :, 0] < x1 + 10).all()
     assert (np.abs(track.pose_deg) < 20).all()
@@ -263,16 +261,16 @@ def test_the_search_is_bounded(hopper: Image.Image, monkeypatch: pytest.MonkeyPa
         return real(image)
 
     monkeypatch.setattr(faces_module, "_search", counting)
-    still = np.asarray(Image.fromarray(scene(hopper, (150, 120, 0.4))).resize((1280, 960)))
+    still = np.asarray(Image.fromarray(scene(hopper, (150, 120, 0.4))).resize((960, 720)))
     search = FaceSearch(DetectorSettings())
     assert len(search.find(0.0, still).faces) == 1
     first = sum(searched)
     searched.clear()
-    for number in range(1, 100):
+    for number in range(1, 31):
         assert len(search.find(number * STEP, still).faces) == 1
-    per_frame = sum(searched) / 99
+    per_frame = sum(searched) / 30
     assert per_frame < 60_000  # a 160 px square, and 640 px of the whole once a second
-    assert first > 1_000_000
+    assert first > 400_000
 
 
 def test_times_must_increase_and_nothing_is_something(bundle: Bundle) -> None:
@@ -363,7 +361,6 @@ def _clip(path: Path, rate_hz: float | None) -> Iterator[Frame]:
     ("name", "share"),
     [
         ("grid/lwbsza.mpg", 1.0),
-        ("openwillis/baseline.mp4", 1.0),
         ("pyfeat/face_noface.mov", 24 / 64),
     ],
 )
@@ -391,9 +388,3 @@ def test_blinks_are_seen_at_full_rate(real_data: Path) -> None:
     eyes = reader.finish().tracks[0].eye_aspect
     shut = np.flatnonzero(eyes < 0.7 * np.nanmedian(eyes))
     assert list(shut) == [44, 45, 65, 66, 67]  # two blinks, checked by eye
-
-
-def test_settings_are_plain_data() -> None:
-    settings = FaceSettings(rate_hz=5.0)
-    assert replace(settings, rate_hz=10.0) == FaceSettings()
-    assert time.process_time() >= 0

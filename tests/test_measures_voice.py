@@ -20,10 +20,17 @@ from make_measures import (
     value,
 )
 from nunbit.errors import InputError
-from nunbit.measures import VoiceQuality, compute_measures, measure_notices, turns_from
+from nunbit.measures import (
+    VoiceQuality,
+    compute_measures,
+    measure_notices,
+    quality_stretches,
+    turns_from,
+)
 from nunbit.measures.lexicon import find_hits, lexicon_names, load_lexicon, tokens_of
 from nunbit.measures.words import mattr
 from nunbit.streams import Interval, Turn
+from nunbit.timebase import merge_intervals
 
 PAUSES = (0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 0.26)
 
@@ -240,19 +247,42 @@ def test_digital_silence_inside_speech_has_no_level() -> None:
     assert value(analysed(20.0, voice), "level_sd") == pytest.approx(0.0, abs=1e-4)
 
 
-def test_voice_quality_is_the_mean_of_the_persons_stretches() -> None:
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """One stretch as the voice reader describes it."""
+
+    interval: Interval
+    n_periods: int
+    jitter_local: float
+    hnr_db: float
+    n_frames: int = 10
+    shimmer_local_db: float = 0.5
+
+
+def test_voice_quality_is_the_weighted_mean_of_the_persons_stretches() -> None:
     voice, turns = interview()
-    quality = VoiceQuality(
-        times_s=np.array([1.0, 6.0, 8.0, 27.0]),
-        jitter_local=np.array([0.9, 0.01, 0.02, np.nan]),
-        shimmer_db=np.array([9.0, 0.4, 0.5, 0.6]),
-        hnr_db=np.array([0.0, 10.0, 12.0, 14.0]),
+    quality = VoiceQuality.of(
+        [
+            Heard(Interval(26.0, 28.0), 0, np.nan, 14.0, n_frames=20),
+            Heard(Interval(5.0, 7.0), 100, 0.01, 10.0),
+            Heard(Interval(0.0, 2.0), 100, 0.9, 0.0),  # the interviewer's
+            Heard(Interval(7.0, 9.0), 300, 0.02, 12.0),
+        ]
     )
     blocks = analysed(50.0, voice, turns, voice_quality=quality)
-    assert value(blocks, "jitter_local") == pytest.approx(0.015)
-    assert value(blocks, "hnr_db") == pytest.approx(12.0)
+    assert value(blocks, "jitter_local") == pytest.approx(0.0175)
+    assert value(blocks, "hnr_db") == pytest.approx((10 + 12 + 2 * 14) / 4)
+    assert value(blocks, "shimmer_local_db") == pytest.approx(0.5)
+    assert pick(blocks, "jitter_local").n_valid[0] == 2
     assert pick(blocks, "jitter_local").experimental
     assert reason(analysed(50.0, voice, turns), "jitter_local") == "no_model"
+
+
+def test_stretches_for_voice_quality_cover_all_speech() -> None:
+    voice = make_voice(20.0, [(0.0, 1.5), (3.0, 8.0), (9.0, 11.0)])
+    pieces = quality_stretches(voice)
+    assert max(p.duration_s for p in pieces) <= 2.0
+    assert merge_intervals(pieces) == voice.segments
 
 
 # -- rates ----------------------------------------------------------------------------------------

@@ -28,10 +28,18 @@ from nunbit.errors import InputError, Lang
 from nunbit.files import read_json, write_json
 from nunbit.report import check_embeddable, draw_timeline, render_sessions, render_timeline
 from nunbit.report import timeline_page as page
+from nunbit.report import timeline_signals as signals
 from nunbit.report.timeline_data import read_recording
 from nunbit.report.timeline_pack import bins, pack, pack_times, runs, unpack
 from nunbit.report.timeline_signals import speech_spans
-from nunbit.report.timeline_tables import class_shares, measure_tables, quantity, span
+from nunbit.report.timeline_tables import (
+    MeasureGroup,
+    MeasureRow,
+    class_shares,
+    measure_tables,
+    quantity,
+    span,
+)
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView, clock
 
@@ -65,7 +73,7 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in VOID:
             return
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes <{self.open[-1:]}>"
+        assert self.open[-1:] == [tag], f"</{tag}> closes <{self.open[-1:]}>"
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
@@ -155,7 +163,7 @@ def test_page_is_whole_and_loads_nothing(
     # The only address outside is a link that people may follow; nothing is fetched.
     for tag, attribute, value in found.attributes:
         if attribute in ("src", "srcset", "poster", "action", "data"):
-            assert ":" not in value.split("/")[0] and not value.startswith("//"), (tag, value)
+            assert not re.match(r"//|[^/]*:", value), (tag, value)
         if attribute == "href":
             assert value.startswith(("#", "tel:109", "https://findahelpline.com")), value
     assert not re.search(r"url\(|@import|https?:", found.styles)
@@ -237,7 +245,7 @@ def test_every_text_of_the_script_exists() -> None:
     code = "".join((folder / name).read_text(encoding="utf-8") for name in page._SCRIPTS)
     source = resources.files("nunbit.report") / "timeline_texts.toml"
     known = set(tomllib.loads(source.read_text(encoding="utf-8"))["js"])
-    used = set(re.findall(r"\btext\.([a-z_]+)\b", code)) - {"length", "replace"}
+    used = set(re.findall(r"\btext\.([a-z_]+)\b", code)) - {"length", "replace", "slice"}
     assert used <= known, used - known
     assert known <= used, known - used
 
@@ -260,7 +268,7 @@ def _rows(folder: Path, modality: str, measure: str) -> dict[str, list[Any]]:
 
 
 def test_ribbons_are_the_probabilities_of_the_file(interview: Path) -> None:
-    data = Page(kept(interview)).data
+    data, view = Page(kept(interview)).data, view_of(interview)
     ribbons = [t for t in data["tracks"] if t["kind"] == "ribbon"]
     assert [t["modality"] for t in ribbons] == ["face", "voice", "text", "fused"]
     for ribbon in ribbons:
@@ -269,7 +277,7 @@ def test_ribbons_are_the_probabilities_of_the_file(interview: Path) -> None:
             np.testing.assert_allclose(decode(packed), rows["value"], atol=1e-5)
         codes = decode(data["reasonSets"][ribbon["reasons"]]).astype(int)
         missing = np.isnan(rows["value"])
-        said = [view_of(interview).reason(r) for r in rows["mask_reason"]]
+        said = [view.reason(r) for r in rows["mask_reason"]]
         assert [data["reasons"][c] for c in codes] == said
         assert all(said[i] for i in np.flatnonzero(missing))
     middles = decode(data["windows"]["middle"])
@@ -341,6 +349,15 @@ def test_valence_needs_all_signed_classes(odd: Path) -> None:
     assert view.valences() == {}  # 'hurt' is unvalidated: the sum would be another quantity
 
 
+def test_fused_of_one_source_is_not_shown_twice(tmp_path: Path) -> None:
+    folder = make_timeline(tmp_path / "s", Recipe(duration_s=20.0, voice=False, words=False))
+    view = view_of(folder)
+    assert view.r.find("fused", "p_joy") is not None
+    assert not view.probabilities("fused")
+    assert list(view.valences()) == ["face"]
+    assert [name for name, _ in class_shares(view)] == ["Face"]
+
+
 def test_several_persons_have_ribbons_of_their_own(odd: Path) -> None:
     data = Page(kept(odd)).data
     faces = [t for t in data["tracks"] if t["kind"] == "ribbon" and t["modality"] == "face"]
@@ -365,12 +382,11 @@ def test_an_hour_fits(tmp_path: Path) -> None:
     assert len(Page(html).scripts[0][1]) < 3.0e6
 
 
-def test_long_recordings_are_binned(tmp_path: Path) -> None:
-    folder = make_timeline(tmp_path / "long", Recipe(duration_s=6000.0, face=False, words=False,
-                                                     voice_model=False))  # fmt: skip
-    pitch = next(t for t in payload(view_of(folder))["tracks"] if t["id"] == "pitch")
+def test_long_recordings_are_binned(interview: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_RAW_SAMPLES", 10_000)  # of an hour and a half of samples
+    pitch = next(t for t in payload(view_of(interview))["tracks"] if t["id"] == "pitch")
     assert pitch["hop"] == pytest.approx(0.05)
-    f0 = np.array(pq.read_table(folder / "voice.parquet")["f0_hz"].to_pylist(), dtype=float)
+    f0 = np.array(pq.read_table(interview / "voice.parquet")["f0_hz"].to_pylist(), dtype=float)
     naive = [f0[i : i + 5][np.isfinite(f0[i : i + 5])] for i in range(0, len(f0), 5)]
     for name, reduce in (("least", np.min), ("median", np.median), ("most", np.max)):
         expected = [reduce(part) if len(part) else np.nan for part in naive]
@@ -430,8 +446,39 @@ def test_pauses_lie_inside_turns_and_not_in_holes(interview: Path) -> None:
 # -- tables --------------------------------------------------------------------------------------
 
 
+def _rows_of(groups: list[MeasureGroup]) -> list[MeasureRow]:
+    return [row for group in groups for row in group.rows]
+
+
+def test_measures_missing_for_one_reason_share_a_line(interview: Path) -> None:
+    view = view_of(interview)
+    for entry in view.d["measures"]:
+        if entry["modality"] == "voice":
+            entry |= {"value": None, "mask_reason": "no_audio"}
+    groups = {g.title: g for g in measure_tables(view)[0]}
+    [(reason, names)] = groups["Voice"].missing
+    assert reason == "no sound"
+    assert len(names.split(", ")) == 4
+    assert not groups["Voice"].rows
+    assert not groups["Face"].missing
+    assert len(groups["Face"].rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("note", "lang", "text"),
+    [
+        ("text+ face−", "en", "Words brighter than Face"),
+        ("text+ face−", "ko", "얼굴보다 말 쪽이 밝음"),
+        ("no_baseline", "en", "no baseline: above what is usual in this recording"),
+        ("저는 정말 괜찮은데", "en", "저는 정말 괜찮은데"),
+    ],
+)
+def test_notes_of_episodes(interview: Path, note: str, lang: Lang, text: str) -> None:
+    assert view_of(interview, lang).note(note) == text
+
+
 def test_measures_say_value_baseline_grade_and_why_missing(interview: Path) -> None:
-    plain, experimental = measure_tables(view_of(interview))
+    plain, experimental = (_rows_of(g) for g in measure_tables(view_of(interview)))
     rows = {row.id: row for row in plain}
     row = rows["expressivity"]
     assert (row.value, row.interval, row.baseline) == ("46.0%", "42.0–50.0%", "41.0%")
@@ -451,11 +498,11 @@ def test_measures_say_value_baseline_grade_and_why_missing(interview: Path) -> N
 
 
 def test_depgroup_names_its_classes(interview: Path, odd: Path) -> None:
-    stand_in = {r.id: r for r in measure_tables(view_of(interview))[0]}["depgroup_share"]
+    stand_in = {r.id: r for r in _rows_of(measure_tables(view_of(interview))[0])}["depgroup_share"]
     assert stand_in.name == "depgroup share"
     assert "sadness, fear" in stand_in.meaning
     assert "standing in" in stand_in.meaning
-    original = {r.id: r for r in measure_tables(view_of(odd))[0]}["depgroup_share"]
+    original = {r.id: r for r in _rows_of(measure_tables(view_of(odd))[0])}["depgroup_share"]
     assert "sadness, anxiety, emotional hurt (the paper's grouping)" in original.meaning
 
 

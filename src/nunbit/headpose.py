@@ -16,7 +16,7 @@ from nunbit.streams import Floats
 # Left point, its mirror image, and where the left one lies: origin between the outer corners of
 # the eyes, their distance = 1. Only what hardly moves with an expression: forehead, temples,
 # cheekbones, ridge of the nose, corners of the eyes, hind part of the jaw. It is the mean mesh of
-# ten people in 97 frames and of 1326 small photos, made symmetric (own measurement with the same
+# 13 people in 97 frames and of 1326 small photos, made symmetric (own measurement with the same
 # network, so that both sides of the fit share its habits), and stood upright by fitting 35 points
 # of MediaPipe's canonical face model, which says what 'straight on' is.
 _RIGID = (

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.errors import MissingExtra
-from nunbit.faces import PAD_RGB
 from nunbit.schema import Box
 from nunbit.streams import Floats, Singles
 
@@ -46,6 +45,7 @@ _TURN_FROM_DEG = 8.0
 _MOST_TURNS = 3  # a roll of 40 degrees is first taken for 25
 _MIN_SCORE = 0.5
 _MIN_SIDE_PX = 8.0
+_BEYOND_RGB = (127, 127, 127)  # beyond the picture's edge
 _OUTER_EYE_CORNERS = (33, 263)  # left and right in the picture
 # The eye network's square is 2.3 times the distance of an eye's corners; it knows the eye that is
 # left in the picture, the other one is shown to it in the mirror. The first of its 71 points are
@@ -269,7 +269,7 @@ def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
     right = min(width, math.ceil(square.x + half) + 1)
     bottom = min(height, math.ceil(square.y + half) + 1)
     if left >= right or top >= bottom:
-        return np.full((square.crop_px, square.crop_px, 3), PAD_RGB, np.uint8)
+        return np.full((square.crop_px, square.crop_px, 3), _BEYOND_RGB, np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
     shrink = max(1, int(square.side / square.crop_px))
     if shrink > 1:
@@ -285,7 +285,7 @@ def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
             Image.Transform.AFFINE,
             affine,
             Image.Resampling.BILINEAR,
-            fillcolor=PAD_RGB,
+            fillcolor=_BEYOND_RGB,
         )
     )
 

@@ -6,14 +6,16 @@ Only layout: every number comes from the timeline, every sentence from the modul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from nunbit.labels import label_set_to_dict
-from nunbit.streams import FaceStream, MeasureBlock, Timeline, Transcript
+from nunbit.measures import session_rows
+from nunbit.streams import FaceStream, Timeline, Transcript
+from nunbit.tracking import Person
 
 
 def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
         "bundle": found["bundle"],
         "unvalidated": sorted(found["unvalidated"]),
         "windows": found["windows"] | {"n": len(timeline.windows)},
-        "persons": [] if timeline.faces is None else persons(timeline.faces),
+        "persons": persons(timeline.faces, found["persons"]),
         "states": [
             {"kind": e.kind, "start": e.interval.start_s, "end": e.interval.end_s}
             for e in timeline.episodes
@@ -51,7 +53,7 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
             for e in timeline.episodes
             if not math.isnan(e.peak)
         ],
-        "measures": [_session_row(b) for b in timeline.blocks if b.scope == "session"],
+        "measures": session_rows(timeline.blocks, functionals=True),
         "sync": found["sync"],
         "speech": found["speech"],
         "transcript": transcript_facts(timeline.transcript),
@@ -62,22 +64,29 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def persons(faces: FaceStream) -> list[dict[str, Any]]:
-    """The tracks of a recording with their share of the sampled frames, targets first."""
+def persons(faces: FaceStream | None, found: Sequence[Person]) -> list[dict[str, Any]]:
+    """Who is to be seen, with their share of the sampled frames, the person analysed first."""
+    if faces is None:
+        return []
+    tracks = {track.track_id: track for track in faces.tracks}
     n = max(len(faces.sample_times_s), 1)
-    rows = [
-        {
-            "track": track.track_id,
-            "target": track.track_id in faces.targets,
-            "share": round(len(track.times_s) / n, 4),
-            "start": float(track.times_s[0]),
-            "end": float(track.times_s[-1]),
-            "size_px": float(np.median((track.boxes_xyxy[:, 2:] - track.boxes_xyxy[:, :2]).max(1))),
-        }
-        for track in faces.tracks
-        if len(track.times_s)
-    ]
-    return sorted(rows, key=lambda row: (not row["target"], -float(row["share"])))
+    rows = []
+    for person in found:
+        own = [tracks[i] for i in person.tracks if len(tracks[i].times_s)]
+        if not own:
+            continue
+        sides = np.concatenate([t.boxes_xyxy[:, 2:] - t.boxes_xyxy[:, :2] for t in own])
+        rows.append(
+            {
+                "tracks": list(person.tracks),
+                "target": set(person.tracks) <= set(faces.targets),
+                "share": round(sum(len(t.times_s) for t in own) / n, 4),
+                "start": float(own[0].times_s[0]),
+                "end": float(own[-1].times_s[-1]),
+                "size_px": round(float(np.median(sides.max(axis=1))), 1),
+            }
+        )
+    return sorted(rows, key=lambda row: (not row["target"], -row["share"]))
 
 
 def transcript_facts(transcript: Transcript | None) -> dict[str, Any] | None:
@@ -95,27 +104,3 @@ def transcript_facts(transcript: Transcript | None) -> dict[str, Any] | None:
         "mean_confidence": float(np.mean(known)) if known else None,
         "timed_words_share": timed / len(words) if words else None,
     }
-
-
-def _session_row(block: MeasureBlock) -> dict[str, Any]:
-    low = math.nan if block.ci_low is None else float(block.ci_low[0])
-    high = math.nan if block.ci_high is None else float(block.ci_high[0])
-    return {
-        "measure": block.measure,
-        "modality": block.modality,
-        "track": block.track,
-        "value": _finite(float(block.value[0])),
-        "unit": block.unit,
-        "grade": block.grade,
-        "ci": None if math.isnan(low) or math.isnan(high) else [low, high],
-        "baseline": _finite(block.baseline),
-        "n_expected": int(block.n_expected[0]),
-        "n_valid": int(block.n_valid[0]),
-        "confidence": _finite(float(block.confidence[0])),
-        "mask_reason": str(block.mask_reason[0]),
-        "experimental": block.experimental,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

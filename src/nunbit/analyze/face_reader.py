@@ -157,11 +157,17 @@ class FaceReader:
             self._linker.cut()
             self.cuts_s.append(frame.time_s)
         self._times.append(frame.time_s)
-        self._counts.append(len(found.faces))
+        self._counts.append(found.count)
         read = found.faces[: self._settings.most_faces]
-        ids = self._linker.add(frame.time_s, [face.box_xyxy for face in read])
-        for track_id, face in zip(ids, read, strict=True):
-            self._read(frame, track_id, face)
+        across, down = self._scale(frame)
+        boxes = [
+            (x0 * across, y0 * down, x1 * across, y1 * down)
+            for x0, y0, x1, y1 in (face.box_xyxy for face in read)
+        ]
+        for track_id, face, box in zip(
+            self._linker.add(frame.time_s, boxes), read, boxes, strict=True
+        ):
+            self._read(frame, track_id, face, box)
         if self._model and len(self._model.waiting) >= self._settings.batch_size:
             self._model.run(keep_embeddings=self._settings.keep_embeddings)
 
@@ -187,7 +193,7 @@ class FaceReader:
             has_landmarks=self._landmarker is not None,
         )
 
-    def _read(self, frame: Frame, track_id: int, face: FaceDetection) -> None:
+    def _read(self, frame: Frame, track_id: int, face: FaceDetection, box: Box) -> None:
         if track_id not in self._rows:
             self._rows[track_id] = TrackRows(with_landmarks=self._landmarker is not None)
         rows = self._rows[track_id]
@@ -200,18 +206,15 @@ class FaceReader:
                 eyes = float(eye_aspect_ratio(lids.points))
         rotation = np.full((3, 3), np.nan) if points is None else head_rotation(points)
         sharp = sharpness(frame.pixels, face.box_xyxy)
-        across, down = self._scale(frame)
-        x0, y0, x1, y1 = face.box_xyxy
+        scale = self._scale(frame)
         rows.add(
             time_s=frame.time_s,
-            box=(x0 * across, y0 * down, x1 * across, y1 * down),
+            box=box,
             det_score=face.score,
             sharpness=sharp,
             reason=self._reason(face, sharp, rotation),
             rotation=rotation,
-            landmarks=None
-            if points is None
-            else points[list(KEPT_POINTS)] * (across, down, across),
+            landmarks=None if points is None else points[list(KEPT_POINTS)] * (*scale, scale[0]),
             mouth_open=np.nan if points is None else float(mouth_opening(points)),
             eye_aspect=eyes,
         )

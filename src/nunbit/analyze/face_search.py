@@ -53,10 +53,13 @@ class Found:
 
     Attributes:
         faces: Largest first, pixels of the frame.
+        count: How many faces there are: those found, and those of the last search of the whole
+            picture that are too many to be followed.
         cut: Whether the picture changed altogether since the frame before.
     """
 
     faces: tuple[FaceDetection, ...]
+    count: int
     cut: bool
 
 
@@ -75,7 +78,9 @@ class FaceSearch:
         self._detector = detector
         self._again_s, self._most_faces = again_s, most_faces
         self._known: list[_Known] = []
+        self._unfollowed = 0
         self._searched_s = -math.inf
+        self._size: tuple[int, ...] = ()
         self._coarse: NDArray[np.float32] | None = None
 
     def find(self, time_s: float, pixels: Pixels) -> Found:
@@ -86,15 +91,20 @@ class FaceSearch:
             pixels: (H, W, 3) uint8 RGB, upright.
         """
         cut = self._is_cut(pixels)
-        if cut:
-            self._known = []
-        if cut or time_s - self._searched_s >= self._again_s - 0.01:
-            first = cut or self._searched_s == -math.inf
+        if cut or self._size != pixels.shape:
+            self._known, self._size = [], pixels.shape
+            self._searched_s = -math.inf
+        if time_s - self._searched_s >= self._again_s - 0.01:
+            first = self._searched_s == -math.inf
             self._searched_s = time_s
             faces = self._whole(pixels, first=first)
+            self._unfollowed = max(0, len(faces) - self._most_faces)
+            count = len(faces)
         else:
             faces = self._near(pixels)
-        return Found(tuple(sorted(faces, key=lambda f: (-f.size_px, f.box_xyxy))), cut)
+            count = max(len(faces), min(len(faces), self._most_faces) + self._unfollowed)
+        ordered = sorted(faces, key=lambda f: (-f.size_px, f.box_xyxy))
+        return Found(tuple(ordered), count, cut)
 
     def _whole(self, pixels: Pixels, *, first: bool) -> list[FaceDetection]:
         longer = max(pixels.shape[:2])

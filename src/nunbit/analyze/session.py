@@ -21,7 +21,14 @@ from nunbit.exports import EXPORTS, SUFFIXES, write_timeline
 from nunbit.files import read_json, sha256_file, write_json, writing
 from nunbit.fuse import find_episodes, find_states, fuse_windows
 from nunbit.landmarks import MODEL_INSTALL, RUNTIME_INSTALL, landmarks_missing
-from nunbit.measures import MeasureInput, compute_measures, measure_notices, turns_from
+from nunbit.measures import (
+    MeasureInput,
+    VoiceQuality,
+    compute_measures,
+    measure_notices,
+    quality_stretches,
+    turns_from,
+)
 from nunbit.media import iter_audio, probe_media, read_media
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
@@ -36,8 +43,9 @@ from nunbit.streams import (
     VoiceStream,
 )
 from nunbit.timebase import intersect_intervals, window_grid
+from nunbit.tracking import Person
 from nunbit.transcript import read_rttm, transcribe
-from nunbit.voice import VoiceReader
+from nunbit.voice import VoiceReader, read_quality
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -68,6 +76,8 @@ class _Observed:
     media: MediaInfo
     faces: FaceStream | None
     voice: VoiceStream | None
+    persons: tuple[Person, ...] = ()
+    quality: VoiceQuality | None = None
 
 
 def is_done(job: SessionJob) -> bool:
@@ -133,7 +143,7 @@ def observe(
 ) -> _Observed:
     """Decode the file once; faces and voice are read as they pass."""
     settings = job.settings
-    faces = FaceReader(bundle, settings.face_settings(), info) if info.video else None
+    faces = FaceReader(bundle, settings.face_settings(info), info) if info.video else None
     voice = VoiceReader() if info.audio else None
     reached = 0
     for item in read_media(
@@ -157,10 +167,19 @@ def observe(
     def replay() -> Iterator[Any]:
         return iter_audio(job.media, audio_stream=settings.audio_stream)
 
+    face_stream = None if faces is None else faces.finish()
+    choice = None if faces is None else faces.choice
+    notices += [] if choice is None else choice.notices
+    if voice is None:
+        return _Observed(info, face_stream, None, () if choice is None else choice.persons)
+    heard = voice.finish(replay, info.duration_s)
+    stretches = read_quality(replay, heard, quality_stretches(heard))
     return _Observed(
         info,
-        None if faces is None else faces.finish(),
-        None if voice is None else voice.finish(replay, info.duration_s),
+        face_stream,
+        heard,
+        () if choice is None else choice.persons,
+        VoiceQuality.of(stretches),
     )
 
 
@@ -204,6 +223,8 @@ def measure(
         text_probabilities=text.chances,
         voice_probabilities=None,
         label_set=bundle.label_set,
+        voice_quality=seen.quality,
+        single_speaker=settings.single_speaker,
         seed=settings.seed,
     )
     blocks = (*compute_measures(given), *fuse_windows(given))
@@ -228,6 +249,7 @@ def measure(
     spoken = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
     found = {
         "label_set": bundle.label_set,
+        "persons": seen.persons,
         "bundle": {"name": bundle.document.get("name", ""), "hash": bundle.hash},
         "unvalidated": given.unvalidated,
         "windows": {"length_s": settings.window_s, "hop_s": settings.hop_s},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from nunbit.analyze.face_reader import FaceSettings
 from nunbit.errors import SettingsError
 from nunbit.schema import Box
-from nunbit.streams import FACE_RATE_HZ, Interval
+from nunbit.streams import FACE_RATE_HZ, Interval, MediaInfo
 from nunbit.tracking import TargetBox
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -26,6 +27,7 @@ class AnalyzeSettings:
         speakers: Diarisation (RTTM), given like ``transcript``; empty = one speaker is assumed.
         target_speaker: The speaker who is analysed, as diarisation or transcript name them;
             empty = the one who speaks most.
+        single_speaker: Nobody else is heard: everything said is the person's.
         asr: Recognise the words where no transcript is given: ``vosk`` or ``faster-whisper``.
         asr_model: Model folder (or size name) of the recogniser; empty = what is installed.
         language: BCP 47 language of the speech.
@@ -50,6 +52,7 @@ class AnalyzeSettings:
     transcript: str = ""
     speakers: str = ""
     target_speaker: str = ""
+    single_speaker: bool = False
     asr: Literal["", "vosk", "faster-whisper"] = ""
     asr_model: str = ""
     language: str = "ko"
@@ -87,10 +90,11 @@ class AnalyzeSettings:
                 ko=f"--baseline {self.baseline}: 초 단위 시작-끝으로 적으십시오. 예: 0-75",
             ) from exc
 
-    def face_settings(self) -> FaceSettings:
-        """What the face reader needs of these."""
+    def face_settings(self, media: MediaInfo) -> FaceSettings:
+        """What the face reader needs of these; ``full_rate`` reads at the recording's own rate."""
+        fps = media.video.fps if media.video else None
         return FaceSettings(
-            rate_hz=self.rate_hz,
+            rate_hz=float(Fraction(fps)) if self.full_rate and fps else self.rate_hz,
             min_size_px=self.min_face_px,
             target=self.target
             if self.target_box is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,11 @@ class TextChances:
     """Class probabilities of sentences.
 
     Attributes:
-        chances: (U, K) one row per utterance, or None without words or text tower.
-        validated: Whether the bundle was fitted to and tested on sentences.
+        chances: (U, K) one row per utterance, or None without words or a text tower for them.
         missing: What is not there and what installs it.
     """
 
     chances: Singles | None
-    validated: bool
     missing: tuple[Missing, ...] = ()
 
 
@@ -46,34 +45,46 @@ def read_words(path: Path | None, info: MediaInfo) -> Transcript | None:
 def text_chances(bundle: Bundle, transcript: Transcript | None) -> TextChances:
     """Compare every utterance with the bundle's prompts.
 
-    A text tower is trained on sentences about faces. What people say differs: unless the bundle
-    states a scale that was fitted to such sentences, the answer is unvalidated, and is shown but
-    not fused.
+    A text tower is trained on sentences about faces. What people say differs: only where the
+    bundle states that it was fitted to and tested on such sentences, and for the languages it
+    names, do words get probabilities.
     """
-    fitted = bundle.document.get(TEXT_EMOTION) or {}
-    validated = bool(fitted.get("validated"))
     if transcript is None or not transcript.utterances:
-        return TextChances(None, validated)
+        return TextChances(None)
     if not bundle.has_text_tower:
-        return TextChances(
-            None,
-            validated,
-            (
-                {
-                    "what": "text_tower",
-                    "reason_en": "the bundle has no text tower, words have no class probabilities",
-                    "reason_ko": "번들에 텍스트 인코더가 없어 말의 클래스 확률이 없습니다",
-                    "install": "nunbit export RUN --out BUNDLE",
-                },
-            ),
-        )
+        return TextChances(None, (_NO_TOWER,))
+    fitted = bundle.document.get(TEXT_EMOTION) or {}
+    texts = [u.text for u in transcript.utterances]
+    if _language_of(texts) not in fitted.get("languages", ()):
+        return TextChances(None, (_UNPROVEN,))
     templates = load_template_set(bundle.default_template_set)
     prompts = bundle.prompt_embeddings(templates, bundle.label_set)
-    vectors = bundle.embed_texts([_shortened(u.text) for u in transcript.utterances])
+    vectors = bundle.embed_texts([_shortened(text) for text in texts])
     cosines = ensemble_cosines(vectors, prompts, "mean_embedding")
-    scale = float(fitted.get("logit_scale", bundle.logit_scale))
-    chances = probabilities(cosines, scale, float(fitted.get("temperature", bundle.temperature)))
-    return TextChances(np.asarray(chances, np.float32), validated)
+    chances = probabilities(cosines, float(fitted["logit_scale"]), float(fitted["temperature"]))
+    return TextChances(np.asarray(chances, np.float32))
+
+
+_NO_TOWER = {
+    "what": "text_tower",
+    "reason_en": "the bundle has no text tower: words have no class probabilities",
+    "reason_ko": "번들에 텍스트 인코더가 없어 말에는 클래스 확률이 없습니다",
+    "install": "nunbit export RUN --out BUNDLE",
+}
+_UNPROVEN = {
+    "what": "text_emotion",
+    "reason_en": "the bundle was not tested on sentences of this language: words have no class "
+    "probabilities",
+    "reason_ko": "번들이 이 언어의 문장으로 검증되지 않아 말에는 클래스 확률이 없습니다",
+    "install": "",
+}
+
+
+def _language_of(texts: Sequence[str]) -> str:
+    """``ko`` where most letters are Hangul, else ``other``."""
+    letters = [c for text in texts for c in text if c.isalpha()]
+    hangul = sum("가" <= c <= "힣" for c in letters)
+    return "ko" if letters and hangul > len(letters) / 2 else "other"
 
 
 _LONGEST = 200  # characters; the tower reads a limited number of tokens

@@ -18,7 +18,12 @@ from nunbit.measures.definitions import (
     definition_of,
     definitions,
 )
-from nunbit.measures.inputs import BaselineForm, MeasureInput, VoiceQuality
+from nunbit.measures.inputs import (
+    BaselineForm,
+    MeasureInput,
+    VoiceQuality,
+    quality_stretches,
+)
 from nunbit.measures.turns import TURN_BREAK_S, UNNAMED, turns_from
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     "definition_of",
     "definitions",
     "measure_notices",
+    "quality_stretches",
     "question_segments",
     "session_rows",
     "turns_from",

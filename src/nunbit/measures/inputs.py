@@ -5,8 +5,13 @@ Nothing here reads files. W windows, U utterances, K labels.
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from nunbit.headpose import KEPT_EYES
 from nunbit.labels import LabelSet
@@ -22,22 +27,69 @@ from nunbit.streams import (
 
 BaselineForm = Literal["z", "openwillis"]
 
+QUALITY_S = 2.0
+"""Longest stretch whose voice quality is taken at once."""
+
+
+class StretchQuality(Protocol):
+    """What is known of one stretch; ``nunbit.voice.VoiceQuality`` is such."""
+
+    @property
+    def interval(self) -> Interval: ...  # noqa: D102
+    @property
+    def n_periods(self) -> int: ...  # noqa: D102
+    @property
+    def n_frames(self) -> int: ...  # noqa: D102
+    @property
+    def jitter_local(self) -> float: ...  # noqa: D102
+    @property
+    def shimmer_local_db(self) -> float: ...  # noqa: D102
+    @property
+    def hnr_db(self) -> float: ...  # noqa: D102
+
 
 @dataclass(frozen=True, eq=False)
 class VoiceQuality:
-    """Voice quality of voiced stretches; experimental.
+    """Voice quality of stretches of speech; experimental.
 
     Attributes:
         times_s: (V,) centres of the stretches, increasing.
+        n_periods: (V,) pairs of periods that jitter and shimmer rest on.
+        n_frames: (V,) voiced frames that the harmonicity rests on.
         jitter_local: (V,) mean |T_i - T_i+1| / mean T, NaN where not measurable.
-        shimmer_db: (V,) mean |20 log10(A_i+1 / A_i)|.
+        shimmer_local_db: (V,) mean |20 log10(A_i+1 / A_i)|.
         hnr_db: (V,) 10 log10(r / (1 - r)).
     """
 
     times_s: Floats
+    n_periods: Floats
+    n_frames: Floats
     jitter_local: Floats
-    shimmer_db: Floats
+    shimmer_local_db: Floats
     hnr_db: Floats
+
+    @classmethod
+    def of(cls, stretches: Sequence[StretchQuality]) -> VoiceQuality:
+        """Gather stretches, in any order."""
+        found = sorted(stretches, key=lambda s: s.interval.start_s + s.interval.end_s)
+        return cls(
+            times_s=np.array([(s.interval.start_s + s.interval.end_s) / 2.0 for s in found]),
+            n_periods=np.array([s.n_periods for s in found], np.float64),
+            n_frames=np.array([s.n_frames for s in found], np.float64),
+            jitter_local=np.array([s.jitter_local for s in found], np.float64),
+            shimmer_local_db=np.array([s.shimmer_local_db for s in found], np.float64),
+            hnr_db=np.array([s.hnr_db for s in found], np.float64),
+        )
+
+
+def quality_stretches(voice: VoiceStream) -> tuple[Interval, ...]:
+    """Stretches of speech of two seconds at most, short enough to belong to a window."""
+    pieces = []
+    for segment in voice.segments:
+        n = max(1, math.ceil(round(segment.duration_s / QUALITY_S, 6)))
+        edges = np.linspace(segment.start_s, segment.end_s, n + 1).tolist()
+        pieces += [Interval(a, b) for a, b in itertools.pairwise(edges)]
+    return tuple(pieces)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from nunbit.labels import (
     label_set_names,
     load_label_set,
 )
+from nunbit.particles import with_particle
 from nunbit.streams import Floats, Singles
 
 Role = Literal["joy", "neutral", "negative", "depgroup"]
@@ -94,7 +95,7 @@ class Roles:
                     f"this model lacks classes of the paper's grouping ({want_en}): {have_en} "
                     "stand in for it in depgroup_share",
                     f"이 모델에는 논문의 묶음({want_ko})에 속한 클래스가 모두 있지 않아 "
-                    f"depgroup_share에서 {have_ko}(으)로 대신했습니다",
+                    f"depgroup_share에서 {with_particle(have_ko, '로')} 대신했습니다",
                 )
             )
         out = [label for label, ok in zip(self.labels, self.validated, strict=True) if not ok]

@@ -333,20 +333,28 @@ def latency_estimates(found: Latencies, spans: Spans, has_turns: bool) -> dict[s
 def quality_estimates(
     quality: VoiceQuality | None, samples: VoiceSamples | None, spans: Spans
 ) -> dict[str, Estimate]:
-    """Mean jitter, shimmer and harmonics-to-noise ratio of the target's voiced stretches."""
+    """Mean jitter, shimmer and harmonics-to-noise ratio, weighted by what each stretch rests on."""
     if samples is None or quality is None:
         why = "no_audio" if samples is None else "no_model"
         return {name: missing(len(spans), why) for name in QUALITY}
-    columns = (quality.jitter_local, quality.shimmer_db, quality.hnr_db)
+    columns = (
+        (quality.jitter_local, quality.n_periods),
+        (quality.shimmer_local_db, quality.n_periods),
+        (quality.hnr_db, quality.n_frames),
+    )
     own = samples.speaking.at(quality.times_s)
-    heard = rows_in(quality.times_s[own], spans)
+    heard = lengths(rows_in(quality.times_s[own], spans))
     found = {}
-    for name, column in zip(QUALITY, columns, strict=True):
-        index = np.flatnonzero(own & np.isfinite(column))
+    for name, (column, weight) in zip(QUALITY, columns, strict=True):
+        index = np.flatnonzero(own & np.isfinite(column) & (weight > 0))
         rows = rows_in(quality.times_s[index], spans)
         n = lengths(rows).astype(np.float64)
-        total = sum_rows(column[index], rows)
-        counts = (lengths(heard).astype(np.float64), n)
-        none = lengths(heard) == 0
-        found[name] = _plain("ratio", (total, n), counts, (none, "silence"), (n == 0, "too_few"))
+        sums = sum_rows(np.stack([column * weight, weight], axis=1)[index], rows)
+        found[name] = _plain(
+            "ratio",
+            (sums[:, 0], sums[:, 1]),
+            (heard.astype(np.float64), n),
+            (heard == 0, "silence"),
+            (n == 0, "too_few"),
+        )
     return found

@@ -55,8 +55,8 @@ def probe_media(path: Path, *, audio_stream: int = 0, notices: Notices | None = 
             raise nothing_decoded(path)
         duration_s = max(each.end_s for each in (video, audio) if each is not None)
         if notices is not None:
-            notices += _notices(source, duration_s)
-            notices += _unreadable_notices(source, film, sound)
+            _tell(notices, _notices(source, duration_s))
+            _tell(notices, _unreadable_notices(source, film, sound))
     name = unicodedata.normalize("NFC", path.name)
     return MediaInfo(name, duration_s, video, audio)
 
@@ -175,7 +175,7 @@ def _read(path: Path, wish: _Wish, notices: Notices | None) -> Iterator[Frame | 
         if read_to_s == 0.0 and wish.start_s <= 0:
             raise nothing_decoded(path)
         if notices is not None:
-            notices += _notices(source, read_to_s)
+            _tell(notices, _notices(source, read_to_s))
 
 
 class _Span:
@@ -252,6 +252,11 @@ def _audio_info(source: Source, span: _Span) -> AudioInfo | None:
         stream=source.audio_index,
         n_streams=source.n_audio,
     )
+
+
+def _tell(notices: Notices, new: Notices) -> None:
+    """Add what has not been said: probing and reading find the same end of a cut-off file."""
+    notices += [each for each in new if each not in notices]
 
 
 def _notices(source: Source, read_to_s: float) -> Notices:

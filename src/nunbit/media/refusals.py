@@ -81,13 +81,13 @@ def cut_off_notices(
     short = announced - read_to_s > _SHORTFALL_S
     notices: Notices = []
     if short or cut_off:
-        said = f" of {announced:.1f} s" if short else ""
-        said_ko = f"(표시된 길이 {announced:.1f}초)" if short else ""
+        said = f" of {announced:.0f} s" if short else ""
+        said_ko = f"(표시된 길이 {announced:.0f}초)" if short else ""
         notices.append(
             (
-                f"{name}: readable only up to {read_to_s:.1f} s{said}; the file is cut off or "
+                f"{name}: readable only up to {read_to_s:.0f} s{said}; the file is cut off or "
                 "damaged there, and what comes before is used",
-                f"{name}: {read_to_s:.1f}초까지만 읽을 수 있습니다{said_ko}. 그 뒤는 잘렸거나 "
+                f"{name}: {read_to_s:.0f}초까지만 읽을 수 있습니다{said_ko}. 그 뒤는 잘렸거나 "
                 "손상되었으며, 앞부분만 사용합니다",
             )
         )

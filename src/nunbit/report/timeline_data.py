@@ -355,8 +355,10 @@ def _series(
     )
 
 
-def _faces(path: Path) -> Faces:
+def _faces(path: Path) -> Faces | None:
     table = _table(path, ("time", "target", "yaw", "pitch", "roll", "mouth_open"))
+    if not table.num_rows:
+        return None
     target = np.asarray(pc.fill_null(table["target"].cast(pa.bool_()), False).to_numpy())
     times = _numbers(table, "time")
     order = np.flatnonzero(target)
@@ -388,11 +390,13 @@ def _voice(path: Path) -> Voice | None:
     )
 
 
-def _words(path: Path) -> Words:
+def _words(path: Path) -> Words | None:
     table = _table(
         path, ("t_start", "t_end", "text", "speaker", "confidence", "filler", "estimated",
                "utterance")
     )  # fmt: skip
+    if not table.num_rows:
+        return None
     start = _numbers(table, "t_start")
     order = np.argsort(start, kind="stable")
 

@@ -13,6 +13,11 @@ from nunbit.report.timeline_view import MODALITIES, TimelineView, clock, is_shar
 
 Document = dict[str, Any]
 
+_COLLAPSED = 3
+"""From so many measures missing for one reason on, they share a line."""
+
+_NO_MEASURES = ("modalities_used",)  # tells what was fused; the ribbons show it
+
 
 @dataclass(frozen=True, slots=True)
 class MeasureRow:
@@ -20,7 +25,6 @@ class MeasureRow:
 
     Attributes:
         id: Name in the files.
-        modality: Name of the source.
         name: What people call it.
         meaning: One sentence, or ''.
         value: With its unit; '' where missing.
@@ -34,7 +38,6 @@ class MeasureRow:
     """
 
     id: str
-    modality: str
     name: str
     meaning: str
     value: str
@@ -47,21 +50,49 @@ class MeasureRow:
     valid: str
 
 
-def measure_tables(view: TimelineView) -> tuple[list[MeasureRow], list[MeasureRow]]:
+@dataclass(frozen=True, slots=True)
+class MeasureGroup:
+    """The measures of one source.
+
+    Attributes:
+        title: Name of the source.
+        rows: Its measures, without those in ``missing``.
+        missing: Reason and names where several measures are missing for the same reason.
+    """
+
+    title: str
+    rows: tuple[MeasureRow, ...]
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+def measure_tables(view: TimelineView) -> tuple[list[MeasureGroup], list[MeasureGroup]]:
     """Session measures of the person analysed: the ordinary ones, then the experimental ones.
 
     Class probabilities and spreads over the windows have tables of their own.
     """
-    plain: list[MeasureRow] = []
-    experimental: list[MeasureRow] = []
+    found: dict[bool, dict[str, list[MeasureRow]]] = {False: {}, True: {}}
     entries = _own_entries(view)
-    for (measure, _), entry in entries.items():
+    for (measure, modality), entry in entries.items():
         _, part, functional = parts_of(measure)
-        if measure.startswith("p_") or part or functional:
+        if measure.startswith("p_") or part or functional or measure in _NO_MEASURES:
             continue
-        row = _measure_row(view, entry, entries)
-        (experimental if entry.get("experimental") else plain).append(row)
+        groups = found[bool(entry.get("experimental"))]
+        groups.setdefault(modality, []).append(_measure_row(view, entry, entries))
+    plain, experimental = (
+        [_group(view, m, groups[m]) for m in (*MODALITIES, "media") if m in groups]
+        for groups in found.values()
+    )
     return plain, experimental
+
+
+def _group(view: TimelineView, modality: str, rows: list[MeasureRow]) -> MeasureGroup:
+    reasons = [row.reason for row in rows if row.reason]
+    common = [reason for reason in dict.fromkeys(reasons) if reasons.count(reason) >= _COLLAPSED]
+    return MeasureGroup(
+        view.t.get(f"modality.{modality}"),
+        tuple(row for row in rows if row.reason not in common),
+        tuple((why, ", ".join(r.name for r in rows if r.reason == why)) for why in common),
+    )
 
 
 def _own_entries(view: TimelineView) -> dict[tuple[str, str], Document]:
@@ -77,6 +108,9 @@ def _measure_row(
     if z is None:
         z = entries.get((f"{measure}.z", entry["modality"]), {}).get("value")
     known = view.meaning(measure)
+    meaning = known.meaning if known else ""
+    if measure == "valence":
+        meaning = t("measures.valence_meaning")
     splits = []
     for suffix in SUFFIXES:
         part = entries.get((measure + suffix, entry["modality"]), {}).get("value")
@@ -85,9 +119,8 @@ def _measure_row(
             splits.append(f"{name} {quantity(view, part, unit)}")
     return MeasureRow(
         id=measure,
-        modality=t.get(f"modality.{entry['modality']}"),
         name=view.measure_name(measure),
-        meaning=known.meaning if known else "",
+        meaning=meaning,
         value="" if value is None else quantity(view, value, unit),
         interval="" if value is None or not ci else span(view, ci, unit),
         reason=view.reason(entry.get("mask_reason") or "unknown") if value is None else "",
@@ -121,7 +154,8 @@ def quantity(view: TimelineView, value: float, unit: str) -> str:
     if unit == "%":
         return f"{value:.1f}%"
     name, number = view.unit(unit), _number(value)
-    attached = name.startswith("°") or (name and name[0] >= "가")  # 4.12음절/초, 6.2°/s
+    # 4.12음절/초 and 6.2°/s, but 0.07 눈 사이 거리/초.
+    attached = name.startswith("°") or (name[:1] >= "가" and " " not in name)
     return f"{number}{'' if attached else ' '}{name}".strip()
 
 
@@ -166,8 +200,10 @@ def class_shares(view: TimelineView) -> list[tuple[str, list[Share]]]:
             and not e.get("track")
             and e["measure"].removeprefix("p_") not in view.r.unvalidated
         }
+        columns = view.probabilities(modality)
+        if not columns:
+            continue
         if not values:
-            columns = view.probabilities(modality)
             values = {c: float(s.value[s.there].mean()) for c, s in columns.items()
                       if s.there.any()}  # fmt: skip
         order = stacking_order(view.r.label_set, tuple(values))
@@ -242,5 +278,5 @@ def _span_row(view: TimelineView, entry: Document) -> Document:
         "kind": view.t.get(f"kind.{entry['kind']}"),
         "length": view.t("states.seconds", n=f"{entry['end'] - entry['start']:.1f}"),
         "peak": "" if peak is None else shapes.decimal(peak, 2),
-        "note": entry.get("note") or "",
+        "note": view.note(entry.get("note") or ""),
     }

@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 _PERSONS = 4
 _LINE_COLOURS = ("face", "voice", "text", "fused")
-_DRAWN_APART = ("valence", "depgroup_share", "incongruence")
+_DRAWN_APART = ("valence", "depgroup_share", "incongruence", "modalities_used")
 
 
 def payload(view: TimelineView) -> Document:
@@ -211,7 +211,7 @@ class _Payload:
                     round(e["start"], 3),
                     round(e["end"], 3),
                     None if e.get("peak") is None else round(e["peak"], 3),
-                    e.get("note") or "",
+                    self.view.note(e.get("note") or ""),
                 ]
                 for e in entries
             ],

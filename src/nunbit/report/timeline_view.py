@@ -6,6 +6,7 @@ The template only lays out; every word and number outside the canvases is decide
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +23,10 @@ from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, pa
 
 Document = dict[str, Any]
 
-MODALITIES = ("face", "voice", "text", "fused")
+_BRIGHTER = re.compile(r"(\w+)\+ (\w+)−")
+
+SOURCES = ("face", "voice", "text")
+MODALITIES = (*SOURCES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
 
 
@@ -80,6 +84,8 @@ class TimelineView:
         base, part, functional = parts_of(measure)
         known = self.meaning(base)
         name = base.replace("_", " ") if known is None else known.name
+        if base == "valence":
+            name = self.t("measures.valence_name")
         details = [self.t(f"measures.{part}")] if part else []
         details += [self.t.get(f"functional.{functional}")] if functional else []
         return f"{name} ({', '.join(details)})" if details else name
@@ -121,10 +127,24 @@ class TimelineView:
         """Names of several classes."""
         return ", ".join(self.name(label) for label in labels)
 
+    def note(self, note: str) -> str:
+        """The note of an episode in words; what is no code stays as it is."""
+        if note in ("baseline", "no_baseline"):
+            return self.t(f"states.{note}")
+        if found := _BRIGHTER.fullmatch(note):
+            up, down = (self.t.get(f"modality.{name}") for name in found.groups())
+            return self.t("states.brighter", up=up, down=down)
+        return note
+
     # -- series ------------------------------------------------------------------------------
 
     def probabilities(self, modality: str, track: str = "") -> dict[str, Series]:
-        """Class probabilities of a modality by class; empty where no window has any."""
+        """Class probabilities of a modality by class; empty where no window has any.
+
+        What is fused of one source alone says nothing of its own: empty, too.
+        """
+        if modality == "fused" and sum(bool(self.probabilities(m)) for m in SOURCES) < 2:
+            return {}
         found = {
             label: series
             for label in self.classes
@@ -135,8 +155,10 @@ class TimelineView:
 
     def valences(self) -> dict[str, Series]:
         """Valence per modality: as measured, or else from the class probabilities."""
-        found = {}
+        found: dict[str, Series] = {}
         for modality in MODALITIES:
+            if modality == "fused" and len(found) < 2:
+                continue
             series = self.r.find(modality, "valence") or self._valence(modality)
             if series is not None:
                 found[modality] = self._banded(modality, series)

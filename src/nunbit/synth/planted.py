@@ -42,7 +42,7 @@ class PlantedSettings:
     shared: bool = True
     identity: bool = True
     duration_s: float = 240.0
-    memory_s: float = 4.0
+    memory_s: float = 8.0
     width: int = 160
     height: int = 120
     fps: int = 10
@@ -126,19 +126,17 @@ def _voice_key(at_s: float, state: Floats) -> VoiceKey:
         at_s=at_s,
         f0_st=4.0 * valence,
         level_db=5.0 * tension,
-        range_st=2.5 + 2.0 * arousal,
-        rate=float(1.25**arousal),
+        range_st=3.5 + 3.0 * arousal,
+        rate=float(1.3**arousal),
     )
 
 
 def _babble(duration_s: float, rng: np.random.Generator) -> tuple[Saying, ...]:
     """Words without meaning, so that nothing but the voice tells the state: a breath every 4 s."""
-    sayings, now = [], 0.2
-    while now < duration_s - 3.0:
-        words = [
-            "".join(rng.choice(list(_SYLLABLES), int(rng.integers(2, 5))))
-            for _ in range(int(rng.integers(3, 5)))
-        ]
-        sayings.append(Saying(start_s=round(now, 3), text=" ".join(words)))
-        now += 4.0 + float(rng.uniform(-0.2, 0.2))
+    sayings = []
+    for breath in np.arange(0.1, duration_s - 3.8, 4.0):
+        words = ["".join(rng.choice(list(_SYLLABLES), 3)) for _ in range(int(rng.integers(3, 5)))]
+        start = float(breath) + float(rng.uniform(0.0, 0.2))
+        # Twelve syllables at the slowest rate take 3.7 s.
+        sayings.append(Saying(start_s=round(start, 3), text=" ".join(words)))
     return tuple(sayings)

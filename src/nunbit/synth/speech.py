@@ -105,33 +105,41 @@ def speak_script(script: VideoScript, person: Person) -> SpeechTrack:
     """
     source = _source(script)
     speaker = _speaker(script, person)
-    rate = script.audio_rate_hz
+    rate, hops = script.audio_rate_hz, math.ceil(script.duration_s / VOICE_HOP_S - 1e-9)
     samples = np.zeros(math.ceil(script.duration_s * rate), dtype=np.float32)
-    hops = math.ceil(script.duration_s / VOICE_HOP_S - 1e-9)
+    voice = np.zeros_like(samples)  # one utterance at a time
     centres = (np.arange(hops, dtype=np.float64) + 0.5) * VOICE_HOP_S
     f0, openness, rounding = (np.full(hops, fill) for fill in (math.nan, 0.0, 0.0))
-    spoken = []
+    spoken: list[Spoken] = []
     for number, saying in enumerate(script.sayings):
-        voice = np.zeros_like(samples)
+        phrases: list[Phrase] = []
         if source == "formant":
             phrases = _formant_phrases(script, saying, speaker)
-            words = tuple(word for phrase in phrases for word in phrase.words)
-            segments = [Interval(p.start_s, p.end_s) for p in phrases]
             rng = np.random.default_rng([script.seed, 2, number])
             _sound_phrases(phrases, saying, speaker, rng, voice, rate)
-            _note_voicing(phrases, saying, speaker, centres, f0, rounding)
+            segments = [Interval(p.start_s, p.end_s) for p in phrases]
         else:
-            words, segments = (), _espeak_segments(script, saying, speaker, voice)
+            segments = _espeak_segments(script, saying, speaker, voice)
         _refuse_overlap(segments, spoken)
         segments = [s for s in segments if s.start_s < script.duration_s]
         if not segments:
             continue
-        _normalise(voice, segments, rate, script.level_dbfs)
-        openness = np.maximum(openness, script.mouth_gain * _openness(voice, rate, centres))
-        gain_db = speaker.level_db.at(centres) + saying.level_db
-        clock = np.arange(len(voice)) / rate
-        samples += voice * 10.0 ** (np.interp(clock, centres, gain_db) / 20.0).astype(np.float32)
         whole = Interval(segments[0].start_s, min(segments[-1].end_s, script.duration_s))
+        # Only the utterance and a little around it: long recordings have many.
+        rows = slice(max(0, math.floor(whole.start_s / VOICE_HOP_S) - 20),
+                     min(hops, math.ceil(whole.end_s / VOICE_HOP_S) + 20))  # fmt: skip
+        part = slice(round(rows.start * VOICE_HOP_S * rate), round(rows.stop * VOICE_HOP_S * rate))
+        near, piece = centres[rows], voice[part]
+        _note_voicing(phrases, saying, speaker, near, f0[rows], rounding[rows])
+        piece *= _gain(voice, segments, rate, script.level_dbfs)
+        local = near - part.start / rate
+        opened = script.mouth_gain * _openness(piece, rate, local)
+        openness[rows] = np.maximum(openness[rows], opened)
+        gain_db = speaker.level_db.at(near) + saying.level_db
+        gain_db = np.interp(np.arange(len(piece)) / rate, local, gain_db)
+        samples[part] += piece * (10.0 ** (gain_db / 20.0)).astype(np.float32)
+        voice[part.start :] = 0.0
+        words = tuple(word for phrase in phrases for word in phrase.words)
         spoken.append(Spoken(whole, plain_text(saying.text), tuple(segments), words))
     samples += room_noise(len(samples), rate, script.noise_dbfs, script.seed)
     known = f0 if source == "formant" else None
@@ -303,12 +311,11 @@ def _espeak_segments(
 # ---------------------------------------------------------------- levels
 
 
-def _normalise(voice: Singles, segments: list[Interval], rate_hz: int, level: float) -> None:
-    """Scale so that the RMS over the stretches of sound is ``level``; in place."""
+def _gain(voice: Singles, segments: list[Interval], rate_hz: int, level: float) -> np.float32:
+    """The factor that brings the RMS over the stretches of sound to ``level``."""
     pieces = [voice[round(s.start_s * rate_hz) : round(s.end_s * rate_hz)] for s in segments]
     power = float(np.mean(np.concatenate(pieces).astype(np.float64) ** 2))
-    if power > 0:
-        voice *= np.float32(10.0 ** (level / 20.0) / math.sqrt(power))
+    return np.float32(10.0 ** (level / 20.0) / math.sqrt(power) if power > 0 else 1.0)
 
 
 def _openness(voice: Singles, rate_hz: int, centres: Floats) -> Floats:

@@ -42,6 +42,7 @@ from nunbit.training.data import Selection, select_rows
 from nunbit.training.hub_models import HALF
 from nunbit.training.loop import open_training_data
 from nunbit.training.probes import Head, fit_linear, linear_logits, neighbour_logits, zero_head
+from nunbit.training.processes import World, joined_world
 from nunbit.training.runfolder import (
     CONFIG_FILE,
     RUN_FILE,
@@ -131,14 +132,15 @@ def train_baseline(
         Plain data: baseline, validation, chosen, image counts, predictions, seconds.
 
     Raises:
-        SettingsError: The kind is unknown, a bundle is missing, or a resumed run had other
-            settings.
+        SettingsError: The kind is unknown, a bundle is missing, a resumed run had other
+            settings, or a launcher started many processes.
         TrainingError: A class or split is missing, the loss is not finite, or a run is in ``out``.
         InputError: The data set or the bundle cannot be read, or the run cannot be written.
         KeyboardInterrupt: After a checkpoint, on Ctrl-C or SIGTERM.
     """
     started = time.monotonic()
-    _check(kind, bundle)
+    with joined_world() as world:
+        _check(kind, bundle, world)
     run = RunFolder(out)
     run.check_free(resume)
     settings = _resolve(kind, settings)
@@ -186,7 +188,14 @@ def train_baseline(
     }
 
 
-def _check(kind: str, bundle: Path | None) -> None:
+def _check(kind: str, bundle: Path | None, world: World) -> None:
+    if world.size > 1:
+        raise SettingsError(
+            en=f"--baseline {kind} trains in one process, {world.size} were started: call nunbit "
+            "without torchrun or accelerate",
+            ko=f"--baseline {kind}은(는) 프로세스 하나로 학습하는데 {world.size}개가 "
+            "시작되었습니다. torchrun이나 accelerate 없이 nunbit을 부르십시오",
+        )
     if kind not in BASELINES:
         known = ", ".join(BASELINES)
         raise SettingsError(

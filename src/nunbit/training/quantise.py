@@ -1,9 +1,11 @@
-"""Weights of an ONNX file as 8-bit integers: a quarter of the size, the arithmetic unchanged.
+"""Towers of an ONNX file in 8-bit integers: small, or fast.
 
-Only weights are rounded, each output channel (each row of an embedding table) with a scale of its
-own; activations stay float32. Rounding activations too, as ``onnxruntime``'s dynamic quantisation
-does, costs e5 a cosine of 0.01, ten times what a bundle may lose. The integers are turned back
-when a session loads, by operators every onnxruntime has, so speed and memory are those of float32.
+:func:`quantise_weights` gives a quarter of the size and leaves the arithmetic unchanged: only
+weights are rounded, each output channel (each row of an embedding table) with a scale of its own;
+activations stay float32. The integers are turned back when a session loads, by operators every
+onnxruntime has, so speed and memory are those of float32. :func:`quantise_products` rounds the
+activations too and is fast, but it costs e5 a cosine of 0.01, ten times what a bundle may lose; a
+vision transformer usually bears it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,36 @@ def quantise_weights(source: Path, target: Path) -> None:
     graph.node.extend(nodes)
     graph.initializer.extend(kept + packer.tensors)
     onnx.save(model, target)
+
+
+def quantise_products(source: Path, target: Path) -> None:
+    """Write a copy of an ONNX file whose matrix products run on 8-bit integers.
+
+    Weights are rounded per output channel beforehand, activations when they pass (dynamic
+    quantisation): on processors with integer dot products a transformer runs three times as fast.
+    What it loses depends on the weights, so whoever calls this compares afterwards.
+
+    Args:
+        source: A file with its weights inside.
+        target: Where the copy goes.
+    """
+    import logging
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it recommends a step that changes nothing here
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        root.setLevel(level)
 
 
 def round_weights(

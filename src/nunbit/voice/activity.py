@@ -136,7 +136,7 @@ def speech_runs(
     likely = _hysteresis(np.where(present, probability, 0), settings.on, settings.off)
     if not likely.any():
         return np.zeros((0, 2), np.int64)
-    heard = np.where(present, level, -np.inf).astype(np.float64)
+    heard = np.where(present, level, np.float32(-np.inf))
     noise = _noise_around(heard, dilate(likely, _CLEAR_OF_SPEECH), present)
     loud = _loud_around(heard, likely)
     energetic = _energetic(heard, noise, loud, settings)
@@ -173,11 +173,11 @@ def _hysteresis(values: Singles, on: float, off: float) -> Flags:
 
 def dilate(flags: Flags, by: int) -> Flags:
     """(M,) True within ``by`` frames of a frame that is True."""
-    wide = np.zeros(len(flags) + 1, np.int64)
+    wide = np.zeros(len(flags) + 1, np.int32)
     for start, stop in _runs(flags).tolist():
         wide[max(0, start - by)] += 1
         wide[min(len(flags), stop + by)] -= 1
-    return np.cumsum(wide)[:-1] > 0
+    return np.cumsum(wide, out=wide)[:-1] > 0
 
 
 def _join(runs: NDArray[np.int64], shortest: int, present: Flags) -> NDArray[np.int64]:
@@ -197,30 +197,30 @@ _BLOCK = 50  # frames: half a second
 _AROUND = 16  # blocks on each side: eight seconds
 
 
-def _noise_around(level: Floats, speech: Flags, present: Flags) -> Floats:
+def _noise_around(level: Singles, speech: Flags, present: Flags) -> Singles:
     """(M,) level of the noise: the median beside the speech, else the softest of the speech."""
 
-    def one(values: Floats, beside: Floats) -> float:
+    def one(values: Singles, beside: Singles) -> float:
         return float(np.median(beside) if len(beside) >= _BLOCK // 2 else np.percentile(values, 5))
 
     return _blockwise(level, present & ~speech, present, one)
 
 
-def _loud_around(level: Floats, likely: Flags) -> Floats:
+def _loud_around(level: Singles, likely: Flags) -> Singles:
     """(M,) level of the loud parts of the speech around: the 95th percentile."""
 
-    def one(_: Floats, speech: Floats) -> float:
+    def one(_: Singles, speech: Singles) -> float:
         return float(np.percentile(speech, 95)) if len(speech) else -np.inf
 
     return _blockwise(level, likely, likely, one)
 
 
 def _blockwise(
-    level: Floats, chosen: Flags, there: Flags, one: Callable[[Floats, Floats], float]
-) -> Floats:
+    level: Singles, chosen: Flags, there: Flags, one: Callable[[Singles, Singles], float]
+) -> Singles:
     """A statistic of the levels within eight seconds, the same for half a second."""
     n = len(level)
-    out = np.full(n, -np.inf)
+    out = np.full(n, -np.inf, np.float32)
     for start in range(0, n, _BLOCK):
         window = slice(max(0, start - _AROUND * _BLOCK), start + (_AROUND + 1) * _BLOCK)
         values = level[window][there[window]]
@@ -229,10 +229,10 @@ def _blockwise(
     return out
 
 
-def _energetic(level: Floats, noise: Floats, loud: Floats, settings: ActivitySettings) -> Flags:
+def _energetic(level: Singles, noise: Singles, loud: Singles, settings: ActivitySettings) -> Flags:
     """Frames loud enough to be speech, without clicks."""
     floor = np.maximum(noise + settings.above_noise_db, loud - settings.below_speech_db)
-    flags = level > floor
+    flags: Flags = level > floor
     for start, stop in _runs(flags).tolist():
         if stop - start < 3:
             flags[start:stop] = False

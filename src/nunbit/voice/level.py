@@ -6,6 +6,7 @@ the sound again; means are kept beside it, so that a constant offset can be take
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,18 +112,23 @@ def level_of(cells: Cells, present: Flags) -> Singles:
 
     Returns:
         (M,) dBFS, 20 log10 of the RMS about the recording's offset; at least FLOOR_DBFS; NaN
-        where absent. A window that reaches into a gap or beyond an end holds
-        only the part that lies in present frames.
+        where absent. A window that reaches into a gap or beyond an end holds only the part that
+        lies in present frames.
     """
-    if not len(present):
-        return np.zeros(0, np.float32)
-    count = cells.count.astype(np.float64)
-    energy = cells.energy + count * np.square(cells.mean - offset_of(cells))
-    total, n = energy.sum(axis=1), count.sum(axis=1)
-    for values, sums in ((energy, total), (count, n)):
-        sums[1:] += values[:-1, 1]
-        sums[:-1] += values[1:, 0]
-    return _decibels(total, n, present)
+    offset = offset_of(cells)
+    level = np.empty(len(present), np.float32)
+    for part in _parts(len(present)):
+        wide = slice(max(0, part.start - 1), part.stop + 1)
+        count = cells.count[wide].astype(np.float64)
+        energy = cells.energy[wide] + count * np.square(cells.mean[wide] - offset)
+        total, n = energy.sum(axis=1), count.sum(axis=1)
+        for values, sums in ((energy, total), (count, n)):
+            sums[1:] += values[:-1, 1]
+            sums[:-1] += values[1:, 0]
+        own = slice(part.start - wide.start, part.stop - wide.start)
+        level[part] = _decibels(total[own], n[own])
+    level[~present] = np.nan
+    return level
 
 
 def swift_level_of(cells: Cells, present: Flags) -> Singles:
@@ -134,19 +140,28 @@ def swift_level_of(cells: Cells, present: Flags) -> Singles:
     Returns:
         (M,) dBFS, NaN where absent.
     """
-    count = cells.count.astype(np.float64)
-    n = count.sum(axis=1)
-    mean = (count * cells.mean).sum(axis=1, keepdims=True) / np.maximum(n, 1)[:, None]
-    energy = cells.energy + count * np.square(cells.mean - mean)
-    return _decibels(energy.sum(axis=1), n, present)
-
-
-def _decibels(total: Floats, n: Floats, present: Flags) -> Singles:
-    power = total / np.maximum(n, 1)
-    level = 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DBFS / 10)))
+    level = np.empty(len(present), np.float32)
+    for part in _parts(len(present)):
+        count = cells.count[part].astype(np.float64)
+        n = count.sum(axis=1)
+        means = cells.mean[part]
+        mean = (count * means).sum(axis=1, keepdims=True) / np.maximum(n, 1)[:, None]
+        energy = cells.energy[part] + count * np.square(means - mean)
+        level[part] = _decibels(energy.sum(axis=1), n)
     level[~present] = np.nan
-    rounded: Singles = level.astype(np.float32)
-    return rounded
+    return level
+
+
+def _parts(n: int) -> Iterator[slice]:
+    """Ten minutes at a time: the sums of a long recording take more room than the result."""
+    step = 60_000
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _decibels(total: Floats, n: Floats) -> Floats:
+    power = total / np.maximum(n, 1)
+    level: Floats = 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DBFS / 10)))
+    return level
 
 
 def peak_of(cells: Cells) -> Singles:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nunbit.streams import VOICE_HOP_S, AudioChunk, Flags, Floats, Singles, VoiceStream
 from nunbit.voice.activity import (
@@ -103,11 +104,7 @@ class VoiceReader:
         """
         self._end_stretch()
         n = frame_count(duration_s)
-        cells, present, probability = self._gather(n)
-        level = level_of(cells, present)
-        runs = speech_runs(
-            probability, swift_level_of(cells, present), present, self._settings.activity
-        )
+        runs, present, level, peak = self._hear_all(n)
         speech = np.zeros(n, bool)
         for start, stop in runs.tolist():
             speech[start:stop] = True
@@ -115,7 +112,7 @@ class VoiceReader:
         f0_range = personal_range(np.concatenate(looks)) if speech.any() else None
         f0 = np.full(n, np.nan, np.float32)
         if f0_range:
-            f0 = self._read_pitch(replay, f0_range, speech & present, peak_of(cells))
+            f0 = self._read_pitch(replay, f0_range, speech & present, peak)
         return VoiceStream(
             times_s=frame_times(n),
             present=present,
@@ -157,16 +154,19 @@ class VoiceReader:
         for _, f0 in found:
             self._first_look.append(f0[np.isfinite(f0)].astype(np.float32))
 
-    def _gather(self, n: int) -> tuple[Cells, Flags, Singles]:
-        """The lists of blocks on the whole grid; they are given up."""
+    def _hear_all(self, n: int) -> tuple[NDArray[np.int64], Flags, Singles, Singles]:
+        """Speech, presence, level and peak of the whole grid; the sums are given up."""
         cells, present = Cells.absent(n), np.zeros(n, bool)
         probability = np.zeros(n, np.float32)
-        for (frames, block), values in zip(self._cells, self._probability, strict=True):
+        while self._cells:
+            frames, block = self._cells.pop()
+            values = self._probability.pop()
             cells.put(frames, block)
             present[frames] = True
             probability[frames] = values[: len(probability[frames])]
-        self._cells, self._probability = [], []
-        return cells, present, probability
+        swift = swift_level_of(cells, present)
+        runs = speech_runs(probability, swift, present, self._settings.activity)
+        return runs, present, level_of(cells, present), peak_of(cells)
 
     def _read_pitch(
         self,

@@ -666,4 +666,10 @@ function startTimeline() {
   document.documentElement.dataset.ready = "1";
 }
 
-startTimeline();
+try {
+  startTimeline();
+} catch (error) {
+  document.getElementById("app").hidden = true;
+  document.getElementById("broken").hidden = false;
+  throw error;
+}
