@@ -365,14 +365,14 @@ def test_jitter_is_not_a_gap() -> None:
 @pytest.mark.parametrize("ppm", [-400, -50, 80, 400])
 def test_drift_is_followed_over_an_hour(ppm: int) -> None:
     """A sound card that runs fast or slow: no gap, and never more than 5 ms off."""
-    stamps = np.arange(36_000) * 0.1 * (1 + ppm * 1e-6)
+    stamps = np.arange(14_400) * 0.25 * (1 + ppm * 1e-6)
     clock = SampleClock()
     worst = 0.0
     n_runs, n_samples, end = 0, 0, None
     for stamp in stamps.tolist():
         if clock.next_s is not None:
             worst = max(worst, abs(clock.next_s - stamp))
-        for chunk in clock.add(stamp, np.zeros(1600, np.float32), 16_000):
+        for chunk in clock.add(stamp, np.zeros(4000, np.float32), 16_000):
             n_runs += end is None or abs(chunk.start_s - end) > 1e-9
             end = chunk.start_s + len(chunk.samples) / 16_000
             n_samples += len(chunk.samples)
@@ -411,6 +411,19 @@ def test_changing_rate_in_the_middle() -> None:
     chunks += clock.finish()
     [(_, samples)] = runs_of(chunks)
     assert len(samples) == 32_000
+
+
+def test_changing_rate_never_goes_back() -> None:
+    """As in damaged MP3 files, where a piece claims another rate and an earlier time."""
+    clock = SampleClock()
+    chunks = [*clock.add(0.0, np.zeros(48_017, np.float32), 48_000)]
+    chunks += clock.add(0.9, np.zeros(22_050, np.float32), 22_050)
+    chunks += clock.add(0.995, np.zeros(44_100, np.float32), 44_100)
+    chunks += clock.finish()
+    ends = [chunk.start_s + len(chunk.samples) / 16_000 for chunk in chunks]
+    for end, after in zip(ends, chunks[1:], strict=False):
+        assert after.start_s == pytest.approx(end, abs=1e-9)
+    assert ends[-1] == pytest.approx(1.995, abs=1e-3)
 
 
 def test_memory_of_sound_is_flat(tmp_path: Path) -> None:
@@ -682,6 +695,17 @@ def test_damage_in_the_middle_is_stepped_over(
     assert chunks[-1].start_s > 9
     assert all(en and ko for en, ko in told)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_time_stamp_of_next_month_is_damage(tmp_path: Path) -> None:
+    month = 30 * 86_400
+    truth = Film([*range(0, 2000, 40), month * 1000, month * 1000 + 40], Fraction(1, 1000))
+    path = write_media(tmp_path / "a.mkv", truth)
+    told: list[tuple[str, str]] = []
+    frames, _ = read(path, rate_hz=None, notices=told)
+    assert numbers_of(frames) == list(range(50))
+    assert any("damaged pieces" in en for en, _ in told)
+    assert probe_media(path).duration_s < 3
 
 
 @pytest.mark.parametrize("seed", range(12))

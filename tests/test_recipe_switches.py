@@ -20,6 +20,7 @@ from test_training import assert_equal, at_step, fail, metrics
 torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
+from nunbit.training import trainer  # noqa: E402
 from nunbit.training.averages import (  # noqa: E402
     MovingAverage,
     decay_at,
@@ -514,7 +515,7 @@ def test_bfloat16_computes_towers_coarsely_and_keeps_weights_loss_and_gradients_
 
 
 def test_validation_and_what_a_locked_encoder_remembers_stay_whole(
-    data: Path, still_clip: Path, tmp_path: Path
+    data: Path, still_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
     tower = E5TextTower(sizes | {"num_hidden_layers": 1, "vocab_size": 9}, 4).eval()
@@ -524,9 +525,19 @@ def test_validation_and_what_a_locked_encoder_remembers_stay_whole(
         tower(ids, mask)
     with torch.no_grad():
         torch.testing.assert_close(tower._recall(ids, mask), tower._pool(ids, mask))
-    settings = training_settings(init=str(still_clip), precision="bf16", epochs=1)
-    summary = train(data, tmp_path / "run", settings, resume=False, lang="en")
-    assert summary["parity"]["image_cosine_min"] > 0.9999
+    seen: list[torch.dtype] = []
+    original = trainer.embed_crops
+
+    def spied(network: Network, batches: Any, device: torch.device) -> Tensor:
+        image = network.model.image
+        handle = image.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+        found = original(network, batches, device)
+        handle.remove()
+        return found
+
+    monkeypatch.setattr(trainer, "embed_crops", spied)
+    run(data, tmp_path / "run", init=str(still_clip), precision="bf16", max_steps=4)
+    assert set(seen) == {torch.float32}
 
 
 # ---------------------------------------------------------------- padding

@@ -23,7 +23,8 @@ from nunbit.faces import DetectorSettings, detect_faces
 from nunbit.headpose import geodesic_deg, head_rotation, mouth_opening, pose_angles
 from nunbit.headpose import rotation_from_angles as rotation_from
 from nunbit.landmarks import load_landmarker
-from nunbit.streams import Interval
+from nunbit.media import probe_media, read_media
+from nunbit.streams import Frame, Interval
 from nunbit.synth import speech as speech_module
 from nunbit.synth.curves import curve
 from nunbit.synth.espeak import espeak_version
@@ -308,6 +309,11 @@ def test_keys_change_the_voice() -> None:
     assert length[0] / length[1] == pytest.approx(1.5, rel=0.08)
 
 
+def test_one_mouth_says_one_thing_at_a_time() -> None:
+    with pytest.raises(SettingsError, match=r"one starts at 1 s while '.*' lasts until 4\.\d\d s"):
+        formant(replace(TALK, sayings=(Saying(0.7, TEXT), Saying(1.0, "네"))))
+
+
 def test_a_voice_belongs_to_its_person() -> None:
     people = [sample_person(np.random.default_rng(s)) for s in range(40)]
     bases = [base_f0_hz(p, s) for s, p in enumerate(people)]
@@ -374,6 +380,13 @@ def test_keys_of_single_parameters_win_over_emotions() -> None:
     assert smile[:51] == pytest.approx(np.linspace(-0.5, 0.5, 51))
     assert motion.expression(0) == Expression(**dict(zip(PARAMETERS, motion.rows[0], strict=True)))
     assert rows_of([NEUTRAL]).shape == (1, len(PARAMETERS))
+
+
+def test_a_held_face_moves_in_steps() -> None:
+    motion = plan_motion(replace(TALK, hold_s=0.2), sample_person(np.random.default_rng(1)), None)
+    assert (motion.rows[25:30] == motion.rows[25]).all()
+    assert (motion.rows[30] != motion.rows[25]).any()
+    assert motion.times_s == pytest.approx(np.arange(150) / 25)
 
 
 def test_the_head_turns_at_the_scripted_speed(talk: Clip) -> None:
@@ -473,8 +486,29 @@ def test_a_recording_is_what_its_truth_says(talk: Clip) -> None:
         assert MARK in file.metadata.values()
 
 
+@pytest.mark.parametrize("name", ["seen.mp4", "seen.mkv"])
+def test_the_shipped_reader_finds_the_truth(name: str, make: Maker) -> None:
+    script = replace(TALK, width=64, height=64, hold_s=9.0, fps="30000/1001", video_start_s=0.3,
+                     audio_rate_hz=48000, dropouts=(Dropout(2.0, 2.5, "sound"),))  # fmt: skip
+    clip = make(script, name)
+    truth, seen, sound = clip.truth, [], np.zeros(7 * 16_000, dtype=np.float32)
+    for item in read_media(clip.path, rate_hz=None):
+        if isinstance(item, Frame):
+            seen.append(item.time_s)
+        else:
+            at = round(item.start_s * 16_000)
+            sound[at : at + len(item.samples)] = item.samples
+    assert truth.frames is not None
+    assert truth.voice is not None
+    assert seen == pytest.approx(truth.frames.times_s, abs=1e-6)
+    speech = truth.voice.speech & (truth.voice.level_dbfs > -45)
+    level = level_dbfs(sound, 16_000, truth.voice.times_s)
+    assert np.median(np.abs(level - truth.voice.level_dbfs)[speech]) < 0.1
+    assert probe_media(clip.path).duration_s == pytest.approx(truth.head["duration_s"], abs=0.04)
+
+
 def test_the_same_seed_gives_the_same_recording(make: Maker) -> None:
-    script = replace(TALK, duration_s=1.2, sway_deg=2.0, blinks_per_min=30, scene="room",
+    script = replace(TALK, duration_s=0.8, sway_deg=2.0, blinks_per_min=30, scene="room",
                      sayings=(Saying(0.2, "네 그래요"),))  # fmt: skip
     first, again, other = (make(s) for s in (script, script, replace(script, seed=1)))
     one, two = (truth_path(c.path).read_text(encoding="utf-8") for c in (first, again))
@@ -553,7 +587,7 @@ def test_the_offset_moves_the_sound_by_whole_samples(offset: float, make: Maker)
 
 
 def test_mouth_and_sound_are_apart_by_the_offset(talk: Clip, make: Maker) -> None:
-    late = make(replace(TALK, audio_offset_s=0.2), "late.mkv")
+    late = make(replace(TALK, audio_offset_s=0.2, fps="25/2"), "late.mkv")
     for clip, expected in ((talk, 0.0), (late, 0.2)):
         truth, read = clip.truth, decode(clip.path)
         assert truth.frames is not None

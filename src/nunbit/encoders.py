@@ -1,9 +1,9 @@
 """The bundle at inference: pixels and texts in, unit embeddings out, by onnxruntime.
 
-A bundle is a folder: ``bundle.json``, ``image.onnx``, ``prompts.npz`` and, where a user's own
-sentence is to work, ``text.onnx`` with ``tokenizer.json``. Preprocessing comes only from the
-bundle. Knows nothing of torch, data sets or metrics. N images, M texts, T templates, K classes,
-D dimensions.
+A bundle is a folder: ``bundle.json``, ``image.onnx``, ``prompts.npz``, where a user's own sentence
+is to work ``text.onnx`` with ``tokenizer.json``, and where voices are read ``voice.onnx``.
+Preprocessing comes only from the bundle. Knows nothing of torch, data sets or metrics. N images or
+stretches of speech, M texts, T templates, K classes, D dimensions, F voice functionals.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from nunbit.zeroshot import normalise
 
 BUNDLE_FORMAT = "nunbit-bundle-1"
 BUNDLE_FILE = "bundle.json"
-IMAGE_FILE, TEXT_FILE = "image.onnx", "text.onnx"
+IMAGE_FILE, TEXT_FILE, VOICE_FILE = "image.onnx", "text.onnx", "voice.onnx"
 TOKENIZER_FILE, PROMPTS_FILE = "tokenizer.json", "prompts.npz"
+SENTENCES_FILE = "sentences.npz"
 
 # Activations of a ViT-B/32 at 224 px take about 10 MB an image: this bounds memory, not speed.
 _IMAGES_AT_ONCE = 32
@@ -69,6 +70,35 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceSection:
+    """How the voice tower is used: ``voice`` in ``bundle.json``.
+
+    Attributes:
+        format: Which functionals it takes (``nunbit.voice_features.FEATURE_FORMAT``).
+        rate_hz: Of the sound.
+        window_s: Longest stretch it was trained on, seconds.
+        logit_scale: What a cosine of a voice is multiplied by to be a logit.
+        temperature: What logits are divided by.
+        spread: (F,) usual standard deviation of each functional within a person.
+        trust: How many stretches ``spread`` counts as beside the person's own.
+        labels_seen: Labels that its corpora show; the others are known by their prompt only.
+        corpora: What it was trained on.
+        note: What it was not validated on.
+    """
+
+    format: str
+    rate_hz: int
+    window_s: float
+    logit_scale: float
+    temperature: float
+    spread: tuple[float, ...]
+    trust: float
+    labels_seen: tuple[str, ...]
+    corpora: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Header:
     """The part of ``bundle.json`` that inference relies on."""
 
@@ -82,6 +112,7 @@ class _Header:
     checksums: dict[str, str]
     template_sets: tuple[str, ...] = ()
     max_tokens: int | None = None
+    voice: VoiceSection | None = None
 
 
 def resize_crop(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -159,6 +190,16 @@ class Bundle:
         return {TEXT_FILE, TOKENIZER_FILE} <= set(self._header.checksums)
 
     @property
+    def has_voice_tower(self) -> bool:
+        """Whether speech can be embedded."""
+        return VOICE_FILE in self._header.checksums and self._header.voice is not None
+
+    @property
+    def voice(self) -> VoiceSection | None:
+        """How the voice tower is used, or None without one."""
+        return self._header.voice if self.has_voice_tower else None
+
+    @property
     def default_template_set(self) -> str:
         """The set trained with where the package has it, else the first cached, else ``paper``."""
         trained = self.document.get("trained_template_set")
@@ -219,6 +260,58 @@ class Bundle:
             rows[start : start + len(part)] = self._text_session.run(None, feed)[0]
         return normalise(rows)
 
+    def embed_sentences(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed what people say, where a bundle was fitted to it; else as :meth:`embed_texts`.
+
+        Sentences about faces and sentences of people have different words: a linear map after the
+        text tower brings the second to the prompts of their emotions.
+
+        Args:
+            texts: M texts.
+
+        Returns:
+            (M, D) float32 unit rows.
+
+        Raises:
+            BundleError: The bundle has no text tower, or the map is damaged.
+            InputError: A text is longer than the tower reads.
+        """
+        vectors = self.embed_texts(texts)
+        if SENTENCES_FILE not in self._header.checksums:
+            return vectors
+        weight, bias = self._sentence_map
+        return normalise(vectors @ weight.T + bias)
+
+    def embed_voice(self, functionals: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed stretches of speech.
+
+        Args:
+            functionals: (N, F) standardised per person, finite.
+
+        Returns:
+            (N, D) float32 unit rows.
+
+        Raises:
+            BundleError: The bundle has no voice tower.
+            ValueError: The array has another shape, or holds what is not finite.
+        """
+        if self.voice is None:
+            raise BundleError(
+                en=f"{self.path}: this bundle has no voice tower ({VOICE_FILE}): voices cannot be "
+                "embedded; use a bundle that has one",
+                ko=f"{self.path}: 이 번들에는 음성 인코더({VOICE_FILE})가 없어 목소리를 임베딩할 수 "
+                "없습니다. 음성 인코더가 있는 번들을 쓰십시오",
+            )
+        size = len(self.voice.spread)
+        if functionals.ndim != 2 or functionals.shape[1] != size:
+            raise ValueError(f"functionals: expected (N, {size}), got {functionals.shape}")
+        if not np.isfinite(functionals).all():
+            raise ValueError("functionals: expected finite numbers")
+        if not len(functionals):
+            return np.zeros((0, self.embedding_size), np.float32)
+        rows = np.ascontiguousarray(functionals, np.float32)
+        return normalise(self._voice_session.run(None, {"functionals": rows})[0])
+
     def prompt_embeddings(
         self, template_set: TemplateSet, label_set: LabelSet
     ) -> NDArray[np.float32]:
@@ -271,6 +364,18 @@ class Bundle:
         return dict(zip((str(t) for t in texts), vectors, strict=True))
 
     @cached_property
+    def _sentence_map(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        path, size = self.path / SENTENCES_FILE, self.embedding_size
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                weight, bias = arrays["weight"], arrays["bias"]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as exc:
+            raise _broken(path, exc) from exc
+        if weight.shape != (size, size) or bias.shape != (size,):
+            raise _broken(path, f"shape {weight.shape}, D = {size}")
+        return weight.astype(np.float32), bias.astype(np.float32)
+
+    @cached_property
     def _tokenizer(self) -> Any:
         return load_tokenizer(self.path / TOKENIZER_FILE)
 
@@ -281,6 +386,10 @@ class Bundle:
     @cached_property
     def _text_session(self) -> Any:
         return self._session(TEXT_FILE)
+
+    @cached_property
+    def _voice_session(self) -> Any:
+        return self._session(VOICE_FILE)
 
     def _session(self, name: str) -> Any:
         import onnxruntime

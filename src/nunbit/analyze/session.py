@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -290,11 +291,12 @@ def missing_models(seen: _Observed) -> tuple[Missing, ...]:
 
 
 def _settings_of(job: SessionJob) -> dict[str, Any]:
-    given = settings_to_dict(job.settings)
+    """What decides the result, as it comes back from JSON."""
     # Where transcript and diarisation are does not matter, what they hold does: see the inputs.
-    return {
-        key: value for key, value in given.items() if key not in _FREE | {"transcript", "speakers"}
-    } | {"lang": job.lang}
+    left_out = _FREE | {"transcript", "speakers"}
+    given = {k: v for k, v in settings_to_dict(job.settings).items() if k not in left_out}
+    plain: dict[str, Any] = json.loads(json.dumps(given | {"lang": job.lang}))
+    return plain
 
 
 def _inputs_of(job: SessionJob) -> dict[str, str]:

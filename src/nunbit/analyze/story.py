@@ -21,7 +21,7 @@ from nunbit.errors import InputError, Lang, MissingExtra, NunbitError
 from nunbit.files import read_json
 from nunbit.predict.shipped import default_bundle_path
 from nunbit.progress import Progress, say
-from nunbit.report import render_sessions
+from nunbit.report import check_embeddable, render_sessions
 from nunbit.workers import Tools, available_cores, run_tasks
 
 TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt")
@@ -97,6 +97,9 @@ def analyze(
     folder = (bundle or default_bundle_path()).resolve()
     digest = load_bundle(folder, threads=1).hash
     names = session_names(paths)
+    if settings.embed:
+        for path in paths:
+            check_embeddable(path, path.name)
     jobs = [
         SessionJob(
             media=path,

@@ -59,7 +59,7 @@ def text_chances(bundle: Bundle, transcript: Transcript | None) -> TextChances:
         return TextChances(None, (_UNPROVEN,))
     templates = load_template_set(bundle.default_template_set)
     prompts = bundle.prompt_embeddings(templates, bundle.label_set)
-    vectors = bundle.embed_texts([_shortened(text) for text in texts])
+    vectors = bundle.embed_sentences([_shortened(text) for text in texts])
     cosines = ensemble_cosines(vectors, prompts, "mean_embedding")
     chances = probabilities(cosines, float(fitted["logit_scale"]), float(fitted["temperature"]))
     return TextChances(np.asarray(chances, np.float32))

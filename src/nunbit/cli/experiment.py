@@ -48,6 +48,36 @@ def synth_aihub(
     show(document, str(out), as_json)
 
 
+@command("video", settings=True, group=synth)
+@click.argument("out", type=PATHS)
+@click.option("--script", type=PATHS, help="TOML file of what is shown and said (default: a demo).")
+@click.option("--seed", type=int, help="Of blinks, sway and noise.")
+def synth_video(
+    out: Path,
+    script: Path | None,
+    seed: int | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    lang: Lang,
+) -> None:
+    """Write a talking drawn face with known truth: OUT, OUT.truth.json and OUT.srt.
+
+    Expressions, head, blinks, speech, pitch, pauses, dropouts and the offset between sound and
+    picture follow the script.
+
+    \b
+    Example:
+      nunbit synth video clip.mp4
+    """
+    from nunbit.synth.script import load_script
+    from nunbit.synth.video import render_video
+
+    made = load_script(script or config, overrides=overrides, options={"seed": seed})
+    document = render_video(out, made, lang=lang)
+    show(document, str(out), as_json)
+
+
 @command("prepare", settings=True)
 @click.argument("src", nargs=-1, required=True, type=PATHS)
 @click.option("--out", required=True, type=PATHS, help="Folder of the prepared data set.")

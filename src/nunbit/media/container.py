@@ -38,6 +38,10 @@ _PROBE_MICROSECONDS = "20000000"  # sound may begin many seconds after the pictu
 _GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "h264", "hevc", "m4v", "mpegvideo", "amr"}
 _SEEK_MARGINS_S = (1.0, 15.0, 120.0)
 
+# A packet later than all before it by more than this has a broken time stamp; taken at its word,
+# a flipped bit would make a timeline of weeks.
+_MAX_JUMP_S = 6 * 3600.0
+
 _ENCRYPTED_TAGS = {"encv", "enca", "drms", "drmi", "drmt"}
 
 
@@ -84,6 +88,7 @@ class Source:
     damaged_at_s: float | None = None
     cut_off: bool = False
     _queue: list[Packet[Any]] = field(default_factory=list)
+    _latest_s: float = 0.0
 
     def time_s(self, stamp: int, time_base: Fraction) -> float:
         """A stream's time stamp on the media clock; exact, then rounded once to a double."""
@@ -119,7 +124,8 @@ class Source:
     def packets(self) -> Iterator[Packet[Any]]:
         """Packets of the chosen streams from the present position on, then empty ones at the end.
 
-        An error in the file's structure ends it like the end of the file.
+        An error in the file's structure ends it like the end of the file. Packets whose time
+        cannot be true are counted as damage and left out.
         """
         av = load_av()
         streams = tuple(each for each in (self.video, self.audio) if each is not None)
@@ -127,7 +133,7 @@ class Source:
         yield from queued
         while True:
             try:
-                yield from self.container.demux(streams)
+                yield from filter(self._is_plausible, self.container.demux(streams))
             except IndexError:
                 continue  # damage looks like a stream that was not there when the file was opened
             except (av.FFmpegError, OSError):
@@ -138,8 +144,19 @@ class Source:
                     yield flush
             return
 
+    def _is_plausible(self, packet: Packet[Any]) -> bool:
+        at = self.packet_time_s(packet)
+        if at is None:
+            return True
+        if at > self._latest_s + _MAX_JUMP_S:
+            self.note_damage(self._latest_s)
+            return False
+        self._latest_s = max(self._latest_s, at)
+        return True
+
     def seek(self, time_s: float) -> None:
         """Go to where decoding gives everything from ``time_s`` on, and something before it."""
+        self._latest_s = max(0.0, time_s)
         if time_s <= _SEEK_MARGINS_S[0] or self.container.format.name in _GUESSED_LENGTH:
             return
         av = load_av()
@@ -305,10 +322,10 @@ def _choose(path: Path, container: InputContainer, audio_stream: int) -> Source:
 
 
 def _tag(stream: Stream) -> str:
-    """The four letters that name a stream's coding; '' where they are none."""
+    """The four letters that name a stream's coding; '' where they are none, or no decoder knows."""
     try:
         return stream.codec_tag
-    except UnicodeDecodeError:
+    except (AttributeError, UnicodeDecodeError):
         return ""
 
 

@@ -103,17 +103,19 @@ class SampleClock:
             rate_hz: Of these.
         """
         run = self._run
-        if run is not None and (
-            run.rate_hz != rate_hz or (time_s is not None and time_s - run.next_s > self._gap_s)
-        ):
-            if time_s is None:
-                time_s = run.next_s
+        if run is not None and time_s is not None and time_s - run.next_s < -self._gap_s:
+            samples = self._without_repeats(run, time_s, samples, rate_hz)
+            time_s = None
+        late = run is not None and time_s is not None and time_s - run.next_s > self._gap_s
+        if run is not None and (late or run.rate_hz != rate_hz):
             yield from self.finish()
+            time_s = time_s if late else run.start_s + run.n_out / AUDIO_RATE_HZ
             run = None
         if run is None:
             run = self._begin(time_s or 0.0, rate_hz)
         elif time_s is not None:
-            samples = self._follow(run, time_s, samples)
+            weight = min(1.0, len(samples) / rate_hz / _SMOOTHING_S)
+            run.late_s += (time_s - run.next_s - run.late_s) * weight
         run.waiting.append(samples)
         run.n_waiting += len(samples)
         run.n_in += len(samples)
@@ -137,18 +139,13 @@ class SampleClock:
             self._resampler = load_av().AudioResampler("flt", "mono", AUDIO_RATE_HZ)
         return self._run
 
-    def _follow(self, run: _Run, time_s: float, samples: Singles) -> Singles:
-        """Learn from a time stamp; leave out what a step back would repeat."""
-        off_s = time_s - run.next_s
-        if off_s < -self._gap_s:
-            repeated = min(len(samples), round(-off_s * run.rate_hz))
-            self.dropped_s += repeated / run.rate_hz
-            if self.dropped_at_s is None:
-                self.dropped_at_s = run.next_s
-            return samples[repeated:]
-        weight = min(1.0, len(samples) / run.rate_hz / _SMOOTHING_S)
-        run.late_s += (off_s - run.late_s) * weight
-        return samples
+    def _without_repeats(self, run: _Run, time_s: float, samples: Singles, rate_hz: int) -> Singles:
+        """Leave out what a step back in time would give twice."""
+        repeated = min(len(samples), round((run.next_s - time_s) * rate_hz))
+        self.dropped_s += repeated / rate_hz
+        if self.dropped_at_s is None:
+            self.dropped_at_s = run.next_s
+        return samples[repeated:]
 
     def _resample(self, run: _Run, *, last: bool = False) -> Singles:
         block = np.concatenate([*run.waiting, np.zeros(0, np.float32)])

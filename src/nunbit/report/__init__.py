@@ -3,6 +3,7 @@
 Reads the documents that stories write and knows nothing of models, data sets or encoders.
 """
 
+from nunbit.report.again import render_any
 from nunbit.report.page import render_evaluation
 from nunbit.report.terminal import confusion_text, evaluation_text
 from nunbit.report.timeline_figure import draw_timeline
@@ -14,6 +15,7 @@ __all__ = [
     "confusion_text",
     "draw_timeline",
     "evaluation_text",
+    "render_any",
     "render_evaluation",
     "render_sessions",
     "render_timeline",

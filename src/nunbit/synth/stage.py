@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from nunbit.synth.scenes import draw_scene
 
 _CACHE_BYTES = 96 * 2**20
 _CARTOON_STEP_S = 0.2
+_LARGE_PX = 140.0  # a face of this scale is not supersampled: four times the pixels for little
+_REACH = 2.6  # face units from the middle to beyond the shoulders, tilted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,20 @@ class Stage:
     def _draw(self, actors: tuple[Actor, ...]) -> Image.Image:
         picture = self._background.copy()
         for actor in actors:
-            figure = render_face(actor.person, actor.expression, actor.pose, self._size,
-                                 turning=True)  # fmt: skip
-            picture.paste(figure.image, (0, 0), figure.mask)
+            # Only the part of the picture that the figure reaches: half of a wide one is wall.
+            pose, (width, height) = actor.pose, self._size
+            left = min(max(0, math.floor(pose.x - _REACH * pose.scale)), width - 1)
+            right = max(min(width, math.ceil(pose.x + _REACH * pose.scale)), left + 1)
+            moved = replace(pose, x=pose.x - left)
+            figure = render_face(
+                actor.person,
+                actor.expression,
+                moved,
+                (right - left, height),
+                zoom=1 if pose.scale >= _LARGE_PX else 2,
+                turning=True,
+            )
+            picture.paste(figure.image, (left, 0), figure.mask)
         return picture
 
 

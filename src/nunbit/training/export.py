@@ -260,12 +260,12 @@ def _with_fast_image_tower(
     figures = _parity(content, load_bundle(folder), samples)
     if _agrees(figures):
         whole.unlink()
-        return
-    whole.replace(path)
-    document["precision"]["image"] = (
-        f"float32 (int8 would change it: smallest cosine {figures['image_cosine_min']:.4f}, "
-        f"same answer {figures['same_answer']:.2%})"
-    )
+    else:
+        whole.replace(path)
+        document["precision"]["image"] = (
+            f"float32 (int8 would change it: smallest cosine {figures['image_cosine_min']:.4f}, "
+            f"same answer {figures['same_answer']:.2%})"
+        )
     _seal(folder, document)
 
 

@@ -42,6 +42,15 @@ def export_text_tower(model: DualEncoder, path: Path) -> None:
     _export(model.text, (ids, torch.ones_like(ids)), (shape, shape), names, path)
 
 
+def export_voice_tower(tower: nn.Module, features: int, path: Path) -> None:
+    """Write ``functionals`` (N, F) float32 -> ``vectors`` (N, D).
+
+    Raises:
+        TrainingError: The exporter refuses the network.
+    """
+    _export(tower, (torch.zeros(2, features),), ({0: _DYNAMIC},), ["functionals"], path)
+
+
 def _export(
     tower: nn.Module,
     examples: tuple[Tensor, ...],

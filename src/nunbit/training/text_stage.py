@@ -1,9 +1,8 @@
-"""The text side after the images: one linear map that serves prompts, descriptions and sentences.
+"""A map that brings sentences people say to the prompts of the classes.
 
-With a locked text encoder everything but the last projection is fixed, so the embeddings of all
-images and the features of all texts are computed once and the projection is fitted to both: images
-must still find the texts of their class, and sentences that people wrote must find the class that
-raters saw in them. The image tower does not change.
+The text tower learned sentences *about* faces. What people say has other words, so a linear map
+after the tower is fitted to sentences in which raters saw emotions. The classes stay the prompts;
+tower, prompts and images do not change.
 """
 
 from __future__ import annotations
@@ -13,135 +12,89 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSide:
-    """What the images say: N embeddings and their K class shares.
-
-    Attributes:
-        vectors: (N, D) unit rows.
-        targets: (N, K).
-        logit_scale: Of the trained model.
-        prior: (K,) weight of a class in the softmax (``captions = classes``).
-    """
-
-    vectors: Floats
-    targets: Floats
-    logit_scale: float
-    prior: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class TextSide:
-    """Features of texts before the projection, F wide.
-
-    Attributes:
-        captions: (U, F) of prompts, then descriptions, equally many a class.
-        caption_class: (U,).
-        n_prompts: How many of them are prompts: what sentences are compared with.
-        sentences: (M, F).
-        sentence_targets: (M, K).
-    """
-
-    captions: Floats
-    caption_class: NDArray[np.int64]
-    n_prompts: int
-    sentences: Floats
-    sentence_targets: Floats
-
-
 @dataclass(frozen=True, slots=True)
-class StageSettings:
-    """How the projection is fitted.
+class SentenceSettings:
+    """How the map is fitted.
 
     Attributes:
-        share: Weight of the sentences' loss beside the images'.
         steps: Steps of Adam.
         lr: Peak rate, falling to zero.
-        batch_size: Images and sentences a step.
-        weight_decay: Pull towards the projection that the images learned, not to zero.
-        seed: Of the order.
+        batch_size: Sentences a step.
+        pull: Weight of the pull back to the identity.
+        noise: Standard deviation of the noise on unit embeddings, relative to their length.
+        balance: Exponent of inverse class frequency in the loss: 0 none, 1 full.
+        seed: Of the order and the noise.
     """
 
-    share: float = 1.0
-    steps: int = 3000
-    lr: float = 1e-3
+    steps: int = 2000
+    lr: float = 2e-3
     batch_size: int = 512
-    weight_decay: float = 1e-3
+    pull: float = 1e-3
+    noise: float = 0.3
+    balance: float = 0.5
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class FittedText:
-    """The new projection.
+class SentenceMap:
+    """The fitted map.
 
     Attributes:
-        weight: (D, F).
+        weight: (D, D).
         bias: (D,).
-        sentence_scale: What a sentence's cosine to a class is multiplied by to be a logit.
+        logit_scale: What the cosine of a mapped sentence and a class is multiplied by.
     """
 
     weight: Floats
     bias: Floats
-    sentence_scale: float
+    logit_scale: float
 
 
-def fit_text(
-    start: nn.Linear, images: ImageSide, texts: TextSide, settings: StageSettings
-) -> FittedText:
-    """Fit the projection to images and sentences.
+def fit_sentences(
+    vectors: Floats, targets: Floats, classes: Floats, settings: SentenceSettings | None = None
+) -> SentenceMap:
+    """Fit the map.
 
     Args:
-        start: The projection that the images learned.
-        images: N images.
-        texts: U captions and M sentences.
-        settings: How.
+        vectors: (M, D) unit embeddings of sentences.
+        targets: (M, K) shares of the classes, rows sum to one.
+        classes: (K, D) unit embeddings of the classes' prompts.
+        settings: None takes the defaults.
     """
-    torch.manual_seed(settings.seed)
+    settings = settings or SentenceSettings()
     generator = torch.Generator().manual_seed(settings.seed)
-    layer = nn.Linear(start.in_features, start.out_features)
-    layer.load_state_dict(start.state_dict())
-    anchor = [p.detach().clone() for p in layer.parameters()]
-    log_scale = nn.Parameter(torch.tensor(float(np.log(20.0))))
+    size = vectors.shape[1]
+    layer = nn.Linear(size, size)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(size))
+        layer.bias.zero_()
+    log_scale = nn.Parameter(torch.tensor(float(np.log(15.0))))
     optimizer = torch.optim.Adam([*layer.parameters(), log_scale], lr=settings.lr)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    z, y = torch.from_numpy(images.vectors), torch.from_numpy(images.targets)
-    captions, own = torch.from_numpy(texts.captions), torch.from_numpy(texts.caption_class)
-    x, t = torch.from_numpy(texts.sentences), torch.from_numpy(texts.sentence_targets)
-    log_prior = torch.from_numpy(np.log(images.prior))[own]
-    per_class = len(own) / y.shape[1]
+    x, t, prompts = (torch.from_numpy(a) for a in (vectors, targets, classes))
+    frequency = t.mean(dim=0).clamp_min(1e-6)
+    weight = (1.0 / frequency) ** settings.balance
+    spread = settings.noise / size**0.5
     for _ in range(settings.steps):
-        rows = torch.randint(len(z), (settings.batch_size,), generator=generator)
-        lines = torch.randint(len(x), (settings.batch_size,), generator=generator)
-        embedded = functional.normalize(layer(captions), dim=1)  # (U, D)
-        logits = images.logit_scale * z[rows] @ embedded.T + log_prior
-        image_loss = functional.cross_entropy(logits, y[rows][:, own] / per_class)
-        prompts = slice(texts.n_prompts)
-        classes = class_means(embedded[prompts], own[prompts], y.shape[1])
-        sentences = functional.normalize(layer(x[lines]), dim=1)
-        scale = log_scale.exp().clamp(max=100.0)
-        sentence_loss = functional.cross_entropy(scale * sentences @ classes.T, t[lines])
-        pull = torch.stack(
-            [((p - a) ** 2).sum() for p, a in zip(layer.parameters(), anchor, strict=True)]
-        ).sum()
-        loss = image_loss + settings.share * sentence_loss + settings.weight_decay * pull
+        rows = torch.randint(len(x), (settings.batch_size,), generator=generator)
+        noise = spread * torch.randn(len(rows), size, generator=generator)
+        mapped = functional.normalize(layer(x[rows] + noise), dim=1)
+        logits = log_scale.exp().clamp(max=100.0) * mapped @ prompts.T
+        each = -(t[rows] * weight * functional.log_softmax(logits, dim=1)).sum(dim=1)
+        change = layer.weight - torch.eye(size)
+        loss = each.mean() + settings.pull * (change**2).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         decay.step()
-    return FittedText(
+    return SentenceMap(
         weight=layer.weight.detach().numpy().copy(),
         bias=layer.bias.detach().numpy().copy(),
-        sentence_scale=float(log_scale.detach().exp().clamp(max=100.0)),
+        logit_scale=float(log_scale.detach().exp().clamp(max=100.0)),
     )
-
-
-def class_means(embedded: Tensor, own: Tensor, n_classes: int) -> Tensor:
-    """(K, D) normalised means of the captions of each class; ``embedded`` is (U, D)."""
-    sums = torch.zeros(n_classes, embedded.shape[1]).index_add(0, own, embedded)
-    return functional.normalize(sums, dim=1)

@@ -1,0 +1,1 @@
+"""Learn the alignment of face, voice and words from recordings, and judge it."""

@@ -1,0 +1,102 @@
+"""Settings of ``nunbit align``."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+
+from nunbit.alignment.table import Centre
+from nunbit.analyze.face_reader import FaceSettings
+from nunbit.analyze.settings import AnalyzeSettings
+from nunbit.streams import FACE_RATE_HZ, MediaInfo
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+ENOUGH_FOR_INFONCE = 5_000
+"""Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
+
+FEWEST_WINDOWS = 60
+"""Windows with two modalities without which nothing can be fitted and judged."""
+
+
+@dataclass(frozen=True)
+class ReadingSettings(AnalyzeSettings):
+    """As ``nunbit analyze`` reads, with the model's vectors kept."""
+
+    def face_settings(self, media: MediaInfo) -> FaceSettings:
+        """What the face reader needs of these."""
+        # super() needs the class by name: dataclass makes no new class without slots.
+        return dataclasses.replace(super().face_settings(media), keep_embeddings=True)
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """How an alignment is learned and judged.
+
+    Attributes:
+        persons: CSV file with the columns media and person; empty = by folder or file name.
+        transcript: Transcript file, or a folder with one file of the same stem a recording.
+        speakers: Diarisation (RTTM), given like ``transcript``.
+        target_speaker: Who of the speakers is the person; empty = who speaks most.
+        asr: Recognise the words where no transcript is given.
+        language: Of the speech.
+        method: ``cca``, ``infonce``, or ``auto``: ridge CCA below 5,000 windows that do not
+            overlap, contrastive learning from there on.
+        centre: Whose mean is taken out: ``recording`` (and with it the person), or ``person``.
+        rate_hz: Faces sampled per second.
+        window_s: Length of a window.
+        hop_s: Step between windows.
+        min_face_px: Smaller faces count as low quality.
+        audio_stream: Which audio stream, from 0.
+        n_candidates: Windows among which the right one is sought.
+        apart_s: Distance of the others of the same recording.
+        n_resamples: Of people, for the intervals.
+        folds: Groups of people left out in turn.
+        steps: Of contrastive learning.
+        batch_size: Windows a step.
+        lr: Peak rate.
+        threads: Of the models of one recording.
+        workers: Recordings read at once; 0 = the cores this process may use.
+        seed: Of candidates, bootstrap and batches.
+    """
+
+    persons: str = ""
+    transcript: str = ""
+    speakers: str = ""
+    target_speaker: str = ""
+    asr: Literal["", "vosk", "faster-whisper"] = ""
+    language: str = "ko"
+    method: Literal["auto", "cca", "infonce"] = "auto"
+    centre: Centre = "recording"
+    rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
+    window_s: _Positive = 4.0
+    hop_s: _Positive = 1.0
+    min_face_px: Annotated[float, msgspec.Meta(ge=8)] = 40.0
+    audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
+    n_candidates: Annotated[int, msgspec.Meta(ge=5, le=100)] = 20
+    apart_s: _Positive = 8.0
+    n_resamples: Annotated[int, msgspec.Meta(ge=100)] = 1000
+    folds: Annotated[int, msgspec.Meta(ge=2, le=20)] = 5
+    steps: Annotated[int, msgspec.Meta(ge=1)] = 2000
+    batch_size: Annotated[int, msgspec.Meta(ge=16)] = 256
+    lr: _Positive = 1e-3
+    threads: Annotated[int, msgspec.Meta(ge=1)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def reading(self) -> ReadingSettings:
+        """How recordings are read."""
+        return ReadingSettings(
+            target_speaker=self.target_speaker,
+            asr=self.asr,
+            language=self.language,
+            rate_hz=self.rate_hz,
+            window_s=self.window_s,
+            hop_s=self.hop_s,
+            min_face_px=self.min_face_px,
+            audio_stream=self.audio_stream,
+            threads=self.threads,
+        )

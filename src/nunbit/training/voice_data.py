@@ -1,0 +1,174 @@
+"""Acted speech for the voice tower: read once, described once, kept as numbers.
+
+A speaker's files are put one after another, with silence between them, and read like a recording of
+``nunbit analyze``: so speech, pitch range and functionals come about in the same way in training
+and in use. No sound is kept. N files, F functionals.
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit.analyze.voice_chances import describe_windows, own_speech
+from nunbit.errors import InputError
+from nunbit.files import atomic_path
+from nunbit.labels import Label, LabelSet
+from nunbit.media import iter_audio
+from nunbit.progress import say
+from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
+from nunbit.voice import VoiceReader
+from nunbit.voice_features import FEATURE_FORMAT, usual_spread
+
+CORPORA = ("ravdess", "emodb", "korean_emotional")
+_GAP_S = 1.0  # longer than any window of speech detection or pitch
+
+Strings = NDArray[np.str_]
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """N files of acted speech.
+
+    Attributes:
+        rows: (N, F) functionals of each file, NaN rows with less than a second of speech.
+        file: (N,) as the corpus names it.
+        corpus: (N,) one of ``CORPORA``.
+        emotion: (N,) as the corpus names it.
+        speaker: (N,) ``corpus/speaker``.
+        sentence: (N,) what is said.
+        part: (N,) ``script_set`` of the Korean corpus, '' elsewhere.
+        seconds: (N,) lengths.
+    """
+
+    rows: Singles
+    file: Strings
+    corpus: Strings
+    emotion: Strings
+    speaker: Strings
+    sentence: Strings
+    part: Strings
+    seconds: NDArray[np.float64]
+
+    def take(self, keep: NDArray[Any]) -> Recordings:
+        """Some of the files."""
+        return Recordings(*(getattr(self, f.name)[keep] for f in fields(self)))
+
+    @property
+    def person(self) -> NDArray[np.int64]:
+        """(N,) codes of the speakers."""
+        return np.unique(self.speaker, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """(F,) within a speaker, the corpora counted alike."""
+        parts = [self.take(self.corpus == c) for c in np.unique(self.corpus)]
+        squares = [np.square(usual_spread(p.rows, p.person)) for p in parts]
+        spread: NDArray[np.float64] = np.sqrt(np.mean(squares, axis=0))
+        return spread
+
+
+def label_set_with_own(label_set: LabelSet) -> tuple[LabelSet, dict[str, str]]:
+    """A label set with the corpora's further emotions, and which label each emotion is.
+
+    Returns:
+        The labels, then those with a prompt of their own; emotion -> id.
+
+    Raises:
+        InputError: There is no mapping to this label set.
+    """
+    source = resources.files("nunbit") / "data" / "mappings" / "voice.toml"
+    table = tomllib.loads(source.read_text(encoding="utf-8"))
+    if label_set.name not in table:
+        raise InputError(
+            en=f"no mapping of acted emotions to label set {label_set.name}",
+            ko=f"연기 음성의 감정을 레이블 집합 {label_set.name}에 대응시킨 표가 없습니다",
+        )
+    ids = {e: label for label, members in table[label_set.name].items() for e in members}
+    spoken = {e for corpus in table["corpora"].values() for e in corpus["emotions"]}
+    own = sorted(spoken - set(ids))
+    labels = [Label(id=e, **table["own_prompt"][e]) for e in own]
+    more = replace(label_set, labels=(*label_set.labels, *labels))
+    return more, ids | {e: e for e in own}
+
+
+def load_recordings(root: Path, cache: Path) -> Recordings:
+    """The three corpora, from the cache where it fits this version of the functionals.
+
+    Args:
+        root: Folder with ``speech/ravdess`` and so on.
+        cache: An ``.npz`` that is written where it is missing or old.
+
+    Raises:
+        InputError: A corpus or file is missing.
+    """
+    names = [f.name for f in fields(Recordings)]
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as kept:
+            if str(kept["format"]) == FEATURE_FORMAT:
+                return Recordings(*(kept[name] for name in names))
+    tables = [_read_speaker(root, c, s, r) for c in CORPORA for s, r in _speakers(root, c)]
+    columns = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
+    with atomic_path(cache) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, format=FEATURE_FORMAT, **columns)
+    return Recordings(**columns)
+
+
+def _speakers(root: Path, corpus: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    path = root / "speech" / corpus / "labels.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except FileNotFoundError as exc:
+        raise InputError(
+            en=f"{path}: no such file; give the folder that holds speech/{corpus}",
+            ko=f"{path}: 파일이 없습니다. speech/{corpus}가 들어 있는 폴더를 주십시오",
+        ) from exc
+    for speaker in sorted({line["speaker"] for line in lines}):
+        yield speaker, [line for line in lines if line["speaker"] == speaker]
+
+
+def _read_speaker(
+    root: Path, corpus: str, speaker: str, lines: list[dict[str, str]]
+) -> Recordings:
+    say(f"{corpus} {speaker}: {len(lines)}")
+    sounds = [_sound(root / line["file"]) for line in lines]
+    starts, at = [], 0.0
+    for sound in sounds:
+        starts.append(at)
+        at += float(np.ceil(len(sound) / AUDIO_RATE_HZ + _GAP_S))
+    chunks = [AudioChunk(s, x) for s, x in zip(starts, sounds, strict=True)]
+    reader = VoiceReader()
+    for chunk in chunks:
+        reader.add(chunk)
+    voice = reader.finish(lambda: chunks, at)
+    windows = [
+        Interval(s, s + len(x) / AUDIO_RATE_HZ) for s, x in zip(starts, sounds, strict=True)
+    ]
+
+    def column(*names: str) -> Strings:
+        return np.array([next((line[n] for n in names if n in line), "") for line in lines])
+
+    return Recordings(
+        rows=describe_windows(lambda: chunks, windows, voice, own_speech(voice, None)),
+        file=column("file"),
+        corpus=np.full(len(lines), corpus),
+        emotion=column("emotion"),
+        speaker=np.full(len(lines), f"{corpus}/{speaker}"),
+        sentence=column("script", "text", "sentence"),
+        part=column("script_set"),
+        seconds=np.array([w.duration_s for w in windows]),
+    )
+
+
+def _sound(path: Path) -> Singles:
+    parts = [chunk.samples for chunk in iter_audio(path)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)

@@ -1,0 +1,273 @@
+"""The story of analyze: recordings to folders, resumed, batched, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("av")
+
+from make_media import Sound, clicks, film, write_media
+from nunbit.analyze import AnalyzeSettings, analyze, outcomes_text
+from nunbit.analyze.story import companion, list_media, session_names
+from nunbit.analyze.words import text_chances
+from nunbit.encoders import load_bundle
+from nunbit.errors import InputError, MediaError, SettingsError
+from nunbit.files import read_json
+from nunbit.predict.shipped import default_bundle_path
+from nunbit.streams import Interval, Transcript, Utterance
+from nunbit.synth.script import load_script
+from nunbit.synth.video import render_video
+
+CONTRACT = (
+    *("subject", "session", "track", "scope", "modality", "measure", "t_start", "t_end", "value"),
+    *("ci_low", "ci_high", "baseline", "unit", "n_expected", "n_valid", "confidence"),
+    *("mask_reason", "grade", "version"),
+)
+SETTINGS = AnalyzeSettings(single_speaker=True, workers=1)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight seconds of a talking drawn face, with its transcript beside it."""
+    folder = tmp_path_factory.mktemp("clip")
+    script_file = folder / "talk.toml"
+    script_file.write_text(
+        "duration_s = 8.0\nwidth = 320\nheight = 240\nfps = 25\nperson = 94\n"
+        "emotions = [{ at_s = 0.0 }, { at_s = 4.0, joy = 1.0 }, { at_s = 8.0, joy = 1.0 }]\n"
+        'sayings = [{ start_s = 1.0, text = "안녕하세요 반갑습니다" }, '
+        '{ start_s = 5.0, text = "오늘은 정말 기분이 좋아요" }]\n',
+        encoding="utf-8",
+    )
+    script = load_script(script_file)
+    render_video(folder / "talk.mp4", script, lang="en")
+    return folder / "talk.mp4"
+
+
+@pytest.fixture(scope="module")
+def analysed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clip's folder with every export."""
+    out = tmp_path_factory.mktemp("out")
+    settings = replace(
+        SETTINGS,
+        transcript=str(clip.with_suffix(".srt")),
+        subject="P01",
+        export=("eaf", "textgrid", "vtt", "csv", "openface"),
+    )
+    analyze([clip], out, settings, lang="en")
+    return out / "talk"
+
+
+@pytest.mark.slow
+def test_a_recording_becomes_a_folder_with_all_of_the_contract(analysed: Path) -> None:
+    table = pq.read_table(analysed / "timeline.parquet")
+    assert tuple(table.column_names) == CONTRACT
+    rows = table.to_pylist()
+    scopes = {row["scope"] for row in rows}
+    assert {"window", "turn", "session"} <= scopes
+    for row in rows:
+        missing = row["value"] is None or np.isnan(row["value"])
+        assert missing == bool(row["mask_reason"]) or row["mask_reason"] == "unvalidated"
+    assert {row["subject"] for row in rows} == {"P01"}
+    fused = [r for r in rows if r["modality"] == "fused" and r["measure"].startswith("p_")]
+    assert {r["measure"] for r in fused} >= {"p_joy", "p_sadness", "p_neutral"}
+    for name in ("frames", "words", "voice"):
+        assert pq.read_table(analysed / f"{name}.parquet").num_rows > 5
+    names = {path.name for path in analysed.iterdir()}
+    assert {"talk.eaf", "talk.TextGrid", "talk.vtt", "talk.csv", "talk.openface.csv"} <= names
+    assert not [name for name in names if name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_the_summary_says_what_was_found_and_how(analysed: Path) -> None:
+    summary = read_json(analysed / "summary.json")
+    measures = {(m["measure"], m["modality"]): m for m in summary["measures"]}
+    assert measures["face_coverage", "face"]["value"] > 0.8
+    assert measures["f0_median", "voice"]["value"] > 60
+    assert measures["joy_time", "face"]["mask_reason"] == "too_short"  # a minute is asked for
+    assert summary["persons"][0]["target"]
+    assert summary["transcript"]["words"] > 0
+    assert summary["provenance"]["inputs"].keys() == {"media", "transcript", "bundle"}
+    assert str(analysed) not in json.dumps(summary)  # no folder of the user's
+    report = (analysed / "report.html").read_text(encoding="utf-8")
+    assert "not a diagnosis" in report
+    assert "109" in report
+
+
+@pytest.mark.slow
+def test_what_is_done_is_kept_and_what_changed_is_done_again(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = analyze([clip], tmp_path, SETTINGS, lang="en")[0]
+    assert first.state == "done"
+    monkeypatch.setattr("nunbit.analyze.session.observe", _never)
+    assert analyze([clip], tmp_path, SETTINGS, lang="en")[0].state == "kept"
+    assert "kept" in outcomes_text([replace(first, state="kept")] * 2, tmp_path, "en")
+    with pytest.raises(_Called):
+        analyze([clip], tmp_path, replace(SETTINGS, window_s=3.0), lang="en")
+
+
+@pytest.mark.slow
+def test_an_interrupted_recording_is_done_again_and_nothing_half_done_looks_finished(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("nunbit.analyze.session.write_json", _never)  # the last file of all
+        with pytest.raises(_Called):
+            analyze([clip], tmp_path, SETTINGS, lang="en")
+    assert not (tmp_path / "talk" / "summary.json").exists()
+    assert analyze([clip], tmp_path, SETTINGS, lang="en")[0].state == "done"
+
+
+@pytest.mark.slow
+def test_one_bad_recording_does_not_stop_the_others(clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(clip, folder / "good.mp4")
+    (folder / "bad.mp4").write_bytes(b"not a film at all" * 50)
+    write_media(folder / "sound.wav", sounds=[Sound(clicks([0.5, 1.5], 3.0))])
+    out = tmp_path / "out"
+    found = {o.session: o for o in analyze([folder], out, SETTINGS, lang="en")}
+    assert {name: o.state for name, o in found.items()} == {
+        "good": "done",
+        "bad": "failed",
+        "sound": "done",
+    }
+    assert found["bad"].error is not None
+    assert "bad.mp4" in found["bad"].error[0]
+    table = pq.read_table(out / "sessions.parquet").to_pylist()
+    assert {row["session"] for row in table} == {"good", "sound"}
+    assert {row["scope"] for row in table} == {"session"}
+    assert (out / "index.html").is_file()
+    masked = {
+        row["mask_reason"]
+        for row in table
+        if row["session"] == "sound" and row["measure"] == "expressivity"
+    }
+    assert masked == {"no_video"}
+
+
+def test_a_silent_film_without_a_face_is_a_timeline_of_reasons(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.mp4"
+    write_media(path, [film("25", 50)])
+    analyze([path], tmp_path / "out", SETTINGS, lang="ko")
+    summary = read_json(tmp_path / "out" / "numbers" / "summary.json")
+    reasons = {m["mask_reason"] for m in summary["measures"] if m["value"] is None}
+    assert {"no_face", "no_audio", "no_transcript"} <= reasons
+    assert [s["kind"] for s in summary["states"]] == ["no_face"]
+    assert summary["sync"] == {"reason": "no_audio"}
+
+
+class _Called(BaseException):
+    pass
+
+
+def _never(*_: Any, **__: Any) -> Any:
+    raise _Called
+
+
+def _wrong_transcript(folder: Path) -> None:
+    write_media(folder / "a.wav", sounds=[Sound(clicks([0.5, 1.5], 3.0))])
+    cues = "\n\n".join(f"{n}\n01:00:0{n},000 --> 01:00:0{n},900\n말" for n in range(1, 6))
+    (folder / "a.srt").write_text(cues, encoding="utf-8")
+    settings = replace(SETTINGS, transcript=str(folder / "a.srt"))
+    analyze([folder / "a.wav"], folder / "out", settings, lang="en")
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "says"),
+    [
+        (_wrong_transcript, InputError, "a.srt"),
+        (lambda f: analyze([f / "none.mp4"], f / "o", SETTINGS, lang="en"), InputError, "no such"),
+        (lambda f: analyze([f], f / "o", SETTINGS, lang="en"), InputError, "no video or sound"),
+        (
+            lambda f: analyze([f], f / "o", replace(SETTINGS, baseline="7"), lang="en"),
+            SettingsError,
+            "START-END",
+        ),
+        (
+            lambda f: companion(str(f / "x.srt"), f / "a.mp4", 1, (".srt",)),
+            InputError,
+            "no such file",
+        ),
+        (
+            lambda f: companion(str(_touch(f / "x.srt")), f / "a.mp4", 2, (".srt",)),
+            InputError,
+            "one file for 2",
+        ),
+        (
+            lambda f: session_names([f / "a" / "x.mp4", f / "b" / "a" / "x.mp4"]),
+            InputError,
+            "same folder and file name",
+        ),
+        (
+            lambda f: analyze([_touch(f / "empty.mp4")], f / "o", SETTINGS, lang="en"),
+            InputError,
+            "empty.mp4",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(act: Any, kind: type[Exception], says: str, tmp_path: Path) -> None:
+    with pytest.raises(kind, match=says):
+        act(tmp_path)
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+def _touch(path: Path) -> Path:
+    path.write_bytes(b"")
+    return path
+
+
+def test_sessions_are_named_by_stem_and_by_folder_where_stems_repeat(tmp_path: Path) -> None:
+    one, two = tmp_path / "P01" / "talk.mp4", tmp_path / "P02" / "talk.mp4"
+    assert session_names([one, tmp_path / "other.mp4"]) == ("talk", "other")
+    assert session_names([one, two]) == ("P01-talk.mp4", "P02-talk.mp4")
+    (tmp_path / "words").mkdir()
+    srt = _touch(tmp_path / "words" / "talk.srt")
+    assert companion(str(tmp_path / "words"), one, 2, (".srt",)) == srt
+    assert companion(str(tmp_path / "words"), tmp_path / "other.mp4", 2, (".srt",)) is None
+    assert companion("", one, 2, (".srt",)) is None
+    film_path = _touch(tmp_path / "words" / "b.MP4")
+    assert list_media([tmp_path / "words", film_path]) == (film_path,)
+
+
+@pytest.fixture
+def fitted() -> Iterator[Any]:
+    bundle = load_bundle(default_bundle_path(), threads=1)
+    before = bundle.document.get("text_emotion")
+    bundle.document["text_emotion"] = {
+        "languages": ["ko"],
+        "logit_scale": 10.0,
+        "temperature": 1.0,
+    }
+    yield bundle
+    bundle.document["text_emotion"] = before
+
+
+def _said(*texts: str) -> Transcript:
+    lines = tuple(Utterance(Interval(i, i + 1.0), text) for i, text in enumerate(texts))
+    return Transcript(lines, "srt")
+
+
+def test_words_get_classes_only_in_a_language_the_bundle_was_tested_on(fitted: Any) -> None:
+    found = text_chances(fitted, _said("너무 슬퍼서 눈물이 나요", "정말 행복해요"))
+    assert found.chances is not None
+    np.testing.assert_allclose(found.chances.sum(axis=1), 1.0, atol=1e-5)
+    english = text_chances(fitted, _said("I am so sad", "and he is happy"))
+    assert english.chances is None
+    assert english.missing[0]["what"] == "text_emotion"
+    fitted.document["text_emotion"] = None
+    assert text_chances(fitted, _said("너무 슬퍼요")).chances is None
+    assert text_chances(fitted, None).chances is None
+
+
+def test_media_errors_are_input_errors() -> None:
+    assert issubclass(MediaError, InputError)
