@@ -351,13 +351,15 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     data = open_dataset(arguments.data)
     images = Images.of(data, arguments.split)
-    file = arguments.out / f"unseen_classes_{arguments.split}.json"
-    result = json.loads(file.read_text()) if file.is_file() else {}
+    result: dict[str, Any] = {}
     if arguments.only != "leave-one-out":
         bundle = load_bundle(arguments.bundle or default_bundle_path(), threads=1)
         result["proxy"] = {"bundle": bundle.hash} | proxy(images, bundle)
     if arguments.only != "proxy":
         result["leave_one_out"] = leave_one_out(data, images, arguments)
+    file = arguments.out / f"unseen_classes_{arguments.split}.json"
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    result = earlier | result
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 

@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,19 @@ import torch
 
 from nunbit.encoders import Bundle, load_bundle
 from nunbit.evaluate.rows import truth_of
-from nunbit.labels import LabelSet
 from nunbit.metrics import confusion_matrix, uar
 from nunbit.metrics.bootstrap import confusion_cells, interval, resample
 from nunbit.prompts import load_template_set
 from nunbit.shards import open_dataset
 from nunbit.training.voice_data import Recordings, label_set_with_own, load_recordings
-from nunbit.training.voice_stage import FittedVoice, VoiceSettings, fit_voice
+from nunbit.training.voice_stage import (
+    CHOSEN,
+    TRUST,
+    FittedVoice,
+    VoiceSettings,
+    fit_voice,
+    held_out,
+)
 from nunbit.voice_features import standardise
 from nunbit.zeroshot import ensemble_cosines, normalise, probabilities
 
@@ -112,9 +118,6 @@ def prepare(data: Path, bundle: Bundle, cache: Path) -> Corpus:
     )
 
 
-TRUST = 20.0
-
-
 def folds_of(speakers: Array, n: int, seed: int) -> Iterator[tuple[Array, Array]]:
     """(train, test) masks; each speaker is tested once."""
     names = np.random.default_rng(seed).permutation(np.unique(speakers))
@@ -157,12 +160,12 @@ def svm_answers(model: Any, corpus: Corpus, rows: Array, shown: Array) -> Array:
     return model.classes_[keep][values[:, keep].argmax(axis=1)]
 
 
-def choose[S](
+def choose(
     corpus: Corpus,
     rows: Array,
-    options: tuple[S, ...] | list[S],
-    answer: Callable[[Array, Array, S], Array],
-) -> S:
+    options: tuple[Any, ...] | list[Any],
+    answer: Callable[[Array, Array, Any], Array],
+) -> Any:
     """The option with the best UAR over three inner folds of speakers."""
     k = len(corpus.labels)
     totals = np.zeros(len(options))
@@ -194,7 +197,11 @@ def both(corpus: Corpus, train: Array, test: Array, chosen: tuple[Any, float] | 
 
 
 def compare(
-    name: str, corpus: Corpus, folds: list[tuple[Array, Array]], chosen: Any = None, bar: bool = False
+    name: str,
+    corpus: Corpus,
+    folds: list[tuple[Array, Array]],
+    chosen: Any = None,
+    bar: bool = False,
 ) -> Any:
     """One row of the table: UAR of both, majority, paired difference by speaker bootstrap."""
     k = len(corpus.labels)
@@ -268,23 +275,12 @@ def folds_by(values: Array, keep: Array, n: int) -> list[Array]:
 def across(corpus: Corpus) -> None:
     """Train on two corpora, test on the third; answers among the classes both sides show."""
     info = corpus.info
-    print("\n| test corpus, trained on the other two | classes | utterances / speakers "
-          "| tower UAR % | eGeMAPS + SVM | majority | difference |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print("\n| test, trained on the other two | classes | utterances / speakers | tower UAR % "
+          "| eGeMAPS + SVM | majority | difference |\n|---|---|---|---|---|---|---|")  # fmt: skip
     for name in np.unique(info.corpus):
         train = info.corpus != name
         test = (info.corpus == name) & np.isin(corpus.truth, corpus.truth[train])
         compare(str(name), corpus, [(train, test)])
-
-
-def held_out(corpus: Corpus, settings: VoiceSettings) -> tuple[Array, float]:
-    """(N, D) embeddings of all voices by towers that heard none of their speaker."""
-    vectors = np.zeros((len(corpus.truth), corpus.prompts.shape[2]), np.float32)
-    scales = []
-    for train, test in folds_of(corpus.info.speaker, 5, 0):
-        fitted = fit_tower(corpus, np.flatnonzero(train), settings)
-        vectors[test] = fitted.embed(corpus.tower[test])
-        scales.append(fitted.logit_scale)
-    return vectors, float(np.mean(scales))
 
 
 def average_precision(similar: Array, relevant: Array) -> Array:
@@ -321,15 +317,19 @@ def retrieval(corpus: Corpus, bundle: Bundle, faces: Path, vectors: Array) -> No
         points = average_precision(table, wanted[:, None] == there[None, :])
         shuffled = generator.permutation(there)
         null = average_precision(table, wanted[:, None] == shuffled[None, :])
-        person = np.arange(len(wanted)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        person = (
+            np.arange(len(wanted)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        )
         parts = {bundle.label_set.ids[c]: wanted == c for c in range(k)}
         for label, keep in parts.items():
             print_row(name, label, points, null, keep[:, None], person)
         print_row(name, "mean of emotions", points, null, np.stack(list(parts.values()), 1), person)
 
 
-def print_row(name: str, label: str, points: Array, null: Array, keep: Array, person: Array) -> None:
-    """Mean over the emotions (columns of ``keep``) of the mean over queries, by person bootstrap."""
+def print_row(
+    name: str, label: str, points: Array, null: Array, keep: Array, person: Array
+) -> None:
+    """Mean over emotions (columns of ``keep``) of the mean over queries, by person bootstrap."""
     generator = np.random.default_rng(0)
     n = person.max() + 1
 
@@ -342,8 +342,9 @@ def print_row(name: str, label: str, points: Array, null: Array, keep: Array, pe
         draws = np.nanmean(weights @ (own - chance) / (weights @ count), axis=1)
     means = [(part.sum(0) / count.sum(0)).mean() for part in (own, chance)]
     ends = interval(draws)
-    print(f"| {name} | {label} | {int(count.sum())} | {100 * means[0]:.1f} | {100 * means[1]:.1f} "
-          f"| {100 * (means[0] - means[1]):+.1f} [{100 * ends[0]:+.1f}, {100 * ends[1]:+.1f}] |")  # fmt: skip
+    own, chance, low, high = (100 * v for v in (*means, *ends))
+    print(f"| {name} | {label} | {int(count.sum())} | {own:.1f} | {chance:.1f} "
+          f"| {own - chance:+.1f} [{low:+.1f}, {high:+.1f}] |")  # fmt: skip
 
 
 def divergence(p: Array, q: Array) -> Array:
@@ -361,10 +362,14 @@ def mismatch(corpus: Corpus, bundle: Bundle, vectors: Array, scale: float) -> No
     k = len(bundle.label_set.labels)
     plain = corpus.info.part == "plain-to-emotional"
     prompts = corpus.prompts[:, :k]
-    words = ensemble_cosines(bundle.embed_texts(corpus.info.sentence[plain].tolist()), prompts, "mean_embedding")  # fmt: skip
-    reading = bundle.document.get("text_emotion") or {"logit_scale": bundle.logit_scale, "temperature": bundle.temperature}  # fmt: skip
+    sentences = bundle.embed_texts(corpus.info.sentence[plain].tolist())
+    words, voices = (
+        ensemble_cosines(v, prompts, "mean_embedding") for v in (sentences, vectors[plain])
+    )
+    usual = {"logit_scale": bundle.logit_scale, "temperature": bundle.temperature}
+    reading = bundle.document.get("text_emotion") or usual
     p_words = probabilities(words, float(reading["logit_scale"]), float(reading["temperature"]))
-    p_voice = probabilities(ensemble_cosines(vectors[plain], prompts, "mean_embedding"), scale)
+    p_voice = probabilities(voices, scale)
     apart = divergence(p_words.astype(float), p_voice.astype(float))
     emotion, speaker = corpus.info.emotion[plain], corpus.info.speaker[plain]
     names = np.unique(speaker)
@@ -399,7 +404,8 @@ def main() -> int:
     if "across" in wanted:
         across(corpus)
     if wanted & {"faces", "words"}:
-        vectors, scale = held_out(corpus, TOWERS[0])
+        c = corpus
+        vectors, scale = held_out(c.tower, c.truth, c.prompts, c.info.speaker, CHOSEN)
         if "faces" in wanted and a.faces:
             retrieval(corpus, bundle, a.faces, vectors)
         if "words" in wanted:

@@ -299,8 +299,8 @@ class Bundle:
             raise BundleError(
                 en=f"{self.path}: this bundle has no voice tower ({VOICE_FILE}): voices cannot be "
                 "embedded; use a bundle that has one",
-                ko=f"{self.path}: 이 번들에는 음성 인코더({VOICE_FILE})가 없어 목소리를 임베딩할 수 "
-                "없습니다. 음성 인코더가 있는 번들을 쓰십시오",
+                ko=f"{self.path}: 이 번들에는 음성 인코더({VOICE_FILE})가 없어 목소리를 임베딩할 "
+                "수 없습니다. 음성 인코더가 있는 번들을 쓰십시오",
             )
         size = len(self.voice.spread)
         if functionals.ndim != 2 or functionals.shape[1] != size:

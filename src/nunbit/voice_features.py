@@ -8,6 +8,7 @@ Knows nothing of files, models or windows. T frames, N stretches, F functionals.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -320,7 +321,7 @@ def _modulation(level: Floats, cepstra: Floats, own: Flags) -> dict[str, float]:
         centred = (curve - curve.mean()) * np.hanning(len(curve))
         power = np.square(np.abs(np.fft.rfft(centred))) / len(curve)
         hertz = np.fft.rfftfreq(len(curve), 1 / _FRAMES_PER_S)
-        for low, high in zip(_MODULATION_HZ[:-1], _MODULATION_HZ[1:], strict=True):
+        for low, high in itertools.pairwise(_MODULATION_HZ):
             band = power[(hertz >= low) & (hertz < high)].sum()
             found[f"modulation_{name}_{low:g}"] = float(np.log(band + 1e-6))
     return found

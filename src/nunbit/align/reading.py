@@ -34,8 +34,11 @@ from nunbit.workers import Tools
 
 CACHE_FORMAT = "nunbit-align-windows-1"
 
-# What does not change the windows.
-_FREE = frozenset({"threads", "workers", "transcript", "speakers", "seed", "embed", "export"})
+# What changes the windows, besides the files and the bundle.
+_READING = (
+    *("target_speaker", "asr", "asr_model", "language", "rate_hz", "window_s", "hop_s", "target"),
+    *("min_face_px", "audio_stream"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +125,8 @@ def _key(job: SessionJob) -> str:
     """What the windows depend on, as text to compare."""
     files = {"media": job.media, "transcript": job.transcript, "speakers": job.speakers}
     inputs = {name: sha256_file(p) for name, p in files.items() if p is not None}
-    settings = {k: v for k, v in settings_to_dict(job.settings).items() if k not in _FREE}
+    given = settings_to_dict(job.settings)
+    settings = {name: given.get(name) for name in _READING}
     return json.dumps(
         {"format": CACHE_FORMAT, "inputs": inputs, "bundle": job.bundle_hash,
          "settings": settings}, sort_keys=True, ensure_ascii=False,
@@ -136,8 +140,9 @@ def _to_cache(path: Path, key: str, found: RecordingWindows) -> None:
         "synthetic": np.array(found.synthetic),
         "notices": np.array(json.dumps(found.notices, ensure_ascii=False)),
     }
+    arrays |= {f"v_{m}": v for m, v in found.vectors.items()}
     with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays, **{f"v_{m}": v for m, v in found.vectors.items()})
+        np.savez_compressed(stream, **arrays)
 
 
 def _from_cache(path: Path, key: str, session: str) -> RecordingWindows | None:

@@ -3,7 +3,8 @@
 Two simple readers, nearest centroid and linear logistic regression, learn the people from every
 second stretch of their recordings and are tested on the others. What counts is the comparison:
 from the aligned embeddings a person must not be better recognised than from the mean-removed
-vectors they were made of.
+vectors they were made of, or than by chance where these are below it: taking a mean out makes one
+half of a recording the reverse of the other, so a reader of means is then worse than guessing.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ def identity_probe(
 
     Returns:
         Plain data: chance, per space and reader the accuracy, per other space and reader the
-        difference ``first - other`` with its interval over people; None with one person a pool.
+        difference ``first - other`` with its interval over people, chance in place of an accuracy
+        below it; None with one person a pool.
     """
     pool = np.zeros(len(table), np.int64) if pool is None else pool
     usable: Flags = np.all([np.isfinite(rows).all(axis=1) for rows in spaces.values()], axis=0)
     train, test = _split(table, usable)
     correct: dict[str, dict[str, Floats]] = {s: {r: np.full(len(table), np.nan) for r in READERS}
                                              for s in spaces}  # fmt: skip
-    chances = []
+    chance_of = np.full(len(table), np.nan)
     for each in np.unique(pool[usable]):
         own = (pool == each) & usable
         people = np.intersect1d(table.person[own & train], table.person[own & test])
@@ -59,7 +61,7 @@ def identity_probe(
             continue
         known = np.isin(table.person, people)
         learn, ask = own & train & known, own & test & known
-        chances += [1.0 / len(people)] * int(ask.sum())
+        chance_of[ask] = 1.0 / len(people)
         truth, wanted = (np.searchsorted(people, table.person[rows]) for rows in (learn, ask))
         for name, rows in spaces.items():
             known_rows, asked_rows = _standardised(rows[learn], rows[ask])
@@ -69,16 +71,16 @@ def identity_probe(
             }
             for reader, answer in answers.items():
                 correct[name][reader][ask] = answer == wanted
-    if not chances:
+    asked = np.isfinite(chance_of)
+    if not asked.any():
         return None
-    asked = np.isfinite(next(iter(correct.values()))["centroid"])
     first = next(iter(spaces))
     accuracy = {s: {r: float(c[asked].mean()) for r, c in by.items()} for s, by in correct.items()}
     differences = {
         other: {
             reader: _difference(
                 correct[first][reader][asked],
-                correct[other][reader][asked],
+                _not_below(correct[other][reader][asked], chance_of[asked]),
                 table.person[asked],
                 (seed, n_resamples),
             )
@@ -88,7 +90,7 @@ def identity_probe(
     }
     return {
         "n": int(asked.sum()),
-        "chance": float(np.mean(chances)),
+        "chance": float(chance_of[asked].mean()),
         "accuracy": accuracy,
         "difference": differences,
     }
@@ -134,6 +136,11 @@ def _logistic(known: Floats, truth: Codes, asked: Floats) -> Codes:
         ahead, weight, t = new + (t - 1.0) / t_new * (new - weight), new, t_new
     logits = np.concatenate([asked, np.ones((len(asked), 1))], axis=1) @ weight
     return np.asarray(logits.argmax(axis=1))
+
+
+def _not_below(theirs: Floats, chance: Floats) -> Floats:
+    """Per window whether it was right, or its chance if that is better on the whole."""
+    return theirs if theirs.mean() >= chance.mean() else chance
 
 
 def _difference(

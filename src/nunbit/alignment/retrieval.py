@@ -87,7 +87,7 @@ def ranks_of(
         shift: For the null: the "right" window is so many windows later in the recording, around
             its end.
     """
-    both = np.isfinite(query).all(axis=1) & np.isfinite(answer).all(axis=1)
+    both = _both(query, answer)
     pool = np.zeros(len(table), np.int64) if pool is None else pool
     rng = np.random.default_rng([settings.seed, shift, against == "others"])
     right = _shifted(table, both, shift)
@@ -122,6 +122,10 @@ def ranks_of(
     )
 
 
+def _both(query: Singles, answer: Singles) -> Flags:
+    return np.asarray(np.isfinite(query).all(axis=1) & np.isfinite(answer).all(axis=1))
+
+
 def _shifted(table: WindowTable, both: Flags, shift: int) -> Codes:
     """(N,) the window that counts as right: the window itself, or one later in its recording."""
     right = np.arange(len(table))
@@ -150,7 +154,7 @@ def time_shift_null(
     Shifts are spread evenly over the shortest recording, at least ``apart_s`` from either end.
     None where a recording is too short for that.
     """
-    both = np.isfinite(query).all(axis=1) & np.isfinite(answer).all(axis=1)
+    both = _both(query, answer)
     counts = np.bincount(table.recording[both]) if both.any() else np.zeros(1, np.int64)
     counts = counts[counts > 0]
     steps = np.diff(table.start_s)

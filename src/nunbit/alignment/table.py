@@ -48,10 +48,11 @@ class WindowTable:
 
     def __post_init__(self) -> None:
         n = len(self.start_s)
-        for name, rows in (*self.vectors.items(), ("recording", self.recording),
-                           ("person", self.person)):  # fmt: skip
-            if len(rows) != n:
-                raise ValueError(f"{name}: expected {n} rows, got {len(rows)}")
+        sizes = {name: len(rows) for name, rows in self.vectors.items()}
+        sizes |= {"recording": len(self.recording), "person": len(self.person)}
+        for name, size in sizes.items():
+            if size != n:
+                raise ValueError(f"{name}: expected {n} rows, got {size}")
 
     def __len__(self) -> int:
         return len(self.start_s)
@@ -65,8 +66,7 @@ class WindowTable:
 
     def present(self, modality: str) -> Flags:
         """(N,) whether the modality is there."""
-        there: Flags = np.isfinite(self.vectors[modality]).all(axis=1)
-        return there
+        return np.asarray(np.isfinite(self.vectors[modality]).all(axis=1))
 
     def rows(self, chosen: NDArray[np.bool_] | Codes) -> WindowTable:
         """Some of the windows."""

@@ -22,7 +22,7 @@ from nunbit.streams import (
     Turn,
     VoiceStream,
 )
-from nunbit.timebase import covered_s, intersect_intervals, rows_of
+from nunbit.timebase import intersect_intervals, rows_of
 
 MIN_FACE_SHARE = 0.5
 """Of the samples of a window that a face must be readable in."""

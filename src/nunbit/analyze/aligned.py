@@ -219,9 +219,7 @@ def agreement_blocks(aligned: AlignedWindows) -> tuple[MeasureBlock, ...]:
     return tuple(blocks)
 
 
-def write_windows(
-    folder: Path, aligned: AlignedWindows, *, session: str, bundle_hash: str
-) -> Path:
+def write_windows(folder: Path, aligned: AlignedWindows, *, session: str, bundle_hash: str) -> Path:
     """Write ``windows.npz``: times, unit embeddings (float16) and excerpts; no raw vectors.
 
     Returns:
@@ -249,15 +247,13 @@ def write_windows(
     return path
 
 
-def excerpts_of(
-    transcript: Transcript | None, windows: Sequence[Interval]
-) -> tuple[str, ...]:
+def excerpts_of(transcript: Transcript | None, windows: Sequence[Interval]) -> tuple[str, ...]:
     """What is said in each window, shortened to 80 characters."""
     if transcript is None:
         return ("",) * len(windows)
-    words = [
-        (word.interval, word.text) for u in transcript.utterances for word in u.words
-    ] or [(u.interval, u.text) for u in transcript.utterances]
+    words = [(word.interval, word.text) for u in transcript.utterances for word in u.words] or [
+        (u.interval, u.text) for u in transcript.utterances
+    ]
     middles = np.array([(i.start_s + i.end_s) / 2.0 for i, _ in words])
     order = np.argsort(middles, kind="stable")
     middles = middles[order]

@@ -114,11 +114,12 @@ def load_recordings(root: Path, cache: Path) -> Recordings:
     if cache.is_file():
         with np.load(cache, allow_pickle=False) as kept:
             if str(kept["format"]) == FEATURE_FORMAT:
-                return Recordings(*(kept[name] for name in names))
+                return Recordings(*(kept[f"column_{name}"] for name in names))
     tables = [_read_speaker(root, c, s, r) for c in CORPORA for s, r in _speakers(root, c)]
     columns = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
     with atomic_path(cache) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, format=FEATURE_FORMAT, **columns)
+        named = {f"column_{name}": values for name, values in columns.items()}
+        np.savez(file, format=np.array(FEATURE_FORMAT), **named)
     return Recordings(**columns)
 
 
@@ -136,9 +137,7 @@ def _speakers(root: Path, corpus: str) -> Iterator[tuple[str, list[dict[str, str
         yield speaker, [line for line in lines if line["speaker"] == speaker]
 
 
-def _read_speaker(
-    root: Path, corpus: str, speaker: str, lines: list[dict[str, str]]
-) -> Recordings:
+def _read_speaker(root: Path, corpus: str, speaker: str, lines: list[dict[str, str]]) -> Recordings:
     say(f"{corpus} {speaker}: {len(lines)}")
     sounds = [_sound(root / line["file"]) for line in lines]
     starts, at = [], 0.0
@@ -150,9 +149,7 @@ def _read_speaker(
     for chunk in chunks:
         reader.add(chunk)
     voice = reader.finish(lambda: chunks, at)
-    windows = [
-        Interval(s, s + len(x) / AUDIO_RATE_HZ) for s, x in zip(starts, sounds, strict=True)
-    ]
+    windows = [Interval(s, s + len(x) / AUDIO_RATE_HZ) for s, x in zip(starts, sounds, strict=True)]
 
     def column(*names: str) -> Strings:
         return np.array([next((line[n] for n in names if n in line), "") for line in lines])

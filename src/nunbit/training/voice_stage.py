@@ -18,7 +18,11 @@ from torch.nn import functional
 from nunbit.training.voice_tower import Ensemble, VoiceTower
 from nunbit.zeroshot import Array, normalise
 
+TRUST = 20.0
+"""Stretches that the usual spread of a functional counts as beside the person's own."""
+
 _MAX_SCALE = 100.0
+_FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class VoiceSettings:
     logit_adjustment: float = 1.0
     members: int = 1
     seed: int = 0
+
+
+CHOSEN = VoiceSettings()
+"""What the written tower is fitted with: most often chosen by the inner folds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,3 +128,33 @@ def _fit_one(
             optimizer.step()
             decay.step()
     return FittedVoice(tower.eval(), float(log_scale.detach().exp().clamp(max=_MAX_SCALE)))
+
+
+def held_out(
+    rows: Array,
+    truth: NDArray[np.int64],
+    prompts: Array,
+    speakers: NDArray[np.str_],
+    settings: VoiceSettings,
+) -> tuple[Array, float]:
+    """Embeddings of all stretches by towers that heard none of their speaker.
+
+    Args:
+        rows: (N, F) standardised functionals.
+        truth: (N,) classes.
+        prompts: (T, K, D).
+        speakers: (N,) who speaks.
+        settings: How the five towers are fitted.
+
+    Returns:
+        (N, D) unit rows, and the mean logit scale of the towers.
+    """
+    vectors = np.zeros((len(rows), prompts.shape[2]), np.float32)
+    names = np.random.default_rng(0).permutation(np.unique(speakers))
+    scales = []
+    for part in np.array_split(names, min(_FOLDS, len(names))):
+        test = np.isin(speakers, part)
+        fitted = fit_voice(rows[~test], truth[~test], prompts, settings)
+        vectors[test] = fitted.embed(rows[test])
+        scales.append(fitted.logit_scale)
+    return vectors, float(np.mean(scales))

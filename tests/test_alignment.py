@@ -1,0 +1,427 @@
+"""The shared space on vectors with known truth: what is planted is found, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nunbit.alignment import (
+    PROSODY,
+    Head,
+    Heads,
+    RetrievalSettings,
+    WindowTable,
+    assess,
+    centred,
+    face_vectors,
+    fit_cca,
+    identity_probe,
+    independent_windows,
+    prosody_vectors,
+    ranks_of,
+    recall_summary,
+    text_vectors,
+)
+from nunbit.alignment.cca import CcaSettings
+from nunbit.alignment.retrieval import time_shift_null
+from nunbit.alignment.vectors import own_stretches
+from nunbit.streams import (
+    FaceStream,
+    FaceTrack,
+    Interval,
+    Transcript,
+    Turn,
+    Utterance,
+    VoiceStream,
+)
+
+SIZES = {"face": 24, "voice": 12, "text": 16}
+QUICK = CcaSettings(ridges=(0.1,), n_folds=3)
+RETRIEVAL = RetrievalSettings(n_resamples=200)
+
+
+def planted(
+    *,
+    identity: bool,
+    shared: bool,
+    people: int = 40,
+    windows: int = 60,
+    modalities: tuple[str, ...] = ("face", "voice"),
+    seed: int = 0,
+) -> WindowTable:
+    """Vectors of 4 s windows made of who (three times as strong), how, and noise."""
+    rng = np.random.default_rng(seed)
+    n, n_state, n_who = people * windows, 4, 8
+    person = np.repeat(np.arange(people), windows)
+    who = rng.standard_normal((people, n_who))[person]
+    state = rng.standard_normal((n, n_state))
+    vectors = {}
+    for name in modalities:
+        width = SIZES[name]
+        own = state if shared else rng.standard_normal((n, n_state))
+        rows = own @ rng.standard_normal((n_state, width)) / 2.0
+        if identity:
+            rows += 3.0 * who @ rng.standard_normal((n_who, width)) / np.sqrt(n_who)
+        vectors[name] = (rows + 0.6 * rng.standard_normal((n, width))).astype(np.float32)
+    return WindowTable(vectors, person, person, np.tile(np.arange(windows) * 4.0, people))
+
+
+def fit(table: WindowTable) -> Heads:
+    centres = {m: np.zeros(v.shape[1], np.float32) for m, v in table.vectors.items()}
+    return fit_cca(table, QUICK, centres=centres)
+
+
+@pytest.mark.parametrize(
+    ("identity", "shared", "centre", "within", "across"),
+    [
+        (True, False, "none", (0.0, 0.08), (0.60, 1.0)),
+        (True, False, "recording", (0.0, 0.08), (0.0, 0.09)),
+        (False, True, "recording", (0.45, 1.0), (0.45, 1.0)),
+        (True, True, "none", (0.20, 1.0), (0.85, 1.0)),
+        (True, True, "recording", (0.45, 1.0), (0.45, 1.0)),
+    ],
+    ids=["identity-raw", "identity", "state", "both-raw", "both"],
+)
+def test_planted_state_is_found_and_identity_is_not(
+    identity: bool,
+    shared: bool,
+    centre: str,
+    within: tuple[float, float],
+    across: tuple[float, float],
+) -> None:
+    raw = planted(identity=identity, shared=shared)
+    table = centred(raw, centre)  # type: ignore[arg-type]
+    document = assess(table, raw, fit, RETRIEVAL).document
+    for side in document["pairs"]["face-voice"].values():
+        assert within[0] <= side["within"]["r1"] <= within[1]
+        assert across[0] <= side["across"]["r1"] <= across[1]
+        assert side["shifted_r1"] <= 0.08
+    probe = document["identity"]["face"]
+    if identity:
+        assert probe["accuracy"]["raw"]["logistic"] > 0.9
+    if centre == "recording":
+        assert probe["passes"]
+    elif identity:
+        # Without the mean taken out the embeddings give people away.
+        assert max(probe["accuracy"]["embeddings"].values()) > 5 * probe["chance"]
+
+
+def test_a_leak_of_identity_fails_the_probe() -> None:
+    table = planted(identity=True, shared=True, people=12)
+    clean = centred(table)
+    probe = identity_probe(
+        clean, {"embeddings": table.vectors["face"], "mean_removed": clean.vectors["face"]}
+    )
+    assert probe is not None
+    gap = probe["difference"]["mean_removed"]["logistic"]
+    assert gap["ci95"][0] > 0.5
+
+
+def test_three_modalities_with_gaps() -> None:
+    raw = planted(identity=True, shared=True, people=16, modalities=("face", "voice", "text"))
+    rng = np.random.default_rng(3)
+    for m, rows in raw.vectors.items():
+        rows[rng.random(len(rows)) < {"face": 0.1, "voice": 0.3, "text": 0.5}[m]] = np.nan
+    table = centred(raw)
+    document = assess(table, raw, fit, RETRIEVAL).document
+    assert set(document["pairs"]) == {"face-voice", "face-text", "voice-text"}
+    for name, pair in document["pairs"].items():
+        a, b = name.split("-")
+        assert pair["forward"]["within"]["r1"] > 0.4, name
+        both = int((table.present(a) & table.present(b)).sum())
+        asked = pair["forward"]["within"]
+        assert asked["n"] + asked["n_skipped"] == both
+
+
+def test_two_modalities_are_ridge_cca() -> None:
+    table = centred(planted(identity=False, shared=True, people=8))
+    heads = fit_cca(table, CcaSettings(ridges=(0.1,), size=4), centres=_zeros(table))
+    rows = {m: table.vectors[m].astype(float) / heads.heads[m].scale for m in table.vectors}
+    n = len(table)
+    roots = []
+    for m in ("face", "voice"):
+        within = rows[m].T @ rows[m] / n + 0.1 * np.eye(SIZES[m])
+        values, vectors = np.linalg.eigh(within)
+        roots.append(vectors @ np.diag(values**-0.5) @ vectors.T)
+    naive = np.linalg.svd(roots[0] @ (rows["face"].T @ rows["voice"] / n) @ roots[1])
+    for k in range(4):
+        expected = rows["face"] @ roots[0] @ naive[0][:, k]
+        found = rows["face"] @ heads.heads["face"].weight[:, k].astype(float)
+        assert abs(np.corrcoef(expected, found)[0, 1]) > 0.9999
+
+
+def test_fitting_is_deterministic_and_ignores_missing_rows() -> None:
+    table = centred(planted(identity=False, shared=True, people=6))
+    once, again = fit(table), fit(table)
+    for m in once.modalities:
+        np.testing.assert_array_equal(once.heads[m].weight, again.heads[m].weight)
+    assert once.size == 128
+    assert (once.heads["voice"].weight[:, 24:] == 0).all()  # 12 + 24 dimensions share no more
+
+
+def test_one_modality_cannot_be_aligned() -> None:
+    table = planted(identity=False, shared=True, people=2).only(("face",))
+    with pytest.raises(ValueError, match="two modalities"):
+        fit(table)
+
+
+def test_one_person_is_judged_on_other_times() -> None:
+    raw = planted(identity=False, shared=True, people=1, windows=600)
+    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    assert document["by"] == "time"
+    assert {"one_person"} <= set(document["limits"])
+    side = document["pairs"]["face-voice"]["forward"]
+    assert side["within"]["r1"] > 0.4
+    assert side["within"]["ci95"]["r1"] is None
+    assert side["across"] is None
+
+
+# ---------------------------------------------------------------- retrieval
+
+
+def _line(n: int = 40, people: int = 1) -> WindowTable:
+    person = np.repeat(np.arange(people), n)
+    rows = np.zeros((n * people, 2), np.float32)
+    return WindowTable({"face": rows}, person, person, np.tile(np.arange(n) * 1.0, people))
+
+
+def _unit(rng: np.random.Generator, n: int, d: int = 8) -> NDArray[np.float32]:
+    rows = rng.standard_normal((n, d)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_ranks_of_perfect_reversed_and_constant_answers() -> None:
+    table = _line(60)
+    rows = _unit(np.random.default_rng(0), 60)
+    assert (ranks_of(table, rows, rows, RETRIEVAL).rank == 1).all()
+    assert (ranks_of(table, rows, -rows, RETRIEVAL).rank == 20).all()
+    same = np.tile(rows[:1], (60, 1))
+    tied = ranks_of(table, same, same, RETRIEVAL)
+    assert (tied.rank == 10.5).all()
+    assert tied.first.mean() == pytest.approx(0.05)
+    assert tied.five.mean() == pytest.approx(0.25)
+
+
+def test_chance_is_one_in_twenty() -> None:
+    table = _line(200, people=10)
+    rng = np.random.default_rng(1)
+    a, b = _unit(rng, 2000), _unit(rng, 2000)
+    for against in ("same", "others"):
+        found = recall_summary(ranks_of(table, a, b, RETRIEVAL, against=against), RETRIEVAL)  # type: ignore[arg-type]
+        assert found is not None
+        assert abs(found["r1"] - 0.05) < 0.015  # type: ignore[operator]
+        assert abs(found["r5"] - 0.25) < 0.03  # type: ignore[operator]
+        assert abs(found["median_rank"] - 10.5) < 1.5  # type: ignore[operator]
+    null = time_shift_null(table, a, b, RETRIEVAL)
+    assert null == pytest.approx(0.05, abs=0.01)
+
+
+def test_candidates_keep_their_distance() -> None:
+    """Neighbours of the right window look the same: were they candidates, ranks would suffer."""
+    table = _line(60)
+    angle = np.arange(60) * 0.05
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    blurred = np.stack([np.cos(angle + 0.2), np.sin(angle + 0.2)], axis=1).astype(np.float32)
+    # 0.2 rad are four windows: all candidates are 8 s away or more, so the right one is nearest.
+    inside = ranks_of(table, rows, blurred, RETRIEVAL)
+    assert (inside.rank == 1).all()
+    near = RetrievalSettings(apart_s=1.0, n_resamples=200)
+    assert (ranks_of(table, rows, blurred, near).rank > 1).any()
+
+
+def test_too_short_a_recording_is_skipped_and_counted() -> None:
+    table = _line(20)
+    rows = _unit(np.random.default_rng(2), 20)
+    found = ranks_of(table, rows, rows, RETRIEVAL)
+    assert len(found) == 0
+    assert found.n_skipped == 20
+    assert recall_summary(found, RETRIEVAL) is None
+    assert time_shift_null(_line(10), rows[:10], rows[:10], RETRIEVAL) is None
+
+
+# ---------------------------------------------------------------- table and heads
+
+
+def test_centring_takes_out_each_recordings_mean() -> None:
+    table = planted(identity=True, shared=True, people=3, windows=20)
+    table.vectors["voice"][0:15] = np.nan  # five windows are left: too few for a mean
+    clean = centred(table)
+    for k in range(3):
+        own = clean.recording == k
+        assert abs(clean.vectors["face"][own].mean(axis=0)).max() < 1e-5
+    assert not clean.present("voice")[:20].any()
+    assert clean.present("voice")[20:].all()
+
+
+@pytest.mark.parametrize(("hop", "length", "expected"), [(1.0, 4.0, 15), (4.0, 4.0, 60)])
+def test_windows_that_do_not_overlap(hop: float, length: float, expected: int) -> None:
+    rows = np.zeros((60, 2), np.float32)
+    zeros = np.zeros(60, np.int64)
+    table = WindowTable({"face": rows, "voice": rows}, zeros, zeros, np.arange(60) * hop, length)
+    assert independent_windows(table) == expected
+    assert independent_windows(table.only(("face",))) == 0
+
+
+def test_a_head_gives_unit_rows_and_keeps_gaps() -> None:
+    rng = np.random.default_rng(0)
+    head = Head(np.ones(3, np.float32), np.full(3, 2.0, np.float32),
+                rng.standard_normal((3, 5)).astype(np.float32))  # fmt: skip
+    rows = np.array([[1, 2, 3], [np.nan] * 3, [0, 0, 0]], np.float32)
+    placed = head.project(rows)
+    assert np.linalg.norm(placed[0]) == pytest.approx(1.0, abs=1e-6)
+    assert np.isnan(placed[1:]).all()
+    np.testing.assert_allclose(head.project_alone(rows[:1] + 1), placed[:1], atol=1e-6)
+
+
+def test_a_table_of_unequal_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="voice"):
+        WindowTable({"voice": np.zeros((3, 2), np.float32)}, np.zeros(2, int), np.zeros(2, int),
+                    np.zeros(2))  # fmt: skip
+
+
+# ---------------------------------------------------------------- vectors of windows
+
+WINDOWS = tuple(Interval(float(k), k + 4.0) for k in range(0, 16, 4))
+
+
+def _voice(f0: NDArray[np.float64], level: NDArray[np.float64],
+           speech: NDArray[np.bool_]) -> VoiceStream:  # fmt: skip
+    n = len(f0)
+    return VoiceStream(
+        times_s=np.arange(n) * 0.01 + 0.005,
+        present=np.ones(n, bool),
+        speech=speech,
+        f0_hz=f0.astype(np.float32),
+        level_dbfs=level.astype(np.float32),
+        segments=(),
+    )
+
+
+def test_prosody_of_a_known_voice() -> None:
+    t = np.arange(1600) * 0.01
+    speech = (t % 2.0) < 1.4  # pauses of 0.6 s
+    f0 = np.where(speech, 110.0 * 2 ** (t / 12.0), np.nan)  # an octave in 12 s: 1 st/s
+    f0[1200:] = np.nan
+    speech[1200:] = False
+    rows = prosody_vectors(_voice(f0, np.full(1600, -30.0), speech), WINDOWS)
+    assert rows is not None
+    assert rows.shape == (4, len(PROSODY)) == (4, 22)
+    assert np.isnan(rows[3]).all()
+    named = dict(zip(PROSODY, rows[0], strict=True))
+    assert named["f0_slope"] == pytest.approx(1.0, abs=1e-3)
+    assert named["f0_median"] == pytest.approx(24.0 + 1.7, abs=0.3)
+    assert named["f0_rising"] == 1.0
+    assert named["speech_share"] == pytest.approx(0.7, abs=0.01)
+    assert named["pause_share"] == pytest.approx(0.6 / 3.4, abs=0.01)
+    assert named["pause_rate"] == pytest.approx(0.25)
+    assert named["voiced_length"] == pytest.approx(1.4, abs=0.01)
+    assert named["level_mean"] == -30.0
+    assert np.isfinite(rows[:3]).all()
+    gains = np.diff(rows[:3, PROSODY.index("f0_median")])
+    assert gains == pytest.approx([4.0, 4.0], abs=0.05)
+
+
+def test_only_the_persons_own_speech_counts() -> None:
+    n = 1600
+    f0 = np.full(n, 100.0)
+    f0[800:] = 200.0
+    voice = _voice(f0, np.full(n, -20.0), np.ones(n, bool))
+    turns = (Turn(Interval(0, 8), "a", True), Turn(Interval(8, 16), "b", False))
+    rows = prosody_vectors(voice, WINDOWS, own_stretches(turns))
+    assert rows is not None
+    assert np.isfinite(rows[:2]).all()
+    assert np.isnan(rows[2:]).all()
+    assert own_stretches(turns[:1]) is None
+    assert prosody_vectors(None, WINDOWS) is None
+
+
+def test_all_silent_is_missing_and_not_zero() -> None:
+    nothing = _voice(np.full(1600, np.nan), np.full(1600, -120.0), np.zeros(1600, bool))
+    rows = prosody_vectors(nothing, WINDOWS)
+    assert rows is not None
+    assert np.isnan(rows).all()
+
+
+def _track(
+    times: NDArray[np.float64], vectors: NDArray[np.float32], reasons: list[str]
+) -> FaceTrack:
+    n = len(times)
+    empty = np.zeros(n, np.float32)
+    return FaceTrack(0, times, np.zeros((n, 4), np.float32), empty, empty, np.array(reasons),
+                     np.zeros((n, 3, 3)), np.zeros((n, 3)), None, empty, empty, vectors)  # fmt: skip
+
+
+def test_face_windows_need_half_their_samples() -> None:
+    times = np.arange(80) * 0.2  # 5 Hz over 16 s
+    vectors = np.repeat(np.eye(4, dtype=np.float32), 20, axis=0)
+    reasons = [""] * 80
+    reasons[20:31] = ["low_quality"] * 11  # window 1: 9 of 20 are left
+    reasons[40:50] = ["low_conf"] * 10  # window 2: 10 of 20
+    faces = FaceStream(5.0, times, np.ones(80, np.int64), (_track(times, vectors, reasons),), (0,))
+    rows = face_vectors(faces, WINDOWS)
+    assert rows is not None
+    np.testing.assert_array_equal(np.isfinite(rows).all(axis=1), [True, False, True, True])
+    np.testing.assert_allclose(rows[0], [1, 0, 0, 0])
+    assert face_vectors(None, WINDOWS) is None
+
+
+def test_sentences_count_by_their_seconds_in_the_window() -> None:
+    said = tuple(
+        Utterance(Interval(a, b), text)
+        for a, b, text in ((0, 3, "x"), (3, 5, "y"), (12.5, 13, "z"))
+    )
+    sentences = np.eye(3, dtype=np.float32)
+    rows = text_vectors(Transcript(said, "srt"), sentences, WINDOWS)
+    assert rows is not None
+    np.testing.assert_allclose(rows[0], [0.75, 0.25, 0.0])
+    np.testing.assert_allclose(rows[1], [0.0, 1.0, 0.0])
+    assert np.isnan(rows[2:]).all()  # nothing, and half a second
+    assert text_vectors(None, sentences, WINDOWS) is None
+    assert text_vectors(Transcript((), "srt"), sentences[:0], WINDOWS) is None
+
+
+def _zeros(table: WindowTable) -> dict[str, NDArray[np.float32]]:
+    return {m: np.zeros(v.shape[1], np.float32) for m, v in table.vectors.items()}
+
+
+# ---------------------------------------------------------------- contrastive learning
+
+
+@pytest.mark.train
+def test_negatives_are_mostly_the_persons_own() -> None:
+    pytest.importorskip("torch")
+    from nunbit.training.align_stage import negative_weights
+
+    person = np.array([0] * 12 + [1] * 30)
+    start = np.concatenate([np.arange(12) * 4.0, np.arange(30) * 4.0])
+    weights = negative_weights(person, person, start, 8.0)
+    np.fill_diagonal(weights, 0.0)
+    for i, j in itertools.product(range(42), repeat=2):
+        if i != j and person[i] == person[j]:
+            assert (weights[i, j] > 0) == (abs(start[i] - start[j]) >= 8.0)
+    same = person[:, None] == person[None, :]
+    own = (weights * same).sum(axis=1)
+    assert (own >= weights.sum(axis=1) / 2 - 1e-9).all()
+
+
+@pytest.mark.train
+def test_contrastive_heads_find_the_state_and_not_the_person() -> None:
+    pytest.importorskip("torch")
+    from nunbit.align.settings import AlignSettings
+    from nunbit.training.align_stage import fit_infonce
+
+    raw = planted(identity=True, shared=True, people=12)
+    table = centred(raw)
+    settings = AlignSettings(steps=60, batch_size=128)
+
+    def trained(part: WindowTable) -> Heads:
+        return fit_infonce(part, fit(part), settings)
+
+    document = assess(table, raw, trained, RETRIEVAL, most_folds=2).document
+    side = document["pairs"]["face-voice"]["forward"]
+    assert side["within"]["r1"] > 0.4
+    assert side["shifted_r1"] < 0.09
+    assert all(probe["passes"] for probe in document["identity"].values())
