@@ -47,9 +47,9 @@ Array = np.ndarray[Any, Any]
 DRAWS, BAR = 2000, -0.03
 TOWERS = [
     VoiceSettings(hidden=h, weight_decay=w, dropout=d)
-    for h, w, d in ((0, 10.0, 0.3), (0, 40.0, 0.3), (32, 10.0, 0.5), (32, 40.0, 0.5))
+    for h, w, d in ((0, 10.0, 0.3), (0, 10.0, 0.6), (32, 10.0, 0.5), (32, 40.0, 0.7))
 ]
-COSTS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+COSTS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 missed: list[str] = []
 
 

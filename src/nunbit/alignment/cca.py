@@ -16,12 +16,13 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nunbit.alignment.heads import SPACE, Head, Heads, scales_of
 from nunbit.alignment.table import WindowTable
 from nunbit.streams import Floats, Singles
 
-RIDGES = (0.01, 0.1, 1.0)
+RIDGES = (0.001, 0.01, 0.1, 1.0)
 
 # A correlation of one would count without bound.
 _HIGHEST = 0.98
@@ -35,9 +36,12 @@ class CcaSettings:
         size: E, directions of the shared space.
         ridges: Tried on left-out people; each is added to the diagonal of correlation matrices.
         n_folds: Groups of people left out in turn.
+        components: Each modality is first brought to so many principal components: the rest is
+            below the ridge, and the time grows with the cube.
     """
 
     size: int = SPACE
+    components: int = 128
     ridges: tuple[float, ...] = RIDGES
     n_folds: int = 4
 
@@ -82,6 +86,8 @@ def fit_cca(
         raise ValueError(f"two modalities are needed, got {names}")
     scales = {m: scales_of(table, m) for m in names}
     rows = {m: _scaled(table, m, scales[m]) for m in names}
+    axes = {m: _axes(x, settings.components) for m, x in rows.items()}
+    rows = {m: x @ axes[m] for m, x in rows.items()}
     moments = _moments(rows, table, np.ones(len(table), bool))
     folds = _folds(table, settings.n_folds)
     tried = {ridge: _left_out(rows, table, moments, folds, ridge, settings)
@@ -94,7 +100,7 @@ def fit_cca(
         m: Head(
             centre=np.asarray(centres[m], np.float32),
             scale=scales[m],
-            weight=np.asarray(weights[m] * counted, np.float32),
+            weight=np.asarray(axes[m] @ weights[m] * counted, np.float32),
         )
         for m in names
     }
@@ -129,7 +135,16 @@ def _scaled(table: WindowTable, modality: str, scale: Singles) -> Floats:
     return np.where(table.present(modality)[:, None], rows, 0.0).astype(np.float64)
 
 
-def _moments(rows: dict[str, Floats], table: WindowTable, chosen: np.ndarray) -> _Moments:
+def _axes(rows: Floats, most: int) -> Floats:
+    """(D, C) orthonormal principal axes, strongest first; the identity where D is small enough."""
+    width = rows.shape[1]
+    if width <= most:
+        return np.eye(width)
+    _, vectors = np.linalg.eigh(rows.T @ rows)
+    return np.asarray(vectors[:, ::-1][:, :most])
+
+
+def _moments(rows: dict[str, Floats], table: WindowTable, chosen: NDArray[np.bool_]) -> _Moments:
     sums, counts = {}, {}
     for a, b in itertools.combinations_with_replacement(rows, 2):
         sums[a, b] = rows[a][chosen].T @ rows[b][chosen]
@@ -162,7 +177,8 @@ def _directions(
     found = {}
     for m in names:
         part = whiteners[m] @ vectors[starts[m]][:, order]
-        spread = np.sqrt(np.einsum("de,df,fe->e", part, _within(moments, m), part))
+        variance = ((_within(moments, m) @ part) * part).sum(axis=0)
+        spread = np.sqrt(np.maximum(variance, 0.0))
         unit = np.divide(part, spread, out=np.zeros_like(part), where=spread > 1e-9)
         unit[:, values[order] <= 1e-9] = 0.0  # no shared direction is left
         found[m] = np.pad(unit, ((0, 0), (0, size - unit.shape[1])))
@@ -183,7 +199,7 @@ def _settle_signs(found: dict[str, Floats]) -> None:
         rows *= signs
 
 
-def _folds(table: WindowTable, n_folds: int) -> np.ndarray:
+def _folds(table: WindowTable, n_folds: int) -> NDArray[np.int64]:
     """(N,) fold of each window: people left out together; stretches of time if there is one."""
     people = np.unique(table.person)
     if len(people) >= 2:
@@ -195,7 +211,7 @@ def _left_out(
     rows: dict[str, Floats],
     table: WindowTable,
     moments: _Moments,
-    folds: np.ndarray,
+    folds: NDArray[np.int64],
     ridge: float,
     settings: CcaSettings,
 ) -> Floats:

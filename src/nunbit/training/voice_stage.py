@@ -42,8 +42,8 @@ class VoiceSettings:
     """
 
     hidden: int = 32
-    weight_decay: float = 1.0
-    dropout: float = 0.3
+    weight_decay: float = 10.0
+    dropout: float = 0.5
     steps: int = 200
     lr: float = 3e-3
     logit_adjustment: float = 1.0

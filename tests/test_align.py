@@ -1,0 +1,328 @@
+"""The story of align: persons, cache, refusals, report, bundle; and analyze's part."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("av")
+
+from nunbit.align import AlignSettings, align, result_text
+from nunbit.align.persons import persons_of
+from nunbit.align.reading import RecordingWindows, _key, _to_cache, read_recording, reading_job
+from nunbit.alignment import PROSODY
+from nunbit.analyze.aligned import (
+    AlignedWindows,
+    Seen,
+    agreement_blocks,
+    align_windows,
+    excerpts_of,
+    read_heads,
+    read_windows,
+    write_windows,
+)
+from nunbit.encoders import load_bundle
+from nunbit.errors import BundleError, InputError, MissingExtra
+from nunbit.predict.shipped import default_bundle_path
+from nunbit.report.alignment_page import AlignmentView, alignment_html
+from nunbit.streams import Interval, Transcript, Utterance, Word
+from nunbit.workers import Tools
+
+SETTINGS = AlignSettings(workers=1, n_resamples=100, folds=2)
+FACE = 256
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped bundle, which other runs may replace."""
+    target = tmp_path_factory.mktemp("bundle") / "b"
+    shutil.copytree(default_bundle_path(), target)
+    return target
+
+
+def _vectors(
+    n: int, rng: np.random.Generator, *, without: tuple[str, ...] = ()
+) -> dict[str, NDArray[np.float32]]:
+    """A shared state of three numbers in few dimensions of each modality."""
+    sizes = {"face": FACE, "voice": len(PROSODY), "text": FACE}
+    state = rng.standard_normal((n, 3))
+    mixing = np.random.default_rng(99)
+    rows = {}
+    for m, width in sizes.items():
+        map_ = mixing.standard_normal((3, width))
+        rows[m] = (state @ map_ + 0.5 * rng.standard_normal((n, width))).astype(np.float32)
+        if m in without:
+            rows[m][:] = np.nan
+    return rows
+
+
+def _prepare(
+    folder: Path,
+    out: Path,
+    bundle: Path,
+    *,
+    people: int = 6,
+    n: int = 60,
+    without: tuple[str, ...] = (),
+) -> list[Path]:
+    """Recordings whose windows were read before: what the cache is for."""
+    digest = load_bundle(bundle).hash
+    paths = []
+    for k in range(people):
+        media = folder / f"p{k}" / f"talk{k}.mp4"
+        media.parent.mkdir(parents=True)
+        media.write_bytes(b"recording %d" % k)
+        job = reading_job(media, media.stem, out / "recordings", (bundle, digest), SETTINGS)
+        vectors = _vectors(n, np.random.default_rng(k), without=without)
+        _to_cache(out / "recordings" / f"{media.stem}.npz", _key(job),
+                  RecordingWindows(media.stem, np.arange(n) * 4.0, vectors))  # fmt: skip
+        paths.append(media)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("align")
+    out = folder / "run"
+    paths = _prepare(folder / "media", out, bundle)
+    document = align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    return out, document
+
+
+def test_a_run_finds_the_planted_state(run: tuple[Path, dict[str, Any]]) -> None:
+    out, document = run
+    assert document["method"] == "cca"
+    assert document["modalities"] == ["face", "voice", "text"]
+    assert document["independent_windows"] == 360
+    for pair in document["assessment"]["pairs"].values():
+        assert pair["forward"]["within"]["r1"] > 0.5
+    assert all(p["passes"] for p in document["assessment"]["identity"].values())
+    assert document["assessment"]["limits"] == ["few_people"]
+    assert json.loads((out / "result.json").read_text(encoding="utf-8")) == document
+    text = result_text(document, out, "ko")
+    assert "얼굴과 목소리" in text
+    assert "통과" in text
+
+
+def test_the_report_names_nobody_and_loads_nothing(run: tuple[Path, dict[str, Any]]) -> None:
+    out, document = run
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "talk0" not in page
+    korean = alignment_html(AlignmentView(document, "ko"))
+    assert "신원 검사" in korean
+    for suffix in ("png", "svg"):
+        assert (out / "figures" / f"retrieval.{suffix}").stat().st_size > 1000
+
+
+def test_the_bundle_has_the_heads(run: tuple[Path, dict[str, Any]], bundle: Path) -> None:
+    out, _ = run
+    aligned, plain = load_bundle(out / "bundle"), load_bundle(bundle)
+    heads = read_heads(aligned)
+    assert heads is not None
+    assert heads.modalities == ("face", "voice", "text")
+    assert heads.size == 128
+    assert read_heads(plain) is None
+    assert aligned.label_set == plain.label_set
+    assert aligned.document["alignment"]["people"] == 6
+    found = {k for k in aligned.document if k not in plain.document}
+    assert found == {"alignment"}
+
+
+def test_damaged_heads_are_refused(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    broken = tmp_path / "b"
+    shutil.copytree(run[0] / "bundle", broken)
+    (broken / "alignment.npz").write_bytes(b"nothing")
+    with pytest.raises(BundleError):  # its checksum
+        load_bundle(broken)
+    whole = load_bundle(run[0] / "bundle")
+    whole.path = broken
+    with pytest.raises(BundleError, match="align again"):
+        read_heads(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"without": ("voice", "text")}, "two of face, voice and words"),
+        ({"people": 1, "n": 10}, "only 10 windows"),
+        ({"people": 1, "n": 5}, "two of face, voice and words"),  # too few for a mean
+    ],
+    ids=["silent", "ten-windows", "five-windows"],
+)
+def test_too_little_is_refused_in_one_line(
+    changes: dict[str, Any], wanted: str, tmp_path: Path, bundle: Path
+) -> None:
+    out = tmp_path / "run"
+    paths = _prepare(tmp_path / "media", out, bundle, **changes)
+    with pytest.raises(InputError, match=wanted) as caught:
+        align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    assert "\n" not in caught.value.text("ko")
+
+
+def test_one_person_and_no_words_are_stated(tmp_path: Path, bundle: Path) -> None:
+    out = tmp_path / "run"
+    paths = _prepare(tmp_path / "media", out, bundle, people=1, n=150, without=("text",))
+    document = align(paths, out, SETTINGS, bundle=bundle, lang="ko")
+    assert document["modalities"] == ["face", "voice"]
+    assert "one_person" in document["assessment"]["limits"]
+    assert any("no transcript" in en for en, _ in document["notices"])
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "한 사람뿐" in page
+    assert "전사(--transcript)가 없거나" in page
+    heads = read_heads(load_bundle(out / "bundle"))
+    assert heads is not None
+    assert heads.modalities == ("face", "voice")
+
+
+def test_a_recording_that_fails_is_left_out(tmp_path: Path, bundle: Path) -> None:
+    out = tmp_path / "run"
+    paths = _prepare(tmp_path / "media", out, bundle, people=4)
+    bad = tmp_path / "media" / "p9" / "bad.mp4"
+    bad.parent.mkdir()
+    bad.write_bytes(b"not a video")
+    document = align([*paths, bad], out, SETTINGS, bundle=bundle, lang="en")
+    assert document["assessment"]["people"] == 4
+    assert any("bad" in en for en, _ in document["notices"])
+    with pytest.raises(InputError, match="none of the 1 recordings"):
+        align([bad], tmp_path / "other", SETTINGS, bundle=bundle, lang="en")
+
+
+def test_contrastive_learning_without_torch_is_refused(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, method="infonce")
+    with pytest.raises(MissingExtra, match=r"nunbit\[train\]"):
+        align([tmp_path], tmp_path, settings, contrastive=None, lang="en")
+
+
+# ---------------------------------------------------------------- persons
+
+
+def test_persons_by_folder_by_name_and_by_table(tmp_path: Path) -> None:
+    a, b = tmp_path / "s1" / "x.mp4", tmp_path / "s2" / "x.mp4"
+    assert persons_of([a, b]) == ("s1", "s2")
+    one = [tmp_path / name for name in ("kim_1.mp4", "kim_2.mp4", "lee_1.mp4")]
+    assert persons_of(one) == ("kim", "kim", "lee")
+    # All of one beginning: the beginning names the study, not a person.
+    assert persons_of(one[:2]) == ("kim_1", "kim_2")
+    table = tmp_path / "p.csv"
+    table.write_text("media,person\ns1/x.mp4,가람\ns2/x.mp4,나래\n", encoding="utf-8")
+    assert persons_of([a, b], str(table)) == ("가람", "나래")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("media,person\nx.mp4,a\nx.mp4,b\n", "several persons"),
+        ("media,person\ny.mp4,a\n", "no person"),
+        ("file,who\nx.mp4,a\n", "columns media and person"),
+    ],
+)
+def test_a_table_that_does_not_fit(text: str, wanted: str, tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=wanted):
+        persons_of([tmp_path / "x.mp4"], str(table))
+
+
+def test_two_corpora_with_the_same_person_names(tmp_path: Path) -> None:
+    media = [tmp_path / corpus / "p01" / "x.mp4" for corpus in ("a", "b")]
+    with pytest.raises(InputError, match="--persons"):
+        persons_of(media)
+
+
+# ---------------------------------------------------------------- analyze's part
+
+
+def _seen(n: int = 12) -> Seen:
+    windows = tuple(Interval(float(k), k + 4.0) for k in range(n))
+    said = Utterance(
+        Interval(1.0, 3.0), "정말 힘들어요", words=(
+            Word(Interval(1.0, 2.0), "정말"), Word(Interval(2.0, 3.0), "힘들어요")),
+    )  # fmt: skip
+    return Seen(None, None, Transcript((said,), "srt"), (), windows)
+
+
+def test_a_plain_bundle_gives_no_agreement(bundle: Path) -> None:
+    assert align_windows(load_bundle(bundle), _seen()) is None
+
+
+def test_missing_modalities_are_missing_with_a_reason(run: tuple[Path, dict[str, Any]]) -> None:
+    aligned = align_windows(load_bundle(run[0] / "bundle"), _seen())
+    assert aligned is not None
+    blocks = {b.measure: b for b in agreement_blocks(aligned)}
+    assert set(blocks) == {"agreement_face_voice", "agreement_face_text", "agreement_voice_text"}
+    assert np.isnan(blocks["agreement_face_voice"].value).all()
+    assert set(blocks["agreement_face_voice"].mask_reason) == {"no_video"}
+    # Words in three windows: too few for a mean.
+    assert set(aligned.reasons["text"]) == {"too_few", "silence"}
+
+
+def test_agreement_is_the_cosine_and_windows_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    windows = tuple(Interval(float(k), k + 4.0) for k in range(5))
+    rows = rng.standard_normal((2, 5, 128)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+    rows[1, 2] = np.nan
+    reasons = {"face": np.array([""] * 5), "voice": np.array(["", "", "silence", "", ""])}
+    value = (rows[0] * rows[1]).sum(axis=1).astype(np.float64)
+    aligned = AlignedWindows(windows, {"face": rows[0], "voice": rows[1]}, reasons,
+                             {"face-voice": value}, ("하나", "", "", "", "끝"))  # fmt: skip
+    (block,) = agreement_blocks(aligned)
+    assert block.value[0] == pytest.approx(float(rows[0, 0] @ rows[1, 0]), abs=1e-6)
+    assert list(block.mask_reason) == ["", "", "silence", "", ""]
+    path = write_windows(tmp_path, aligned, session="회기1", bundle_hash="h")
+    found = read_windows(path)
+    assert str(found["session"]) == "회기1"
+    assert found["excerpts"] == ("하나", "", "", "", "끝")
+    np.testing.assert_allclose(found["face"], rows[0], atol=1e-3)
+    assert np.isnan(found["text"]).all()
+    path.write_bytes(b"half")
+    with pytest.raises(InputError, match="analyse the recording again"):
+        read_windows(path)
+
+
+def test_excerpts_hold_the_words_of_the_window() -> None:
+    seen = _seen(3)
+    assert excerpts_of(seen.transcript, seen.windows) == (
+        "정말 힘들어요",
+        "정말 힘들어요",
+        "힘들어요",
+    )
+    assert excerpts_of(None, seen.windows) == ("", "", "")
+
+
+@pytest.mark.slow
+def test_recordings_are_read_through_the_real_pipeline(tmp_path: Path, bundle: Path) -> None:
+    """Two drawn people of half a minute: faces, voices and words become windows, once."""
+    import contextlib
+
+    from nunbit.synth.planted import PlantedSettings, planted_script
+    from nunbit.synth.video import render_video, transcript_path
+
+    settings = PlantedSettings(duration_s=36.0, fps=2, hold_s=0.5, memory_s=4.0)
+    paths = []
+    for person in range(2):
+        path = tmp_path / f"p{person}" / f"talk{person}.mp4"
+        path.parent.mkdir()
+        render_video(path, planted_script(person, 0, settings)[0], lang="en")
+        shutil.copy(transcript_path(path), tmp_path / f"talk{person}.srt")
+        paths.append(path)
+    given = replace(SETTINGS, rate_hz=2.0, transcript=str(tmp_path))
+    document = align(paths, tmp_path / "run", given, bundle=bundle, lang="en")
+    assert document["assessment"]["windows"] == 66
+    assert document["coverage"]["face"] > 0.9
+    assert document["coverage"]["voice"] > 0.9
+    assert "too_short" not in document["assessment"]["limits"]
+    job = reading_job(paths[0], "talk0", tmp_path / "run" / "recordings",
+                      (bundle, load_bundle(bundle).hash), given)  # fmt: skip
+    job = replace(job, transcript=tmp_path / "talk0.srt")
+    tools = Tools(lambda units: None, contextlib.nullcontext())
+    assert read_recording(job, tools).kept

@@ -1,0 +1,153 @@
+"""Search over windows: the right moment first, one line where nothing can be searched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nunbit.alignment import PROSODY, Head, Heads
+from nunbit.analyze.aligned import AlignedWindows, read_heads, write_heads, write_windows
+from nunbit.encoders import load_bundle
+from nunbit.errors import BundleError, InputError
+from nunbit.files import sha256_file
+from nunbit.predict.shipped import default_bundle_path
+from nunbit.search import SearchSettings, hits_text, load_index, search
+from nunbit.search.story import query_of
+from nunbit.streams import Interval, Singles
+
+SENTENCE = "웃으면서 힘들다고 말한다"
+
+
+def _aligned_bundle(target: Path, modalities: tuple[str, ...]) -> Path:
+    """The shipped bundle with heads that pass the first 128 numbers on."""
+    shutil.copytree(default_bundle_path(), target)
+    plain = load_bundle(target)
+    sizes = {"face": plain.embedding_size, "voice": len(PROSODY), "text": plain.embedding_size}
+    heads = {m: Head(np.zeros(sizes[m], np.float32), np.ones(sizes[m], np.float32),
+                     np.eye(sizes[m], 128, dtype=np.float32)) for m in modalities}  # fmt: skip
+    write_heads(target / "alignment.npz", Heads(heads, "cca"))
+    document = json.loads((target / "bundle.json").read_text(encoding="utf-8"))
+    document["checksums"]["alignment.npz"] = sha256_file(target / "alignment.npz")
+    document["alignment"] = {"modalities": list(modalities), "method": "cca"}
+    (target / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
+    return target
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _aligned_bundle(tmp_path_factory.mktemp("b") / "aligned", ("face", "voice", "text"))
+
+
+@pytest.fixture(scope="module")
+def query(bundle: Path) -> Singles:
+    loaded = load_bundle(bundle)
+    heads = read_heads(loaded)
+    assert heads is not None
+    return query_of(loaded, heads, SENTENCE)
+
+
+def _session(folder: Path, name: str, face: Singles, text: Singles, bundle_hash: str) -> None:
+    n = len(face)
+    folder = folder / name
+    folder.mkdir(parents=True)
+    windows = tuple(Interval(float(k), k + 4.0) for k in range(n))
+    write_windows(
+        folder,
+        AlignedWindows(windows, {"face": face, "text": text}, {}, {},
+                       tuple(f"{name} {k}" for k in range(n))),
+        session=name,
+        bundle_hash=bundle_hash,
+    )  # fmt: skip
+
+
+def _noise(rng: np.random.Generator, n: int) -> Singles:
+    rows = rng.standard_normal((n, 128)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def timelines(tmp_path: Path, bundle: Path, query: Singles) -> Path:
+    """Three sessions; window 30 of b is what is sought, its neighbours almost; words are rare."""
+    rng = np.random.default_rng(0)
+    digest = load_bundle(bundle).hash
+    for name in "abc":
+        face, text = _noise(rng, 60), np.full((60, 128), np.nan, np.float32)
+        if name == "b":
+            face[30], text[30] = query, query
+            face[31] = query + 0.1 * face[31]
+            face[31] /= np.linalg.norm(face[31])
+        if name == "c":
+            text[5] = query
+        _session(tmp_path / "out", name, face, text, digest)
+    return tmp_path / "out"
+
+
+def test_the_planted_moment_is_first(timelines: Path, bundle: Path) -> None:
+    index = load_index([timelines])
+    assert len(index) == 180
+    hits = search(index, load_bundle(bundle), SENTENCE)
+    assert len(hits) == 10
+    best = hits[0]
+    assert (best.session, best.t_start, best.t_end) == ("b", 30.0, 34.0)
+    assert best.similarity == pytest.approx(1.0, abs=0.01)
+    assert best.modalities == ("face", "text")
+    assert best.excerpt == "b 30"
+    assert best.report is None
+    # Its neighbour overlaps and is the same moment.
+    assert all(h.t_start != 31.0 for h in hits if h.session == "b")
+    scores = [h.similarity for h in hits]
+    assert scores == sorted(scores, reverse=True)
+    lines = hits_text(hits, "ko").splitlines()
+    assert len(lines) == 10
+    assert "0:30–0:34" in lines[0]
+    assert hits[0].to_dict()["t_start"] == 30.0
+
+
+def test_ranking_equals_the_naive_one(timelines: Path, bundle: Path, query: Singles) -> None:
+    index = load_index([timelines])
+    naive = []
+    for row in range(len(index)):
+        cosines = [float(index.embeddings[m][row].astype(np.float32) @ query)
+                   for m in ("face", "text") if index.embeddings[m][row].any()]  # fmt: skip
+        naive.append(np.mean(cosines))
+    found = index.similarity(query, ("face", "text"))
+    np.testing.assert_allclose(found, naive, atol=1e-5)
+    everything = index.ranked(found, 180, 0.0)
+    assert everything == np.lexsort((np.arange(180), -found)).tolist()
+
+
+def test_one_modality_alone(timelines: Path, bundle: Path) -> None:
+    index = load_index([timelines / "b", timelines / "c"])
+    hits = search(index, load_bundle(bundle), SENTENCE, SearchSettings(modality="text"))
+    assert {(h.session, h.t_start) for h in hits} == {("b", 30.0), ("c", 5.0)}
+    with pytest.raises(InputError, match="no window has voice"):
+        search(index, load_bundle(bundle), SENTENCE, SearchSettings(modality="voice"))
+
+
+def test_what_cannot_be_searched(timelines: Path, bundle: Path, tmp_path: Path) -> None:
+    index = load_index([timelines])
+    with pytest.raises(InputError, match="give a sentence"):
+        search(index, load_bundle(bundle), "  ")
+    with pytest.raises(BundleError, match="not an aligned bundle"):
+        search(index, load_bundle(default_bundle_path()), SENTENCE)
+    wordless = _aligned_bundle(tmp_path / "wordless", ("face", "voice"))
+    with pytest.raises(BundleError, match="without words"):
+        search(index, load_bundle(wordless), SENTENCE)
+    with pytest.raises(InputError, match=r"no windows\.npz"):
+        load_index([tmp_path / "nowhere"])
+    _session(timelines, "d", _noise(np.random.default_rng(1), 9),
+             np.full((9, 128), np.nan, np.float32), "another")  # fmt: skip
+    with pytest.raises(InputError, match="different aligned bundles"):
+        load_index([timelines])
+    shutil.rmtree(timelines / "d")
+    shutil.rmtree(timelines / "b")
+    for name in "ac":
+        shutil.rmtree(timelines / name)
+    _session(timelines, "e", _noise(np.random.default_rng(1), 9),
+             np.full((9, 128), np.nan, np.float32), "another")  # fmt: skip
+    with pytest.raises(BundleError, match="another bundle"):
+        search(load_index([timelines]), load_bundle(bundle), SENTENCE)
