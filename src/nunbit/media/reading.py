@@ -32,7 +32,7 @@ _PADDING_S = 0.1  # a header's length this much shorter than the packets leaves 
 def probe_media(path: Path, *, audio_stream: int = 0, notices: Notices | None = None) -> MediaInfo:
     """What a file holds and how long it really is.
 
-    Goes through all packets once without decoding them (some 2 GB a second from memory), because
+    Goes through all packets once without decoding them (a second for ten minutes), because
     headers are wrong in cut-off files and missing in others; times agree with
     :func:`read_media` to within a frame.
 
