@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.align import AlignSettings, align
+from nunbit.schema import SYNTHETIC_MARK
 from nunbit.synth.planted import PlantedSettings, planted_script
 from nunbit.synth.video import render_video
 from nunbit.workers import Tools, available_cores, run_tasks
@@ -33,7 +34,7 @@ def render(job: tuple[Path, int, str], tools: Tools) -> Path:
     path, person, kind = job
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        (path.parent / ".nunbit-synth").touch()
+        (path.parent / SYNTHETIC_MARK).touch()
         settings = PlantedSettings(
             shared=kind == "shared", duration_s=DURATION_S, fps=FPS, hold_s=1.0 / FPS,
             memory_s=MEMORY_S,

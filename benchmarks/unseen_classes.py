@@ -233,8 +233,20 @@ def _paraphrase_vector(bundle: Bundle, label_set: str, label: str) -> NDArray[np
     return unit
 
 
+def refuse_other_settings(out: Path, asked: dict[str, Any]) -> None:
+    """Keep trainings of different settings apart: what is in a folder is not trained again."""
+    file = out / "settings.json"
+    if not file.is_file():
+        file.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    elif (kept := json.loads(file.read_text(encoding="utf-8"))) != asked:
+        other = ", ".join(k for k in asked | kept if asked.get(k) != kept.get(k))
+        raise SystemExit(f"{out}: its trainings have another {other}; give another --out")
+
+
 def leave_one_out(data: DataSet, images: Images, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train eight times, or as often as asked; judge each class unseen and trained."""
+    budget = {"epochs": arguments.epochs, "train_images": arguments.train_images}
+    refuse_other_settings(arguments.out, SETTINGS | budget)
     wanted = [c for c in ORDER if c in (arguments.classes or ORDER) or c == EVERYTHING]
     unseen: dict[str, Found] = {}
     for left_out in wanted:

@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from nunbit.shards import open_dataset
 from nunbit.training.voice_data import Recordings, label_set_with_own, load_recordings
 from nunbit.training.voice_stage import (
     CHOSEN,
-    TRUST,
     FittedVoice,
     VoiceSettings,
     fit_voice,
@@ -49,7 +48,7 @@ TOWERS = [
     VoiceSettings(hidden=h, weight_decay=w, dropout=d)
     for h, w, d in ((0, 10.0, 0.3), (0, 10.0, 0.6), (32, 10.0, 0.5), (32, 40.0, 0.7))
 ]
-COSTS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+SVMS = [(form, cost) for form in (0, 1) for cost in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)]
 missed: list[str] = []
 
 
@@ -60,7 +59,7 @@ class Corpus:
     Attributes:
         info: Speakers, sentences and so on.
         tower: (N, F) functionals standardised by speaker.
-        egemaps: (N, 88) likewise, the speaker's own spread.
+        egemaps: (2, N, 88) with the same normalisation, and over each speaker's own spread.
         truth: (N,) classes.
         prompts: (T, K, D).
         labels: K ids, the label set's own first.
@@ -107,11 +106,11 @@ def prepare(data: Path, bundle: Bundle, cache: Path) -> Corpus:
     labels, names = label_set_with_own(bundle.label_set)
     prompts = bundle.prompt_embeddings(load_template_set(bundle.default_template_set), labels)
     truth = np.array([labels.index(names[e]) for e in info.emotion])
-    own = np.zeros(egemaps.shape[1])  # the speaker's own spread alone
+    usual = replace(info, rows=egemaps).spread
     return Corpus(
         info,
-        standardise(info.rows, info.person, info.spread, trust=TRUST),
-        standardise(egemaps, info.person, own),
+        standardise(info.rows, info.person, info.spread),
+        np.stack([standardise(egemaps, info.person, usual, trust=t) for t in (np.inf, 0.0)]),
         truth,
         prompts,
         labels.ids,
@@ -145,17 +144,19 @@ def fit_tower(corpus: Corpus, rows: Array, settings: VoiceSettings) -> FittedVoi
     return fit_voice(corpus.tower[rows], corpus.truth[rows], corpus.prompts, settings)
 
 
-def fit_svm(corpus: Corpus, rows: Array, cost: float) -> Any:
+def fit_svm(corpus: Corpus, rows: Array, option: tuple[int, float]) -> Any:
     """Linear SVM on eGeMAPS."""
     from sklearn.svm import LinearSVC
 
+    form, cost = option
     model = LinearSVC(C=cost, class_weight="balanced", max_iter=20000, dual=True, random_state=0)
-    return model.fit(corpus.egemaps[rows], corpus.truth[rows])
+    return form, model.fit(corpus.egemaps[form, rows], corpus.truth[rows])
 
 
-def svm_answers(model: Any, corpus: Corpus, rows: Array, shown: Array) -> Array:
+def svm_answers(fitted: Any, corpus: Corpus, rows: Array, shown: Array) -> Array:
     """(n,) best of the shown classes."""
-    values = model.decision_function(corpus.egemaps[rows])
+    form, model = fitted
+    values = model.decision_function(corpus.egemaps[form, rows])
     keep = np.isin(model.classes_, shown)
     return model.classes_[keep][values[:, keep].argmax(axis=1)]
 
@@ -177,7 +178,7 @@ def choose(
     return options[int(totals.argmax())]
 
 
-def both(corpus: Corpus, train: Array, test: Array, chosen: tuple[Any, float] | None) -> Any:
+def both(corpus: Corpus, train: Array, test: Array, chosen: tuple[Any, Any] | None) -> Any:
     """Answers of tower and SVM for test rows, settings chosen within train unless given."""
     shown = np.unique(corpus.truth[test])
     shown = shown[np.isin(shown, corpus.truth[train])]
@@ -185,13 +186,13 @@ def both(corpus: Corpus, train: Array, test: Array, chosen: tuple[Any, float] | 
     def by_tower(a: Array, b: Array, s: VoiceSettings) -> Array:
         return tower_answers(fit_tower(corpus, a, s), corpus, b, shown)[0]
 
-    def by_svm(a: Array, b: Array, c: float) -> Array:
+    def by_svm(a: Array, b: Array, c: Any) -> Array:
         return svm_answers(fit_svm(corpus, a, c), corpus, b, shown)
 
     if chosen is None:
         chosen = (
             choose(corpus, train, TOWERS, by_tower),
-            choose(corpus, train, COSTS, by_svm),
+            choose(corpus, train, SVMS, by_svm),
         )
     return by_tower(train, test, chosen[0]), by_svm(train, test, chosen[1]), chosen
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from nunbit.encoders import BUNDLE_FILE, VoiceSection, load_bundle
 from nunbit.errors import NunbitError
@@ -25,7 +26,7 @@ from nunbit.prompts import load_template_set
 from nunbit.streams import AUDIO_RATE_HZ
 from nunbit.training.voice_data import label_set_with_own, load_recordings
 from nunbit.training.voice_export import rounded, write_voice_bundle
-from nunbit.training.voice_stage import CHOSEN, TRUST, fit_voice, held_out
+from nunbit.training.voice_stage import CHOSEN, fit_voice, held_out
 from nunbit.voice_features import FEATURE_FORMAT, standardise
 from nunbit.zeroshot import ensemble_cosines
 
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     a = parser.parse_args()
+    torch.set_num_threads(1)  # the matrices are small: more threads only wait for each other
     source = a.bundle if (a.bundle / BUNDLE_FILE).is_file() else a.bundle / "bundle"
     try:
         print(json.dumps(fit(source, a.data, a.out, a.cache), indent=2))
@@ -62,7 +64,7 @@ def fit(source: Path, data: Path, out: Path, cache: Path) -> dict[str, Any]:
     heard = heard.take(np.isfinite(heard.rows).any(axis=1))
     truth = np.array([labels.index(names[e]) for e in heard.emotion])
     spread = rounded(heard.spread)
-    rows = standardise(heard.rows, heard.person, spread, trust=TRUST)
+    rows = standardise(heard.rows, heard.person, spread)
 
     # What analyze answers with: the label set's own classes, the corpora's further ones left out.
     k = len(bundle.label_set.labels)
@@ -79,7 +81,6 @@ def fit(source: Path, data: Path, out: Path, cache: Path) -> dict[str, Any]:
         logit_scale=round(fitted.logit_scale, 4),
         temperature=round(temperature, 4),
         spread=spread,
-        trust=TRUST,
         labels_seen=tuple(ids[c] for c in np.unique(truth[own])),
         corpora=tuple(np.unique(heard.corpus).tolist()),
         note=NOTE,

@@ -36,3 +36,9 @@ def real_data() -> Path:
     if not value or not Path(value).is_dir():
         pytest.skip("NUNBIT_DATA does not name the folder of real data")
     return Path(value)
+
+
+@pytest.fixture(autouse=True)
+def detector_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests replace the detector: it must not have moved to a process of its own before."""
+    monkeypatch.setattr("nunbit.faces._Leak.given_bytes", 0)

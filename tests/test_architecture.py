@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "progress",
         "workers",
     ),
-    ("decode", "provenance"),
+    ("decode", "provenance", "detector_process"),
     (
         "particles",
         "prompts",

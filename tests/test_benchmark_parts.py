@@ -74,6 +74,14 @@ def test_fewer_train_images_are_the_first_of_the_same_draw(part: Any, tmp_path: 
     assert drawn[10] < drawn[20]
 
 
+def test_trainings_of_other_settings_are_not_taken_for_ones_own(part: Any, tmp_path: Path) -> None:
+    refuse = part("unseen_classes").refuse_other_settings
+    refuse(tmp_path, {"epochs": 2, "lr": 6e-4})
+    refuse(tmp_path, {"epochs": 2, "lr": 6e-4})
+    with pytest.raises(SystemExit, match="another epochs; give another --out"):
+        refuse(tmp_path, {"epochs": 3, "lr": 6e-4})
+
+
 def test_area_is_the_auroc_inside_its_interval(part: Any) -> None:
     rng = np.random.default_rng(0)
     positive = rng.random(400) < 0.2

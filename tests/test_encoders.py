@@ -22,6 +22,7 @@ from nunbit.encoders import (
     PROMPTS_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
+    VOICE_FILE,
     Preprocessing,
     load_bundle,
     resize_crop,
@@ -315,3 +316,59 @@ def test_inference_and_settings_load_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def voice_bundle(folder: Path) -> Path:
+    """A bundle whose voice tower is one matrix, (2, SIZE)."""
+    make_bundle(folder)
+    inputs = [helper.make_tensor_value_info("functionals", TensorProto.FLOAT, ["n", 2])]
+    nodes = [helper.make_node("MatMul", ["functionals", "weight"], ["vectors"])]
+    weight = np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE) + 1
+    save_graph(folder / VOICE_FILE, nodes, inputs, {"weight": weight})
+    document = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
+    document["checksums"][VOICE_FILE] = sha256_file(folder / VOICE_FILE)
+    document["voice"] = {
+        "format": "toy",
+        "rate_hz": 16000,
+        "window_s": 4.0,
+        "logit_scale": 30.0,
+        "temperature": 1.1,
+        "spread": [1.0, 2.0],
+        "labels_seen": ["joy"],
+        "corpora": ["toy"],
+        "note": "not validated on spontaneous speech",
+        "parity": {"min_cosine": 1.0},
+    }
+    (folder / BUNDLE_FILE).write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
+def test_voices_are_embedded_by_the_tower_of_the_bundle(tmp_path: Path) -> None:
+    bundle = load_bundle(voice_bundle(tmp_path / "b"), threads=1)
+    assert bundle.has_voice_tower
+    assert bundle.voice is not None
+    assert (bundle.voice.spread, bundle.voice.rate_hz) == ((1.0, 2.0), 16000)
+    rows = np.array([[1, 0], [0, 2], [1, -3]], np.float32)
+    weight = np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE) + 1
+    np.testing.assert_allclose(bundle.embed_voice(rows), unit(rows @ weight), atol=1e-6)
+    assert bundle.embed_voice(rows[:0]).shape == (0, SIZE)
+    for wrong in (rows[:, :1], rows[0], np.full((1, 2), np.nan, np.float32)):
+        with pytest.raises(ValueError, match="functionals"):
+            bundle.embed_voice(wrong)
+
+
+def test_a_bundle_without_a_voice_tower_says_so(tmp_path: Path) -> None:
+    bundle = load_bundle(make_bundle(tmp_path / "b"))
+    assert not bundle.has_voice_tower
+    assert bundle.voice is None
+    with pytest.raises(BundleError, match="no voice tower"):
+        bundle.embed_voice(np.zeros((1, 2), np.float32))
+
+
+def test_a_broken_voice_section_is_a_damaged_bundle(tmp_path: Path) -> None:
+    path = voice_bundle(tmp_path / "b")
+    document = json.loads((path / BUNDLE_FILE).read_text(encoding="utf-8"))
+    del document["voice"]["spread"]
+    (path / BUNDLE_FILE).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(BundleError, match="damaged"):
+        load_bundle(path)

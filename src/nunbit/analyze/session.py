@@ -47,6 +47,7 @@ from nunbit.timebase import intersect_intervals, window_grid
 from nunbit.tracking import Person
 from nunbit.transcript import read_rttm, transcribe
 from nunbit.voice import VoiceReader, read_quality
+from nunbit.workers import available_cores
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -151,6 +152,7 @@ def observe(
         job.media,
         rate_hz=None if settings.full_rate else settings.rate_hz,
         audio_stream=settings.audio_stream,
+        threads=min(2, available_cores()),  # decodes ahead while faces are read
         notices=notices,
     ):
         if isinstance(item, Frame):

@@ -99,7 +99,7 @@ def embed_windows(
     if not len(known):
         return nothing
     person = np.zeros(len(known), np.int64)
-    rows = standardise(raw[known], person, section.spread, trust=section.trust)
+    rows = standardise(raw[known], person, section.spread)
     return known, bundle.embed_voice(rows)
 
 

@@ -241,7 +241,7 @@ def _draw(figure: Any, view: AlignmentView) -> None:
     axes.set(xlim=(0, 1), ylim=(len(sides) - 0.5, -0.5))
     axes.set_yticks(range(len(sides)), [words.replace("→", "-") for _, words, _ in sides])
     axes.set_xlabel("R@1")
-    if sides:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(
             frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3
         )

@@ -114,7 +114,7 @@ def nearest(index: WindowIndex, query: Singles, settings: SearchSettings) -> tup
         InputError: Nothing of the modality is in the windows.
     """
     wanted = ("face", "voice", "text") if settings.modality == "all" else (settings.modality,)
-    modalities = [m for m in wanted if index.embeddings[m].any()]
+    modalities = [m for m in wanted if index.present[m].any()]
     if not modalities:
         raise InputError(
             en=f"no window has {' or '.join(wanted)}; choose another --modality",
@@ -133,7 +133,7 @@ def _hit(index: WindowIndex, row: int, similarity: float, modalities: Sequence[s
         t_start=float(index.t_start[row]),
         t_end=float(index.t_end[row]),
         similarity=similarity,
-        modalities=tuple(m for m in modalities if index.embeddings[m][row].any()),
+        modalities=tuple(m for m in modalities if index.present[m][row]),
         excerpt=index.excerpt(row),
         report=report if report.is_file() else None,
     )

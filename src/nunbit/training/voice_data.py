@@ -118,7 +118,7 @@ def load_recordings(root: Path, cache: Path) -> Recordings:
     tables = [_read_speaker(root, c, s, r) for c in CORPORA for s, r in _speakers(root, c)]
     columns = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
     with atomic_path(cache) as partial, partial.open("wb") as file:
-        named = {f"column_{name}": values for name, values in columns.items()}
+        named: dict[str, Any] = {f"column_{name}": values for name, values in columns.items()}
         np.savez(file, format=np.array(FEATURE_FORMAT), **named)
     return Recordings(**columns)
 

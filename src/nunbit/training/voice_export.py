@@ -58,7 +58,7 @@ def write_voice_bundle(
         try:
             shutil.copytree(source, partial)
             export_voice_tower(fitted.tower, len(section.spread), partial / VOICE_FILE)
-            document = read_json(partial / BUNDLE_FILE) | {"voice": asdict(section)}
+            document: dict[str, Any] = read_json(partial / BUNDLE_FILE) | {"voice": asdict(section)}
             _seal(partial, document)
             figures = _parity(partial, fitted, samples)
             document["voice"] |= {"parity": figures}

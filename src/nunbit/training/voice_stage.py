@@ -18,9 +18,6 @@ from torch.nn import functional
 from nunbit.training.voice_tower import Ensemble, VoiceTower
 from nunbit.zeroshot import Array, normalise
 
-TRUST = 20.0
-"""Stretches that the usual spread of a functional counts as beside the person's own."""
-
 _MAX_SCALE = 100.0
 _FOLDS = 5
 
