@@ -107,7 +107,14 @@ def fidelity(folder: Path) -> dict[str, Any]:
     tree = SynthSettings(per_class=120, per_class_validation=60, photo_width=480, seed=0)
     write_tree(folder / "tree", tree, lang="en")
     prepare([folder / "tree"], folder / "data", PrepareSettings(size=64), lang="en")
-    overrides = (f'init="{start}"', "image_size=48", "epochs=30", "lr=0.0003", "text_lr=1.0", "weight_decay=0.01")
+    overrides = (
+        f'init="{start}"',
+        "image_size=48",
+        "epochs=30",
+        "lr=0.0003",
+        "text_lr=1.0",
+        "weight_decay=0.01",
+    )
     settings = read_settings(TrainSettings, files=[recipe_path("paper")], overrides=overrides)
     trained = train(folder / "data", folder / "run", settings, resume=False, lang="en")
     bundle = load_bundle(folder / "run" / "bundle", threads=1)

@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-_PACKAGES = ("numpy", "pillow", "onnxruntime", "tokenizers", "pyarrow", "av", "torch", "transformers")
+_PACKAGES = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "tokenizers",
+    "pyarrow",
+    "av",
+    "torch",
+    "transformers",
+)
 
 
 def nunbit_version() -> str:

@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nunbit.analyze.aligned import (
+    Seen,
+    agreement_blocks,
+    align_windows,
+    is_aligned,
+    write_windows,
+)
 from nunbit.analyze.document import summary_document
 from nunbit.analyze.face_reader import FaceReader
 from nunbit.analyze.settings import AnalyzeSettings
@@ -129,6 +136,10 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
     document = summary_document(timeline, found)
     timeline = dataclasses.replace(timeline, document=document)
     write_timeline(job.folder, timeline)
+    if found["aligned"] is not None:
+        write_windows(
+            job.folder, found["aligned"], session=job.session, bundle_hash=job.bundle_hash
+        )
     for kind in job.settings.export:
         EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
     write_json(job.folder / SUMMARY, document)
@@ -145,7 +156,8 @@ def observe(
 ) -> _Observed:
     """Decode the file once; faces and voice are read as they pass."""
     settings = job.settings
-    faces = FaceReader(bundle, settings.face_settings(info), info) if info.video else None
+    seek = dataclasses.replace(settings.face_settings(info), keep_embeddings=is_aligned(bundle))
+    faces = FaceReader(bundle, seek, info) if info.video else None
     voice = VoiceReader() if info.audio else None
     reached = 0
     for item in read_media(
@@ -230,7 +242,12 @@ def measure(
         single_speaker=settings.single_speaker,
         seed=settings.seed,
     )
-    blocks = (*compute_measures(given), *fuse_windows(given))
+    aligned = align_windows(bundle, Seen(seen.faces, seen.voice, transcript, turns, windows))
+    blocks = (
+        *compute_measures(given),
+        *fuse_windows(given),
+        *(() if aligned is None else agreement_blocks(aligned)),
+    )
     episodes = sorted(
         (*find_episodes(given, blocks), *find_states(given)), key=lambda e: e.interval.start_s
     )
@@ -271,6 +288,7 @@ def measure(
         "provenance": provenance(
             "analyze", _settings_of(job), seeds={"seed": settings.seed}, inputs=_inputs_of(job)
         ),
+        "aligned": aligned,
         "synthetic": (job.media.parent / SYNTHETIC_MARK).is_file(),
         "path": _relative(job.media, job.folder),
     }

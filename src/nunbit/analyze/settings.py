@@ -10,11 +10,17 @@ import msgspec
 
 from nunbit.analyze.face_reader import FaceSettings
 from nunbit.errors import SettingsError
+from nunbit.faces import DetectorSettings
 from nunbit.schema import Box
 from nunbit.streams import FACE_RATE_HZ, Interval, MediaInfo
 from nunbit.tracking import TargetBox
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+# Frames are at most 1280 px wide: at half of that a face of 40 px, the least that is read, has the
+# 20 px that the detector needs, and the whole picture is searched every second.
+_SIZES_PX = (160, 320, 640)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class AnalyzeSettings:
         fps = media.video.fps if media.video else None
         return FaceSettings(
             rate_hz=float(Fraction(fps)) if self.full_rate and fps else self.rate_hz,
+            detector=DetectorSettings(sizes_px=_SIZES_PX),
             min_size_px=self.min_face_px,
             target=self.target
             if self.target_box is None

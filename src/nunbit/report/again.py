@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from nunbit.errors import InputError, Lang
+from nunbit.files import read_json
+from nunbit.report.alignment_page import FORMAT as ALIGNMENT
+from nunbit.report.alignment_page import render_alignment
 from nunbit.report.page import render_evaluation
 from nunbit.report.timeline_page import render_timeline
 from nunbit.report.timeline_sessions import render_sessions
 
 
 def render_any(path: Path, *, lang: Lang) -> Path:
-    """The report of an evaluation, of one timeline, or of all timelines below a folder.
+    """The report of an evaluation, an alignment, a timeline, or all timelines below a folder.
 
     Raises:
         InputError: The folder holds none of these.
     """
     if (path / "result.json").is_file():
+        if read_json(path / "result.json").get("format") == ALIGNMENT:
+            return render_alignment(path, lang=lang)
         return render_evaluation(path, lang=lang)
     if (path / "summary.json").is_file() and (path / "timeline.parquet").is_file():
         return render_timeline(path, lang=lang)
