@@ -156,7 +156,8 @@ def observe(
 ) -> _Observed:
     """Decode the file once; faces and voice are read as they pass."""
     settings = job.settings
-    seek = dataclasses.replace(settings.face_settings(info), keep_embeddings=is_aligned(bundle))
+    seek = settings.face_settings(info)
+    seek = dataclasses.replace(seek, keep_embeddings=seek.keep_embeddings or is_aligned(bundle))
     faces = FaceReader(bundle, seek, info) if info.video else None
     voice = VoiceReader() if info.audio else None
     reached = 0
