@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nunbit.analyze.document import summary_document
 from nunbit.analyze.face_reader import FaceReader
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.analyze.synchrony import check_synchrony
+from nunbit.analyze.voice_chances import voice_chances
 from nunbit.analyze.words import Missing, read_words, text_chances
 from nunbit.config import settings_to_dict
 from nunbit.encoders import Bundle, load_bundle
@@ -225,6 +227,11 @@ def measure(
         seen.voice, transcript, speakers, info.duration_s, target=settings.target_speaker
     )
     text = text_chances(bundle, transcript)
+    own = tuple(turn.interval for turn in turns if turn.target)
+    spoken = None
+    if seen.voice is not None:
+        sound = partial(iter_audio, job.media, audio_stream=settings.audio_stream)
+        spoken = voice_chances(bundle, sound, windows, seen.voice, own or None)
     given = MeasureInput(
         duration_s=info.duration_s,
         labels=bundle.label_set.ids,
@@ -237,7 +244,7 @@ def measure(
         baseline=settings.baseline_interval(),
         full_rate=settings.full_rate,
         text_probabilities=text.chances,
-        voice_probabilities=None,
+        voice_probabilities=spoken,
         label_set=bundle.label_set,
         voice_quality=seen.quality,
         single_speaker=settings.single_speaker,
@@ -266,15 +273,14 @@ def measure(
         episodes=tuple(episodes),
     )
     target = next((t.speaker for t in turns if t.target), None)
-    own = [t.interval for t in turns if t.target]
-    spoken = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
+    speech = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
     found = {
         "label_set": bundle.label_set,
         "persons": seen.persons,
         "bundle": {"name": bundle.document.get("name", ""), "hash": bundle.hash},
         "unvalidated": given.unvalidated,
         "windows": {"length_s": settings.window_s, "hop_s": settings.hop_s},
-        "sync": check_synchrony(job.media, info, seen.faces, seen.voice, spoken),
+        "sync": check_synchrony(job.media, info, seen.faces, seen.voice, speech),
         "speech": {
             "turns": len(turns),
             "target": target,
