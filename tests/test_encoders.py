@@ -372,3 +372,22 @@ def test_a_broken_voice_section_is_a_damaged_bundle(tmp_path: Path) -> None:
     (path / BUNDLE_FILE).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(BundleError, match="damaged"):
         load_bundle(path)
+
+
+def test_sentences_go_through_the_map_of_a_bundle_that_has_one(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "b")
+    plain = load_bundle(folder, threads=1)
+    texts = ["기뻐요", "슬퍼요"]
+    np.testing.assert_array_equal(plain.embed_sentences(texts), plain.embed_texts(texts))
+    turned = np.roll(np.eye(SIZE, dtype=np.float32), 1, axis=0)
+    np.savez(folder / "sentences.npz", weight=turned, bias=np.zeros(SIZE, np.float32))
+    document = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
+    document["checksums"]["sentences.npz"] = sha256_file(folder / "sentences.npz")
+    (folder / BUNDLE_FILE).write_text(json.dumps(document), encoding="utf-8")
+    mapped = load_bundle(folder, threads=1).embed_sentences(texts)
+    np.testing.assert_allclose(mapped, np.roll(plain.embed_texts(texts), 1, axis=1), atol=1e-6)
+    np.savez(folder / "sentences.npz", weight=turned[:2], bias=np.zeros(SIZE, np.float32))
+    document["checksums"]["sentences.npz"] = sha256_file(folder / "sentences.npz")
+    (folder / BUNDLE_FILE).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(BundleError, match="shape"):
+        load_bundle(folder, threads=1).embed_sentences(texts)
