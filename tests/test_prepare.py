@@ -293,7 +293,7 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = [photo(seed, (1200, 900)) for seed in range(6)]
     for label in LABELS:
         (root / "train" / label).mkdir(parents=True)
-        for number in range(36):
+        for number in range(60):  # enough to be still at work when the signal comes
             picture = pictures[number % len(pictures)]
             (root / "train" / label / f"{label}_{number}.jpg").write_bytes(picture)
     return root
