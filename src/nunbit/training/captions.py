@@ -23,6 +23,9 @@ from nunbit.training.network import Network
 from nunbit.training.settings import TrainSettings
 from nunbit.training.towers import DualEncoder
 
+_CAPTIONS = 4
+"""First word of the random stream, beside those of data.py."""
+
 
 @dataclass(frozen=True, eq=False)
 class StepCaptions:
@@ -62,7 +65,8 @@ class Captions:
         network: Gives the tokenizer.
         template_set: T templates.
         label_set: K labels.
-        settings: ``captions``, ``descriptions``, ``loss`` and ``logit_adjustment``.
+        settings: ``captions``, ``descriptions``, ``captions_per_class``, ``loss``,
+            ``logit_adjustment`` and ``seed``.
         labels: (N,) class positions of all training images: what ``captions = classes`` takes
             the classes' frequencies from.
 
@@ -89,7 +93,7 @@ class Captions:
             )
         rows = prompts_for(template_set, label_set)
         self.n_templates, self._n_classes = len(rows), len(label_set.labels)
-        self._kind = settings.captions
+        self._kind, self._seed = settings.captions, settings.seed
         texts = [text for row in rows for text in row]
         if settings.descriptions:
             if settings.captions != "classes":
@@ -105,20 +109,30 @@ class Captions:
         first: dict[tuple[int, str], int] = {}
         keys = [(code % self._n_classes, text) for code, text in enumerate(texts)]
         self._canonical = np.array([first.setdefault(k, i) for i, k in enumerate(keys)], np.int64)
+        # Templates, then descriptions: (R, K) positions of texts.
+        self._rows = self._canonical.reshape(-1, self._n_classes)
+        wanted = settings.captions_per_class if self._kind == "classes" else 0
+        self._drawn = min(wanted, len(self._rows)) or len(self._rows)
         counts = np.bincount(labels, minlength=self._n_classes)
         self._prior = (counts / max(counts.mean(), 1e-12)) ** settings.logit_adjustment  # (K,)
 
-    def of(self, labels: NDArray[np.int64], templates: NDArray[np.int64]) -> StepCaptions:
+    def of(
+        self, labels: NDArray[np.int64], templates: NDArray[np.int64], step: int = 0
+    ) -> StepCaptions:
         """The captions of a step.
 
         Args:
             labels: (B,) class positions.
             templates: (B,) drawn templates; not used where all templates count.
+            step: From 0; what ``captions_per_class`` draws follows from it and the seed.
         """
-        rows = len(self._canonical) // self._n_classes  # templates, then descriptions
-        chosen = templates[:, None] if self._kind == "one" else np.arange(rows)[None, :]
-        codes = self._canonical[chosen * self._n_classes + labels[:, None]]  # (B, 1 or T)
-        distinct = np.unique(self._canonical if self._kind == "classes" else codes)
+        if self._kind == "one":
+            codes = self._rows[templates, labels][:, None]  # (B, 1)
+            distinct = np.unique(codes)
+        else:
+            rows = self._rows if self._drawn == len(self._rows) else self._draw(step)
+            codes = rows[:, labels].T  # (B, R)
+            distinct = np.unique(rows if self._kind == "classes" else codes)
         column = np.searchsorted(distinct, codes)
         own = np.zeros((len(labels), len(distinct)), np.float32)
         np.add.at(own, (np.arange(len(labels))[:, None], column), 1.0)
@@ -133,6 +147,11 @@ class Captions:
             text_class=torch.from_numpy(text_class),
             copies=None if copies is None else torch.from_numpy(copies.astype(np.float32)),
         )
+
+    def _draw(self, step: int) -> NDArray[np.int64]:
+        """(captions_per_class, K) texts, for every class other ones."""
+        draw = np.random.default_rng([_CAPTIONS, self._seed, step])
+        return draw.permuted(self._rows, axis=0)[: self._drawn]
 
     def embeddings(self, model: DualEncoder, device: torch.device) -> NDArray[np.float32]:
         """(T, K, D) embeddings of all prompts, without gradient and without descriptions."""

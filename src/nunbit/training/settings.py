@@ -47,6 +47,8 @@ class TrainSettings:
             of all classes, also of those that the batch lacks.
         descriptions: Of ``captions = classes``: sentences about the faces of each class, which
             join the prompts as captions: ``fer7`` or a TOML file; empty = none.
+        captions_per_class: Of ``captions = classes``: how many captions of each class a step
+            draws; 0 = all. Few make a text encoder that learns affordable.
         logit_adjustment: Of ``captions = classes``: how far the softmax accounts for how frequent
             a class is in training, so that prompts answer without that prior: 1 fully (best mean
             recall), 0 not at all (best accuracy). Menon et al. 2021, arXiv:2007.07314.
@@ -90,6 +92,8 @@ class TrainSettings:
         brightness: Largest relative change of brightness.
         contrast: Largest relative change of contrast.
         erase: Probability of covering a random rectangle.
+        degrade: Probability of making a crop worse as cameras and files do: blurred, of lower
+            resolution, or compressed, one of the three at random.
         holdout: Share of train that is kept apart by person where the data set has no test split.
         eval_every: Steps between evaluations; 0 = once an epoch.
         patience: Evaluations without improvement after which the run stops; 0 = never.
@@ -108,6 +112,7 @@ class TrainSettings:
     prompts: str = "paper"
     captions: Literal["one", "all", "classes"] = "one"
     descriptions: str = ""
+    captions_per_class: _CountOrNone = 0
     logit_adjustment: _NotNegative = 1.0
     loss: Literal["paper", "infonce", "siglip"] = "paper"
     label_set: str = ""
@@ -137,6 +142,7 @@ class TrainSettings:
     brightness: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2
     contrast: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2
     erase: _Share = 0.0
+    degrade: _Share = 0.0
     holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1
     eval_every: _CountOrNone = 0
     patience: _CountOrNone = 0

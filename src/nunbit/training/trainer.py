@@ -229,7 +229,7 @@ class Trainer:
         templates = self._schedule.templates(p.step)
         labels = self._job.selection.labels[positions]
         targets = self._job.selection.targets[positions]
-        step = self._job.captions.of(labels, templates)
+        step = self._job.captions.of(labels, templates, p.step)
         pairs = step.pairs(targets, self._class_weight, self._world.device)
         self._optimizer.zero_grad(set_to_none=True)
         value = self._loss.backward(batch, step, pairs)
