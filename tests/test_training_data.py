@@ -245,7 +245,9 @@ class Fixed:
         return np.ones(count)
 
 
-OFF = dict.fromkeys(("flip", "rotate", "zoom", "shift", "brightness", "contrast", "erase"), 0.0)
+OFF = dict.fromkeys(
+    ("flip", "rotate", "zoom", "shift", "brightness", "contrast", "erase", "degrade"), 0.0
+)
 
 
 def augmented(crop: np.ndarray, **only: float) -> np.ndarray:
@@ -269,6 +271,41 @@ def test_each_augmentation_does_what_its_name_says() -> None:
     ramp = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, :, None] * 4, (32, 32, 3))
     zoomed = augmented(ramp, zoom=0.6)
     np.testing.assert_allclose(np.diff(zoomed[16, 4:28, 0]).mean(), 4 / 1.6, atol=0.1)
+
+
+class Chosen:
+    """Draws how a crop is degraded, and nothing that changes it elsewhere."""
+
+    def __init__(self, how: float, strength: float) -> None:
+        self.drawn = np.array([0.5, how, strength])
+
+    def random(self, count: int) -> np.ndarray:
+        return self.drawn if count == 3 else np.ones(count)
+
+    def uniform(self, low: float, high: float, count: int) -> np.ndarray:
+        return np.zeros(count)
+
+
+def sharpness(crop: np.ndarray) -> float:
+    return float(np.abs(np.diff(crop.astype(float), axis=1)).mean())
+
+
+@pytest.mark.parametrize("how", [0.0, 0.4, 0.9], ids=["blur", "resolution", "compression"])
+def test_degraded_crops_lose_detail_by_how_strong_it_is_and_nothing_else(how: float) -> None:
+    rng = np.random.default_rng(0)
+    crop = np.clip(128 + 40 * rng.standard_normal((48, 48, 3)), 0, 255).astype(np.uint8)
+
+    def degraded(strength: float, share: float = 1.0) -> np.ndarray:
+        draw: Any = Chosen(how, strength)
+        return augment(crop, settings(**(OFF | {"degrade": share})), draw)
+
+    np.testing.assert_array_equal(degraded(0.5, share=0.4), crop)  # drawn 0.5: spared
+    mild, strong = degraded(0.05), degraded(0.95)
+    assert mild.shape == strong.shape == crop.shape
+    assert mild.dtype == strong.dtype == np.uint8
+    kept = (sharpness(mild) / sharpness(crop), sharpness(strong) / sharpness(crop))
+    assert kept[1] < kept[0] < 1.0
+    assert abs(float(strong.mean()) - float(crop.mean())) < 3.0
 
 
 # ---------------------------------------------------------------- captions
@@ -306,6 +343,24 @@ def test_all_classes_stand_against_every_image_weighted_by_how_frequent_they_are
     plain = even.of(np.array([2]), np.array([0])).copies
     assert plain is not None
     assert plain.tolist() == [1] * 35
+
+
+def test_a_few_captions_of_each_class_are_drawn_anew_at_every_step() -> None:
+    captions = make_captions(captions="classes", captions_per_class=2)
+    images, templates = np.array([2, 5, 2]), np.array([0, 0, 0])
+    every = make_captions(captions="classes").of(images, templates)
+    seen = set()
+    for step in range(12):
+        drawn = captions.of(images, templates, step)
+        assert np.bincount(drawn.text_class).tolist() == [2] * 7
+        assert drawn.own.sum(dim=1).tolist() == [2, 2, 2]
+        assert all(drawn.text_class[row > 0].unique().numel() == 1 for row in drawn.own)
+        again = captions.of(images, templates, step)
+        assert torch.equal(drawn.ids, again.ids)
+        seen |= {tuple(ids[ids > 0].tolist()) for ids in drawn.ids}
+    assert seen == {tuple(ids[ids > 0].tolist()) for ids in every.ids}
+    whole = make_captions(captions="classes", captions_per_class=99).of(images, templates)
+    assert torch.equal(whole.ids, every.ids)
 
 
 def test_descriptions_join_the_captions_of_their_class() -> None:

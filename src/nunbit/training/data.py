@@ -353,7 +353,7 @@ def _degrade(crop: NDArray[np.uint8], how: float, strength: float) -> NDArray[np
     image = Image.fromarray(np.ascontiguousarray(crop))
     side = crop.shape[0]
     if how < 1 / 3:
-        spread = side * (_BLUR[0] + strength * (_BLUR[1] - _BLUR[0]))
+        spread = float(side * (_BLUR[0] + strength * (_BLUR[1] - _BLUR[0])))
         return np.asarray(image.filter(ImageFilter.GaussianBlur(spread)))
     if how < 2 / 3:
         low = max(1, round(side * (_RESOLUTION[1] - strength * (_RESOLUTION[1] - _RESOLUTION[0]))))

@@ -20,6 +20,7 @@ from nunbit.errors import InputError, Lang, SettingsError
 from nunbit.labels import load_label_set
 from nunbit.prompts import load_template_set
 from nunbit.shards import DataSet, open_dataset
+from nunbit.training.allocator import keep_freed_memory
 from nunbit.training.averages import pretrained_part
 from nunbit.training.captions import Captions
 from nunbit.training.checkpoints import (
@@ -106,6 +107,8 @@ def _fit(
         world.of_first(None if state is None else state["progress"]["step"])
     else:
         dataset, job, state = _follow(data, run, world)
+    if world.device.type == "cpu":
+        keep_freed_memory()
     with _threads(job.settings.threads, world.local_size):
         trainer = Trainer(job, dataset, run, state, lang)
         trainer.run()
