@@ -1,6 +1,6 @@
 """Text that means something, or a head in disguise: the text encoder locked, light or full.
 
-python benchmarks/text_towers.py DATA --out FOLDER [--epochs 3] [--bundle B ...]
+python benchmarks/text_towers.py DATA --out FOLDER [--steps 500] [--bundle B ...]
 
 ``DATA`` is FER2013 with FER+ votes, prepared with label set ``fer7``. Three trainings that differ
 in the rate of the text encoder alone: 0 (locked), a twentieth of the rate of BERT's fine-tuning
@@ -59,7 +59,7 @@ def trained(name: str, arguments: argparse.Namespace) -> Path:
     """The bundle of one variant: trained now, continued, or found."""
     run: Path = arguments.out / name
     if not (run / "bundle" / "bundle.json").is_file():
-        settings = SETTINGS | {"epochs": arguments.epochs, "text_lr": RATES[name]}
+        settings = SETTINGS | {"max_steps": arguments.steps, "text_lr": RATES[name]}
         asked = [part for k, v in settings.items() for part in ("--set", f"{k}={v}")]
         line = [sys.executable, "-m", "nunbit", "train", str(arguments.data), "--recipe"]
         line += ["fer7-lite", "--out", str(run), "--resume", *asked]
@@ -117,7 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=500, help="of 64 images")
     parser.add_argument("--bundle", type=Path, action="append", default=[])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

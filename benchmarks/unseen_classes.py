@@ -62,6 +62,7 @@ SETTINGS: dict[str, object] = {
     "captions": "classes",
     "descriptions": "fer7",
     "logit_adjustment": 0.25,
+    "degrade": 0.0,
     "image_size": 48,
     "lr": 6e-4,
     "ema": 0.0,
