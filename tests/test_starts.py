@@ -13,7 +13,7 @@ import torch
 
 from make_data import make_data, training_settings
 from nunbit.encoders import load_bundle, tokenise
-from nunbit.errors import SettingsError
+from nunbit.errors import InputError, SettingsError
 from nunbit.labels import load_label_set
 from nunbit.prompts import load_template_set
 from nunbit.training import export, quantise
@@ -183,6 +183,51 @@ def test_text_lr_is_a_share_of_lr(
     # AdamW's first step is as long as its rate.
     assert moved[0.0] == 0.0
     assert moved[0.1] == pytest.approx(0.1 * moved[1.0], rel=0.05)
+
+
+# --- an earlier run ---------------------------------------------------------------------------
+
+
+def test_a_run_begins_where_an_earlier_one_ended(data: Path, tmp_path: Path) -> None:
+    first = dataclasses.replace(training_settings(), max_steps=2, eval_every=1)
+    fit(data, tmp_path / "first", first, resume=False, lang="en")
+    ended = torch.load(tmp_path / "first" / "checkpoints" / "best.pt", weights_only=True)["model"]
+    network = _start(init=str(tmp_path / "first"))
+    assert all(torch.equal(value, ended[k]) for k, value in network.model.state_dict().items())
+    assert network.origin["name"] == "first"
+    assert "began with tiny: random" in network.origin["weights"]
+    assert "14 images (aihub7" in network.origin["weights"]
+    # Tokenizer and preprocessing come along, and the next run ends in a bundle of its own.
+    settings = training_settings(init=str(tmp_path / "first"), image_size="auto", max_steps=1)
+    summary = train(data, tmp_path / "second", settings, resume=False, lang="en")
+    assert summary["parity"]["same_answer"] >= 0.995
+    bundle = load_bundle(tmp_path / "second" / "bundle")
+    assert bundle.document["starting_point"]["name"] == "first"
+    assert bundle.preprocessing.image_size == network.preprocessing.image_size
+
+
+def test_a_run_without_weights_and_another_input_size_are_refused(
+    data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    fit(data, run, dataclasses.replace(training_settings(), max_steps=1), resume=False, lang="en")
+    with pytest.raises(SettingsError, match="image_size = 99: .*reads"):
+        _start(init=str(run), image_size=99)
+    (run / "checkpoints" / "best.pt").unlink()
+    with pytest.raises(InputError, match="no evaluated weights yet.*--resume"):
+        _start(init=str(run))
+
+
+def test_a_run_can_be_averaged_with_the_run_it_began_with(data: Path, tmp_path: Path) -> None:
+    fit(data, tmp_path / "first", training_settings(max_steps=1), resume=False, lang="en")
+    settings = training_settings(
+        init=str(tmp_path / "first"), max_steps=1, average_with_start=(0.0, 0.5)
+    )
+    fit(data, tmp_path / "second", settings, resume=False, lang="en")
+    folder = tmp_path / "second" / "checkpoints"
+    start = torch.load(folder / "start.pt", weights_only=True)["model"]
+    assert "text.projection.weight" in start
+    assert "image.projection.weight" in start
 
 
 # --- int8 -------------------------------------------------------------------------------------

@@ -128,7 +128,9 @@ def prepare(
 @click.option(
     "--recipe", default="paper", show_default=True, help="paper, fer7-lite or a TOML file."
 )
-@click.option("--init", help="Starting weights: a hub id, a folder or file, lite or tiny.")
+@click.option(
+    "--init", help="Starting weights: a hub id, a folder or file, an earlier RUN, lite or tiny."
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --out.")
 @click.option(
     "--baseline",

@@ -90,8 +90,9 @@ def pretrained_part(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]
 
     Args:
         state: The model's at the start.
-        kind: Of the architecture. ``lite`` adds random projections to two pretrained towers: only
-            these are worth averaging with. ``tiny`` is random, so it gives nothing.
+        kind: Of the architecture, or ``run`` for an earlier run, of which all is kept. ``lite``
+            adds random projections to two pretrained towers: only these are worth averaging with.
+            ``tiny`` is random, so it gives nothing.
     """
     if kind == "tiny":
         return {}

@@ -45,12 +45,11 @@ from nunbit.training.probes import Head, fit_linear, linear_logits, neighbour_lo
 from nunbit.training.processes import World, joined_world
 from nunbit.training.runfolder import (
     CONFIG_FILE,
-    RUN_FILE,
     MetricsLog,
     RunFolder,
     training_data_statement,
 )
-from nunbit.training.settings import AUTO, TrainSettings, resolve_auto
+from nunbit.training.settings import AUTO, RUN_FILE, TrainSettings, resolve_auto
 from nunbit.training.validation import Validation
 
 Baseline = Literal["linear", "knn", "efficientnet", "resnet", "majority"]

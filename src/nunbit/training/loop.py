@@ -42,7 +42,7 @@ from nunbit.training.runfolder import (
     template_set_of,
     training_data_statement,
 )
-from nunbit.training.settings import TrainSettings, resumed_settings
+from nunbit.training.settings import TrainSettings, resumed_settings, start_kind
 from nunbit.training.starts import load_start
 from nunbit.training.trainer import Job, Trainer
 
@@ -163,7 +163,8 @@ def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: Wor
     network, settings = load_start(settings, dataset.label_set, templates, crop)
     captions = Captions(network, templates, dataset.label_set, settings, selection.labels)
     _check_divisible(settings, len(selection.rows), world)
-    start = pretrained_part(network.model.state_dict(), network.architecture["kind"])
+    kind = "run" if start_kind(settings.init) == "run" else network.architecture["kind"]
+    start = pretrained_part(network.model.state_dict(), kind)
     if settings.start_shares and not start:
         raise SettingsError(
             en=f"average_with_start = {settings.average_with_start}: --init {settings.init} starts "

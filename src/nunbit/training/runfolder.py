@@ -16,10 +16,10 @@ from nunbit.files import read_json, sha256_file, write_json, write_text, writing
 from nunbit.labels import LabelSet, label_set_from_dict, label_set_to_dict
 from nunbit.prompts import TemplateSet, template_set_from_dict
 from nunbit.shards import DOCUMENT, DataSet
-from nunbit.training.settings import TrainSettings, config_toml, read_config
+from nunbit.training.settings import RUN_FILE, TrainSettings, config_toml, read_config
 
 RUN_FORMAT = "nunbit-run/1"
-RUN_FILE, CONFIG_FILE, METRICS_FILE = "run.json", "config.toml", "metrics.jsonl"
+CONFIG_FILE, METRICS_FILE = "config.toml", "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

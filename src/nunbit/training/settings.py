@@ -20,6 +20,9 @@ from nunbit.errors import SettingsError
 
 AUTO: Literal["auto"] = "auto"
 
+RUN_FILE = "run.json"
+"""What makes a folder a run."""
+
 #: What the paper states. Everything else is assumed by us, and marked so.
 STATED_BY_PAPER = frozenset({"init", "prompts", "loss"})
 
@@ -37,7 +40,7 @@ class TrainSettings:
 
     Attributes:
         init: Starting weights: ``tiny``, ``lite``, a weight file of OpenAI or open_clip, a folder
-            with a Hugging Face dual encoder, or a hub id.
+            with a Hugging Face dual encoder, a hub id, or the folder of an earlier run.
         activation: Of a weight file: OpenAI's models have ``quick_gelu``, most of open_clip's
             ``gelu``; ``auto`` = as the file or the open_clip_config.json beside it tells.
         tokenizer: Of a weight file: where CLIP's vocabulary is; ``auto`` = search.
@@ -195,21 +198,26 @@ def recipe_path(name_or_path: str) -> Path:
     return path
 
 
-def start_kind(init: str) -> Literal["tiny", "lite", "clip"]:
+def start_kind(init: str) -> Literal["tiny", "lite", "clip", "run"]:
     """Which kind of starting point an INIT names."""
     if init == "tiny":
         return "tiny"
-    return "lite" if init == "lite" else "clip"
+    if init == "lite":
+        return "lite"
+    return "run" if (Path(init) / RUN_FILE).is_file() else "clip"
 
 
-def resolve_auto(settings: TrainSettings, image_size: int | None = None) -> TrainSettings:
+def resolve_auto(
+    settings: TrainSettings, image_size: int | None = None, kind: str | None = None
+) -> TrainSettings:
     """Replace every ``auto`` by what it means for the starting point.
 
     Args:
         settings: As the user gave them.
         image_size: The input side that the loaded weights ask for, if they do.
+        kind: ``tiny``, ``lite`` or ``clip``; None = that which ``init`` names.
     """
-    defaults = _AUTO[start_kind(settings.init)] | (
+    defaults = _AUTO[kind or start_kind(settings.init)] | (
         {} if image_size is None else {"image_size": image_size}
     )
     chosen = {k: v for k, v in defaults.items() if getattr(settings, k) == AUTO}

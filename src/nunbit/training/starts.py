@@ -1,26 +1,29 @@
 """Starting points: which weights a run begins with (INIT).
 
 ``tiny`` is random and small, ``lite`` is EfficientNet-lite0 with ImageNet weights and the text
-tower multilingual-e5-small, anything else is a weight file of OpenAI or open_clip, or a folder or
-hub id with a Hugging Face dual encoder. Each gives the same: model, tokenizer, preprocessing and a
-statement of origin.
+tower multilingual-e5-small, the folder of an earlier run gives what that run ended in, anything
+else is a weight file of OpenAI or open_clip, or a folder or hub id with a Hugging Face dual
+encoder. Each gives the same: model, tokenizer, preprocessing and a statement of origin.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nunbit.encoders import Preprocessing
-from nunbit.errors import MissingExtra, SettingsError
+from nunbit.errors import InputError, MissingExtra, SettingsError
 from nunbit.labels import LabelSet
 from nunbit.prompts import TemplateSet
+from nunbit.training.checkpoints import load_final
 from nunbit.training.clip_weights import load_clip_file
 from nunbit.training.e5 import MAX_TOKENS, load_e5_text_tower
 from nunbit.training.hub_models import HALF, load_hub_model
-from nunbit.training.network import Network
+from nunbit.training.network import Network, load_network
+from nunbit.training.runfolder import RunFolder
 from nunbit.training.settings import TrainSettings, resolve_auto, start_kind
 from nunbit.training.towers import DualEncoder, build, from_hub
 from nunbit.training.vocabulary import known_prompts, package_sets, prompt_tokenizer
@@ -52,6 +55,8 @@ def load_start(
     kind = start_kind(settings.init)
     if kind == "clip":
         return _pretrained_start(settings, crop)
+    if kind == "run":
+        return _run_start(settings, crop)
     settings = resolve_auto(settings)
     if kind == "lite":
         return _lite_start(settings, crop), settings
@@ -150,14 +155,7 @@ def _pretrained_start(
     else:
         loaded = load_hub_model(settings.init)
     side = loaded.image_size
-    settings = resolve_auto(settings, image_size=side)
-    if settings.image_size != side:
-        raise SettingsError(
-            en=f"image_size = {settings.image_size}: {settings.init} reads {side} px; "
-            f"use --set image_size={side} or leave it out",
-            ko=f"image_size = {settings.image_size}: {settings.init}의 입력은 {side}px입니다. "
-            f"--set image_size={side} 로 하거나 빼십시오",
-        )
+    settings = _with_size(resolve_auto(settings, image_size=side), side)
     model = from_hub(loaded.model)
     network = Network(
         model=model,
@@ -184,6 +182,47 @@ def _pretrained_start(
         },
     )
     return network, settings
+
+
+def _run_start(settings: TrainSettings, crop: dict[str, Any]) -> tuple[Network, TrainSettings]:
+    run = RunFolder(Path(settings.init))
+    trained, weights = run.read()["training_data"], load_final(run.checkpoints)
+    if weights is None:
+        raise InputError(
+            en=f"{run.path}: this run has no evaluated weights yet; go on with it first: "
+            f"nunbit train DATA --out {run.path} --resume",
+            ko=f"{run.path}: 아직 평가된 가중치가 없는 학습입니다. 먼저 이어 가십시오: "
+            f"nunbit train DATA --out {run.path} --resume",
+        )
+    network = load_network(run.path)
+    network.model.load_state_dict(weights["model"])
+    kind, side = network.architecture["kind"], network.preprocessing.image_size
+    settings = resolve_auto(settings, image_size=side, kind="clip" if kind == "hub" else kind)
+    before = network.origin
+    origin = {
+        # The last part only: a path would name the user's folders.
+        "name": run.path.resolve().name,
+        "weights": f"a run on {trained['train_images']:,} images ({trained['label_set']}, policy "
+        f"{trained['policy']}, data set {trained['sha256'][:12]}), which began with "
+        f"{before['name']}: {before['weights']}",
+        "licence": before["licence"],
+    }
+    own = dataclasses.replace(network.preprocessing, grey=settings.grey, crop=crop)
+    return dataclasses.replace(network, preprocessing=own, origin=origin), _with_size(
+        settings, side
+    )
+
+
+def _with_size(settings: TrainSettings, side: int) -> TrainSettings:
+    """The settings, if they ask for the input side that the weights have."""
+    if settings.image_size == side:
+        return settings
+    raise SettingsError(
+        en=f"image_size = {settings.image_size}: {settings.init} reads {side} px; "
+        f"use --set image_size={side} or leave it out",
+        ko=f"image_size = {settings.image_size}: {settings.init}의 입력은 {side}px입니다. "
+        f"--set image_size={side} 로 하거나 빼십시오",
+    )
 
 
 def _embedding_size(model: DualEncoder, image_size: int) -> int:
