@@ -75,6 +75,15 @@ def test_every_line_of_our_recipe_is_marked_and_gives_its_reason() -> None:
     assert batch % parts == 0
 
 
+@pytest.mark.parametrize("name", ["fer7-lite", "fer7-lite-words"])
+def test_the_recipes_of_the_shipped_model_are_readable(name: str) -> None:
+    given = read_settings(TrainSettings, files=[recipe_path(name)])
+    assert given.captions == "classes"
+    assert given.descriptions == "fer7"
+    assert given.degrade > 0
+    assert (given.text_lr == 0.0) == (name == "fer7-lite")
+
+
 def test_config_is_marked_and_read_back(tmp_path: Path) -> None:
     given = settings(lr=0.01, loss="infonce", average_with_start=(0.5, 0.25))
     effective = resolve_auto(given)
