@@ -24,7 +24,6 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
-import opensmile
 import parselmouth
 import soundfile
 from parselmouth.praat import call
@@ -42,6 +41,22 @@ from nunbit.voice import (
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from make_voice import noise, pulses, talk
+from pitch_peers import (
+    GROSS_ST,
+    NAMES,
+    RAW,
+    SMOOTHED,
+    Comparison,
+    OpenSmile,
+    Tracks,
+    gross_more,
+    gross_share,
+    lead_and_bias,
+    median_apart,
+    praat_f0,
+    semitones,
+    tracks_of,
+)
 
 CORPORA = {
     "ravdess": ("labels.csv", "speaker"),
@@ -76,14 +91,6 @@ def read(x: Singles) -> VoiceStream:
     return reader.finish(lambda: chunks, len(x) / RATE)
 
 
-def praat_f0(x: Singles, f0_range: tuple[float, float], n: int) -> np.ndarray:
-    """Praat's autocorrelation pitch at our frame centres, NaN where unvoiced."""
-    pitch = parselmouth.Sound(x.astype(np.float64), RATE).to_pitch_ac(
-        time_step=0.01, pitch_floor=f0_range[0], pitch_ceiling=f0_range[1]
-    )
-    return np.array([pitch.get_value_at_time(0.005 + 0.01 * k) for k in range(n)])
-
-
 def praat_range(x: Singles) -> tuple[float, float] | None:
     """The two-pass range from Praat's own first pass."""
     f0 = parselmouth.Sound(x.astype(np.float64), RATE).to_pitch_ac(0.01, 60.0, pitch_ceiling=500.0)
@@ -115,22 +122,10 @@ def praat_pauses(x: Singles) -> list[tuple[str, float, float]]:
     return [tuple(call(grid, what, 1, i) for what in ask) for i in range(1, count + 1)]
 
 
-def smile_f0(smile: opensmile.Smile, x: Singles, n: int) -> np.ndarray:
-    """EGeMAPS' F0 at our frame centres, Hz: its frame k is compared 25 ms after its start."""
-    # Its own window is centred 30 ms after the start; 25 ms falls on our grid.
-    semitones = smile.process_signal(x, RATE)["F0semitoneFrom27.5Hz_sma3nz"].to_numpy()
-    out = np.full(n, np.nan)
-    stop = min(n, len(semitones) + 2)
-    values = semitones[: stop - 2]
-    out[2:stop] = np.where(values > 0, 27.5 * 2 ** (values / 12), np.nan)
-    return out
-
-
 def compare_f0(ours: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Differences in semitones where both are voiced; agreement on voicing, per frame."""
     both = np.isfinite(ours) & np.isfinite(other)
-    with np.errstate(invalid="ignore"):
-        return 12 * np.log2(ours[both] / other[both]), np.isfinite(ours) == np.isfinite(other)
+    return (ours - other)[both], np.isfinite(ours) == np.isfinite(other)
 
 
 def corpus_files(root: Path, corpus: str, limit: int, everything: bool) -> Iterator[Path]:
@@ -164,6 +159,7 @@ def synthetic() -> None:
         change = np.median(level_track(2 * x)[5:-5] - level_track(x)[5:-5])
         word = verdict("gain", abs(change - 6.0206) <= LEVEL_DB)
         print(f"           gain x 2 {change:+.4f} dB  {word}")
+    smile_on_known_pitch()
     print("           signal            jitter           shimmer dB        HNR dB")
     for f0_hz in (120.0, 210.0):
         for sigma, amplitude, snr in (
@@ -186,6 +182,26 @@ def synthetic() -> None:
             )
 
 
+def smile_on_known_pitch() -> None:
+    """What openSMILE itself is off by, so that differences from it can be judged."""
+    smile, line = OpenSmile(), "           openSMILE's own error, semitones:"
+    for f0_hz in (80.0, 120.0, 150.0, 210.0, 300.0, 400.0):
+        found = smile.f0_st(pulses(f0_hz), 500, SMOOTHED)
+        line += f" {f0_hz:.0f} Hz {np.nanmedian(found) - semitones(np.array(f0_hz)):+.3f}"
+    print(line)
+    trackers = {
+        "nunbit": lambda x, n: semitones(f0_track(x)[0][:n]),
+        f"openSMILE {RAW}": lambda x, n: smile.f0_st(x, n, RAW),
+        f"openSMILE {SMOOTHED}": lambda x, n: smile.f0_st(x, n, SMOOTHED),
+    }
+    for name, track in trackers.items():
+        lead, bias = lead_and_bias(track)
+        print(
+            f"           on glides {name}, taken at its window's centre: {1e3 * lead:+.2f} ms"
+            f" early, {bias:+.4f} semitones high"
+        )
+
+
 def praat_voiced(x: Singles, f0_range: tuple[float, float]) -> np.ndarray:
     """All voiced values of Praat at its own frames."""
     pitch = parselmouth.Sound(x.astype(np.float64), RATE).to_pitch_ac(
@@ -197,17 +213,15 @@ def praat_voiced(x: Singles, f0_range: tuple[float, float]) -> np.ndarray:
 
 def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
     """F0 and voicing of real speech, per corpus."""
-    smile = opensmile.Smile(
-        feature_set=opensmile.FeatureSet.eGeMAPSv02,
-        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
-    )
+    smile = OpenSmile()
     print("\nreal speech: median F0 against Praat, two passes each, Praat with its own first pass")
     print("  corpus            files  corpus off %   files within 1 %  (Praat against itself 3.3 ms"
           " later)   speakers within 1 %")  # fmt: skip
-    frames: dict[str, list[list[tuple[np.ndarray, np.ndarray]]]] = {}
+    tracks: dict[str, list[Tracks]] = {}
     for corpus in CORPORA:
         speakers: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        files, itself, seen = [], [], ([], [], [])
+        files, itself = [], []
+        tracks[corpus] = []
         for path in corpus_files(root, corpus, limit, everything):
             x = load(path)
             x = x - np.float32(x.mean(dtype=np.float64))
@@ -215,16 +229,12 @@ def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
             ours, mine = f0_track(x)
             if wide is None or mine is None:
                 continue
-            seen[0].append(compare_f0(ours, praat_f0(x, wide, len(ours))))
-            smiles = smile_f0(smile, x, len(ours))
-            seen[1].append(compare_f0(ours, smiles))
-            seen[2].append(compare_f0(praat_f0(x, wide, len(ours)), smiles))
+            name = path.name[:2] if corpus == "emodb" else path.parent.name
+            tracks[corpus].append(tracks_of(name, x, ours, praat_f0(x, wide, len(ours)), smile))
             theirs, voiced = praat_voiced(x, wide), ours[np.isfinite(ours)]
             files.append(off_percent(voiced, theirs))
             itself.append(off_percent(praat_voiced(x[53:], wide), theirs))
-            name = path.name[:2] if corpus == "emodb" else path.parent.name
             speakers.setdefault(name, []).append((voiced, theirs))
-        frames[corpus] = list(seen)
         pooled = [pool(found) for found in speakers.values()]
         whole = pool([pair for found in speakers.values() for pair in found])
         good = abs(whole) <= PITCH_PERCENT and np.median(np.abs(pooled)) <= PITCH_PERCENT
@@ -233,20 +243,62 @@ def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
             f" {within(itself):26.0%} {int(within(pooled) * len(pooled) + 0.5):19} of"
             f" {len(pooled)}   {verdict('median ' + corpus, bool(good))}"
         )
-    print("\nreal speech, frames that both call voiced: median |dF0| in semitones, share of gross"
-          " differences (> 20 %), agreement on voicing")  # fmt: skip
-    print("  corpus                 ours and Praat           ours and openSMILE       Praat and"
+    print_pairs(tracks)
+    for smoothed in (True, False):
+        print_three(tracks, smoothed)
+
+
+def print_pairs(tracks: dict[str, list[Tracks]]) -> None:
+    """Every pair on the frames that both call voiced, nothing smoothed."""
+    print("\nreal speech, nothing smoothed, frames that both of a pair call voiced: median |dF0| in"
+          " semitones, share of gross differences (> 20 %), agreement on voicing")  # fmt: skip
+    print("  corpus              nunbit and Praat          nunbit and openSMILE       Praat and"
           " openSMILE")  # fmt: skip
-    for corpus, peers in frames.items():
+    for corpus, files in tracks.items():
         line, good = f"  {corpus:17}", True
-        for k, found in enumerate(peers):
-            d = np.abs(np.concatenate([a for a, _ in found]))
-            gross = float(np.mean(d > 12 * math.log2(1.2)))
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            found = [compare_f0(file.raw[a], file.raw[b]) for file in files]
+            d = np.abs(np.concatenate([x for x, _ in found]))
+            gross = float(np.mean(d > GROSS_ST))
             agree = float(np.mean(np.concatenate([v for _, v in found])))
             line += f"  {np.median(d):8.4f} {gross:7.2%} {agree:6.1%}"
-            # openSMILE smooths over three frames and has no second pass: no target against it.
-            good &= k > 0 or (gross <= GROSS and np.median(d) <= PITCH_ST)
-        print(f"{line}   {verdict('pitch ' + corpus, bool(good))}")
+            good &= b != 1 or (gross <= GROSS and np.median(d) <= PITCH_ST)
+        print(f"{line}   {verdict('pitch against Praat ' + corpus, bool(good))}")
+
+
+def print_three(tracks: dict[str, list[Tracks]], smoothed: bool) -> None:
+    """All three on the frames that all three call voiced, with intervals by speaker."""
+    how = (
+        f"openSMILE's {SMOOTHED}, the others smoothed like it: target"
+        if smoothed
+        else f"openSMILE's {RAW}, nothing smoothed: no target"
+    )
+    print(f"\nreal speech, the same frames (voiced in all three), at the same times; {how}")
+    print("  median |dF0| in semitones and gross share, each with the 95 % interval by speaker")
+    for corpus, files in tracks.items():
+        same = Comparison.of(files, smoothed)
+        print(f"  {corpus}: {same.frames.shape[1]} frames of {len(same.speakers)} speakers")
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            apart, gross = (
+                same.with_interval(figure(a, b)) for figure in (median_apart, gross_share)
+            )
+            word = ""
+            if smoothed and (a, b) == (0, 2):
+                near = verdict(f"|dF0| against openSMILE {corpus}", apart[0] <= PITCH_ST)
+                rare = verdict(f"gross against openSMILE {corpus}", gross[0] <= GROSS)
+                word = f"  {near}, {rare}"
+            pair = f"{NAMES[a]} and {NAMES[b]}"
+            print(
+                f"    {pair:21} {apart[0]:.4f} [{apart[1]:.4f}, {apart[2]:.4f}]"
+                f"  {gross[0]:6.2%} [{gross[1]:.2%}, {gross[2]:.2%}]{word}"
+            )
+        more = [f"{100 * value:+.2f}" for value in same.with_interval(gross_more)]
+        n, ours, theirs = same.sides()
+        print(
+            f"    gross from openSMILE, nunbit's less Praat's: {more[0]} [{more[1]}, {more[2]}]"
+            f" points; of nunbit's {n} Praat is with nunbit in {ours:.0%}, with openSMILE in"
+            f" {theirs:.0%}"
+        )
 
 
 def off_percent(ours: np.ndarray, theirs: np.ndarray) -> float:
