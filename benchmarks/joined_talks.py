@@ -5,10 +5,9 @@ transcript, one cue a fragment (no word times, as subtitles are). The gaps, 0.3 
 as loud as the softest twentieth of the talk, or nothing with `--silence`. `nunbit analyze` reads
 them all. Printed:
 
-- gaps: how many are one pause of the timeline, how many of these hold all that was inserted, and
-  how long they are against the truth. A fragment may itself begin and end with silence, so the
-  truth is the gap with the silences around it, as Praat sees them in the fragment alone (-25 dB,
-  0.1 s);
+- gaps: how many are found as pauses of the timeline, how many of these hold all that was inserted,
+  and how long they are. A fragment may itself begin and end with silence, so the length is compared
+  with the gap and the silences around it, as Praat sees them in the fragment alone (-25 dB, 0.1 s);
 - pauses inside fragments, where no gap was put: found here, by Praat, by both;
 - rates: syllables of the transcript, counted as Hangul letters (talks with digits or Latin letters
   are left out of this), over times from Praat's edges, against the timeline's measures.
@@ -186,19 +185,17 @@ def with_interval(talks: int, figure: Callable[[Sequence[int]], float]) -> str:
 
 
 def print_gaps(talks: Sequence[Talk], found: Sequence[Found]) -> None:
-    """Every gap against the longest pause that lies in it."""
-    errors: list[list[float]] = []
-    missed = whole = 0
-    for talk, one in zip(talks, found, strict=True):
-        errors.append([])
-        for (start, end), gap in zip(talk.gaps, talk.inserted, strict=True):
-            hits = [p for p in pauses_between(one.speech) if min(end, p[1]) - max(start, p[0]) > 0]
-            widest = max(hits, key=lambda p: p[1] - p[0], default=None)
-            if widest is None or min(end, widest[1]) - max(start, widest[0]) < (end - start) / 2:
-                missed += 1
-            else:
-                errors[-1].append((widest[1] - widest[0]) - (end - start))
-                whole += widest[0] <= gap[0] + EDGE_S and widest[1] >= gap[1] - EDGE_S
+    """Every gap against the longest pause that touches what was inserted."""
+    errors: list[list[float]] = [[] for _ in talks]
+    n = whole = 0
+    for k, (talk, one) in enumerate(zip(talks, found, strict=True)):
+        for (start, end), (first, last) in zip(talk.gaps, talk.inserted, strict=True):
+            n += 1
+            hits = [p for p in pauses_between(one.speech) if p[0] < last and p[1] > first]
+            if hits:
+                widest = max(hits, key=lambda p: p[1] - p[0])
+                errors[k].append((widest[1] - widest[0]) - (end - start))
+                whole += widest[0] <= first + EDGE_S and widest[1] >= last - EDGE_S
     flat = np.concatenate(errors)
 
     def close(chosen: Sequence[int]) -> float:
@@ -206,10 +203,9 @@ def print_gaps(talks: Sequence[Talk], found: Sequence[Found]) -> None:
 
     p5, p50, p95 = 1e3 * np.percentile(flat, (5, 50, 95))
     print(
-        f"gaps: {len(flat)} of {len(flat) + missed} found as one pause, {whole} of them with all"
-        f" that was inserted ({1e3 * EDGE_S:.0f} ms); length less truth, ms:"
-        f" median {p50:+.0f}, 5% {p5:+.0f}, 95% {p95:+.0f}; within {1e3 * CLOSE_S:.0f} ms "
-        + with_interval(len(talks), close)
+        f"gaps: of {n} inserted {len(flat)} are found, {whole} whole within one pause"
+        f" ({1e3 * EDGE_S:.0f} ms); length less Praat's, ms: median {p50:+.0f}, 5% {p5:+.0f}, 95%"
+        f" {p95:+.0f}; within {1e3 * CLOSE_S:.0f} ms {with_interval(len(talks), close)}"
     )
 
 

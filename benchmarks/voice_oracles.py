@@ -466,27 +466,49 @@ def natural_pauses(root: Path, limit: int, everything: bool) -> None:
 
 
 def hand_labels(root: Path, everything: bool) -> None:
-    """Onset and end of EmoDB's sentences against its hand labels; no target."""
+    """Speech and pauses against EmoDB's hand-labelled syllables; no target."""
+    starts: dict[str, list[float]] = {}
     with (root / "speech/emodb/syllables.csv").open(encoding="utf-8") as file:
-        onsets: dict[str, float] = {}
         for row in csv.DictReader(file):
-            onsets.setdefault(row["file"], float(row["start_s"]))
+            if row["syllable"] != ".":
+                starts.setdefault(row["file"], []).append(float(row["start_s"]))
     with (root / "speech/emodb/labels.csv").open(encoding="utf-8") as file:
         ends = {row["file"]: float(row["original_end_s"] or 9) for row in csv.DictReader(file)}
-    on, off = [], []
+    on, off, speaking, silent, pauses, longest = [], [], [], [], 0, []
     for path in corpus_files(root, "emodb", 200, everything):
         name = path.relative_to(root).as_posix()
-        if name not in onsets:
+        x = load(path)
+        segments = read(x).segments
+        if name not in starts or not segments:
             continue
-        segments = read(load(path)).segments
-        if segments:
-            on.append(1e3 * (segments[0].start_s - onsets[name]))
-            if ends[name] < 1.95:
-                off.append(1e3 * (segments[-1].end_s - ends[name]))
+        on.append(1e3 * (segments[0].start_s - starts[name][0]))
+        if ends[name] < 1.95:
+            off.append(1e3 * (segments[-1].end_s - ends[name]))
+        # The files are cut at two seconds; syllables after that are not in the sound.
+        heard = np.array([t for t in starts[name] if t < len(x) / RATE])
+        speaking += [any(s.start_s - 0.03 <= t < s.end_s for s in segments) for t in heard]
+        breaks = [(a.end_s, b.start_s) for a, b in itertools.pairwise(segments)]
+        silent += [any(a + 0.03 < t < b - 0.03 for a, b in breaks) for t in heard]
+        for a, b in breaks:
+            # Hand labels have no pauses: a syllable lasts to the next. A pause makes one long.
+            around = np.diff(heard)[(heard[:-1] < b) & (heard[1:] > a)]
+            if b - a >= 0.25 and len(around):
+                pauses += 1
+                longest.append(float(around.max() / np.median(np.diff(heard))))
     print("\nEmoDB, hand labels: ours less theirs, ms (median, 10th to 90th percentile)")
     for name, values in (("onset", on), ("end", off)):
         low, mid, high = np.percentile(values, (10, 50, 90))
         print(f"  {name:6} {mid:+.0f} ({low:+.0f} to {high:+.0f}), {len(values)} files")
+    print(
+        f"  of {len(speaking)} syllables {np.mean(speaking):.1%} begin in what is called speech,"
+        f" {np.mean(silent):.1%} more than 30 ms inside a pause"
+    )
+    if longest:
+        low, mid, high = np.percentile(longest, (10, 50, 90))
+        print(
+            f"  {pauses} pauses of 0.25 s and more: the syllable that holds one lasts {mid:.1f}"
+            f" times the file's median ({low:.1f} to {high:.1f})"
+        )
 
 
 def quality_on_speech(root: Path, limit: int, everything: bool) -> None:
