@@ -58,7 +58,7 @@ class Tracks:
 
 
 class OpenSmile:
-    """eGeMAPS' F0 with its own smoothing and without."""
+    """eGeMAPS' F0 with its own smoothing and without; to be used in a ``with``."""
 
     def __init__(self) -> None:
         self._smoothed = opensmile.Smile(
@@ -71,6 +71,12 @@ class OpenSmile:
         config = Path(self._folder.name) / "pitch.conf"
         config.write_text(_CONFIG.format(core=Path(opensmile.__file__).parent / core))
         self._raw = opensmile.Smile(str(config), feature_level="gemapsv01b_logPitch")
+
+    def __enter__(self) -> OpenSmile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
 
     def f0_st(self, x: Singles, n: int, column: str, lead_s: float = LEAD_S) -> Floats:
         """(n,) semitones from 27.5 Hz, NaN where unvoiced.
@@ -138,8 +144,11 @@ def semitones(f0_hz: Floats | Singles) -> Floats:
 
 
 def sma3nz(f0: Floats) -> Floats:
-    """Smooth as openSMILE does: the mean of the voiced ones among three frames; NaN stays NaN."""
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(f0, 1, constant_values=np.nan), 3)
+    """Smooth as openSMILE does: the mean of the voiced ones among three frames; NaN stays NaN.
+
+    At both ends the outermost frame counts twice.
+    """
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(f0, 1, mode="edge"), 3)
     voiced = np.isfinite(around)
     mean = np.where(voiced, around, 0).sum(axis=1) / np.maximum(voiced.sum(axis=1), 1)
     return np.where(np.isfinite(f0), mean, np.nan)

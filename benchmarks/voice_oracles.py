@@ -185,22 +185,23 @@ def synthetic() -> None:
 
 def smile_on_known_pitch() -> None:
     """What openSMILE itself is off by, so that differences from it can be judged."""
-    smile, line = OpenSmile(), "           openSMILE's own error, semitones:"
-    for f0_hz in (80.0, 120.0, 150.0, 210.0, 300.0, 400.0):
-        found = smile.f0_st(pulses(f0_hz), 500, SMOOTHED)
-        line += f" {f0_hz:.0f} Hz {np.nanmedian(found) - semitones(np.array(f0_hz)):+.3f}"
-    print(line)
-    trackers = {
-        "nunbit": lambda x, n: semitones(f0_track(x)[0][:n]),
-        f"openSMILE {RAW}": lambda x, n: smile.f0_st(x, n, RAW),
-        f"openSMILE {SMOOTHED}": lambda x, n: smile.f0_st(x, n, SMOOTHED),
-    }
-    for name, track in trackers.items():
-        lead, bias = lead_and_bias(track)
-        print(
-            f"           on glides {name}, taken at its window's centre: {1e3 * lead:+.2f} ms"
-            f" early, {bias:+.4f} semitones high"
-        )
+    with OpenSmile() as smile:
+        line = "           openSMILE's own error, semitones:"
+        for f0_hz in (80.0, 120.0, 150.0, 210.0, 300.0, 400.0):
+            found = smile.f0_st(pulses(f0_hz), 500, SMOOTHED)
+            line += f" {f0_hz:.0f} Hz {np.nanmedian(found) - semitones(np.array(f0_hz)):+.3f}"
+        print(line)
+        trackers = {
+            "nunbit": lambda x, n: semitones(f0_track(x)[0][:n]),
+            f"openSMILE {RAW}": lambda x, n: smile.f0_st(x, n, RAW),
+            f"openSMILE {SMOOTHED}": lambda x, n: smile.f0_st(x, n, SMOOTHED),
+        }
+        for name, track in trackers.items():
+            lead, bias = lead_and_bias(track)
+            print(
+                f"           on glides {name}, taken at its window's centre: {1e3 * lead:+.2f} ms"
+                f" early, {bias:+.4f} semitones high"
+            )
 
 
 def praat_voiced(x: Singles, f0_range: tuple[float, float]) -> np.ndarray:
@@ -212,9 +213,10 @@ def praat_voiced(x: Singles, f0_range: tuple[float, float]) -> np.ndarray:
     return values[values > 0]
 
 
-def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
-    """F0 and voicing of real speech, per corpus."""
-    smile = OpenSmile()
+def pitch_on_speech(
+    root: Path, limit: int, everything: bool, smile: OpenSmile
+) -> dict[str, list[Tracks]]:
+    """Medians of F0 against Praat, per corpus; returns the tracks for the tables of frames."""
     print("\nreal speech: median F0 against Praat, two passes each, Praat with its own first pass")
     print("  corpus            files  corpus off %   files within 1 %  (Praat against itself 3.3 ms"
           " later)   speakers within 1 %")  # fmt: skip
@@ -244,9 +246,7 @@ def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
             f" {within(itself):26.0%} {int(within(pooled) * len(pooled) + 0.5):19} of"
             f" {len(pooled)}   {verdict('median ' + corpus, bool(good))}"
         )
-    print_pairs(tracks)
-    for smoothed in (True, False):
-        print_three(tracks, smoothed)
+    return tracks
 
 
 def print_pairs(tracks: dict[str, list[Tracks]]) -> None:
@@ -579,7 +579,11 @@ def main() -> int:
     if root is None:
         print("\nNUNBIT_DATA does not name the folder of real data: real speech left out")
     else:
-        pitch_on_speech(root, options.files, options.all)
+        with OpenSmile() as smile:
+            tracks = pitch_on_speech(root, options.files, options.all, smile)
+        print_pairs(tracks)
+        for smoothed in (True, False):
+            print_three(tracks, smoothed)
         level_on_speech(root, options.files, options.all)
         if not options.skip_pauses:
             pauses_on_speech(root, options.files, options.all)
