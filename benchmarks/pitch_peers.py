@@ -40,6 +40,8 @@ printLevelStats=0
 \\{{\\cm[sink{{?}}:include external sink]}}
 """
 NAMES = ("nunbit", "Praat", "openSMILE")
+Bias = Callable[[Floats], Floats]
+"""From semitones that a tracker reads to how much too high that is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +140,18 @@ def lead_and_bias(track: Callable[[Singles, int], Floats]) -> tuple[float, float
     return (errors[0] - errors[1]) / (-2 * slope), (errors[0] + errors[1]) / 2
 
 
+def bias_of(track: Callable[[Singles, int], Floats], tones: Mapping[float, Singles]) -> Bias:
+    """What a tracker reads too high, from sounds of known pitch.
+
+    Args:
+        track: From sound and number of frames to semitones from 27.5 Hz.
+        tones: Sound by its pitch in Hz, increasing; between them the error is interpolated.
+    """
+    truth = semitones(np.array(list(tones)))
+    read = np.array([np.nanmedian(track(x, len(x) // 160 - 10)) for x in tones.values()])
+    return lambda f0: np.interp(f0, read, read - truth)
+
+
 def semitones(f0_hz: Floats | Singles) -> Floats:
     """From 27.5 Hz; NaN stays NaN."""
     return np.asarray(12 * np.log2(np.asarray(f0_hz, np.float64) / 27.5))
@@ -199,6 +213,12 @@ class Comparison:
         values = [figure(np.concatenate([each[k] for k in draw], axis=1)) for draw in draws]
         low, high = np.percentile(values, (2.5, 97.5))
         return figure(self.frames), float(low), float(high)
+
+    def without_bias(self, bias: Bias) -> Comparison:
+        """The same with openSMILE's own error at each pitch taken out."""
+        return Comparison(
+            {name: np.stack([*f0[:2], f0[2] - bias(f0[2])]) for name, f0 in self.speakers.items()}
+        )
 
     def sides(self) -> tuple[int, float, float]:
         """Frames in which nunbit and openSMILE differ grossly; with whom Praat sides.

@@ -46,9 +46,11 @@ from pitch_peers import (
     NAMES,
     RAW,
     SMOOTHED,
+    Bias,
     Comparison,
     OpenSmile,
     Tracks,
+    bias_of,
     gross_more,
     gross_share,
     lead_and_bias,
@@ -66,6 +68,7 @@ CORPORA = {
 }
 PRAAT_REFERENCE_DB = 20 * math.log10(1 / 2e-5)  # full scale in Praat's decibels
 PITCH_PERCENT, PITCH_ST, GROSS, LEVEL_DB, PAUSE_S = 1.0, 0.1, 0.02, 0.05, 0.03
+KNOWN_HZ = (60.0, 80.0, 100.0, 120.0, 150.0, 180.0, 210.0, 250.0, 300.0, 350.0, 400.0, 480.0)
 SHARE_IN_TIME = 0.95  # of the inserted pauses within PAUSE_S
 
 failures: list[str] = []
@@ -183,14 +186,18 @@ def synthetic() -> None:
             )
 
 
+def smile_bias(smile: OpenSmile, column: str) -> Bias:
+    """OpenSMILE's error on pulse trains."""
+    tones = {f0_hz: pulses(f0_hz) for f0_hz in KNOWN_HZ}
+    return bias_of(lambda x, n: smile.f0_st(x, n, column), tones)
+
+
 def smile_on_known_pitch() -> None:
     """What openSMILE itself is off by, so that differences from it can be judged."""
     with OpenSmile() as smile:
-        line = "           openSMILE's own error, semitones:"
-        for f0_hz in (80.0, 120.0, 150.0, 210.0, 300.0, 400.0):
-            found = smile.f0_st(pulses(f0_hz), 500, SMOOTHED)
-            line += f" {f0_hz:.0f} Hz {np.nanmedian(found) - semitones(np.array(f0_hz)):+.3f}"
-        print(line)
+        bias = smile_bias(smile, SMOOTHED)
+        listed = [f"{hz:.0f} Hz {bias(semitones(np.array(hz))):+.3f}" for hz in KNOWN_HZ]
+        print("           openSMILE's own error, semitones: " + ", ".join(listed))
         trackers = {
             "nunbit": lambda x, n: semitones(f0_track(x)[0][:n]),
             f"openSMILE {RAW}": lambda x, n: smile.f0_st(x, n, RAW),
@@ -267,7 +274,7 @@ def print_pairs(tracks: dict[str, list[Tracks]]) -> None:
         print(f"{line}   {verdict('pitch against Praat ' + corpus, bool(good))}")
 
 
-def print_three(tracks: dict[str, list[Tracks]], smoothed: bool) -> None:
+def print_three(tracks: dict[str, list[Tracks]], smoothed: bool, bias: Bias) -> None:
     """All three on the frames that all three call voiced, with intervals by speaker."""
     how = (
         f"openSMILE's {SMOOTHED}, the others smoothed like it: target"
@@ -293,6 +300,11 @@ def print_three(tracks: dict[str, list[Tracks]], smoothed: bool) -> None:
                 f"    {pair:21} {apart[0]:.4f} [{apart[1]:.4f}, {apart[2]:.4f}]"
                 f"  {gross[0]:6.2%} [{gross[1]:.2%}, {gross[2]:.2%}]{word}"
             )
+        apart = same.without_bias(bias).with_interval(median_apart(0, 2))
+        print(
+            f"    of nunbit and openSMILE, openSMILE's own error on pulse trains taken out:"
+            f" {apart[0]:.4f} [{apart[1]:.4f}, {apart[2]:.4f}]"
+        )
         more = [f"{100 * value:+.2f}" for value in same.with_interval(gross_more)]
         n, ours, theirs = same.sides()
         print(
@@ -581,9 +593,9 @@ def main() -> int:
     else:
         with OpenSmile() as smile:
             tracks = pitch_on_speech(root, options.files, options.all, smile)
-        print_pairs(tracks)
-        for smoothed in (True, False):
-            print_three(tracks, smoothed)
+            print_pairs(tracks)
+            for smoothed in (True, False):
+                print_three(tracks, smoothed, smile_bias(smile, SMOOTHED if smoothed else RAW))
         level_on_speech(root, options.files, options.all)
         if not options.skip_pauses:
             pauses_on_speech(root, options.files, options.all)

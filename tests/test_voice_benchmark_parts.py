@@ -100,9 +100,24 @@ def test_trackers_are_compared_where_all_are_voiced(peers: Any) -> None:
     assert peers.gross_share(0, 1)(same.frames) == 0
     assert peers.gross_more(same.frames) == 0
     assert same.sides() == (1, 1.0, 0.0)  # Praat is with nunbit, not an octave above
+    lower = same.without_bias(lambda f0: 0 * f0 + 0.5)
+    np.testing.assert_allclose(lower.frames[2], same.frames[2] - 0.5)
+    np.testing.assert_array_equal(lower.frames[:2], same.frames[:2])
     figure, low, high = same.with_interval(peers.gross_share(0, 2))
     assert low <= figure <= high
     assert low == 0  # speaker b alone
+
+
+def test_bias_is_read_off_sounds_of_known_pitch(peers: Any) -> None:
+    tones = {100.0: np.full(3200, 1.0), 200.0: np.full(3200, 2.0)}  # say what is read too high
+
+    def track(x: Any, n: int) -> Any:
+        return np.full(n, peers.semitones(100.0 * x[0]) + 0.1 * x[0])
+
+    bias = peers.bias_of(track, tones)
+    assert bias(peers.semitones(100.0) + 0.1) == pytest.approx(0.1)
+    assert bias(peers.semitones(200.0) + 0.2) == pytest.approx(0.2)
+    assert bias(peers.semitones(50.0)) == pytest.approx(0.1)
 
 
 # ---------------------------------------------------------------- joined talks
