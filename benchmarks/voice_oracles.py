@@ -24,7 +24,6 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
-import opensmile
 import parselmouth
 import soundfile
 from parselmouth.praat import call
@@ -42,6 +41,24 @@ from nunbit.voice import (
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from make_voice import noise, pulses, talk
+from pitch_peers import (
+    GROSS_ST,
+    NAMES,
+    RAW,
+    SMOOTHED,
+    Bias,
+    Comparison,
+    OpenSmile,
+    Tracks,
+    bias_of,
+    gross_more,
+    gross_share,
+    lead_and_bias,
+    median_apart,
+    praat_f0,
+    semitones,
+    tracks_of,
+)
 
 CORPORA = {
     "ravdess": ("labels.csv", "speaker"),
@@ -51,6 +68,7 @@ CORPORA = {
 }
 PRAAT_REFERENCE_DB = 20 * math.log10(1 / 2e-5)  # full scale in Praat's decibels
 PITCH_PERCENT, PITCH_ST, GROSS, LEVEL_DB, PAUSE_S = 1.0, 0.1, 0.02, 0.05, 0.03
+KNOWN_HZ = (60.0, 80.0, 100.0, 120.0, 150.0, 180.0, 210.0, 250.0, 300.0, 350.0, 400.0, 480.0)
 SHARE_IN_TIME = 0.95  # of the inserted pauses within PAUSE_S
 
 failures: list[str] = []
@@ -74,14 +92,6 @@ def read(x: Singles) -> VoiceStream:
     for chunk in chunks:
         reader.add(chunk)
     return reader.finish(lambda: chunks, len(x) / RATE)
-
-
-def praat_f0(x: Singles, f0_range: tuple[float, float], n: int) -> np.ndarray:
-    """Praat's autocorrelation pitch at our frame centres, NaN where unvoiced."""
-    pitch = parselmouth.Sound(x.astype(np.float64), RATE).to_pitch_ac(
-        time_step=0.01, pitch_floor=f0_range[0], pitch_ceiling=f0_range[1]
-    )
-    return np.array([pitch.get_value_at_time(0.005 + 0.01 * k) for k in range(n)])
 
 
 def praat_range(x: Singles) -> tuple[float, float] | None:
@@ -115,22 +125,10 @@ def praat_pauses(x: Singles) -> list[tuple[str, float, float]]:
     return [tuple(call(grid, what, 1, i) for what in ask) for i in range(1, count + 1)]
 
 
-def smile_f0(smile: opensmile.Smile, x: Singles, n: int) -> np.ndarray:
-    """EGeMAPS' F0 at our frame centres, Hz: its frame k is compared 25 ms after its start."""
-    # Its own window is centred 30 ms after the start; 25 ms falls on our grid.
-    semitones = smile.process_signal(x, RATE)["F0semitoneFrom27.5Hz_sma3nz"].to_numpy()
-    out = np.full(n, np.nan)
-    stop = min(n, len(semitones) + 2)
-    values = semitones[: stop - 2]
-    out[2:stop] = np.where(values > 0, 27.5 * 2 ** (values / 12), np.nan)
-    return out
-
-
 def compare_f0(ours: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Differences in semitones where both are voiced; agreement on voicing, per frame."""
     both = np.isfinite(ours) & np.isfinite(other)
-    with np.errstate(invalid="ignore"):
-        return 12 * np.log2(ours[both] / other[both]), np.isfinite(ours) == np.isfinite(other)
+    return (ours - other)[both], np.isfinite(ours) == np.isfinite(other)
 
 
 def corpus_files(root: Path, corpus: str, limit: int, everything: bool) -> Iterator[Path]:
@@ -141,8 +139,9 @@ def corpus_files(root: Path, corpus: str, limit: int, everything: bool) -> Itera
     speakers = sorted({row[key] for row in rows})
     chosen = set(speakers if everything else speakers[1::2])
     rows = [row for row in rows if row[key] in chosen]
-    for row in rows[:: max(1, len(rows) // limit)][:limit]:
-        yield root / row["file"]
+    # Evenly: the tables are sorted by speaker.
+    for place in np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int):
+        yield root / rows[place]["file"]
 
 
 def load(path: Path) -> Singles:
@@ -164,6 +163,7 @@ def synthetic() -> None:
         change = np.median(level_track(2 * x)[5:-5] - level_track(x)[5:-5])
         word = verdict("gain", abs(change - 6.0206) <= LEVEL_DB)
         print(f"           gain x 2 {change:+.4f} dB  {word}")
+    smile_on_known_pitch()
     print("           signal            jitter           shimmer dB        HNR dB")
     for f0_hz in (120.0, 210.0):
         for sigma, amplitude, snr in (
@@ -186,6 +186,31 @@ def synthetic() -> None:
             )
 
 
+def smile_bias(smile: OpenSmile, column: str) -> Bias:
+    """OpenSMILE's error on pulse trains."""
+    tones = {f0_hz: pulses(f0_hz) for f0_hz in KNOWN_HZ}
+    return bias_of(lambda x, n: smile.f0_st(x, n, column), tones)
+
+
+def smile_on_known_pitch() -> None:
+    """What openSMILE itself is off by, so that differences from it can be judged."""
+    with OpenSmile() as smile:
+        bias = smile_bias(smile, SMOOTHED)
+        listed = [f"{hz:.0f} Hz {bias(semitones(np.array(hz))):+.3f}" for hz in KNOWN_HZ]
+        print("           openSMILE's own error, semitones: " + ", ".join(listed))
+        trackers = {
+            "nunbit": lambda x, n: semitones(f0_track(x)[0][:n]),
+            f"openSMILE {RAW}": lambda x, n: smile.f0_st(x, n, RAW),
+            f"openSMILE {SMOOTHED}": lambda x, n: smile.f0_st(x, n, SMOOTHED),
+        }
+        for name, track in trackers.items():
+            lead, bias = lead_and_bias(track)
+            print(
+                f"           on glides {name}, taken at its window's centre: {1e3 * lead:+.2f} ms"
+                f" early, {bias:+.4f} semitones high"
+            )
+
+
 def praat_voiced(x: Singles, f0_range: tuple[float, float]) -> np.ndarray:
     """All voiced values of Praat at its own frames."""
     pitch = parselmouth.Sound(x.astype(np.float64), RATE).to_pitch_ac(
@@ -195,19 +220,18 @@ def praat_voiced(x: Singles, f0_range: tuple[float, float]) -> np.ndarray:
     return values[values > 0]
 
 
-def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
-    """F0 and voicing of real speech, per corpus."""
-    smile = opensmile.Smile(
-        feature_set=opensmile.FeatureSet.eGeMAPSv02,
-        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
-    )
+def pitch_on_speech(
+    root: Path, limit: int, everything: bool, smile: OpenSmile
+) -> dict[str, list[Tracks]]:
+    """Medians of F0 against Praat, per corpus; returns the tracks for the tables of frames."""
     print("\nreal speech: median F0 against Praat, two passes each, Praat with its own first pass")
     print("  corpus            files  corpus off %   files within 1 %  (Praat against itself 3.3 ms"
           " later)   speakers within 1 %")  # fmt: skip
-    frames: dict[str, list[list[tuple[np.ndarray, np.ndarray]]]] = {}
+    tracks: dict[str, list[Tracks]] = {}
     for corpus in CORPORA:
         speakers: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        files, itself, seen = [], [], ([], [], [])
+        files, itself = [], []
+        tracks[corpus] = []
         for path in corpus_files(root, corpus, limit, everything):
             x = load(path)
             x = x - np.float32(x.mean(dtype=np.float64))
@@ -215,16 +239,12 @@ def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
             ours, mine = f0_track(x)
             if wide is None or mine is None:
                 continue
-            seen[0].append(compare_f0(ours, praat_f0(x, wide, len(ours))))
-            smiles = smile_f0(smile, x, len(ours))
-            seen[1].append(compare_f0(ours, smiles))
-            seen[2].append(compare_f0(praat_f0(x, wide, len(ours)), smiles))
+            name = path.name[:2] if corpus == "emodb" else path.parent.name
+            tracks[corpus].append(tracks_of(name, x, ours, praat_f0(x, wide, len(ours)), smile))
             theirs, voiced = praat_voiced(x, wide), ours[np.isfinite(ours)]
             files.append(off_percent(voiced, theirs))
             itself.append(off_percent(praat_voiced(x[53:], wide), theirs))
-            name = path.name[:2] if corpus == "emodb" else path.parent.name
             speakers.setdefault(name, []).append((voiced, theirs))
-        frames[corpus] = list(seen)
         pooled = [pool(found) for found in speakers.values()]
         whole = pool([pair for found in speakers.values() for pair in found])
         good = abs(whole) <= PITCH_PERCENT and np.median(np.abs(pooled)) <= PITCH_PERCENT
@@ -233,20 +253,65 @@ def pitch_on_speech(root: Path, limit: int, everything: bool) -> None:
             f" {within(itself):26.0%} {int(within(pooled) * len(pooled) + 0.5):19} of"
             f" {len(pooled)}   {verdict('median ' + corpus, bool(good))}"
         )
-    print("\nreal speech, frames that both call voiced: median |dF0| in semitones, share of gross"
-          " differences (> 20 %), agreement on voicing")  # fmt: skip
-    print("  corpus                 ours and Praat           ours and openSMILE       Praat and"
+    return tracks
+
+
+def print_pairs(tracks: dict[str, list[Tracks]]) -> None:
+    """Every pair on the frames that both call voiced, nothing smoothed."""
+    print("\nreal speech, nothing smoothed, frames that both of a pair call voiced: median |dF0| in"
+          " semitones, share of gross differences (> 20 %), agreement on voicing")  # fmt: skip
+    print("  corpus              nunbit and Praat          nunbit and openSMILE       Praat and"
           " openSMILE")  # fmt: skip
-    for corpus, peers in frames.items():
+    for corpus, files in tracks.items():
         line, good = f"  {corpus:17}", True
-        for k, found in enumerate(peers):
-            d = np.abs(np.concatenate([a for a, _ in found]))
-            gross = float(np.mean(d > 12 * math.log2(1.2)))
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            found = [compare_f0(file.raw[a], file.raw[b]) for file in files]
+            d = np.abs(np.concatenate([x for x, _ in found]))
+            gross = float(np.mean(d > GROSS_ST))
             agree = float(np.mean(np.concatenate([v for _, v in found])))
             line += f"  {np.median(d):8.4f} {gross:7.2%} {agree:6.1%}"
-            # openSMILE smooths over three frames and has no second pass: no target against it.
-            good &= k > 0 or (gross <= GROSS and np.median(d) <= PITCH_ST)
-        print(f"{line}   {verdict('pitch ' + corpus, bool(good))}")
+            good &= b != 1 or (gross <= GROSS and np.median(d) <= PITCH_ST)
+        print(f"{line}   {verdict('pitch against Praat ' + corpus, bool(good))}")
+
+
+def print_three(tracks: dict[str, list[Tracks]], smoothed: bool, bias: Bias) -> None:
+    """All three on the frames that all three call voiced, with intervals by speaker."""
+    how = (
+        f"openSMILE's {SMOOTHED}, the others smoothed like it: target"
+        if smoothed
+        else f"openSMILE's {RAW}, nothing smoothed: no target"
+    )
+    print(f"\nreal speech, the same frames (voiced in all three), at the same times; {how}")
+    print("  median |dF0| in semitones and gross share, each with the 95 % interval by speaker")
+    for corpus, files in tracks.items():
+        same = Comparison.of(files, smoothed)
+        print(f"  {corpus}: {same.frames.shape[1]} frames of {len(same.speakers)} speakers")
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            apart, gross = (
+                same.with_interval(figure(a, b)) for figure in (median_apart, gross_share)
+            )
+            word = ""
+            if smoothed and (a, b) == (0, 2):
+                near = verdict(f"|dF0| against openSMILE {corpus}", apart[0] <= PITCH_ST)
+                rare = verdict(f"gross against openSMILE {corpus}", gross[0] <= GROSS)
+                word = f"  {near}, {rare}"
+            pair = f"{NAMES[a]} and {NAMES[b]}"
+            print(
+                f"    {pair:21} {apart[0]:.4f} [{apart[1]:.4f}, {apart[2]:.4f}]"
+                f"  {gross[0]:6.2%} [{gross[1]:.2%}, {gross[2]:.2%}]{word}"
+            )
+        apart = same.without_bias(bias).with_interval(median_apart(0, 2))
+        print(
+            f"    of nunbit and openSMILE, openSMILE's own error on pulse trains taken out:"
+            f" {apart[0]:.4f} [{apart[1]:.4f}, {apart[2]:.4f}]"
+        )
+        more = [f"{100 * value:+.2f}" for value in same.with_interval(gross_more)]
+        n, ours, theirs = same.sides()
+        print(
+            f"    gross from openSMILE, nunbit's less Praat's: {more[0]} [{more[1]}, {more[2]}]"
+            f" points; of nunbit's {n} Praat is with nunbit in {ours:.0%}, with openSMILE in"
+            f" {theirs:.0%}"
+        )
 
 
 def off_percent(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -323,8 +388,10 @@ def insert_pauses(
 def pauses_on_speech(root: Path, limit: int, everything: bool) -> None:
     """Inserted pauses with and without noise."""
     print("\ninserted pauses of 0.2 to 2 s, target: within 30 ms")
-    print("  place            corpus             noise     n  missed  error ms: median  p5  p95"
-          "   within 30 ms")  # fmt: skip
+    print("  A cut inside a syllable may leave a rest that is not called speech: then the pause is"
+          " too long,\n  or missed where that was all of the speech on one side.")  # fmt: skip
+    print("  place            corpus             noise     n  missed  too long  too short"
+          "  error ms: median  p5  p95   within 30 ms")  # fmt: skip
     for running in (True, False):
         for corpus in CORPORA:
             for snr in (None, 30, 20):
@@ -352,13 +419,16 @@ def pauses_on_speech(root: Path, limit: int, everything: bool) -> None:
                     print(f"  {'-':16} {corpus:18} {n} pauses found room")
                     continue
                 ms = 1e3 * np.array(errors)
-                share = float(np.sum(np.abs(ms) <= 1e3 * PAUSE_S + 0.1)) / max(n, 1)
+                most = 1e3 * PAUSE_S + 0.1
+                share = float(np.sum(np.abs(ms) <= most)) / max(n, 1)
+                long, short = int((ms > most).sum()), int((ms < -most).sum())
                 name = "running speech" if running else "anywhere loud"
                 word = verdict(f"pauses {corpus} {snr}", share >= SHARE_IN_TIME) if running else ""
                 p5, p95 = np.percentile(ms, (5, 95))
                 print(
                     f"  {name:16} {corpus:18} {f'{snr} dB' if snr else 'none':5} {n:5} {missed:7}"
-                    f" {np.median(ms):16.0f} {p5:4.0f} {p95:4.0f} {share:14.1%}  {word}"
+                    f" {long:9} {short:10} {np.median(ms):17.0f} {p5:4.0f} {p95:4.0f}"
+                    f" {share:14.1%}  {word}"
                 )
 
 
@@ -413,27 +483,49 @@ def natural_pauses(root: Path, limit: int, everything: bool) -> None:
 
 
 def hand_labels(root: Path, everything: bool) -> None:
-    """Onset and end of EmoDB's sentences against its hand labels; no target."""
+    """Speech and pauses against EmoDB's hand-labelled syllables; no target."""
+    starts: dict[str, list[float]] = {}
     with (root / "speech/emodb/syllables.csv").open(encoding="utf-8") as file:
-        onsets: dict[str, float] = {}
         for row in csv.DictReader(file):
-            onsets.setdefault(row["file"], float(row["start_s"]))
+            if row["syllable"] != ".":
+                starts.setdefault(row["file"], []).append(float(row["start_s"]))
     with (root / "speech/emodb/labels.csv").open(encoding="utf-8") as file:
         ends = {row["file"]: float(row["original_end_s"] or 9) for row in csv.DictReader(file)}
-    on, off = [], []
+    on, off, speaking, silent, pauses, longest = [], [], [], [], 0, []
     for path in corpus_files(root, "emodb", 200, everything):
         name = path.relative_to(root).as_posix()
-        if name not in onsets:
+        x = load(path)
+        segments = read(x).segments
+        if name not in starts or not segments:
             continue
-        segments = read(load(path)).segments
-        if segments:
-            on.append(1e3 * (segments[0].start_s - onsets[name]))
-            if ends[name] < 1.95:
-                off.append(1e3 * (segments[-1].end_s - ends[name]))
+        on.append(1e3 * (segments[0].start_s - starts[name][0]))
+        if ends[name] < 1.95:
+            off.append(1e3 * (segments[-1].end_s - ends[name]))
+        # The files are cut at two seconds; syllables after that are not in the sound.
+        heard = np.array([t for t in starts[name] if t < len(x) / RATE])
+        speaking += [any(s.start_s - 0.03 <= t < s.end_s for s in segments) for t in heard]
+        breaks = [(a.end_s, b.start_s) for a, b in itertools.pairwise(segments)]
+        silent += [any(a + 0.03 < t < b - 0.03 for a, b in breaks) for t in heard]
+        for a, b in breaks:
+            # Hand labels have no pauses: a syllable lasts to the next. A pause makes one long.
+            around = np.diff(heard)[(heard[:-1] < b) & (heard[1:] > a)]
+            if b - a >= 0.25 and len(around):
+                pauses += 1
+                longest.append(float(around.max() / np.median(np.diff(heard))))
     print("\nEmoDB, hand labels: ours less theirs, ms (median, 10th to 90th percentile)")
     for name, values in (("onset", on), ("end", off)):
         low, mid, high = np.percentile(values, (10, 50, 90))
         print(f"  {name:6} {mid:+.0f} ({low:+.0f} to {high:+.0f}), {len(values)} files")
+    print(
+        f"  of {len(speaking)} syllables {np.mean(speaking):.1%} begin in what is called speech,"
+        f" {np.mean(silent):.1%} more than 30 ms inside a pause"
+    )
+    if longest:
+        low, mid, high = np.percentile(longest, (10, 50, 90))
+        print(
+            f"  {pauses} pauses of 0.25 s and more: the syllable that holds one lasts {mid:.1f}"
+            f" times the file's median ({low:.1f} to {high:.1f})"
+        )
 
 
 def quality_on_speech(root: Path, limit: int, everything: bool) -> None:
@@ -504,7 +596,11 @@ def main() -> int:
     if root is None:
         print("\nNUNBIT_DATA does not name the folder of real data: real speech left out")
     else:
-        pitch_on_speech(root, options.files, options.all)
+        with OpenSmile() as smile:
+            tracks = pitch_on_speech(root, options.files, options.all, smile)
+            print_pairs(tracks)
+            for smoothed in (True, False):
+                print_three(tracks, smoothed, smile_bias(smile, SMOOTHED if smoothed else RAW))
         level_on_speech(root, options.files, options.all)
         if not options.skip_pauses:
             pauses_on_speech(root, options.files, options.all)

@@ -1,8 +1,9 @@
 """The recogniser adapters against modules with the real packages' interfaces.
 
 No Whisper model is inside any package, so faster-whisper is a stand-in with the signatures of
-version 1.2.1; the benchmark runs Vosk itself (``benchmarks/korean_asr.py``), and the last test
-does where it is installed.
+version 1.2.1 (``test_transcript_whisper.py`` runs the package itself on a model made there); the
+benchmark runs Vosk itself (``benchmarks/korean_asr.py``), and the last test does where it is
+installed.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ def whisper_module(calls: list[dict[str, Any]], fail: Exception | None = None) -
     """faster_whisper 1.2.1 as far as it is used: same names, same defaults, lazy segments."""
 
     class WhisperModel:
+        supported_languages = ("en", "ko")
+
         def __init__(
             self,
             model_size_or_path: str,

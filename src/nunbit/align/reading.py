@@ -18,7 +18,7 @@ import numpy as np
 
 from nunbit.align.settings import AlignSettings, ReadingSettings
 from nunbit.analyze.aligned import Seen, window_inputs
-from nunbit.analyze.session import SessionJob, observe, recognise
+from nunbit.analyze.session import SessionJob, load_words, observe, recognise
 from nunbit.analyze.words import read_words
 from nunbit.config import settings_to_dict
 from nunbit.encoders import load_bundle
@@ -99,10 +99,11 @@ def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
     notices: list[tuple[str, str]] = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)
+    recogniser = load_words(job, info) if transcript is None else None
     bundle = load_bundle(job.bundle, threads=job.settings.threads)
     seen = observe(job, info, bundle, tools.advance, notices)
-    if transcript is None and job.settings.asr and seen.voice is not None:
-        transcript = recognise(job, seen.voice)
+    if recogniser is not None and seen.voice is not None:
+        transcript = recognise(job, recogniser, seen.voice)
     speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
     turns = turns_from(
         seen.voice, transcript, speakers, info.duration_s, target=job.settings.target_speaker

@@ -90,7 +90,7 @@ def persons(faces: FaceStream | None, found: Sequence[Person]) -> list[dict[str,
 
 
 def transcript_facts(transcript: Transcript | None) -> dict[str, Any] | None:
-    """Source, language and how good the word times are, or None without words."""
+    """Source, language, how good the word times are and what was odd, or None without words."""
     if transcript is None:
         return None
     words = [word for utterance in transcript.utterances for word in utterance.words]
@@ -103,4 +103,5 @@ def transcript_facts(transcript: Transcript | None) -> dict[str, Any] | None:
         "words": len(words),
         "mean_confidence": float(np.mean(known)) if known else None,
         "timed_words_share": timed / len(words) if words else None,
+        "notices": [list(pair) for pair in transcript.notices],
     }

@@ -54,7 +54,7 @@ from nunbit.streams import (
 )
 from nunbit.timebase import intersect_intervals, window_grid
 from nunbit.tracking import Person
-from nunbit.transcript import read_rttm, transcribe
+from nunbit.transcript import Recogniser, load_recogniser, read_rttm
 from nunbit.voice import VoiceReader, read_quality
 from nunbit.workers import available_cores
 
@@ -62,7 +62,7 @@ SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
 
 # What changes speed or who does the work, and no result.
-_FREE = frozenset({"threads", "workers"})
+_FREE = frozenset({"threads", "workers", "asr_download"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,11 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
     notices: Notices = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
+    recogniser = load_words(job, info) if transcript is None else None
     bundle = load_bundle(job.bundle, threads=job.settings.threads)
     seen = observe(job, info, bundle, advance, notices)
-    if transcript is None and job.settings.asr and seen.voice is not None:
-        transcript = recognise(job, seen.voice)
+    if recogniser is not None and seen.voice is not None:
+        transcript = recognise(job, recogniser, seen.voice)
     speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
     timeline, found = measure(job, seen, transcript, speakers, bundle, notices)
     with writing(job.folder):
@@ -201,12 +202,27 @@ def observe(
     )
 
 
-def recognise(job: SessionJob, voice: VoiceStream) -> Transcript:
+def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
+    """The recogniser asked for, loaded before the recording is read; None without sound.
+
+    Raises:
+        MissingExtra: It is not installed.
+        InputError: Its model is not here or does not know the language.
+    """
+    settings = job.settings
+    if not settings.asr or info.audio is None:
+        return None
+    recogniser = load_recogniser(
+        settings.asr, settings.asr_model or None, allow_download=settings.asr_download
+    )
+    recogniser.check_language(settings.language or None)
+    return recogniser
+
+
+def recognise(job: SessionJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:
     """Words by the recogniser the user asked for."""
-    return transcribe(
+    return recogniser.transcribe(
         iter_audio(job.media, audio_stream=job.settings.audio_stream),
-        engine=job.settings.asr or "vosk",
-        model=job.settings.asr_model or None,
         language=job.settings.language or None,
         speech=voice.segments,
     )

@@ -36,7 +36,8 @@ class AnalyzeSettings:
         single_speaker: Nobody else is heard: everything said is the person's.
         asr: Recognise the words where no transcript is given: ``vosk`` or ``faster-whisper``.
         asr_model: Model folder (or size name) of the recogniser; empty = what is installed.
-        language: BCP 47 language of the speech.
+        asr_download: Let faster-whisper fetch the model of a size name from the network, once.
+        language: BCP 47 language of the speech; empty = whatever Whisper takes it for.
         export: Formats besides Parquet: eaf, textgrid, vtt, csv, openface.
         baseline: The person's neutral stretch as ``A-B`` in seconds, 60 s or more of valid data.
         subject: Name or code of the person, written into every row.
@@ -61,6 +62,7 @@ class AnalyzeSettings:
     single_speaker: bool = False
     asr: Literal["", "vosk", "faster-whisper"] = ""
     asr_model: str = ""
+    asr_download: bool = False
     language: str = "ko"
     export: tuple[Literal["eaf", "textgrid", "vtt", "csv", "openface"], ...] = ()
     baseline: str = ""

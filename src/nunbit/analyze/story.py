@@ -143,8 +143,11 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings, lang: Lang) -> l
     with Progress(title, None, "s", lang=lang) as bar:
         for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance):
             outcomes[outcome.session] = outcome
-            if outcome.error is not None:
+            # The error of an only recording is raised, and said by whoever catches it.
+            if outcome.error is not None and len(jobs) > 1:
                 say(f"nunbit: {outcome.error[0] if lang == 'en' else outcome.error[1]}")
+            for en, ko in ((outcome.summary or {}).get("transcript") or {}).get("notices", ()):
+                say(f"{outcome.session}: {en if lang == 'en' else ko}")
     return [outcomes[job.session] for job in jobs]
 
 

@@ -47,11 +47,27 @@ class Recogniser:
         engine: Which one.
         language: What is taken for granted where the caller says nothing.
         run: Recognises one block.
+        languages: Codes the model knows; empty where it does not say.
     """
 
     engine: Engine
     language: str | None
     run: Run
+    languages: frozenset[str] = frozenset()
+
+    def check_language(self, language: str | None) -> None:
+        """Refuse a language the model does not know, before an hour of sound is read.
+
+        Raises:
+            InputError: It is none of ``languages``.
+        """
+        if language is None or not self.languages or _primary(language) in self.languages:
+            return
+        some = ", ".join(sorted(self.languages)[:12]) + (" …" if len(self.languages) > 12 else "")
+        raise InputError(
+            en=f"language '{language}': this {self.engine} model knows {some}",
+            ko=f"언어 '{language}': 이 {self.engine} 모델이 아는 언어는 {some}입니다",
+        )
 
     def transcribe(
         self,
@@ -61,6 +77,7 @@ class Recogniser:
         speech: Sequence[Interval] = (),
     ) -> Transcript:
         """As :func:`transcribe`."""
+        self.check_language(language)
         language = language or self.language
         cues: list[Cue] = []
         for block in blocks(chunks):
@@ -97,7 +114,8 @@ def transcribe(
 
     Raises:
         MissingExtra: The recogniser (or the packaged Vosk model) is not installed.
-        InputError: The model is not on this machine or cannot be loaded.
+        InputError: The model is not on this machine, cannot be loaded, gives no word times, or
+            does not know the language.
     """
     recogniser = load_recogniser(engine, model, allow_download=allow_download)
     return recogniser.transcribe(chunks, language=language, speech=speech)
@@ -120,7 +138,8 @@ def load_recogniser(
         InputError: The model is not on this machine or cannot be loaded.
     """
     if engine == "faster-whisper":
-        return Recogniser(engine, None, _load_whisper(model or DEFAULT_WHISPER, allow_download))
+        run, languages = _load_whisper(model or DEFAULT_WHISPER, allow_download)
+        return Recogniser(engine, None, run, languages)
     return Recogniser(engine, "ko" if model is None else None, _load_vosk(model))
 
 
@@ -169,37 +188,60 @@ def _quietest(samples: Singles) -> int:
     return int(begin + np.square(frames).mean(axis=1).argmin() * width + width // 2)
 
 
-def _load_whisper(model: str, allow_download: bool) -> Run:
+def _load_whisper(model: str, allow_download: bool) -> tuple[Run, frozenset[str]]:
     module = _import("faster_whisper", "faster-whisper")
+    folder = Path(model)
+    if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not allow_download:
+        # faster-whisper would fetch one from the network, whatever it was told.
+        raise InputError(
+            en=f"{folder}: the Whisper model folder has no tokenizer.json; copy it from the model "
+            "it was converted from",
+            ko=f"{folder}: Whisper 모델 폴더에 tokenizer.json이 없습니다. 변환하기 전 모델에서 "
+            "복사하십시오",
+        )
     local = not allow_download
     try:
         whisper = module.WhisperModel(model, compute_type="auto", local_files_only=local)
-    except (OSError, ValueError, RuntimeError) as exc:
+    except Exception as exc:  # tokenizers raises nothing more precise
         raise _no_whisper_model(model, exc) from exc
 
     def run(block: Block, language: str | None) -> tuple[list[Cue], str | None]:
         start, samples = block
-        segments, info = whisper.transcribe(
-            samples,
-            language=None if language is None else language.split("-")[0],
-            word_timestamps=True,
-            vad_filter=False,
-            condition_on_previous_text=False,  # or one mistake repeats itself through the block
-        )
-        # The language of the first block holds for all.
-        return [_whisper_cue(segment, start) for segment in segments], info.language
+        try:
+            segments, info = whisper.transcribe(
+                samples,
+                language=None if language is None else _primary(language),
+                word_timestamps=True,
+                vad_filter=False,
+                # Or one mistake repeats itself through the block.
+                condition_on_previous_text=False,
+            )
+            cues = [_whisper_cue(segment, start) for segment in segments]
+        except RuntimeError as exc:  # such as a model converted without its alignment heads
+            raise _no_whisper_model(model, exc) from exc
+        return cues, info.language  # the language of the first block holds for all
 
-    return run
+    return run, frozenset(whisper.supported_languages)
+
+
+def _primary(language: str) -> str:
+    """``ko`` of ``ko-KR``, as Whisper calls languages."""
+    return language.split("-")[0].lower()
 
 
 def _whisper_cue(segment: Any, offset_s: float) -> Cue:
+    # faster-whisper gives NumPy's numbers, which do not belong into files.
     words = joined_pieces(
-        RawWord(word.word, (offset_s + word.start, offset_s + word.end), word.probability)
+        RawWord(
+            word.word,
+            (offset_s + float(word.start), offset_s + float(word.end)),
+            float(word.probability),
+        )
         for word in segment.words or ()
     )
     # Words carry their own confidence; the mean over tokens is the next best.
     confidence = None if words else min(1.0, math.exp(segment.avg_logprob))
-    start, end = offset_s + segment.start, offset_s + segment.end
+    start, end = offset_s + float(segment.start), offset_s + float(segment.end)
     return Cue(start, end, segment.text.strip(), confidence=confidence, words=words)
 
 
@@ -295,7 +337,7 @@ def _no_whisper_model(model: str, exc: Exception) -> InputError:
     reason = " ".join(str(exc).split())[:120]
     return InputError(
         en=f"Whisper model '{model}' is not on this machine or cannot be loaded ({reason}); give "
-        "the folder of a converted model, or allow the download",
+        "the folder of a converted model, or allow the download (asr_download=true)",
         ko=f"Whisper 모델 '{model}'이(가) 이 컴퓨터에 없거나 읽을 수 없습니다 ({reason}). 변환된 "
-        "모델 폴더를 주거나 내려받기를 허용하십시오",
+        "모델 폴더를 주거나 내려받기를 허용하십시오 (asr_download=true)",
     )
