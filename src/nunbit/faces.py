@@ -33,7 +33,7 @@ _LARGEST_UPSCALE = 2  # the same faces at 160 to 320 px 98 times in 100; large o
 _ROUGH_SCORE = 0.3  # enough to confirm a box that another size is sure of
 _NEEDS_CONFIRMING_PX = 160
 _SAME_FACE_IOU = 0.4
-_LEAK_HERE_BYTES = 60_000_000  # a photo or ten: a process of its own would only cost its start
+_LEAK_HERE_BYTES = 12_000_000  # a photo or two: a process of its own would only cost its start
 _THREADS = "OMP_NUM_THREADS"
 
 PassSizes = Annotated[

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.analyze.face_rows import TrackRows
-from nunbit.analyze.face_search import FaceSearch
+from nunbit.analyze.face_search import FaceSearch, Found
 from nunbit.encoders import BUNDLE_FILE, Bundle
 from nunbit.faces import (
     DetectorSettings,
@@ -139,6 +139,7 @@ class FaceReader:
         self._times: list[float] = []
         self._counts: list[int] = []
         self._step_s = math.inf
+        self._searched_s = -math.inf
         self.cuts_s: list[float] = []
         self.choice: TargetChoice | None = None
 
@@ -149,10 +150,25 @@ class FaceReader:
             ValueError: It is not later than the frame before.
             MissingExtra: The detector is not installed.
         """
-        if self._times and frame.time_s <= self._times[-1]:
-            raise ValueError(f"frame at {frame.time_s} s after one at {self._times[-1]} s")
+        self.read(frame, self.search(frame))
+
+    def search(self, frame: Frame) -> Found:
+        """First half of :meth:`add`: where the faces of the next frame are.
+
+        May run in another thread, ahead of :meth:`read`: the halves share nothing.
+
+        Raises:
+            ValueError: The frame is not later than the one before.
+            MissingExtra: The detector is not installed.
+        """
+        if frame.time_s <= self._searched_s:
+            raise ValueError(f"frame at {frame.time_s} s after one at {self._searched_s} s")
+        self._searched_s = frame.time_s
+        return self._search.find(frame.time_s, frame.pixels)
+
+    def read(self, frame: Frame, found: Found) -> None:
+        """Second half of :meth:`add`: link, measure and classify the faces found in a frame."""
         self._step_s = frame.time_s - self._times[-1] if self._times else math.inf
-        found = self._search.find(frame.time_s, frame.pixels)
         if found.cut:
             self._linker.cut()
             self.cuts_s.append(frame.time_s)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nunbit.ahead import run_ahead
 from nunbit.analyze.aligned import (
     Seen,
     agreement_blocks,
@@ -20,6 +22,7 @@ from nunbit.analyze.aligned import (
 )
 from nunbit.analyze.document import summary_document
 from nunbit.analyze.face_reader import FaceReader
+from nunbit.analyze.face_search import Found
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.analyze.synchrony import check_synchrony
 from nunbit.analyze.voice_chances import voice_chances
@@ -44,6 +47,7 @@ from nunbit.provenance import provenance
 from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import (
+    AudioChunk,
     FaceStream,
     Frame,
     Interval,
@@ -62,7 +66,10 @@ SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
 
 # What changes speed or who does the work, and no result.
-_FREE = frozenset({"threads", "workers", "asr_download"})
+_FREE = frozenset({"threads", "workers", "overlap", "asr_download"})
+
+# Frames and half seconds of sound that wait, 3 MB a frame at most.
+_DECODED_AHEAD, _SEARCHED_AHEAD = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,24 +171,19 @@ def observe(
     faces = FaceReader(bundle, seek, info) if info.video else None
     voice = VoiceReader() if info.audio else None
     reached = 0
-    for item in read_media(
-        job.media,
-        rate_hz=None if settings.full_rate else settings.rate_hz,
-        audio_stream=settings.audio_stream,
-        threads=min(2, available_cores()),  # decodes ahead while faces are read
-        notices=notices,
-    ):
-        if isinstance(item, Frame):
-            now = item.time_s
-            if faces is not None:
-                faces.add(item)
-        else:
-            now = item.start_s
-            if voice is not None:
-                voice.add(item)
-        if int(now) > reached:
-            advance(int(now) - reached)
-            reached = int(now)
+    with closing(_searched(job, faces, notices)) as items:
+        for item, found in items:
+            if isinstance(item, Frame):
+                now = item.time_s
+                if faces is not None and found is not None:
+                    faces.read(item, found)
+            else:
+                now = item.start_s
+                if voice is not None:
+                    voice.add(item)
+            if int(now) > reached:
+                advance(int(now) - reached)
+                reached = int(now)
 
     def replay() -> Iterator[Any]:
         return iter_audio(job.media, audio_stream=settings.audio_stream)
@@ -200,6 +202,35 @@ def observe(
         () if choice is None else choice.persons,
         VoiceQuality.of(stretches),
     )
+
+
+def _searched(
+    job: SessionJob, faces: FaceReader | None, notices: Notices
+) -> Generator[tuple[Frame | AudioChunk, Found | None], None, None]:
+    """Frames with where their faces are, and sound.
+
+    On several cores decoding and the search for faces each run ahead of what uses them; what comes
+    is the same.
+    """
+    settings = job.settings
+    overlap = available_cores() > 1 and settings.overlap
+    items = read_media(
+        job.media,
+        rate_hz=None if settings.full_rate else settings.rate_hz,
+        audio_stream=settings.audio_stream,
+        notices=notices,
+    )
+    if overlap:
+        items = run_ahead(items, _DECODED_AHEAD)
+
+    def search() -> Iterator[tuple[Frame | AudioChunk, Found | None]]:
+        for item in items:
+            if faces is not None and isinstance(item, Frame):
+                yield item, faces.search(item)
+            else:
+                yield item, None
+
+    yield from run_ahead(search(), _SEARCHED_AHEAD) if overlap else search()
 
 
 def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:

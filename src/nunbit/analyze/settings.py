@@ -53,6 +53,8 @@ class AnalyzeSettings:
         audio_stream: Which audio stream, from 0.
         threads: Threads of the models of one recording.
         workers: Recordings worked on at once; 0 = the cores this process may use.
+        overlap: Decode, search for faces and read them at the same time, on several cores; the
+            results are the same.
         seed: Of bootstrap intervals and surrogates.
     """
 
@@ -79,6 +81,7 @@ class AnalyzeSettings:
     audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
     threads: Annotated[int, msgspec.Meta(ge=1)] = 1
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    overlap: bool = True
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def baseline_interval(self) -> Interval | None:
