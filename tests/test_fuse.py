@@ -290,6 +290,25 @@ def test_episodes_of_incongruence_say_which_and_how() -> None:
     assert episodes[0].peak == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("marked", [None, Interval(0.0, 15.0)])
+def test_episodes_of_low_agreement_have_time_and_words(marked: Interval | None) -> None:
+    given = speech(60.0, baseline=marked)
+    like = pick(fuse_windows(given), "incongruence_face_text", "window", "fused")
+    middle = (like.t_start + like.t_end) / 2
+    low = (middle >= 20) & (middle < 30)
+    rng = np.random.default_rng(0)
+    cosine = np.where(low, -0.4, 0.5) + rng.normal(0, 0.02, len(middle))
+    block = dataclasses.replace(like, measure="agreement_face_text", value=cosine)
+    (episode,) = [e for e in find_episodes(given, [block]) if e.kind == "low_agreement"]
+    assert episode.interval.start_s == pytest.approx(20.0, abs=1.0)
+    assert episode.interval.end_s == pytest.approx(30.0, abs=1.0)
+    assert episode.peak == pytest.approx(cosine[low].min())
+    assert episode.note.startswith("face/text: ")
+    assert "말" in episode.note
+    flat = dataclasses.replace(block, value=np.where(low, 0.45, 0.5))
+    assert not [e for e in find_episodes(given, [flat]) if e.kind == "low_agreement"]
+
+
 # -- states ---------------------------------------------------------------------------------------
 
 

@@ -389,10 +389,10 @@ class Episode:
     """A stretch in which something lasted.
 
     Attributes:
-        kind: ``joy``, ``depgroup``, ``incongruence``, or a state: ``no_face``, ``multiple_faces``,
-            ``low_quality``, ``silence``, ``gap``.
+        kind: ``joy``, ``depgroup``, ``incongruence``, ``low_agreement``, or a state: ``no_face``,
+            ``multiple_faces``, ``low_quality``, ``silence``, ``gap``.
         interval: Onset to offset.
-        peak: Largest value inside, NaN for states.
+        peak: Largest value inside (lowest for ``low_agreement``), NaN for states.
         note: A short excerpt or detail.
     """
 

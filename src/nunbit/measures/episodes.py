@@ -33,6 +33,11 @@ DEPGROUP_MIN_RISE = 0.1
 
 DEPGROUP_MIN_S = 4.0
 INCONGRUENCE_ON, INCONGRUENCE_OFF, INCONGRUENCE_MIN_S = 0.35, 0.25, 3.0
+AGREEMENT_ON_Z, AGREEMENT_OFF_Z, AGREEMENT_MIN_S = 2.0, 1.0, 4.0
+AGREEMENT_MIN_DROP = 0.2
+"""Of the cosine below the usual one, whatever the z: the spread may be tiny."""
+
+EXCERPT_CHARACTERS = 80
 STATE_MIN_S = 0.5
 SILENCE_MIN_S = 1.0
 GAP_MIN_S = 0.25
@@ -41,11 +46,11 @@ _SAME_S = 1e-6
 
 
 def find_episodes(given: MeasureInput, blocks: Sequence[MeasureBlock]) -> tuple[Episode, ...]:
-    """Stretches of apparent joy, of the paper's grouping above usual, and of incongruence.
+    """Apparent joy, the paper's grouping above usual, incongruence and unusually low agreement.
 
     Args:
         given: The recording.
-        blocks: Of ``compute_measures`` and ``fuse_windows``.
+        blocks: Of ``compute_measures``, ``fuse_windows`` and, if aligned, ``agreement_blocks``.
 
     Returns:
         By start.
@@ -61,6 +66,7 @@ def find_episodes(given: MeasureInput, blocks: Sequence[MeasureBlock]) -> tuple[
     windows = {(b.modality, b.measure): b for b in blocks if b.scope == "window" and not b.track}
     found += _depgroup_episodes(given, windows)
     found += _incongruence_episodes(given, windows)
+    found += _agreement_episodes(given, windows)
     return tuple(sorted(found, key=lambda e: (e.interval, e.kind)))
 
 
@@ -147,6 +153,54 @@ def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episo
                 for start, end, i in _runs_of_windows(block, flags, good, INCONGRUENCE_MIN_S)
             ]
     return found
+
+
+def _agreement_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
+    """Runs in which two modalities agree far less than is usual for this person.
+
+    Usual is the marked baseline where it has windows, else this very recording. The peak is the
+    lowest cosine; the note names the pair and quotes what is said.
+    """
+    found = []
+    for a, b in PAIRS:
+        block = windows.get(("fused", f"agreement_{a}_{b}"))
+        if block is None:
+            continue
+        good = np.flatnonzero(np.isfinite(block.value))
+        if len(good) < 2:
+            continue
+        value = block.value[good]
+        inside = np.ones(len(good), bool)
+        if (marked := given.baseline) is not None:
+            within = (block.t_start[good] >= marked.start_s - _SAME_S) & (
+                block.t_end[good] <= marked.end_s + _SAME_S
+            )
+            inside = within if within.sum() >= 2 else inside
+        usual = float(np.median(value[inside]))
+        spread = MAD_TO_SD * float(np.median(np.abs(value[inside] - usual)))
+        on = max(AGREEMENT_ON_Z * spread, AGREEMENT_MIN_DROP)
+        off = max(AGREEMENT_OFF_Z * spread, AGREEMENT_MIN_DROP / 2.0)
+        centres = ((block.t_start + block.t_end) / 2.0)[good]
+        hop = float(np.median(np.diff(block.t_start)))
+        breaks = np.concatenate([[True], np.diff(centres) > 1.5 * hop])
+        flags = held(usual - value, on, off, breaks)
+        for start, end, i in _runs_of_windows(block, flags, good, AGREEMENT_MIN_S):
+            where = _interval(start, end, given.duration_s)
+            note = f"{a}/{b}: {_said(given, where)}"
+            found.append(Episode("low_agreement", where, float(block.value[i].min()), note))
+    return found
+
+
+def _said(given: MeasureInput, where: Interval) -> str:
+    """The words whose middle lies in the stretch, shortened; '' without any."""
+    if given.transcript is None:
+        return ""
+    spoken = [(w.interval, w.text) for u in given.transcript.utterances for w in u.words]
+    spoken = spoken or [(u.interval, u.text) for u in given.transcript.utterances]
+    text = " ".join(
+        word for i, word in spoken if where.start_s <= (i.start_s + i.end_s) / 2.0 < where.end_s
+    )
+    return text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 1] + "…"
 
 
 def find_states(given: MeasureInput) -> tuple[Episode, ...]:

@@ -24,6 +24,7 @@ from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, pa
 Document = dict[str, Any]
 
 _BRIGHTER = re.compile(r"(\w+)\+ (\w+)−")
+_PAIR = re.compile(r"(face|voice)/(voice|text): (.*)", re.DOTALL)
 
 SOURCES = ("face", "voice", "text")
 MODALITIES = (*SOURCES, "fused")
@@ -134,6 +135,9 @@ class TimelineView:
         if found := _BRIGHTER.fullmatch(note):
             up, down = (self.t.get(f"modality.{name}") for name in found.groups())
             return self.t("states.brighter", up=up, down=down)
+        if found := _PAIR.fullmatch(note):
+            pair = "–".join(self.t.get(f"modality.{name}") for name in found.groups()[:2])
+            return f"{pair}: {found[3]}" if found[3] else pair
         return note
 
     # -- series ------------------------------------------------------------------------------

@@ -25,6 +25,13 @@ from nunbit.zeroshot import Array
 PARITY_COSINE = 0.999
 MOST_BYTES = 2_000_000
 _HEADING = "\n## Voice tower\n"
+LICENCE_FILE = "LICENSE"
+_LICENCE_HEADING = "\nVoice tower (voice.onnx)\n"
+CORPUS_LICENCES = {
+    "ravdess": "RAVDESS (CC BY-NC-SA 4.0)",
+    "emodb": "EmoDB (free for research)",
+    "korean_emotional": "Korean emotional speech (CC BY-NC-SA 4.0)",
+}
 
 
 def write_voice_bundle(
@@ -63,6 +70,7 @@ def write_voice_bundle(
             figures = _parity(partial, fitted, samples)
             document["voice"] |= {"parity": figures}
             _extend_card(partial / CARD_FILE, document["voice"])
+            _extend_licence(partial / LICENCE_FILE, section.corpora)
             _seal(partial, document)
             partial.rename(out)
         finally:
@@ -94,6 +102,15 @@ def _extend_card(path: Path, voice: dict[str, Any]) -> None:
     about = {k: v for k, v in voice.items() if k != "spread"}
     lines = "\n".join(f"- {k}: {json.dumps(v, ensure_ascii=False)}" for k, v in about.items())
     write_text(path, card.split(_HEADING)[0].rstrip() + f"\n{_HEADING}\n{lines}\n")
+
+
+def _extend_licence(path: Path, corpora: tuple[str, ...]) -> None:
+    """Name the speech the tower learned from; a bundle without a licence file gets one."""
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    named = "; ".join(CORPUS_LICENCES.get(c, f"{c} (licence not recorded)") for c in corpora)
+    about = f"voice.onnx holds weights trained on: {named}. Non-commercial research only.\n"
+    kept = before.split(_LICENCE_HEADING)[0].rstrip()
+    write_text(path, f"{kept}\n{_LICENCE_HEADING}\n{about}".lstrip())
 
 
 def rounded(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, ...]:
