@@ -12,15 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nunbit.encoders import BUNDLE_FILE, VoiceSection, load_bundle
 from nunbit.errors import NunbitError
-from nunbit.metrics import confusion_matrix, uar
+from nunbit.metrics import confusion_matrix
+from nunbit.metrics.bootstrap import cluster_codes, confusion_cells, interval, resample
 from nunbit.metrics.calibration import fit_temperature
 from nunbit.prompts import load_template_set
 from nunbit.streams import AUDIO_RATE_HZ
@@ -85,13 +88,58 @@ def fit(source: Path, data: Path, out: Path, cache: Path) -> dict[str, Any]:
         corpora=tuple(np.unique(heard.corpus).tolist()),
         note=NOTE,
     )
-    document = write_voice_bundle(source, out, fitted, section, rows)
-    matrix = confusion_matrix(truth[own], cosines.argmax(axis=1), k)
-    return {
-        "held_out_speakers_uar": float(uar(matrix)),
-        "held_out_logit_scale": scale,
-        "utterances": len(rows),
-    } | {key: value for key, value in document["voice"].items() if key != "spread"}
+    answers = Answers(truth[own], cosines.argmax(axis=1), heard.speaker[own], heard.corpus[own])
+    figures = figures_of(answers, ids) | {"logit_scale": round(scale, 4)}
+    document = write_voice_bundle(source, out, fitted, section, rows, figures)
+    return {key: value for key, value in document["voice"].items() if key != "spread"}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What held-out speakers' utterances were taken for: (N,) each."""
+
+    truth: NDArray[np.int64]
+    answer: NDArray[np.int64]
+    speaker: NDArray[np.str_]
+    corpus: NDArray[np.str_]
+
+
+def figures_of(answers: Answers, ids: tuple[str, ...]) -> dict[str, Any]:
+    """UAR of every corpus and of all, by speaker bootstrap, and the recall of each class."""
+    every = np.ones(len(answers.truth), bool)
+    parts = {name: answers.corpus == name for name in np.unique(answers.corpus).tolist()}
+    tests = {}
+    for name, part in ({"all corpora": every} | parts).items():
+        truth, speaker = answers.truth[part], answers.speaker[part]
+        shown = np.unique(truth)
+        cells = confusion_cells(truth, answers.answer[part], len(ids))
+        clusters = cluster_codes(speaker.tolist(), len(speaker))
+        draws = resample({"c": cells}, clusters, n_resamples=1000, seed=0)["c"]
+        matrices = draws.reshape(-1, len(ids), len(ids))[:, shown]
+        found = interval(_recall(matrices, shown).mean(axis=-1))
+        matrix = confusion_matrix(truth, answers.answer[part], len(ids))[shown]
+        tests[name] = {
+            "utterances": len(truth),
+            "speakers": len(np.unique(speaker)),
+            "uar": round(float(_recall(matrix, shown).mean()), 4),
+            "ci95": [round(end, 4) for end in found or (float("nan"),) * 2],
+        }
+    matrix = confusion_matrix(answers.truth, answers.answer, len(ids))
+    shown = np.unique(answers.truth)
+    recall = _recall(matrix[shown], shown)
+    named = {ids[c]: round(float(r), 4) for c, r in zip(shown, recall, strict=True)}
+    return {"tests": tests, "recall": named}
+
+
+def _recall(matrices: NDArray[Any], shown: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Recall of the shown classes from (..., S, K) rows of confusion; NaN without an utterance."""
+    right = np.take_along_axis(
+        matrices, np.broadcast_to(shown[:, None], (*matrices.shape[:-1], 1)), axis=-1
+    )[..., 0]
+    total = matrices.sum(axis=-1)
+    found = np.full(total.shape, np.nan)
+    np.divide(right, total, out=found, where=total > 0)
+    return found
 
 
 if __name__ == "__main__":

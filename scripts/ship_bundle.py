@@ -25,6 +25,7 @@ from nunbit.evaluate.rows import truth_of
 from nunbit.metrics import fit_temperature
 from nunbit.prompts import load_template_set
 from nunbit.shards import open_dataset
+from nunbit.training.voice_export import voice_card, voice_licence
 from nunbit.zeroshot import ensemble_cosines
 
 BUNDLES = Path(__file__).parent.parent / "src" / "nunbit" / "bundles"
@@ -136,12 +137,14 @@ def main() -> int:
         "FER2013's label and the ten raters agree in 63% of them. Weights: research only, see "
         "LICENSE.\n"
     )
-    card = card.partition("\n## Results on the test split")[0].partition("\n## Limits")[0]
+    for section in ("Results on the test split", "Limits", "Voice tower"):
+        card = card.partition(f"\n## {section}")[0]
     card += "\n" + (results_table(evaluations) + "\n" if evaluations else "") + limits
-    (target / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    (target / "LICENSE").write_text(LICENCE, encoding="utf-8")
-    if "MODEL_CARD.md" in document["checksums"]:
-        del document["checksums"]["MODEL_CARD.md"]
+    # A voice tower was fitted before the figures were written: what is known of it stays.
+    (target / "MODEL_CARD.md").write_text(card + voice_card(document), encoding="utf-8")
+    (target / "LICENSE").write_text(LICENCE + voice_licence(document), encoding="utf-8")
+    for rewritten in ("MODEL_CARD.md", "LICENSE"):
+        document["checksums"].pop(rewritten, None)
     write_document(target, document)
     if arguments.mirror:
         mirrored(document, target, arguments.calibrate)

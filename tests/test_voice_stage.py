@@ -19,7 +19,7 @@ from nunbit.prompts import load_template_set
 from nunbit.streams import AUDIO_RATE_HZ as RATE
 from nunbit.streams import AudioChunk, Interval, VoiceStream
 from nunbit.training.voice_data import CORPORA, label_set_with_own, load_recordings
-from nunbit.training.voice_export import write_voice_bundle
+from nunbit.training.voice_export import voice_card, voice_licence, write_voice_bundle
 from nunbit.training.voice_stage import VoiceSettings, fit_voice, held_out
 from nunbit.voice_features import FEATURE_FORMAT, functional_names
 from nunbit.zeroshot import ensemble_cosines, normalise
@@ -168,8 +168,36 @@ def test_the_bundle_has_the_tower_and_says_how_it_is_used(tmp_path: Path) -> Non
     assert document["voice"]["parity"]["min_cosine"] >= 0.999
     assert document["voice"]["parity"]["bytes"] == (path / VOICE_FILE).stat().st_size < 2_000_000
     assert document["checksums"][VOICE_FILE] == sha256_file(path / VOICE_FILE)
-    assert "Voice tower" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    card = (path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "## Voice tower (experimental)" in card
+    assert "Never heard, known by their prompt only: " in card
+    assert "hurt" in card.split("Never heard")[1]
+    licence = (path / "LICENSE").read_text(encoding="utf-8")
+    assert "non-commercial research" in licence
+    assert document["checksums"]["LICENSE"] == sha256_file(path / "LICENSE")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plain", "voiced"]
+
+
+def test_a_second_fit_replaces_what_is_said_of_the_first(tmp_path: Path) -> None:
+    path, rows = voice_bundle(tmp_path)
+    _, truth, prompts, _ = planted()
+    fitted = fit_voice(rows, truth[:80], prompts, QUICK)
+    test = {"utterances": 80, "speakers": 8, "uar": 0.5, "ci95": [0.4, 0.6]}
+    figures = {"tests": {"all corpora": test}, "recall": {"joy": 0.25}}
+    corpora = ("emodb", "korean_emotional", "ravdess")
+    document = write_voice_bundle(
+        path, tmp_path / "again", fitted, section_for(F, corpora=corpora), rows, figures
+    )
+    card = (tmp_path / "again" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.count("## Voice tower") == 1
+    assert card.endswith(voice_card(document))
+    assert "| all corpora | 80 | 8 | 0.500 [0.400, 0.600] |" in card
+    assert "joy 0.25" in card
+    licence = (tmp_path / "again" / "LICENSE").read_text(encoding="utf-8")
+    assert licence.count("The voice tower (voice.onnx)") == 1
+    assert all(name in licence for name in ("RAVDESS", "EmoDB", "Korean emotional speech"))
+    assert licence.count("CC BY-NC-SA 4.0") == 2
+    assert voice_card({}) == voice_licence({}) == ""
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
