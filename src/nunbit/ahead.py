@@ -61,7 +61,7 @@ class _Stage(Generic[T]):
             for item in self._items:
                 if not self._put(item):
                     break
-        except BaseException as exc:  # noqa: BLE001  # raised again where the items are used
+        except BaseException as exc:  # raised again where the items are used
             error = exc
         close = getattr(self._items, "close", None)
         if close is not None:
