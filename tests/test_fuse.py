@@ -88,6 +88,26 @@ def test_a_missing_modality_takes_no_part_and_is_named(absent: str) -> None:
     assert reason(blocks, "valence", modality=absent) == why
 
 
+def test_an_experimental_modality_is_shown_and_compared_but_not_fused() -> None:
+    plain = speech(20.0, text=chances(AIHUB, sadness=0.6), voice_chances=chances(AIHUB, anger=0.3))
+    given = dataclasses.replace(plain, apart=frozenset({"voice"}))
+    blocks, before = fuse_windows(given), fuse_windows(plain)
+    assert set(pick(blocks, "modalities_used", "window").value) == {5.0}  # face and text
+    assert set(pick(blocks, "p_joy", "window", "fused").n_expected) == {2}
+    assert value(blocks, "p_joy", modality="fused") == pytest.approx(0.4, abs=1e-6)
+    assert value(blocks, "p_sadness", modality="fused") == pytest.approx(0.3, abs=1e-6)
+    assert value(blocks, "p_anger", modality="fused") == pytest.approx(0.0, abs=1e-6)
+    assert value(blocks, "p_anger", modality="voice") == pytest.approx(0.3, abs=1e-6)
+    assert value(blocks, "incongruence", modality="fused") == value(
+        before, "incongruence", modality="fused"
+    )
+    # Where nothing else is there, the fused value is missing and says why.
+    alone = dataclasses.replace(given, faces=None, transcript=None, text_probabilities=None)
+    lonely = fuse_windows(alone)
+    assert np.isnan(pick(lonely, "p_joy", "window", "fused").value).all()
+    assert reason(lonely, "p_joy", modality="fused") == "unvalidated"
+
+
 def test_nothing_at_all_is_missing_everywhere() -> None:
     blocks = fuse_windows(make_input(10.0))
     for block in blocks:

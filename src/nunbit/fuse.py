@@ -2,8 +2,8 @@
 
 Late fusion: each modality gives its class probabilities for a window; the fused ones are the plain
 mean of those that are there (equal weights: nothing has been learned that would justify others).
-What is missing takes no part and is named. Where two modalities differ in apparent valence the
-window is incongruent. Pure. S spans, W windows, K labels.
+What is missing, and what an experimental model says, takes no part and is named. Where two
+modalities differ in apparent valence the window is incongruent. Pure. S spans, W windows, K labels.
 """
 
 from __future__ import annotations
@@ -217,7 +217,8 @@ def _evidence(
 def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evidence, Estimate]:
     """Mean of the modalities that are there, and which these are."""
     n = len(prepared.spans)
-    there = np.stack([e.reason == 0 for e in evidence.values()])  # (3, S)
+    apart = np.array([name in prepared.given.apart for name in evidence])[:, None]
+    there = np.stack([e.reason == 0 for e in evidence.values()]) & ~apart  # (3, S)
     count = there.sum(axis=0)
     tables = np.stack([e.chances for e in evidence.values()])  # (3, S, K)
     total = np.where(there[:, :, None], np.nan_to_num(tables), 0.0).sum(axis=0)
@@ -227,6 +228,7 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
     rated = there & np.isfinite(sure)
     confidence = mean_confidence(np.where(rated, sure, 0.0).sum(axis=0), rated.sum(axis=0))
     reasons = np.stack([e.reason for e in evidence.values()])
+    reasons = np.where(apart & (reasons == 0), CODE["unvalidated"], reasons)
     # Nothing is there: the face says why where there is video, else the voice, else the words.
     first = np.select(
         [reasons[0] != CODE["no_video"], reasons[1] != CODE["no_audio"]],
@@ -234,7 +236,7 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
         reasons[2],
     )
     reason = np.where(count > 0, 0, first).astype(np.int8)
-    expected = np.full(n, len(MODALITIES), np.int64)
+    expected = np.full(n, int((~apart).sum()), np.int64)
     bits = np.array([USED_BITS[name] for name in evidence], np.float64)
     used = Estimate("given", (bits @ there,), expected, count, confidence, np.zeros(n, np.int8))
     return Evidence(mean, mean, expected, count, confidence, reason), used

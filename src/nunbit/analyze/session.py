@@ -65,6 +65,13 @@ from nunbit.workers import available_cores
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
 
+VOICE_APART = (
+    "the voice tower is experimental (acted speech only): its probabilities are shown and compared "
+    "with face and words, but take no part in the fused ones; --set fuse_voice=true lets them",
+    "음성 인코더는 실험적입니다(연기한 음성으로만 학습). 확률을 보여 주고 얼굴, 말과 비교하지만 "
+    "합친 확률에는 넣지 않습니다. 넣으려면 --set fuse_voice=true",
+)
+
 # What changes speed or who does the work, and no result.
 _FREE = frozenset({"threads", "workers", "overlap", "asr_download"})
 
@@ -292,11 +299,14 @@ def measure(
         full_rate=settings.full_rate,
         text_probabilities=text.chances,
         voice_probabilities=spoken,
+        apart=frozenset() if spoken is None or settings.fuse_voice else frozenset({"voice"}),
         label_set=bundle.label_set,
         voice_quality=seen.quality,
         single_speaker=settings.single_speaker,
         seed=settings.seed,
     )
+    if given.apart:
+        notices.append(VOICE_APART)
     aligned = align_windows(bundle, Seen(seen.faces, seen.voice, transcript, turns, windows))
     blocks = (
         *compute_measures(given),

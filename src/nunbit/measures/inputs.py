@@ -19,6 +19,7 @@ from nunbit.streams import (
     FaceStream,
     Floats,
     Interval,
+    Modality,
     Singles,
     Transcript,
     Turn,
@@ -109,6 +110,7 @@ class MeasureInput:
         full_rate: Whether every frame was read.
         text_probabilities: (U, K), NaN rows where there are none; or None without a model.
         voice_probabilities: (W, K), NaN rows where there are none; or None without a model.
+        apart: Modalities whose model is experimental: shown and compared, but not fused.
         label_set: Groups and valence of the labels; None takes those of the packaged label sets.
         voice_quality: None where it was not measured.
         single_speaker: The user says that nobody else is heard; then unnamed turns are the
@@ -132,6 +134,7 @@ class MeasureInput:
     full_rate: bool = False
     text_probabilities: Singles | None = None
     voice_probabilities: Singles | None = None
+    apart: frozenset[Modality] = frozenset()
     label_set: LabelSet | None = None
     voice_quality: VoiceQuality | None = None
     single_speaker: bool = False
