@@ -7,21 +7,24 @@ syllables only roughly.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nunbit.analyze.face_reader import mouth_curve
-from nunbit.landmarks import load_landmarker
+from nunbit.landmarks import landmarks_missing, load_landmarker
 from nunbit.media import iter_frames
 from nunbit.schema import Box
-from nunbit.streams import FaceStream, Interval, MediaInfo, VoiceStream
+from nunbit.streams import FaceStream, Floats, Interval, MediaInfo, VoiceStream
 from nunbit.sync import MAX_STRETCHES, av_offset, choose_stretches
+from nunbit.workers import available_cores
 
 # Thirty seconds of speech settle the offset of a short recording; in a long one more stretches show
 # whether it holds, and cost little beside the rest.
 _SHORT_S, _STRETCHES = 300.0, 3
+_AT_ONCE = 2  # stretches
 
 
 def check_synchrony(
@@ -46,8 +49,7 @@ def check_synchrony(
     """
     if faces is None or voice is None:
         return {"reason": "no_video" if faces is None else "no_audio"}
-    landmarker = load_landmarker()
-    if landmarker is None:
+    if landmarks_missing() is not None:
         return {"reason": "no_landmarks"}
     readable = _readable(faces)
     if not readable:
@@ -55,18 +57,24 @@ def check_synchrony(
     times = np.array(sorted(time for time, _ in readable))
     count = _STRETCHES if media.duration_s < _SHORT_S else MAX_STRETCHES
     stretches = choose_stretches(speech, times, face_rate_hz=faces.rate_hz, count=count)
-    mouth_times, openings = [], []
-    for stretch in stretches:
-        box = min(readable, key=lambda pair: abs(pair[0] - stretch.start_s))[1]
-        frames = iter_frames(path, stretch)
-        found_times, found = mouth_curve(frames, landmarker, box, media=media)
-        mouth_times.append(found_times)
-        openings.append(found)
+    starts = [
+        min(readable, key=lambda pair: abs(pair[0] - stretch.start_s))[1] for stretch in stretches
+    ]
+
+    def curve(stretch: Interval, box: Box) -> tuple[Floats, Floats]:
+        # Networks of their own: they are not for several threads at once.
+        landmarker = load_landmarker()
+        assert landmarker is not None
+        return mouth_curve(iter_frames(path, stretch), landmarker, box, media=media)
+
+    # Decoding and networks release the interpreter's lock.
+    with ThreadPoolExecutor(min(_AT_ONCE, available_cores())) as pool:
+        curves = list(pool.map(curve, stretches, starts))
     if not stretches:
         return {"reason": "too_few"}
     result = av_offset(
-        np.concatenate(mouth_times),
-        np.concatenate(openings),
+        np.concatenate([times for times, _ in curves]),
+        np.concatenate([openings for _, openings in curves]),
         voice.times_s,
         voice.level_dbfs,
         stretches=stretches,
