@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from nunbit import faces as faces_module
+from nunbit.analyze import face_search
 from nunbit.analyze.face_reader import FaceReader, FaceSettings, mouth_curve, sharpness
 from nunbit.analyze.face_rows import Column, TrackRows
 from nunbit.analyze.face_search import FaceSearch
 from nunbit.encoders import Bundle, load_bundle
 from nunbit.errors import SettingsError
-from nunbit.faces import DetectorSettings, frame_face, framing_of
+from nunbit.faces import DetectorSettings, FaceDetection, frame_face, framing_of
 from nunbit.headpose import KEPT_POINTS
 from nunbit.landmarks import load_landmarker
 from nunbit.predict import default_bundle_path
@@ -388,3 +389,24 @@ def test_blinks_are_seen_at_full_rate(real_data: Path) -> None:
     eyes = reader.finish().tracks[0].eye_aspect
     shut = np.flatnonzero(eyes < 0.7 * np.nanmedian(eyes))
     assert list(shut) == [44, 45, 65, 66, 67]  # two blinks, checked by eye
+
+
+def test_while_somebody_is_known_the_picture_is_searched_finely_every_four_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[float, int]] = []
+    now = 0.0
+
+    def detect(pixels: NDArray[np.uint8], settings: DetectorSettings) -> tuple[FaceDetection, ...]:
+        if pixels.shape[1] == 1280:
+            asked.append((now, max(settings.sizes_px)))
+            return (FaceDetection((500.0, 200.0, 700.0, 400.0), 0.99),)
+        x, y = pixels.shape[1] / 2, pixels.shape[0] / 2  # the face is in the middle of its square
+        return (FaceDetection((x - 100, y - 100, x + 100, y + 100), 0.9),)
+
+    monkeypatch.setattr(face_search, "detect_faces", detect)
+    search = face_search.FaceSearch(DetectorSettings((160, 320, 640)))
+    for step in range(100):
+        now = step / 10
+        assert search.find(now, np.zeros((720, 1280, 3), np.uint8)).count == 1
+    assert asked == [(float(t), 640 if t % 4 == 0 else 320) for t in range(10)]

@@ -1,8 +1,9 @@
 """Find faces in frame after frame at a bounded cost.
 
 The whole picture is searched at first, after a cut and about once a second, so that new faces are
-noticed; in between only the surroundings of the faces seen last, at the size the detector is surest
-about. Knows nothing of tracks, landmarks or models of expression.
+noticed (small ones, while somebody is known, within four seconds); in between only the surroundings
+of the faces seen last, at the size the detector is surest about. Knows nothing of tracks, landmarks
+or models of expression.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _SURROUNDINGS = 2.25  # side of the searched square in face sizes
 _SURROUNDINGS_PX = 160  # which makes the face 71 px: 5 ms; boxes are no steadier at larger sizes
 _QUICK_SIZES_PX = (160, 320)  # for a face that was lost: 10 ms
 _LARGEST_AGAIN_PX = 640  # the search once a second: up to 40 ms; the first one takes all sizes
+_COARSE_AGAIN_PX = 320  # three times of four while somebody is known: 10 ms
+_FINE_EVERY_S = 4.0
 _SURELY_SEEN_PX = 24.0  # larger faces (at the largest size searched) cannot be overlooked twice
 _SAME_FACE_IOU = 0.3
 _MISSES_ALLOWED = 1
@@ -79,7 +82,7 @@ class FaceSearch:
         self._again_s, self._most_faces = again_s, most_faces
         self._known: list[_Known] = []
         self._unfollowed = 0
-        self._searched_s = -math.inf
+        self._searched_s = self._finely_s = -math.inf
         self._size: tuple[int, ...] = ()
         self._coarse: NDArray[np.float32] | None = None
 
@@ -93,11 +96,14 @@ class FaceSearch:
         cut = self._is_cut(pixels)
         if cut or self._size != pixels.shape:
             self._known, self._size = [], pixels.shape
-            self._searched_s = -math.inf
+            self._searched_s = self._finely_s = -math.inf
         if time_s - self._searched_s >= self._again_s - 0.01:
             first = self._searched_s == -math.inf
             self._searched_s = time_s
-            faces = self._whole(pixels, first=first)
+            fine = not self._known or time_s - self._finely_s >= _FINE_EVERY_S - 0.01
+            if fine:
+                self._finely_s = time_s
+            faces = self._whole(pixels, first=first, fine=fine)
             self._unfollowed = max(0, len(faces) - self._most_faces)
             count = len(faces)
         else:
@@ -106,7 +112,7 @@ class FaceSearch:
         ordered = sorted(faces, key=lambda f: (-f.size_px, f.box_xyxy))
         return Found(tuple(ordered), count, cut)
 
-    def _whole(self, pixels: Pixels, *, first: bool) -> list[FaceDetection]:
+    def _whole(self, pixels: Pixels, *, first: bool, fine: bool) -> list[FaceDetection]:
         longer = max(pixels.shape[:2])
         # Enlarging helps in a single photo only: a face too small for it is read badly anyway.
         sizes = [s for s in self._detector.sizes_px if s <= longer] or [
@@ -115,6 +121,7 @@ class FaceSearch:
         if not first:
             # While nobody is known every size that is affordable; else new faces half as fine.
             most = min(_LARGEST_AGAIN_PX, longer / 2) if self._known else _LARGEST_AGAIN_PX
+            most = most if fine else min(most, _COARSE_AGAIN_PX)
             sizes = [s for s in sizes if s <= most] or [min(sizes)]
         seen = list(detect_faces(pixels, DetectorSettings(tuple(sizes), self._detector.min_score)))
         scale = max(sizes) / longer
