@@ -87,6 +87,33 @@ def test_a_recording_becomes_a_folder_with_all_of_the_contract(analysed: Path) -
 
 
 @pytest.mark.slow
+def test_stages_that_overlap_give_what_one_after_the_other_gives(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nunbit.analyze import session
+
+    monkeypatch.setattr(session, "available_cores", lambda: 2)
+    settings = replace(SETTINGS, transcript=str(clip.with_suffix(".srt")), subject="P01")
+    for overlap in (True, False):
+        given = replace(settings, overlap=overlap)
+        analyze([clip], tmp_path / str(overlap), given, lang="en")
+    for name in ("timeline.parquet", "frames.parquet", "words.parquet"):
+        ahead, plain = (pq.read_table(tmp_path / str(o) / "talk" / name) for o in (True, False))
+        assert ahead.equals(plain) or _same_with_nan(ahead, plain), name
+        assert ahead.num_rows
+
+
+def _same_with_nan(first: Any, second: Any) -> bool:
+    """Whether two tables hold the same; NaN equals NaN here, as it does not in Arrow."""
+    if first.column_names != second.column_names or first.num_rows != second.num_rows:
+        return False
+    return all(
+        repr(first[name].to_pylist()) == repr(second[name].to_pylist())
+        for name in first.column_names
+    )
+
+
+@pytest.mark.slow
 def test_the_summary_says_what_was_found_and_how(analysed: Path) -> None:
     summary = read_json(analysed / "summary.json")
     measures = {(m["measure"], m["modality"]): m for m in summary["measures"]}
