@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "config",
         "progress",
         "workers",
+        "ahead",
     ),
     ("decode", "provenance", "detector_process"),
     (

@@ -327,11 +327,15 @@ def test_killed_and_started_again_gives_the_same(tmp_path: Path, many_photos: Pa
 
 
 def test_ctrl_c_stops_soon_and_keeps_finished_shards(tmp_path: Path, many_photos: Path) -> None:
-    out = tmp_path / "data"
-    run = started(tmp_path, many_photos, out)
-    begin = time.monotonic()
-    run.send_signal(signal.SIGINT)
-    _, stderr = run.communicate(timeout=20)
+    # On a busy machine all photos may be done before this process is given time for the signal.
+    for attempt in range(5):
+        out = tmp_path / f"data{attempt}"
+        run = started(tmp_path, many_photos, out)
+        begin = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        _, stderr = run.communicate(timeout=20)
+        if not (out / DOCUMENT).exists():
+            break
     assert time.monotonic() - begin < 5
     assert run.returncode != 0
     assert stderr.count("Traceback") == 1  # the parent's KeyboardInterrupt, none of a worker
