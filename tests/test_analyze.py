@@ -23,7 +23,7 @@ from nunbit.encoders import load_bundle
 from nunbit.errors import InputError, MediaError, SettingsError
 from nunbit.files import read_json
 from nunbit.predict.shipped import default_bundle_path
-from nunbit.streams import Interval, Transcript, Utterance
+from nunbit.streams import Frame, Interval, Transcript, Utterance
 from nunbit.synth.script import load_script
 from nunbit.synth.video import render_video
 
@@ -90,9 +90,9 @@ def test_a_recording_becomes_a_folder_with_all_of_the_contract(analysed: Path) -
 def test_stages_that_overlap_give_what_one_after_the_other_gives(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nunbit.analyze import session
+    from nunbit.analyze import observe
 
-    monkeypatch.setattr(session, "available_cores", lambda: 2)
+    monkeypatch.setattr(observe, "available_cores", lambda: 2)
     settings = replace(SETTINGS, transcript=str(clip.with_suffix(".srt")), subject="P01")
     for overlap in (True, False):
         given = replace(settings, overlap=overlap)
@@ -101,6 +101,44 @@ def test_stages_that_overlap_give_what_one_after_the_other_gives(
         ahead, plain = (pq.read_table(tmp_path / str(o) / "talk" / name) for o in (True, False))
         assert ahead.equals(plain) or _same_with_nan(ahead, plain), name
         assert ahead.num_rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_killed_recording_goes_on_where_it_was(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, overlap: bool
+) -> None:
+    from nunbit.analyze import observe
+    from nunbit.analyze.face_reader import FaceReader
+
+    monkeypatch.setattr(observe, "available_cores", lambda: 2)
+    monkeypatch.setattr(observe, "PART_S", 2.0)
+    settings = replace(SETTINGS, overlap=overlap)
+    analyze([clip], tmp_path / "whole", settings, lang="en")
+    read = FaceReader.read
+    times: list[float] = []
+
+    def die(self: FaceReader, frame: Frame, found: Any) -> None:
+        if frame.time_s > 5.0:
+            raise KeyboardInterrupt
+        read(self, frame, found)
+
+    def note(self: FaceReader, frame: Frame, found: Any) -> None:
+        times.append(frame.time_s)
+        read(self, frame, found)
+
+    monkeypatch.setattr(FaceReader, "read", die)
+    with pytest.raises(KeyboardInterrupt):
+        analyze([clip], tmp_path / "killed", settings, lang="en")
+    parts = tmp_path / "killed" / "talk" / "talk.unfinished"
+    assert [p.name for p in sorted(parts.glob("*.npz"))] == ["faces-00000.npz", "faces-00001.npz"]
+    monkeypatch.setattr(FaceReader, "read", note)
+    analyze([clip], tmp_path / "killed", settings, lang="en")
+    assert 3.9 < times[0] < 4.2  # what the parts hold is not read again
+    assert not parts.exists()
+    for name in ("timeline.parquet", "frames.parquet"):
+        one, other = (pq.read_table(tmp_path / o / "talk" / name) for o in ("whole", "killed"))
+        assert one.equals(other) or _same_with_nan(one, other), name
 
 
 def _same_with_nan(first: Any, second: Any) -> bool:

@@ -13,8 +13,9 @@ from PIL import Image, ImageFilter
 
 from nunbit import faces as faces_module
 from nunbit.analyze import face_search
+from nunbit.analyze.face_part import Unfinished, remove_parts
 from nunbit.analyze.face_reader import FaceReader, FaceSettings, mouth_curve, sharpness
-from nunbit.analyze.face_rows import Column, TrackRows
+from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import FaceSearch
 from nunbit.encoders import Bundle, load_bundle
 from nunbit.errors import SettingsError
@@ -23,7 +24,7 @@ from nunbit.headpose import KEPT_POINTS
 from nunbit.landmarks import load_landmarker
 from nunbit.predict import default_bundle_path
 from nunbit.schema import Box
-from nunbit.streams import FaceStream, Frame, MediaInfo, VideoInfo
+from nunbit.streams import FaceStream, FaceTrack, Frame, MediaInfo, VideoInfo
 from nunbit.tracking import TargetBox
 from nunbit.zeroshot import normalise
 
@@ -298,9 +299,9 @@ def test_two_hours_of_rows_stay_small() -> None:
     n = 3000
     rows = TrackRows(with_landmarks=True)
     for i in range(n):
-        rows.add(
+        sample = FaceSample(
             time_s=i * STEP,
-            box=(0.0, 0.0, 10.0, 10.0),
+            box_xyxy=(0.0, 0.0, 10.0, 10.0),
             det_score=0.9,
             sharpness=100.0,
             reason="low_conf" if i == 7 else "",
@@ -309,6 +310,7 @@ def test_two_hours_of_rows_stay_small() -> None:
             mouth_open=0.1,
             eye_aspect=np.nan,
         )
+        rows.add(sample)
         rows.add_answer(np.full(7, 1 / 7, np.float32), None)
     track = rows.track(3)
     assert track.landmarks is not None
@@ -320,6 +322,75 @@ def test_two_hours_of_rows_stay_small() -> None:
               track.probabilities)  # fmt: skip
     per_sample = sum(a.nbytes for a in arrays if a is not None) / n
     assert per_sample * 72_000 < 60e6
+
+
+def test_a_reading_goes_on_from_its_parts_as_if_it_had_not_ended(
+    hopper: Image.Image, bundle: Bundle, tmp_path: Path
+) -> None:
+    # Two heads that move, one that leaves, a cut, a blank stretch: every state there is.
+    walks = [scene(hopper, (70 + 2 * i, 120, 0.4), (250 - i, 110, 0.3)) for i in range(25)]
+    alone = [scene(hopper, (120 - i, 120, 0.4)) for i in range(12)]
+    blank = [np.full((*SIZE[::-1], 3), 20, np.uint8)] * 4
+    frames = [Frame(n * STEP, p) for n, p in enumerate([*walks, *alone, *blank, *walks[:9]])]
+    settings = FaceSettings(keep_embeddings=True, batch_size=8)
+    key = {"media": "a"}
+
+    def read_on(reader: FaceReader, start: int, stop: int, parts: Unfinished) -> None:
+        for number in range(start, stop):
+            if number % 10 == 0:
+                part = reader.take_part()
+                if part is not None:
+                    parts.add(part)
+            reader.add(frames[number])
+
+    whole = FaceReader(bundle, settings, in_parts=True)
+    read_on(whole, 0, len(frames), Unfinished(tmp_path / "whole", key))
+    killed = FaceReader(bundle, settings, in_parts=True)
+    read_on(killed, 0, 36, Unfinished(tmp_path / "parts", key))  # the last part ends at frame 29
+
+    parts = Unfinished(tmp_path / "parts", key)
+    again = FaceReader(bundle, settings, in_parts=True)
+    last = None
+    for part in parts.parts():
+        again.restore(part)
+        last = part
+    assert last is not None
+    assert last.end_s == frames[29].time_s
+    again.resume_search(last, frames[29])
+    read_on(again, 30, len(frames), parts)
+
+    expected, found = whole.finish(), again.finish()
+    assert again.cuts_s == whole.cuts_s != []
+    np.testing.assert_array_equal(found.sample_times_s, expected.sample_times_s)
+    np.testing.assert_array_equal(found.n_faces, expected.n_faces)
+    assert found.targets == expected.targets
+    assert len(found.tracks) == len(expected.tracks) > 2
+    for one, other in zip(found.tracks, expected.tracks, strict=True):
+        for name in FaceTrack.__dataclass_fields__:
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_parts_of_other_settings_or_damaged_ones_are_not_used(
+    hopper: Image.Image, tmp_path: Path
+) -> None:
+    parts = Unfinished(tmp_path / "parts", {"media": "a"})
+    reader = FaceReader(None, in_parts=True)
+    for n in range(3):
+        reader.add(Frame(n * STEP, scene(hopper, (150, 120, 0.4))))
+        part = reader.take_part()
+        assert part is not None
+        parts.add(part)
+    assert reader.take_part() is None
+    assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).parts())) == 3
+    files = sorted((tmp_path / "parts").glob("*.npz"))
+    files[1].write_bytes(files[1].read_bytes()[:-100])  # a disk that failed
+    again = Unfinished(tmp_path / "parts", {"media": "a"})
+    assert [p.end_s for p in again.parts()] == [0.0]
+    again.add(part)
+    assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).parts())) == 3
+    assert list(Unfinished(tmp_path / "parts", {"media": "b"}).parts()) == []
+    assert not (tmp_path / "parts").exists()
+    remove_parts(tmp_path / "parts")  # nothing there: nothing to do
 
 
 def test_columns_keep_order_over_packing() -> None:

@@ -18,7 +18,9 @@ import numpy as np
 
 from nunbit.align.settings import AlignSettings, ReadingSettings
 from nunbit.analyze.aligned import Seen, window_inputs
-from nunbit.analyze.session import SessionJob, load_words, observe, recognise
+from nunbit.analyze.face_part import remove_parts
+from nunbit.analyze.observe import SessionJob, observe
+from nunbit.analyze.session import load_words, recognise
 from nunbit.analyze.words import read_words
 from nunbit.config import settings_to_dict
 from nunbit.encoders import load_bundle
@@ -120,6 +122,7 @@ def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
         notices=tuple(notices),
     )
     _to_cache(path, key, found)
+    remove_parts(job.parts_folder)
     return found
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.analyze.face_rows import TrackRows
+from nunbit.analyze.face_part import FacePart, PartRows
+from nunbit.analyze.face_rows import FaceSample, TrackRows
 from nunbit.analyze.face_search import FaceSearch, Found
 from nunbit.encoders import BUNDLE_FILE, Bundle
 from nunbit.faces import (
@@ -91,7 +92,7 @@ class _Model:
     bundle: Bundle
     framing: Framing
     prompts: Singles  # (T, K, D)
-    waiting: list[tuple[TrackRows, NDArray[np.uint8]]] = field(default_factory=list)
+    waiting: list[tuple[tuple[TrackRows, ...], NDArray[np.uint8]]] = field(default_factory=list)
 
     def run(self, *, keep_embeddings: bool) -> None:
         if not self.waiting:
@@ -99,8 +100,9 @@ class _Model:
         vectors = normalise(self.bundle.embed_images(np.stack([crop for _, crop in self.waiting])))
         cosines = ensemble_cosines(vectors, self.prompts, "mean_embedding")
         chances = probabilities(cosines, self.bundle.logit_scale, self.bundle.temperature)
-        for (rows, _), vector, chance in zip(self.waiting, vectors, chances, strict=True):
-            rows.add_answer(chance, vector if keep_embeddings else None)
+        for (places, _), vector, chance in zip(self.waiting, vectors, chances, strict=True):
+            for rows in places:
+                rows.add_answer(chance, vector if keep_embeddings else None)
         self.waiting.clear()
 
 
@@ -114,6 +116,7 @@ class FaceReader:
         bundle: Gives class probabilities; None leaves them out.
         settings: None takes the defaults.
         media: Boxes come in pixels of its upright picture; None means the frames have that size.
+        in_parts: Whether :meth:`take_part` will be called.
 
     Attributes:
         choice: Who was taken for whom, after :meth:`finish`.
@@ -128,6 +131,8 @@ class FaceReader:
         bundle: Bundle | None,
         settings: FaceSettings | None = None,
         media: MediaInfo | None = None,
+        *,
+        in_parts: bool = False,
     ) -> None:
         self._settings = settings or FaceSettings()
         self._picture = (media.video.width, media.video.height) if media and media.video else None
@@ -136,6 +141,8 @@ class FaceReader:
         self._landmarker = load_landmarker()
         self._model = None if bundle is None else _load_model(bundle)
         self._rows: dict[int, TrackRows] = {}
+        has_points = self._landmarker is not None
+        self._part = PartRows(with_landmarks=has_points) if in_parts else None
         self._times: list[float] = []
         self._counts: list[int] = []
         self._step_s = math.inf
@@ -169,23 +176,57 @@ class FaceReader:
     def read(self, frame: Frame, found: Found) -> None:
         """Second half of :meth:`add`: link, measure and classify the faces found in a frame."""
         self._step_s = frame.time_s - self._times[-1] if self._times else math.inf
-        if found.cut:
-            self._linker.cut()
-            self.cuts_s.append(frame.time_s)
-        self._times.append(frame.time_s)
-        self._counts.append(found.count)
         read = found.faces[: self._settings.most_faces]
         across, down = self._scale(frame)
         boxes = [
             (x0 * across, y0 * down, x1 * across, y1 * down)
             for x0, y0, x1, y1 in (face.box_xyxy for face in read)
         ]
-        for track_id, face, box in zip(
-            self._linker.add(frame.time_s, boxes), read, boxes, strict=True
-        ):
-            self._read(frame, track_id, face, box)
+        if self._part is not None:
+            self._part.add_frame(frame.time_s, found.count, found.cut, found.state)
+        tracks = self._link(frame.time_s, found.count, found.cut, boxes)
+        for rows, face, box in zip(tracks, read, boxes, strict=True):
+            sample = self._sample(frame, face, box)
+            places = (rows,) if self._part is None else (rows, self._part.faces)
+            rows.add(sample)
+            if self._part is not None:
+                self._part.add(sample)
+            if self._model is not None:
+                crop = frame_face(frame.pixels, face.box_xyxy, self._model.framing)
+                self._model.waiting.append((places, crop))
         if self._model and len(self._model.waiting) >= self._settings.batch_size:
             self._model.run(keep_embeddings=self._settings.keep_embeddings)
+
+    def take_part(self) -> FacePart | None:
+        """Everything read since the last call, None where nothing was.
+
+        Asks the model about the faces that wait: call it at times that are the same in every run,
+        so that its batches are, too.
+        """
+        if not self._part:
+            return None
+        if self._model:
+            self._model.run(keep_embeddings=self._settings.keep_embeddings)
+        return self._part.take()
+
+    def restore(self, part: FacePart) -> None:
+        """Take a part of an earlier run for read; before any frame, in order."""
+        chances, vectors = part.faces.get("probabilities"), part.faces.get("embeddings")
+        for time_s, count, cut, rows in part.frames():
+            samples = [part.sample(row, time_s) for row in range(rows.start, rows.stop)]
+            tracks = self._link(time_s, count, cut, [sample.box_xyxy for sample in samples])
+            for track, sample, row in zip(
+                tracks, samples, range(rows.start, rows.stop), strict=True
+            ):
+                track.add(sample)
+                if chances is not None:
+                    track.add_answer(chances[row], None if vectors is None else vectors[row])
+        self._searched_s = part.end_s
+        self._search.resume(part.state, None)
+
+    def resume_search(self, part: FacePart, frame: Frame) -> None:
+        """Show the search the last frame of the last part that was restored."""
+        self._search.resume(part.state, frame.pixels)
 
     def finish(self) -> FaceStream:
         """Close the tracks and choose whose face is analysed.
@@ -209,10 +250,21 @@ class FaceReader:
             has_landmarks=self._landmarker is not None,
         )
 
-    def _read(self, frame: Frame, track_id: int, face: FaceDetection, box: Box) -> None:
-        if track_id not in self._rows:
-            self._rows[track_id] = TrackRows(with_landmarks=self._landmarker is not None)
-        rows = self._rows[track_id]
+    def _link(self, time_s: float, count: int, cut: bool, boxes: list[Box]) -> list[TrackRows]:
+        """Note a frame and find the tracks that its faces belong to."""
+        if cut:
+            self._linker.cut()
+            self.cuts_s.append(time_s)
+        self._times.append(time_s)
+        self._counts.append(count)
+        tracks = []
+        for track_id in self._linker.add(time_s, boxes):
+            if track_id not in self._rows:
+                self._rows[track_id] = TrackRows(with_landmarks=self._landmarker is not None)
+            tracks.append(self._rows[track_id])
+        return tracks
+
+    def _sample(self, frame: Frame, face: FaceDetection, box: Box) -> FaceSample:
         points, eyes = None, np.nan
         if self._landmarker is not None:
             mesh = self._landmarker.find(frame.pixels, face.box_xyxy)
@@ -223,9 +275,9 @@ class FaceReader:
         rotation = np.full((3, 3), np.nan) if points is None else head_rotation(points)
         sharp = sharpness(frame.pixels, face.box_xyxy)
         scale = self._scale(frame)
-        rows.add(
+        return FaceSample(
             time_s=frame.time_s,
-            box=box,
+            box_xyxy=box,
             det_score=face.score,
             sharpness=sharp,
             reason=self._reason(face, sharp, rotation),
@@ -234,9 +286,6 @@ class FaceReader:
             mouth_open=np.nan if points is None else float(mouth_opening(points)),
             eye_aspect=eyes,
         )
-        if self._model is not None:
-            crop = frame_face(frame.pixels, face.box_xyxy, self._model.framing)
-            self._model.waiting.append((rows, crop))
 
     def _reason(self, face: FaceDetection, sharp: float, rotation: Floats) -> str:
         """Why a face may not be read, '' if it may."""

@@ -5,6 +5,7 @@ With landmarks about 0.6 kB a sample: 43 MB for two hours of one face at 10 Hz.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,27 @@ class Column:
         self._loose = []
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class FaceSample:
+    """What the pixels of one face in one frame gave; the fields are those of ``FaceTrack``.
+
+    Attributes:
+        time_s: Of the frame.
+        box_xyxy: Pixels of the upright picture.
+        landmarks: (L, 3) of ``KEPT_POINTS``, or None where they were not found.
+    """
+
+    time_s: float
+    box_xyxy: Box
+    det_score: float
+    sharpness: float
+    reason: str
+    rotation: Floats
+    landmarks: Floats | None
+    mouth_open: float
+    eye_aspect: float
+
+
 class TrackRows:
     """One track while it is read.
 
@@ -51,65 +73,62 @@ class TrackRows:
     """
 
     def __init__(self, *, with_landmarks: bool) -> None:
-        self._times, self._reasons = Column((), np.float64), Column((), np.int8)
-        self._boxes = Column((4,), np.float32)
-        self._scores, self._sharpness = Column((), np.float32), Column((), np.float32)
-        self._rotations = Column((3, 3), np.float32)
-        self._mouths, self._eyes = Column((), np.float32), Column((), np.float32)
-        self._landmarks = Column((len(KEPT_POINTS), 3), np.float32) if with_landmarks else None
-        self._chances: Column | None = None
-        self._vectors: Column | None = None
+        self._columns = {
+            "times_s": Column((), np.float64),
+            "boxes_xyxy": Column((4,), np.float32),
+            "det_score": Column((), np.float32),
+            "sharpness": Column((), np.float32),
+            "reasons": Column((), np.int8),
+            "rotation": Column((3, 3), np.float32),
+            "mouth_open": Column((), np.float32),
+            "eye_aspect": Column((), np.float32),
+        }
+        if with_landmarks:
+            self._columns["landmarks"] = Column((len(KEPT_POINTS), 3), np.float32)
 
-    def add(
-        self,
-        *,
-        time_s: float,
-        box: Box,
-        det_score: float,
-        sharpness: float,
-        reason: str,
-        rotation: Floats,
-        landmarks: Floats | None,
-        mouth_open: float,
-        eye_aspect: float,
-    ) -> None:
-        """Append a sample; the fields are those of ``FaceTrack``."""
-        self._times.add(time_s)
-        self._boxes.add(box)
-        self._scores.add(det_score)
-        self._sharpness.add(sharpness)
-        self._reasons.add(REASONS.index(reason))
-        self._rotations.add(rotation)
-        self._mouths.add(mouth_open)
-        self._eyes.add(eye_aspect)
-        if self._landmarks is not None:
+    def add(self, sample: FaceSample) -> None:
+        """Append a sample."""
+        columns = self._columns
+        columns["times_s"].add(sample.time_s)
+        columns["boxes_xyxy"].add(sample.box_xyxy)
+        columns["det_score"].add(sample.det_score)
+        columns["sharpness"].add(sample.sharpness)
+        columns["reasons"].add(REASONS.index(sample.reason))
+        columns["rotation"].add(sample.rotation)
+        columns["mouth_open"].add(sample.mouth_open)
+        columns["eye_aspect"].add(sample.eye_aspect)
+        if "landmarks" in columns:
             nothing = np.full((len(KEPT_POINTS), 3), np.nan)
-            self._landmarks.add(nothing if landmarks is None else landmarks)
+            columns["landmarks"].add(nothing if sample.landmarks is None else sample.landmarks)
 
     def add_answer(self, chances: Singles, vector: Singles | None) -> None:
         """Append the model's answer to the oldest sample that has none yet."""
-        if self._chances is None:
-            self._chances = Column(chances.shape, np.float32)
-            self._vectors = None if vector is None else Column(vector.shape, np.float32)
-        self._chances.add(chances)
-        if self._vectors is not None:
-            self._vectors.add(vector)
+        given = {"probabilities": chances} | ({} if vector is None else {"embeddings": vector})
+        for name, row in given.items():
+            if name not in self._columns:
+                self._columns[name] = Column(row.shape, np.float32)
+            self._columns[name].add(row)
+
+    def take(self) -> dict[str, NDArray[Any]]:
+        """All rows by the names of ``FaceTrack``; ``reasons`` as indices; empty afterwards."""
+        return {name: column.take() for name, column in self._columns.items()}
 
     def track(self, track_id: int) -> FaceTrack:
         """The finished track; the rows are gone afterwards."""
-        rotation = self._rotations.take().astype(np.float64)
+        rows = self.take()
+        rotation = rows["rotation"].astype(np.float64)
         return FaceTrack(
             track_id=track_id,
-            times_s=self._times.take(),
-            boxes_xyxy=self._boxes.take(),
-            det_score=self._scores.take(),
-            sharpness=self._sharpness.take(),
-            reasons=np.array(REASONS)[self._reasons.take()],
+            times_s=rows["times_s"],
+            boxes_xyxy=rows["boxes_xyxy"],
+            det_score=rows["det_score"],
+            sharpness=rows["sharpness"],
+            reasons=np.array(REASONS)[rows["reasons"]],
             rotation=rotation,
             pose_deg=pose_angles(rotation),
-            landmarks=None if self._landmarks is None else self._landmarks.take(),
-            mouth_open=self._mouths.take(),
-            eye_aspect=self._eyes.take(),
-            embeddings=None if self._vectors is None else self._vectors.take(),
-            probabilities=None if self._chances is None else self._chances.take(),
+            landmarks=rows.get("landmarks"),
+            mouth_open=rows["mouth_open"],
+            eye_aspect=rows["eye_aspect"],
+            embeddings=rows.get("embeddings"),
+            probabilities=rows.get("probabilities"),
         )

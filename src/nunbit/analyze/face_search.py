@@ -51,6 +51,25 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchState:
+    """What the search of the next frame depends on, besides the picture of the last one.
+
+    Attributes:
+        known: Faces followed: box in pixels of the frame, searches in a row that missed it.
+        unfollowed: Faces too many to be followed.
+        searched_s: Time of the last search of a whole picture; -inf before the first.
+        finely_s: Time of the last fine one.
+        size: Shape of the last picture; empty before the first.
+    """
+
+    known: tuple[tuple[Box, int], ...] = ()
+    unfollowed: int = 0
+    searched_s: float = -math.inf
+    finely_s: float = -math.inf
+    size: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What was found in one frame.
 
@@ -59,11 +78,13 @@ class Found:
         count: How many faces there are: those found, and those of the last search of the whole
             picture that are too many to be followed.
         cut: Whether the picture changed altogether since the frame before.
+        state: From which the search goes on.
     """
 
     faces: tuple[FaceDetection, ...]
     count: int
     cut: bool
+    state: SearchState = SearchState()
 
 
 class FaceSearch:
@@ -110,7 +131,25 @@ class FaceSearch:
             faces = self._near(pixels)
             count = max(len(faces), min(len(faces), self._most_faces) + self._unfollowed)
         ordered = sorted(faces, key=lambda f: (-f.size_px, f.box_xyxy))
-        return Found(tuple(ordered), count, cut)
+        return Found(tuple(ordered), count, cut, self._state())
+
+    def resume(self, state: SearchState, pixels: Pixels | None) -> None:
+        """Go on as if the frames up to now had been searched here.
+
+        Args:
+            state: After the last of them.
+            pixels: Its picture; None leaves a cut right after it unnoticed.
+        """
+        self._known = [_Known(box, misses) for box, misses in state.known]
+        self._unfollowed, self._size = state.unfollowed, state.size
+        self._searched_s, self._finely_s = state.searched_s, state.finely_s
+        self._coarse = None if pixels is None else _coarse_grey(pixels)
+
+    def _state(self) -> SearchState:
+        known = tuple((face.box, face.misses) for face in self._known)
+        return SearchState(
+            known, self._unfollowed, self._searched_s, self._finely_s, tuple(self._size)
+        )
 
     def _whole(self, pixels: Pixels, *, first: bool, fine: bool) -> list[FaceDetection]:
         longer = max(pixels.shape[:2])
@@ -179,15 +218,19 @@ class FaceSearch:
         return None if best is None else seen[best]
 
     def _is_cut(self, pixels: Pixels) -> bool:
-        # Skipping rows and columns first: reading all of a large picture takes longer than finding
-        # the face in it.
-        step = max(1, min(pixels.shape[:2]) // 72)
-        grey = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step])).convert("L")
-        coarse = np.asarray(grey.resize(_COARSE, Image.Resampling.BOX), np.float32)
+        coarse = _coarse_grey(pixels)
         before, self._coarse = self._coarse, coarse
         if before is None:
             return False
         return bool((np.abs(coarse - before) > _CELL_CHANGED).mean() >= _CUT_SHARE)
+
+
+def _coarse_grey(pixels: Pixels) -> NDArray[np.float32]:
+    # Skipping rows and columns first: reading all of a large picture takes longer than finding the
+    # face in it.
+    step = max(1, min(pixels.shape[:2]) // 72)
+    grey = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step])).convert("L")
+    return np.asarray(grey.resize(_COARSE, Image.Resampling.BOX), np.float32)
 
 
 def _overlapping(box: Box, faces: list[FaceDetection]) -> int | None:

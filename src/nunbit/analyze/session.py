@@ -5,51 +5,41 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nunbit.ahead import run_ahead
 from nunbit.analyze.aligned import (
     Seen,
     agreement_blocks,
     align_windows,
-    is_aligned,
     write_windows,
 )
 from nunbit.analyze.document import summary_document
-from nunbit.analyze.face_reader import FaceReader
-from nunbit.analyze.face_search import Found
-from nunbit.analyze.settings import AnalyzeSettings
+from nunbit.analyze.face_part import remove_parts
+from nunbit.analyze.observe import Observed, SessionJob, observe
 from nunbit.analyze.synchrony import check_synchrony
 from nunbit.analyze.voice_chances import voice_chances
 from nunbit.analyze.words import Missing, read_words, text_chances
 from nunbit.config import settings_to_dict
 from nunbit.encoders import Bundle, load_bundle
-from nunbit.errors import InputError, Lang
+from nunbit.errors import InputError
 from nunbit.exports import EXPORTS, SUFFIXES, write_timeline
 from nunbit.files import read_json, sha256_file, write_json, writing
 from nunbit.fuse import find_episodes, find_states, fuse_windows
 from nunbit.landmarks import MODEL_INSTALL, RUNTIME_INSTALL, landmarks_missing
 from nunbit.measures import (
     MeasureInput,
-    VoiceQuality,
     compute_measures,
     measure_notices,
-    quality_stretches,
     turns_from,
 )
-from nunbit.media import iter_audio, probe_media, read_media
+from nunbit.media import iter_audio, probe_media
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import (
-    AudioChunk,
-    FaceStream,
-    Frame,
     Interval,
     MediaInfo,
     Timeline,
@@ -57,10 +47,7 @@ from nunbit.streams import (
     VoiceStream,
 )
 from nunbit.timebase import intersect_intervals, window_grid
-from nunbit.tracking import Person
 from nunbit.transcript import Recogniser, load_recogniser, read_rttm
-from nunbit.voice import VoiceReader, read_quality
-from nunbit.workers import available_cores
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -74,35 +61,6 @@ VOICE_APART = (
 
 # What changes speed or who does the work, and no result.
 _FREE = frozenset({"threads", "workers", "overlap", "asr_download"})
-
-# Frames and half seconds of sound that wait, 3 MB a frame at most.
-_DECODED_AHEAD, _SEARCHED_AHEAD = 4, 8
-
-
-@dataclass(frozen=True, slots=True)
-class SessionJob:
-    """What one recording needs, as plain data that crosses to a worker process."""
-
-    media: Path
-    folder: Path
-    session: str
-    transcript: Path | None
-    speakers: Path | None
-    bundle: Path
-    bundle_hash: str
-    settings: AnalyzeSettings
-    lang: Lang
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Observed:
-    """What one pass over the file gave."""
-
-    media: MediaInfo
-    faces: FaceStream | None
-    voice: VoiceStream | None
-    persons: tuple[Person, ...] = ()
-    quality: VoiceQuality | None = None
 
 
 def is_done(job: SessionJob) -> bool:
@@ -161,83 +119,8 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
         EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
     write_json(job.folder / SUMMARY, document)
     render_timeline(job.folder, lang=job.lang, embed=job.settings.embed, media=job.media)
+    remove_parts(job.parts_folder)
     return document
-
-
-def observe(
-    job: SessionJob,
-    info: MediaInfo,
-    bundle: Bundle,
-    advance: Callable[[int], None],
-    notices: Notices,
-) -> _Observed:
-    """Decode the file once; faces and voice are read as they pass."""
-    settings = job.settings
-    seek = settings.face_settings(info)
-    seek = dataclasses.replace(seek, keep_embeddings=seek.keep_embeddings or is_aligned(bundle))
-    faces = FaceReader(bundle, seek, info) if info.video else None
-    voice = VoiceReader() if info.audio else None
-    reached = 0
-    with closing(_searched(job, faces, notices)) as items:
-        for item, found in items:
-            if isinstance(item, Frame):
-                now = item.time_s
-                if faces is not None and found is not None:
-                    faces.read(item, found)
-            else:
-                now = item.start_s
-                if voice is not None:
-                    voice.add(item)
-            if int(now) > reached:
-                advance(int(now) - reached)
-                reached = int(now)
-
-    def replay() -> Iterator[Any]:
-        return iter_audio(job.media, audio_stream=settings.audio_stream)
-
-    face_stream = None if faces is None else faces.finish()
-    choice = None if faces is None else faces.choice
-    notices += [] if choice is None else choice.notices
-    if voice is None:
-        return _Observed(info, face_stream, None, () if choice is None else choice.persons)
-    heard = voice.finish(replay, info.duration_s)
-    stretches = read_quality(replay, heard, quality_stretches(heard))
-    return _Observed(
-        info,
-        face_stream,
-        heard,
-        () if choice is None else choice.persons,
-        VoiceQuality.of(stretches),
-    )
-
-
-def _searched(
-    job: SessionJob, faces: FaceReader | None, notices: Notices
-) -> Generator[tuple[Frame | AudioChunk, Found | None], None, None]:
-    """Frames with where their faces are, and sound.
-
-    On several cores decoding and the search for faces each run ahead of what uses them; what comes
-    is the same.
-    """
-    settings = job.settings
-    overlap = available_cores() > 1 and settings.overlap
-    items = read_media(
-        job.media,
-        rate_hz=None if settings.full_rate else settings.rate_hz,
-        audio_stream=settings.audio_stream,
-        notices=notices,
-    )
-    if overlap:
-        items = run_ahead(items, _DECODED_AHEAD)
-
-    def search() -> Iterator[tuple[Frame | AudioChunk, Found | None]]:
-        for item in items:
-            if faces is not None and isinstance(item, Frame):
-                yield item, faces.search(item)
-            else:
-                yield item, None
-
-    yield from run_ahead(search(), _SEARCHED_AHEAD) if overlap else search()
 
 
 def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
@@ -268,7 +151,7 @@ def recognise(job: SessionJob, recogniser: Recogniser, voice: VoiceStream) -> Tr
 
 def measure(
     job: SessionJob,
-    seen: _Observed,
+    seen: Observed,
     transcript: Transcript | None,
     speakers: tuple[tuple[Interval, str], ...],
     bundle: Bundle,
@@ -359,7 +242,7 @@ def measure(
     return timeline, found
 
 
-def missing_models(seen: _Observed) -> tuple[Missing, ...]:
+def missing_models(seen: Observed) -> tuple[Missing, ...]:
     """The landmark model where faces were read without it, with the line that installs it."""
     absent = landmarks_missing()
     if absent is None or seen.faces is None or seen.faces.has_landmarks:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nunbit.analyze.session import SessionJob, analyse_session, is_done
+from nunbit.analyze.observe import SessionJob
+from nunbit.analyze.session import analyse_session, is_done
 from nunbit.analyze.sessions import write_sessions
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.encoders import load_bundle
