@@ -18,7 +18,7 @@ from nunbit.analyze.face_reader import FaceReader, FaceSettings, mouth_curve, sh
 from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import FaceSearch
 from nunbit.encoders import Bundle, load_bundle
-from nunbit.errors import SettingsError
+from nunbit.errors import InputError, SettingsError
 from nunbit.faces import DetectorSettings, FaceDetection, frame_face, framing_of
 from nunbit.headpose import KEPT_POINTS
 from nunbit.landmarks import load_landmarker
@@ -344,14 +344,15 @@ def test_a_reading_goes_on_from_its_parts_as_if_it_had_not_ended(
             reader.add(frames[number])
 
     whole = FaceReader(bundle, settings, in_parts=True)
-    read_on(whole, 0, len(frames), Unfinished(tmp_path / "whole", key))
+    whole_parts = Unfinished(tmp_path / "whole", key)
+    read_on(whole, 0, len(frames), whole_parts)
     killed = FaceReader(bundle, settings, in_parts=True)
     read_on(killed, 0, 36, Unfinished(tmp_path / "parts", key))  # the last part ends at frame 29
 
     parts = Unfinished(tmp_path / "parts", key)
     again = FaceReader(bundle, settings, in_parts=True)
     last = None
-    for part in parts.parts():
+    for part in parts.recover():
         again.restore(part)
         last = part
     assert last is not None
@@ -359,7 +360,9 @@ def test_a_reading_goes_on_from_its_parts_as_if_it_had_not_ended(
     again.resume_search(last, frames[29])
     read_on(again, 30, len(frames), parts)
 
-    expected, found = whole.finish(), again.finish()
+    expected, found = whole.finish(whole_parts.parts()), again.finish(parts.parts())
+    plain, _ = read([frame.pixels for frame in frames], settings, bundle=bundle)
+    assert [len(t.times_s) for t in plain.tracks] == [len(t.times_s) for t in expected.tracks]
     assert again.cuts_s == whole.cuts_s != []
     np.testing.assert_array_equal(found.sample_times_s, expected.sample_times_s)
     np.testing.assert_array_equal(found.n_faces, expected.n_faces)
@@ -381,14 +384,18 @@ def test_parts_of_other_settings_or_damaged_ones_are_not_used(
         assert part is not None
         parts.add(part)
     assert reader.take_part() is None
-    assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).parts())) == 3
+    assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).recover())) == 3
     files = sorted((tmp_path / "parts").glob("*.npz"))
     files[1].write_bytes(files[1].read_bytes()[:-100])  # a disk that failed
+    with pytest.raises(InputError, match="faces-00001"):
+        list(parts.parts())
+    with pytest.raises(ValueError, match="parts of 1 frames, expected 3"):
+        reader.finish([part])
     again = Unfinished(tmp_path / "parts", {"media": "a"})
-    assert [p.end_s for p in again.parts()] == [0.0]
+    assert [p.end_s for p in again.recover()] == [0.0]
     again.add(part)
-    assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).parts())) == 3
-    assert list(Unfinished(tmp_path / "parts", {"media": "b"}).parts()) == []
+    assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).recover())) == 3
+    assert list(Unfinished(tmp_path / "parts", {"media": "b"}).recover()) == []
     assert not (tmp_path / "parts").exists()
     remove_parts(tmp_path / "parts")  # nothing there: nothing to do
 

@@ -290,6 +290,12 @@ def _detector() -> Callable[[int, int, bytes], Sequence[tuple[int, ...]]]:
     return detect
 
 
+def end_detector_process() -> None:
+    """Give back what the detector's own process holds; the next search starts a new one."""
+    if _Leak.process is not None:
+        _Leak.process.close()
+
+
 def _confirmed(
     passes: list[tuple[float, NDArray[np.float64], NDArray[np.float64]]], min_score: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

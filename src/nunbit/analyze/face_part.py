@@ -1,7 +1,7 @@
-"""What was read in a stretch of a recording, so that a killed analysis goes on from there.
+"""What was read of the faces in a stretch of a recording, kept on disk until the recording is done.
 
-A part holds numbers only, no pixels. Written while ``analyze`` runs, read by the next run of the
-same line, deleted when the recording is done.
+So that hours take no more memory than minutes, and a killed analysis goes on from there. A part
+holds numbers only, no pixels.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import SearchState
 from nunbit.errors import InputError
 from nunbit.files import atomic_path, read_json, write_json, writing
-from nunbit.streams import REASONS, Floats
+from nunbit.schema import Box
+from nunbit.streams import Floats
 
 _KEY = "key.json"
-_PLAIN = ("times_s", "counts", "cuts", "n_read", "boxes")
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_PLAIN = ("times_s", "counts", "cuts", "n_read", "boxes", "tracks")
 _FACES = "faces_"  # before the names of the columns that have a row a face
 
 
@@ -38,7 +41,8 @@ class FacePart:
         cuts: (F,) whether the picture changed altogether.
         n_read: (F,) how many of the faces were read.
         boxes: (N, 4) float64, N = sum of ``n_read``; linking compares them to the last bit.
-        faces: The other columns of ``FaceTrack``, (N, ...), in order of frames.
+        tracks: (N,) ids of the tracks that the faces belong to.
+        faces: Columns as ``TrackRows.take`` gives them, (N, ...), in order of frames.
         state: How the search goes on after the last frame.
     """
 
@@ -47,6 +51,7 @@ class FacePart:
     cuts: NDArray[np.bool_]
     n_read: NDArray[np.int64]
     boxes: Floats
+    tracks: NDArray[np.int64]
     faces: dict[str, NDArray[Any]]
     state: SearchState
 
@@ -55,30 +60,17 @@ class FacePart:
         """Time of the last frame."""
         return float(self.times_s[-1])
 
-    def frames(self) -> Iterator[tuple[float, int, bool, slice]]:
-        """Time, count, cut and rows of each frame."""
-        at = 0
+    def frames(self) -> Iterator[tuple[float, int, bool, list[Box]]]:
+        """Time, count, cut and boxes of the faces read, of each frame."""
+        boxes = iter([(x0, y0, x1, y1) for x0, y0, x1, y1 in self.boxes.tolist()])
         columns = (self.times_s, self.counts, self.cuts, self.n_read)
         for time_s, count, cut, n in zip(*(c.tolist() for c in columns), strict=True):
-            yield time_s, count, cut, slice(at, at + n)
-            at += n
+            yield time_s, count, cut, list(islice(boxes, n))
 
-    def sample(self, row: int, time_s: float) -> FaceSample:
-        """One face as it was read."""
-        rows = self.faces
-        points = rows["landmarks"][row] if "landmarks" in rows else None
-        x0, y0, x1, y1 = self.boxes[row].tolist()
-        return FaceSample(
-            time_s=time_s,
-            box_xyxy=(x0, y0, x1, y1),
-            det_score=float(rows["det_score"][row]),
-            sharpness=float(rows["sharpness"][row]),
-            reason=REASONS[int(rows["reasons"][row])],
-            rotation=rows["rotation"][row],
-            landmarks=points,
-            mouth_open=float(rows["mouth_open"][row]),
-            eye_aspect=float(rows["eye_aspect"][row]),
-        )
+    def rows_of(self, track_id: int) -> dict[str, NDArray[Any]]:
+        """The faces of one track."""
+        chosen = self.tracks == track_id
+        return {name: rows[chosen] for name, rows in self.faces.items()}
 
 
 class PartRows:
@@ -91,7 +83,7 @@ class PartRows:
     def _clear(self) -> None:
         self._frames: list[tuple[float, int, bool, int]] = []
         self._state = SearchState()
-        self._boxes = Column((4,), np.float64)
+        self._boxes, self._tracks = Column((4,), np.float64), Column((), np.int64)
         self.faces = TrackRows(with_landmarks=self._with_landmarks)
 
     def __len__(self) -> int:
@@ -102,10 +94,11 @@ class PartRows:
         self._frames.append((time_s, count, cut, 0))
         self._state = state
 
-    def add(self, sample: FaceSample) -> None:
+    def add(self, sample: FaceSample, track_id: int) -> None:
         """Append a face of the frame begun last."""
         time_s, count, cut, n = self._frames[-1]
         self._frames[-1] = (time_s, count, cut, n + 1)
+        self._tracks.add(track_id)
         self._boxes.add(sample.box_xyxy)
         self.faces.add(sample)
 
@@ -118,6 +111,7 @@ class PartRows:
             cuts=np.array(cuts, np.bool_),
             n_read=np.array(n_read, np.int64),
             boxes=self._boxes.take(),
+            tracks=self._tracks.take(),
             faces=self.faces.take(),
             state=self._state,
         )
@@ -137,18 +131,36 @@ class Unfinished:
         self._folder, self._key = folder, key
         self._next = 0
 
-    def parts(self) -> Iterator[FacePart]:
-        """What was read before, in order; ends at the first file that is missing or damaged."""
+    def recover(self) -> Iterator[FacePart]:
+        """What an earlier run has read, in order, up to a file that is missing or damaged."""
         if not self._is_mine():
             remove_parts(self._folder)
             return
         while True:
             try:
                 part = _load(self._path(self._next))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except _UNREADABLE:
                 return
             self._next += 1
             yield part
+
+    def parts(self) -> Iterator[FacePart]:
+        """All parts recovered and added, in order.
+
+        Raises:
+            InputError: A file was changed or deleted in the meantime.
+        """
+        for number in range(self._next):
+            path = self._path(number)
+            try:
+                yield _load(path)
+            except _UNREADABLE as exc:
+                raise InputError(
+                    en=f"{path}: written by this run and unreadable now: {exc}; run the same line "
+                    "again",
+                    ko=f"{path}: 이번 실행에서 쓴 파일을 다시 읽을 수 없습니다: {exc}. 같은 "
+                    "명령을 다시 실행하십시오",
+                ) from exc
 
     def add(self, part: FacePart) -> None:
         """Write the next part.

@@ -7,8 +7,9 @@ only as the small crops that wait for their batch. Knows nothing of files, sound
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Annotated
 
 import msgspec
@@ -92,7 +93,7 @@ class _Model:
     bundle: Bundle
     framing: Framing
     prompts: Singles  # (T, K, D)
-    waiting: list[tuple[tuple[TrackRows, ...], NDArray[np.uint8]]] = field(default_factory=list)
+    waiting: list[tuple[TrackRows, NDArray[np.uint8]]] = field(default_factory=list)
 
     def run(self, *, keep_embeddings: bool) -> None:
         if not self.waiting:
@@ -100,9 +101,8 @@ class _Model:
         vectors = normalise(self.bundle.embed_images(np.stack([crop for _, crop in self.waiting])))
         cosines = ensemble_cosines(vectors, self.prompts, "mean_embedding")
         chances = probabilities(cosines, self.bundle.logit_scale, self.bundle.temperature)
-        for (places, _), vector, chance in zip(self.waiting, vectors, chances, strict=True):
-            for rows in places:
-                rows.add_answer(chance, vector if keep_embeddings else None)
+        for (rows, _), vector, chance in zip(self.waiting, vectors, chances, strict=True):
+            rows.add_answer(chance, vector if keep_embeddings else None)
         self.waiting.clear()
 
 
@@ -116,7 +116,7 @@ class FaceReader:
         bundle: Gives class probabilities; None leaves them out.
         settings: None takes the defaults.
         media: Boxes come in pixels of its upright picture; None means the frames have that size.
-        in_parts: Whether :meth:`take_part` will be called.
+        in_parts: Whether :meth:`take_part` will be called, so that memory does not grow.
 
     Attributes:
         choice: Who was taken for whom, after :meth:`finish`.
@@ -185,20 +185,22 @@ class FaceReader:
         if self._part is not None:
             self._part.add_frame(frame.time_s, found.count, found.cut, found.state)
         tracks = self._link(frame.time_s, found.count, found.cut, boxes)
-        for rows, face, box in zip(tracks, read, boxes, strict=True):
+        for track_id, face, box in zip(tracks, read, boxes, strict=True):
             sample = self._sample(frame, face, box)
-            places = (rows,) if self._part is None else (rows, self._part.faces)
-            rows.add(sample)
-            if self._part is not None:
-                self._part.add(sample)
+            if self._part is None:
+                rows = self._rows_of(track_id)
+                rows.add(sample)
+            else:
+                rows = self._part.faces
+                self._part.add(sample, track_id)
             if self._model is not None:
                 crop = frame_face(frame.pixels, face.box_xyxy, self._model.framing)
-                self._model.waiting.append((places, crop))
+                self._model.waiting.append((rows, crop))
         if self._model and len(self._model.waiting) >= self._settings.batch_size:
             self._model.run(keep_embeddings=self._settings.keep_embeddings)
 
     def take_part(self) -> FacePart | None:
-        """Everything read since the last call, None where nothing was.
+        """Everything read since the last call, None where nothing was; given up here.
 
         Asks the model about the faces that wait: call it at times that are the same in every run,
         so that its batches are, too.
@@ -211,16 +213,8 @@ class FaceReader:
 
     def restore(self, part: FacePart) -> None:
         """Take a part of an earlier run for read; before any frame, in order."""
-        chances, vectors = part.faces.get("probabilities"), part.faces.get("embeddings")
-        for time_s, count, cut, rows in part.frames():
-            samples = [part.sample(row, time_s) for row in range(rows.start, rows.stop)]
-            tracks = self._link(time_s, count, cut, [sample.box_xyxy for sample in samples])
-            for track, sample, row in zip(
-                tracks, samples, range(rows.start, rows.stop), strict=True
-            ):
-                track.add(sample)
-                if chances is not None:
-                    track.add_answer(chances[row], None if vectors is None else vectors[row])
+        for frame in part.frames():
+            self._link(*frame)
         self._searched_s = part.end_s
         self._search.resume(part.state, None)
 
@@ -228,14 +222,26 @@ class FaceReader:
         """Show the search the last frame of the last part that was restored."""
         self._search.resume(part.state, frame.pixels)
 
-    def finish(self) -> FaceStream:
+    def finish(self, parts: Iterable[FacePart] = ()) -> FaceStream:
         """Close the tracks and choose whose face is analysed.
+
+        Args:
+            parts: All that were taken or restored, in order.
 
         Raises:
             SettingsError: ``target`` is a box without a face.
+            ValueError: Parts are missing.
         """
+        last = self.take_part()
         if self._model:
             self._model.run(keep_embeddings=self._settings.keep_embeddings)
+        frames = 0
+        for part in chain(parts, () if last is None else (last,)):
+            frames += len(part.times_s)
+            for track_id in np.unique(part.tracks).tolist():
+                self._rows_of(track_id).extend(part.rows_of(track_id))
+        if self._part is not None and frames != len(self._times):
+            raise ValueError(f"parts of {frames} frames, expected {len(self._times)}")
         tracks = tuple(self._rows.pop(track_id).track(track_id) for track_id in sorted(self._rows))
         self.choice = choose_targets(
             tracks, self._settings.target, cuts_s=self.cuts_s, settings=self._settings.link
@@ -250,19 +256,19 @@ class FaceReader:
             has_landmarks=self._landmarker is not None,
         )
 
-    def _link(self, time_s: float, count: int, cut: bool, boxes: list[Box]) -> list[TrackRows]:
+    def _link(self, time_s: float, count: int, cut: bool, boxes: Sequence[Box]) -> tuple[int, ...]:
         """Note a frame and find the tracks that its faces belong to."""
         if cut:
             self._linker.cut()
             self.cuts_s.append(time_s)
         self._times.append(time_s)
         self._counts.append(count)
-        tracks = []
-        for track_id in self._linker.add(time_s, boxes):
-            if track_id not in self._rows:
-                self._rows[track_id] = TrackRows(with_landmarks=self._landmarker is not None)
-            tracks.append(self._rows[track_id])
-        return tracks
+        return self._linker.add(time_s, boxes)
+
+    def _rows_of(self, track_id: int) -> TrackRows:
+        if track_id not in self._rows:
+            self._rows[track_id] = TrackRows(with_landmarks=self._landmarker is not None)
+        return self._rows[track_id]
 
     def _sample(self, frame: Frame, face: FaceDetection, box: Box) -> FaceSample:
         points, eyes = None, np.nan

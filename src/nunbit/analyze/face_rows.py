@@ -32,6 +32,11 @@ class Column:
         if len(self._loose) == _PACK_AT:
             self._pack()
 
+    def extend(self, rows: NDArray[Any]) -> None:
+        """Append many rows, (M, *shape)."""
+        self._pack()
+        self._packed.append(np.array(rows, self._kind))
+
     def take(self) -> NDArray[Any]:
         """All rows as one array; the column is empty afterwards."""
         self._pack()
@@ -108,6 +113,13 @@ class TrackRows:
             if name not in self._columns:
                 self._columns[name] = Column(row.shape, np.float32)
             self._columns[name].add(row)
+
+    def extend(self, rows: dict[str, NDArray[Any]]) -> None:
+        """Append many samples with their answers, named as :meth:`take` names them."""
+        for name, column in rows.items():
+            if name not in self._columns:
+                self._columns[name] = Column(column.shape[1:], np.float32)
+            self._columns[name].extend(column)
 
     def take(self) -> dict[str, NDArray[Any]]:
         """All rows by the names of ``FaceTrack``; ``reasons`` as indices; empty afterwards."""

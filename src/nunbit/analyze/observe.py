@@ -1,7 +1,8 @@
 """Decode a recording once; read faces and voice as they pass, and keep what was read of faces.
 
-Faces cost most of the time. What was read of them is kept minute by minute beside the result, so
-that the same line goes on from there after a crash; sound is cheap and read again from the start.
+Faces cost most of the time. What was read of them goes to disk minute by minute, beside the result,
+so that memory does not grow with the recording and the same line goes on from there after a crash;
+sound is cheap and read again from the start.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from nunbit.analyze.face_search import Found
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.encoders import Bundle
 from nunbit.errors import Lang
+from nunbit.faces import end_detector_process
 from nunbit.files import sha256_file
 from nunbit.landmarks import landmarks_missing
 from nunbit.measures import VoiceQuality, quality_stretches
@@ -130,10 +132,12 @@ def observe(
                 advance(int(now) - reached)
                 reached = int(now)
 
+    end_detector_process()
+
     def replay() -> Iterator[Any]:
         return iter_audio(job.media, audio_stream=settings.audio_stream)
 
-    face_stream = None if faces is None else faces.finish()
+    face_stream = None if faces is None else faces.finish(() if parts is None else parts.parts())
     choice = None if faces is None else faces.choice
     notices += [] if choice is None else choice.notices
     if voice is None:
@@ -186,7 +190,7 @@ def _searched(
 def _restore(job: SessionJob, faces: FaceReader, parts: Unfinished) -> FacePart | None:
     """Take over what an earlier run has read; its last part, None where there is none."""
     last = None
-    for part in parts.parts():
+    for part in parts.recover():
         faces.restore(part)
         last = part
     if last is not None:

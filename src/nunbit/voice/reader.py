@@ -2,17 +2,21 @@
 
 The sound passes once while it is decoded (level, speech, a first look at the pitch) and a second
 time for the pitch within the range that the first look found. Only the sums of the 10 ms frames are
-kept. Knows nothing of files, words or measures.
+kept, in a temporary file without a name. Knows nothing of media files, words or measures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.files import writing
 from nunbit.streams import VOICE_HOP_S, AudioChunk, Flags, Floats, Singles, VoiceStream
 from nunbit.voice.activity import (
     CHUNK,
@@ -46,6 +50,16 @@ from nunbit.voice.pitch import (
 
 _SURE = 0.5  # the first pass looks at frames that are likely speech
 _EDGE_FRAMES = 3  # pitch is looked for this far beyond the speech, so that windows are not cut
+_SUMS = np.dtype(
+    [
+        ("energy", np.float32, 2),
+        ("mean", np.float32, 2),
+        ("count", np.uint8, 2),
+        ("high", np.float32),
+        ("low", np.float32),
+        ("probability", np.float32),
+    ]
+)
 _LOUDEST_S = 3.0  # "nearby" for the silence threshold of the pitch
 
 
@@ -78,8 +92,7 @@ class VoiceReader:
         self._splicer, self._framer = Splicer(), Framer()
         self._chunks = np.zeros(0, np.float32)  # probabilities not yet on the grid
         self._chunks_from = 0  # position of the first of them
-        self._cells: list[tuple[slice, Cells]] = []
-        self._probability: list[Singles] = []
+        self._sums = _Sums()
         self._tracker = PitchTracker(WIDE_RANGE_HZ, self._settings.pitch)
         self._first_look: list[Singles] = []
         self._samples, self._clipped = 0, 0
@@ -145,8 +158,7 @@ class VoiceReader:
     def _look(self, block: Block) -> None:
         centres = np.arange(block.first, block.first + block.n) * HOP + CENTRE
         probability = grid_of(self._chunks, self._chunks_from, centres)
-        self._cells.append((block.frames, measure_cells(block)))
-        self._probability.append(probability)
+        self._sums.add(block.frames, measure_cells(block), probability)
         sound = np.ones(block.n)
         self._keep_voiced(self._tracker.add(block, probability >= _SURE, sound))
 
@@ -158,9 +170,7 @@ class VoiceReader:
         """Speech, presence, level and peak of the whole grid; the sums are given up."""
         cells, present = Cells.absent(n), np.zeros(n, bool)
         probability = np.zeros(n, np.float32)
-        while self._cells:
-            frames, block = self._cells.pop()
-            values = self._probability.pop()
+        for frames, block, values in self._sums.take():
             cells.put(frames, block)
             present[frames] = True
             probability[frames] = values[: len(probability[frames])]
@@ -194,6 +204,35 @@ class VoiceReader:
         put(tracker.flush())
         f0[~speech] = np.nan
         return f0
+
+
+class _Sums:
+    """What is kept of every 10 ms until the end, 30 bytes: on disk, so that memory stays flat."""
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile()  # noqa: SIM115  # open as long as the reader
+        finalize(self, self._file.close)  # a recording that fails half-way is never finished
+        self._frames: list[slice] = []
+
+    def add(self, frames: slice, cells: Cells, probability: Singles) -> None:
+        rows = np.zeros(len(probability), _SUMS)
+        for name in ("energy", "mean", "count", "high", "low"):
+            rows[name] = getattr(cells, name)
+        rows["probability"] = probability
+        self._frames.append(frames)
+        with writing(Path(gettempdir())):
+            self._file.write(rows.tobytes())
+
+    def take(self) -> Iterator[tuple[slice, Cells, Singles]]:
+        """Everything, in order; given up."""
+        with self._file as stream:
+            stream.seek(0)
+            for frames in self._frames:
+                size = (frames.stop - frames.start) * _SUMS.itemsize
+                rows = np.frombuffer(stream.read(size), _SUMS)
+                cells = Cells(*(rows[n] for n in ("energy", "mean", "count", "high", "low")))
+                yield frames, cells, rows["probability"]
+        self._frames = []
 
 
 def _loudest_nearby(peak: Singles) -> Singles:
