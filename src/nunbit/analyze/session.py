@@ -94,12 +94,21 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
         InputError: The recording or a file beside it cannot be used.
         MissingExtra: A needed package is not installed.
     """
+    document = _write_tables(job, advance)  # what it holds is given up before the report is made
+    render_timeline(job.folder, lang=job.lang, embed=job.settings.embed, media=job.media)
+    remove_parts(job.parts_folder)
+    return document
+
+
+def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, Any]:
+    """Observe, measure, and write all but the report."""
     notices: Notices = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
     recogniser = load_words(job, info) if transcript is None else None
+    # A bundle of its own: its image tower goes when the faces are read.
+    seen = observe(job, info, load_bundle(job.bundle, threads=job.settings.threads), advance, notices)
     bundle = load_bundle(job.bundle, threads=job.settings.threads)
-    seen = observe(job, info, bundle, advance, notices)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
     speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
@@ -118,8 +127,6 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
     for kind in job.settings.export:
         EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
     write_json(job.folder / SUMMARY, document)
-    render_timeline(job.folder, lang=job.lang, embed=job.settings.embed, media=job.media)
-    remove_parts(job.parts_folder)
     return document
 
 

@@ -6,6 +6,7 @@ Knows the columns of the contract and nothing of how they were measured. W windo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ Document = dict[str, Any]
 Key = tuple[str, str, str]
 """Modality, measure, track."""
 
+_PIECE_ROWS = 65_536
 _TEXT_COLUMNS = ("track", "scope", "modality", "measure", "unit", "mask_reason", "grade")
 _NUMBER_COLUMNS = ("t_start", "t_end", "value", "ci_low", "ci_high", "baseline", "n_expected",
                    "n_valid")  # fmt: skip
@@ -39,7 +41,7 @@ class Series:
         low: (W,) lower end of its interval, NaN where there is none.
         high: (W,) upper end.
         used: (W,) share of the expected samples that were used, 0 to 1, NaN if none were expected.
-        reasons: (W,) why a value is missing; '' where it is there.
+        reasons: (W,) of str: why a value is missing; '' where it is there.
         unit: Of ``value``.
         grade: A to C, or ''.
         baseline: The person's own, NaN where there is none.
@@ -49,7 +51,7 @@ class Series:
     low: Floats
     high: Floats
     used: Floats
-    reasons: NDArray[np.str_]
+    reasons: NDArray[np.object_]
     unit: str
     grade: str
     baseline: float
@@ -240,21 +242,42 @@ def _table(path: Path, columns: tuple[str, ...]) -> pa.Table:
     Raises:
         InputError: The file is missing, damaged or lacks a column.
     """
-    try:
+    with _readable(path):
         names = set(pq.read_schema(path).names)
-        table = pq.read_table(path, columns=[c for c in columns if c in names])
+        _require(path, names, columns)
+        return pq.read_table(path, columns=list(columns))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowInvalid) as exc:
         raise InputError(
             en=f"{path}: cannot read this Parquet file: {exc}; analyse the recording again",
             ko=f"{path}: Parquet 파일을 읽을 수 없습니다: {exc}. 녹화를 다시 분석하십시오",
         ) from exc
+
+
+def _require(path: Path, names: set[str], columns: tuple[str, ...]) -> None:
     absent = [c for c in columns if c not in names]
     if absent:
         raise InputError(
             en=f"{path}: columns missing: {', '.join(absent)}; analyse the recording again",
             ko=f"{path}: 열이 없습니다: {', '.join(absent)}. 녹화를 다시 분석하십시오",
         )
-    return table
+
+
+def _pieces(path: Path, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+    """The named columns, some rows at a time.
+
+    Raises:
+        InputError: The file is missing, damaged or lacks a column.
+    """
+    with _readable(path), pq.ParquetFile(path) as file:
+        _require(path, set(file.schema_arrow.names), columns)
+        for batch in file.iter_batches(_PIECE_ROWS, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
 
 
 def _optional(path: Path, read: Any) -> Any:
@@ -280,35 +303,97 @@ def _numbers(table: pa.Table, name: str) -> Floats:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
+class _Growing:
+    """A :class:`Series` while the file is read piece by piece."""
+
+    def __init__(self, windows: int, unit: str, grade: str) -> None:
+        self._columns = {
+            name: np.full(windows, np.nan) for name in ("value", "ci_low", "ci_high", "used")
+        }
+        self._reasons = np.full(windows, "gap", dtype=object)  # a window without a row
+        self._baseline = float("nan")
+        self._unit, self._grade = unit, grade
+
+    def add(self, at: NDArray[np.int64], numbers: dict[str, Floats], reasons: Any) -> None:
+        """Take rows of windows ``at``."""
+        for name in ("value", "ci_low", "ci_high"):
+            self._columns[name][at] = numbers[name]
+        expected, used = numbers["n_expected"], np.full(len(at), np.nan)
+        np.divide(numbers["n_valid"], expected, out=used, where=expected > 0)
+        self._columns["used"][at] = used
+        self._reasons[at] = reasons
+        known = numbers["baseline"][np.isfinite(numbers["baseline"])]
+        if len(known) and np.isnan(self._baseline):
+            self._baseline = float(known[0])
+
+    def series(self) -> Series:
+        columns = self._columns
+        return Series(
+            value=columns["value"],
+            low=columns["ci_low"],
+            high=columns["ci_high"],
+            used=columns["used"],
+            reasons=self._reasons,
+            unit=self._unit,
+            grade=self._grade,
+            baseline=self._baseline,
+        )
+
+
 def _timeline(
     path: Path, targets: frozenset[str]
 ) -> tuple[Floats, Floats, dict[Key, Series], Floats]:
-    table = _table(path, (*_TEXT_COLUMNS, *_NUMBER_COLUMNS))
-    scope, scopes = _codes(table["scope"])
-    numbers = {name: _numbers(table, name) for name in _NUMBER_COLUMNS}
-    turn_rows = scope == (scopes.index("turn") if "turn" in scopes else -1)
-    turns = np.unique(
-        np.stack([numbers["t_start"][turn_rows], numbers["t_end"][turn_rows]], axis=1), axis=0
-    )
-    rows = np.flatnonzero(scope == (scopes.index("window") if "window" in scopes else -1))
-    starts, first = np.unique(numbers["t_start"][rows], return_index=True)
-    ends = numbers["t_end"][rows][first]
-    texts = {name: _codes(table[name]) for name in _TEXT_COLUMNS if name != "scope"}
+    """Windows and turns; the file is read in pieces: whole, two hours would take 300 MB."""
+    spans: dict[str, list[Floats]] = {"window": [], "turn": []}
+    for table in _pieces(path, ("scope", "t_start", "t_end")):
+        scope, scopes = _codes(table["scope"])
+        both = np.stack([_numbers(table, "t_start"), _numbers(table, "t_end")], axis=1)
+        for name, found in spans.items():
+            if name in scopes:
+                found.append(np.unique(both[scope == scopes.index(name)], axis=0))
+    none = np.zeros((0, 2))
+    windows = np.unique(np.concatenate([none, *spans["window"]]), axis=0)
+    turns = np.unique(np.concatenate([none, *spans["turn"]]), axis=0)
+    starts, first = np.unique(windows[:, 0], return_index=True)
+    growing: dict[Key, _Growing] = {}
+    for table in _pieces(path, (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)):
+        _grow(growing, table, starts)
     series: dict[Key, Series] = {}
-    for key, members in _groups(rows, texts):
+    # The person's own rows without a track win over the same rows under the track's name.
+    for key in sorted(growing, key=lambda k: k[2] != ""):
         modality, measure, track = key
-        track = "" if track in targets else track
-        # The person's own rows without a track win over the same rows under the track's name.
-        if (modality, measure, track) in series and key[2] != "":
-            continue
-        series[modality, measure, track] = _series(members, starts, numbers, texts)
-    return starts, ends, series, turns
+        own = (modality, measure, "" if track in targets else track)
+        if own not in series:
+            series[own] = growing[key].series()
+    return starts, windows[first, 1], series, turns
+
+
+def _grow(growing: dict[Key, _Growing], table: pa.Table, starts: Floats) -> None:
+    """Take the window rows of a piece of the file."""
+    scope, scopes = _codes(table["scope"])
+    rows = np.flatnonzero(scope == (scopes.index("window") if "window" in scopes else -1))
+    if not len(rows):
+        return
+    numbers = {name: _numbers(table, name)[rows] for name in _NUMBER_COLUMNS}
+    texts = {name: _codes(table[name]) for name in _TEXT_COLUMNS if name != "scope"}
+    codes, names = texts["mask_reason"]
+    reasons = np.array(names, dtype=object)[codes[rows]]
+    at = np.searchsorted(starts, numbers["t_start"])
+    for key, members in _groups(rows, texts):
+        if key not in growing:
+            one = rows[members[0]]
+            unit, grade = (texts[name][1][texts[name][0][one]] for name in ("unit", "grade"))
+            growing[key] = _Growing(len(starts), unit, grade)
+        growing[key].add(
+            at[members], {name: column[members] for name, column in numbers.items()},
+            reasons[members],
+        )  # fmt: skip
 
 
 def _groups(
     rows: NDArray[np.int64], texts: dict[str, tuple[NDArray[np.int64], list[str]]]
 ) -> Iterator[tuple[Key, NDArray[np.int64]]]:
-    """Rows of each modality, measure and track."""
+    """Places in ``rows`` of each modality, measure and track."""
     names = ("modality", "measure", "track")
     columns = [texts[name][0][rows] for name in names]
     combined = np.zeros(len(rows), dtype=np.int64)
@@ -319,40 +404,7 @@ def _groups(
     for members in np.split(order, breaks) if len(order) else []:
         first = members[0]
         key = [texts[name][1][column[first]] for name, column in zip(names, columns, strict=True)]
-        yield (key[0], key[1], key[2]), rows[members]
-
-
-def _series(
-    rows: NDArray[np.int64],
-    starts: Floats,
-    numbers: dict[str, Floats],
-    texts: dict[str, tuple[NDArray[np.int64], list[str]]],
-) -> Series:
-    at = np.searchsorted(starts, numbers["t_start"][rows])
-
-    def spread(name: str) -> Floats:
-        column = np.full(len(starts), np.nan)
-        column[at] = numbers[name][rows]
-        return column
-
-    codes, names = texts["mask_reason"]
-    reasons = np.full(len(starts), "gap", dtype=object)  # a window without a row
-    reasons[at] = np.array(names, dtype=object)[codes[rows]]
-    expected = spread("n_expected")
-    used = np.full(len(starts), np.nan)
-    np.divide(spread("n_valid"), expected, out=used, where=expected > 0)
-    baseline = numbers["baseline"][rows]
-    known = baseline[np.isfinite(baseline)]
-    return Series(
-        value=spread("value"),
-        low=spread("ci_low"),
-        high=spread("ci_high"),
-        used=used,
-        reasons=reasons.astype(str),
-        unit=texts["unit"][1][texts["unit"][0][rows[0]]],
-        grade=texts["grade"][1][texts["grade"][0][rows[0]]],
-        baseline=float(known[0]) if len(known) else float("nan"),
-    )
+        yield (key[0], key[1], key[2]), members
 
 
 def _faces(path: Path) -> Faces | None:

@@ -71,7 +71,7 @@ class _Payload:
             "tracks": [track for track in tracks if track is not None],
         }
 
-    def _reasons(self, reasons: NDArray[np.str_]) -> int:
+    def _reasons(self, reasons: NDArray[np.object_]) -> int:
         """Place of these reasons among the stored sets."""
         table = {reason: code for code, reason in enumerate(self.view.r.reasons)}
         names, inverse = np.unique(reasons, return_inverse=True)
