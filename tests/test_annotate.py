@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.annotate import Mark, draw_marks, font_path, write_picture
-from nunbit.errors import InputError, MissingExtra
+from nunbit.annotate import Mark, draw_marks, write_picture
+from nunbit.errors import InputError
+from nunbit.fonts import font_path, load_font
 
 GREY = np.full((700, 900, 3), 128, np.uint8)
 BOX = (300.0, 250.0, 500.0, 500.0)
@@ -111,17 +111,11 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_font_is_found_without_importing_its_package() -> None:
-    import sys
-
-    assert font_path().name == "NanumGothic.ttf"
-    assert "koreanize_matplotlib" not in sys.modules
-
-
-@pytest.mark.parametrize("spec", [None, SimpleNamespace(submodule_search_locations=["/nowhere"])])
-def test_a_missing_font_names_the_line_that_installs_it(
-    spec: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nunbit.annotate.find_spec", lambda name: spec)
-    with pytest.raises(MissingExtra, match="pip install koreanize-matplotlib"):
-        font_path()
+def test_the_font_has_hangul_and_its_licence_lies_beside_it() -> None:
+    assert load_font(20).getmask("슬픔").getbbox() != load_font(20).getmask("기쁨").getbbox()
+    missing = load_font(20).getmask("\U0001f600")  # the box that stands for what it lacks
+    for text in ("각", "힣", "ㄱ", "é", "≥", "×"):
+        assert bytes(load_font(20).getmask(text)) != bytes(missing)
+    licence = (font_path().parent / "OFL.txt").read_text(encoding="utf-8")
+    assert "SIL OPEN FONT LICENSE" in licence
+    assert "Nanum" not in "".join(load_font(20).getname())  # a reserved name

@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import re
+import sys
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ import pytest
 from PIL import Image
 
 from make import make_world
-from nunbit.errors import InputError
+from nunbit.errors import InputError, Lang
 from nunbit.evaluate import EvaluateSettings
 from nunbit.evaluate.assess import assess
 from nunbit.files import write_json
@@ -440,8 +441,27 @@ def test_figures_are_there_and_readable(rendered: Path) -> None:
             assert len(image.convert("L").getcolors(256) or []) > 20
         root = ElementTree.parse(stem.with_suffix(".svg")).getroot()
         assert root.tag.endswith("svg")
-        # Letters are outlines: the figure looks the same without the font.
-        assert not list(root.iter("{http://www.w3.org/2000/svg}text"))
+        # Letters of charts are outlines: they look the same without the font.
+        has_text = bool(list(root.iter("{http://www.w3.org/2000/svg}text")))
+        assert has_text == (stem.name == "confusion")
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "charts for papers"), ("ko", "논문용 그림")])
+def test_without_matplotlib_the_matrix_is_drawn_and_one_line_says_the_rest(
+    document: dict[str, Any],
+    lang: Lang,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write_figures(tmp_path, View(document, lang))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["confusion.png", "confusion.svg"]
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert words in said[0]
+    assert "pip install 'nunbit[figures]'" in said[0]
 
 
 def test_figures_do_not_change_from_one_run_to_the_next(

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nunbit.errors import InputError, MissingExtra
+from nunbit.errors import InputError
 from nunbit.files import atomic_path
+from nunbit.fonts import load_font
 from nunbit.schema import Box
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -55,9 +54,6 @@ def draw_marks(pixels: NDArray[np.uint8], marks: Sequence[Mark], caption: str = 
     Returns:
         A new RGB picture: the input, enlarged by a whole factor if small, with the caption in a
         strip of its own below.
-
-    Raises:
-        MissingExtra: The font is not installed.
     """
     picture = Image.fromarray(pixels)
     factor = max(1, _MIN_OUTPUT_PX // max(picture.size))
@@ -92,30 +88,6 @@ def write_picture(picture: Image.Image, path: Path) -> None:
         picture.save(stream, FORMATS[path.suffix.lower()], quality=92)
 
 
-def font_path() -> Path:
-    """NanumGothic, which has Hangul and Latin.
-
-    Raises:
-        MissingExtra: The package that brings it is not installed.
-    """
-    # Found, never imported: importing koreanize_matplotlib changes matplotlib's settings.
-    spec = find_spec("koreanize_matplotlib")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        file = Path(folder) / "fonts" / "NanumGothic.ttf"
-        if file.is_file():
-            return file
-    line = "pip install koreanize-matplotlib"
-    raise MissingExtra(
-        en=f"drawing labels needs the font NanumGothic: {line}",
-        ko=f"글자를 그리려면 나눔고딕 글꼴이 필요합니다: {line}",
-    )
-
-
-@cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(font_path()), size_px)
-
-
 def _scaled(
     box: Box | None, factor: int, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
@@ -134,7 +106,7 @@ def _draw_label(
     if not mark.text:
         return
     text_px = int(min(max((box[2] - box[0]) / 6, _TEXT_PX[0]), _TEXT_PX[1]))
-    font, pad = _font(text_px), max(1, text_px // 6)
+    font, pad = load_font(text_px), max(1, text_px // 6)
     width, height = draw.textlength(mark.text, font) + 2 * pad, text_px * 1.25 + 2 * pad
     left = min(max(box[0], 0.0), max(size[0] - width, 0.0))
     top = box[1] - height if box[1] >= height else min(box[3], max(size[1] - height, 0.0))
@@ -147,7 +119,7 @@ def _with_caption(picture: Image.Image, caption: str) -> Image.Image:
     if not caption:
         return picture.copy()
     text_px = max(_TEXT_PX[0], picture.width // 60)
-    font = _font(text_px)
+    font = load_font(text_px)
     lines = _wrapped(caption, font, picture.width - text_px)
     strip = round(text_px * (1.35 * len(lines) + 0.6))
     canvas = Image.new("RGB", (picture.width, picture.height + strip), _PAPER)

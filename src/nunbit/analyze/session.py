@@ -107,8 +107,9 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
     recogniser = load_words(job, info) if transcript is None else None
     # A bundle of its own: its image tower goes when the faces are read.
-    seen = observe(job, info, load_bundle(job.bundle, threads=job.settings.threads), advance, notices)
-    bundle = load_bundle(job.bundle, threads=job.settings.threads)
+    threads = job.settings.threads
+    seen = observe(job, info, load_bundle(job.bundle, threads=threads), advance, notices)
+    bundle = load_bundle(job.bundle, threads=threads)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
     speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nunbit.errors import InputError, Lang
+from nunbit.errors import InputError, Lang, MissingExtra
 from nunbit.files import read_json, write_text
+from nunbit.progress import say
 from nunbit.report import shapes
-from nunbit.report.figures import figure_style, save_figure
+from nunbit.report.figures import figure_style, load_matplotlib, save_figure
 from nunbit.report.page import REPORT, asset, environment
 from nunbit.report.texts import Texts
 
@@ -184,7 +185,10 @@ def render_alignment(run: Path, *, lang: Lang) -> Path:
         )
     view = AlignmentView(document, lang)
     write_text(run / REPORT, alignment_html(view))
-    write_alignment_figure(run / "figures" / "retrieval", view)
+    try:
+        write_alignment_figure(run / "figures" / "retrieval", view)
+    except MissingExtra as exc:
+        say(exc.ko if view.lang == "ko" else exc.en)
     return run / REPORT
 
 
@@ -210,8 +214,12 @@ def alignment_html(view: AlignmentView) -> str:
 
 
 def write_alignment_figure(stem: Path, view: AlignmentView) -> None:
-    """R@1 within the person with its null, and among other people, as PNG and SVG."""
-    import matplotlib as mpl
+    """R@1 within the person with its null, and among other people, as PNG and SVG.
+
+    Raises:
+        MissingExtra: Matplotlib is not installed.
+    """
+    mpl = load_matplotlib()
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     rows = max(1, len(view.sides()))

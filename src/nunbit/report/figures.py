@@ -1,15 +1,20 @@
-"""Figures for a paper: PNG and SVG beside the report, in a font that has Hangul."""
+"""Figures for a paper: PNG and SVG beside the report, in a font that has Hangul.
+
+All but the confusion matrix are drawn by matplotlib, which the extra ``figures`` installs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-
+from nunbit.errors import MissingExtra
 from nunbit.files import atomic_path
+from nunbit.fonts import FAMILY, font_path
+from nunbit.progress import say
+from nunbit.report.confusion_picture import ConfusionTexts, draw_confusion
 from nunbit.report.view import View
 
 _BLUE, _ORANGE, _GREY = "#1f5f9e", "#b55a00", "#5a6775"
@@ -17,11 +22,24 @@ _DPI = 200
 
 
 def write_figures(folder: Path, view: View) -> None:
-    """Write ``confusion`` and, in ``figures/``, the calibration charts; each as PNG and SVG."""
-    import matplotlib as mpl
+    """Write ``confusion`` and, in ``figures/``, the calibration charts; each as PNG and SVG.
 
+    Without matplotlib only ``confusion`` is written, and one line says so.
+    """
+    texts = ConfusionTexts(
+        counts=view.t("confusion.counts"),
+        shares=view.t("confusion.shares"),
+        prediction=view.t("confusion.prediction"),
+        truth=view.t("confusion.truth"),
+        classes=tuple(view.name(label) for label in view.d["labels"]),
+    )
+    draw_confusion(folder / "confusion", view.d["confusion"], texts)
+    try:
+        mpl = load_matplotlib()
+    except MissingExtra as exc:
+        say(exc.ko if view.lang == "ko" else exc.en)
+        return
     with mpl.rc_context(figure_style()):
-        save_figure(folder / "confusion", view, _confusion, (10.4, 5.0))
         save_figure(folder / "figures" / "reliability", view, _reliability, (4.2, 3.8))
         save_figure(folder / "figures" / "risk_coverage", view, _risk_coverage, (4.2, 3.8))
         if view.d["subgroups"]:
@@ -31,20 +49,30 @@ def write_figures(folder: Path, view: View) -> None:
             )
 
 
+def load_matplotlib() -> ModuleType:
+    """Matplotlib.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as exc:
+        line = "pip install 'nunbit[figures]'"
+        raise MissingExtra(
+            en=f"charts for papers are not drawn, matplotlib is not installed: {line}",
+            ko=f"matplotlib이 없어 논문용 그림을 그리지 않습니다: {line}",
+        ) from exc
+    return matplotlib
+
+
 def figure_style() -> Any:
-    """Settings of matplotlib with the NanumGothic that koreanize-matplotlib carries (OFL)."""
+    """Settings of matplotlib with the font that has Hangul."""
     from matplotlib import font_manager
 
-    family = "DejaVu Sans"
-    spec = find_spec("koreanize_matplotlib")  # its import would change global settings
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        fonts = sorted(Path(location).rglob("NanumGothic*.ttf"))
-        for font in fonts:
-            font_manager.fontManager.addfont(str(font))
-        if fonts:
-            family = "NanumGothic"
+    font_manager.fontManager.addfont(str(font_path()))
     return {
-        "font.family": family,
+        "font.family": FAMILY,
         "font.size": 9.0,
         "axes.unicode_minus": False,  # the font has no U+2212
         "axes.edgecolor": _GREY,
@@ -70,33 +98,6 @@ def save_figure(
         path = stem.with_name(f"{stem.name}.{suffix}")
         with atomic_path(path) as partial:
             figure.savefig(partial, format=suffix, dpi=_DPI, metadata=metadata)
-
-
-def _confusion(figure: Any, view: View) -> None:
-    """Counts on the left, shares of the row on the right; both shaded by the share."""
-    counts = np.array(view.d["confusion"], dtype=float)
-    sums = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
-    names = [view.name(label) for label in view.d["labels"]]
-    panels = (
-        (view.t("confusion.counts"), [[f"{int(c):,}" for c in row] for row in counts]),
-        (view.t("confusion.shares"), [[f"{100 * s:.1f}" for s in row] for row in shares]),
-    )
-    small = 7.5 if len(names) <= 9 else 5.5
-    for axes, (title, texts) in zip(figure.subplots(1, 2), panels, strict=True):
-        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-        for i, row in enumerate(texts):
-            for j, text in enumerate(row):
-                colour = "white" if shares[i, j] > 0.65 else "#1b2530"
-                axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
-        axes.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 7 else 35)
-        axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel(view.t("confusion.prediction"))
-        axes.set_ylabel(view.t("confusion.truth"))
-        axes.set_title(title, fontsize=10)
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
 
 
 def _reliability(figure: Any, view: View) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nunbit.errors import Lang
-from nunbit.report.figures import figure_style, save_figure
+from nunbit.report.figures import figure_style, load_matplotlib, save_figure
 from nunbit.report.timeline_colours import MODALITIES as MODALITY_COLOURS
 from nunbit.report.timeline_colours import class_colours, stacking_order
 from nunbit.report.timeline_data import Series, read_recording
@@ -37,8 +37,9 @@ def draw_timeline(folder: Path, *, lang: Lang) -> tuple[Path, Path]:
 
     Raises:
         InputError: There is no timeline here, or it is damaged.
+        MissingExtra: Matplotlib is not installed.
     """
-    import matplotlib as mpl
+    mpl = load_matplotlib()
 
     view = TimelineView(read_recording(folder), lang)
     rows = _rows(view)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from nunbit.errors import MissingExtra
 from nunbit.files import atomic_path
+from nunbit.fonts import load_font
 from nunbit.labels import load_label_set
 from nunbit.synth.expression import EMOTIONS, TILTS, expression_of
 from nunbit.synth.faces import render_face
@@ -27,14 +26,13 @@ def contact_sheet(path: Path, *, persons: int = 6, seed: int = 0, cell: int = 20
         cell: Side of one drawing, pixels.
 
     Raises:
-        MissingExtra: The Korean font is not installed.
         InputError: The file cannot be written.
     """
     label_set = load_label_set("aihub7")
     head = cell // 4
     sheet = Image.new("RGB", (cell * len(EMOTIONS), head + cell * persons), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    big, small = _font(round(0.11 * cell)), _font(round(0.065 * cell))
+    big, small = load_font(round(0.11 * cell)), load_font(round(0.065 * cell))
     for column, label in enumerate(label_set.labels):
         middle = (column + 0.5) * cell
         draw.text((middle, 0.4 * head), label.ko, fill=(30, 30, 34), font=big, anchor="mm")
@@ -62,16 +60,3 @@ def _cell(emotion: str, row: int, column: int, seed: int, side: int) -> Image.Im
     picture = Image.new("RGB", (side, side), tone)
     picture.paste(figure.image, (0, 0), figure.mask)
     return picture
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """NanumGothic from the package that carries it (importing that would load matplotlib)."""
-    spec = importlib.util.find_spec("koreanize_matplotlib")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        file = Path(folder) / "fonts" / "NanumGothic.ttf"
-        if file.is_file():
-            return ImageFont.truetype(str(file), size)
-    raise MissingExtra(
-        en="the Korean font is missing: pip install koreanize-matplotlib",
-        ko="한글 글꼴이 없습니다: pip install koreanize-matplotlib",
-    )
