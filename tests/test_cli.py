@@ -52,6 +52,24 @@ def test_every_command_is_in_the_readme(name: str, readme: str) -> None:
     assert f"nunbit {name}" in (ROOT / readme).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_json_is_one_object_also_where_nothing_could_be_done(tmp_path: Path, lang: str) -> None:
+    broken = tmp_path / "empty.mp4"
+    broken.touch()
+    out = str(tmp_path / "out")
+    for arguments in (["analyze", str(broken), "--out", out], ["report", str(tmp_path / "none")]):
+        result = run(*arguments, "--json", "--lang", lang)
+        assert result.returncode == 1
+        error = json.loads(result.stdout)["error"]
+        assert result.stderr.strip().splitlines()[-1] == f"nunbit: error: {error}"
+    other = tmp_path / "text.mp4"
+    other.write_text("no film", encoding="utf-8")
+    result = run("analyze", str(broken), str(other), "--out", out, "--json", "--lang", lang)
+    assert result.returncode == 1
+    states = [session["state"] for session in json.loads(result.stdout)["sessions"]]
+    assert states == ["failed", "failed"]
+
+
 def test_help_answers_at_once() -> None:
     started = time.perf_counter()
     result = run("--help")

@@ -119,7 +119,7 @@ def analyze(
     failed = [o for o in outcomes if o.error is not None]
     if len(outcomes) == 1 and failed and failed[0].error is not None:
         raise InputError(en=failed[0].error[0], ko=failed[0].error[1])
-    if len(outcomes) > 1:
+    if len(outcomes) > max(1, len(failed)):
         write_sessions(out, [o.folder for o in outcomes if o.error is None])
         render_sessions(out, lang=lang)
     return tuple(outcomes)

@@ -14,7 +14,7 @@ import click
 
 # Importing a module registers its commands.
 from nunbit.cli import aligning, experiment, photos, recordings, showing, start  # noqa: F401
-from nunbit.cli.shared import cli
+from nunbit.cli.shared import cli, show_error
 from nunbit.errors import Lang, NunbitError
 from nunbit.language import system_language
 
@@ -31,7 +31,9 @@ def main() -> None:
     try:
         cli.main(args=arguments, prog_name="nunbit", standalone_mode=False)
     except NunbitError as exc:
-        _fail(exc.text(_language_of(arguments)))
+        line = exc.text(_language_of(arguments))
+        show_error(line, arguments)
+        _fail(line)
     except click.exceptions.Abort:
         sys.exit(130)
     except KeyboardInterrupt:

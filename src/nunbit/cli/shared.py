@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,22 @@ def settings_files(config: Path | None) -> list[Path]:
     return [] if config is None else [config]
 
 
+class _Shown:
+    """Whether this process has printed its JSON object."""
+
+    document = False
+
+
 def show(document: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print the result to stdout: one JSON object, or a text for people."""
     if as_json:
+        _Shown.document = True
         click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
     else:
         click.echo(text)
+
+
+def show_error(line: str, arguments: Sequence[str]) -> None:
+    """Print ``{"error": line}`` to stdout where ``--json`` was given and nothing is there yet."""
+    if "--json" in arguments and not _Shown.document:
+        show({"error": line}, "", as_json=True)
