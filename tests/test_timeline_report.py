@@ -469,6 +469,7 @@ def test_measures_missing_for_one_reason_share_a_line(interview: Path) -> None:
     [
         ("text+ face−", "en", "Words brighter than Face"),
         ("text+ face−", "ko", "얼굴보다 말 쪽이 밝음"),
+        ("face+ text−: 힘들어요: 정말", "ko", "말보다 얼굴 쪽이 밝음: 힘들어요: 정말"),
         ("no_baseline", "en", "no baseline: above what is usual in this recording"),
         ("저는 정말 괜찮은데", "en", "저는 정말 괜찮은데"),
     ],

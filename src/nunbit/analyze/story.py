@@ -19,7 +19,7 @@ from nunbit.analyze.sessions import write_sessions
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.encoders import load_bundle
 from nunbit.errors import InputError, Lang, MissingExtra, NunbitError
-from nunbit.files import read_json
+from nunbit.files import read_json, writing
 from nunbit.predict.shipped import default_bundle_path
 from nunbit.progress import Progress, say
 from nunbit.report import check_embeddable, render_sessions
@@ -115,6 +115,8 @@ def analyze(
         )
         for path, name in zip(paths, names, strict=True)
     ]
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)  # now, not when an hour has been read
     outcomes = _run(jobs, settings, lang)
     failed = [o for o in outcomes if o.error is not None]
     if len(outcomes) == 1 and failed and failed[0].error is not None:

@@ -126,7 +126,10 @@ def _depgroup_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
 
 
 def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
-    """Runs in which two modalities differ; the note names them and the brighter one."""
+    """Runs in which two modalities differ.
+
+    The note names them and the brighter one, and quotes what is said.
+    """
     found = []
     for a, b in PAIRS:
         block = windows.get(("fused", f"incongruence_{a}_{b}"))
@@ -142,16 +145,11 @@ def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episo
             mine = np.where(brighter == side, value, 0.0)
             flags = held(mine, INCONGRUENCE_ON, INCONGRUENCE_OFF)
             up, down = (a, b) if side else (b, a)
-            note = f"{up}+ {down}−"
-            found += [
-                Episode(
-                    "incongruence",
-                    _interval(start, end, given.duration_s),
-                    float(block.value[i].max()),
-                    note,
-                )
-                for start, end, i in _runs_of_windows(block, flags, good, INCONGRUENCE_MIN_S)
-            ]
+            for start, end, i in _runs_of_windows(block, flags, good, INCONGRUENCE_MIN_S):
+                where = _interval(start, end, given.duration_s)
+                said = _said(given, where)
+                note = f"{up}+ {down}−: {said}" if said else f"{up}+ {down}−"
+                found.append(Episode("incongruence", where, float(block.value[i].max()), note))
     return found
 
 

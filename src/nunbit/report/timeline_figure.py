@@ -182,7 +182,8 @@ def _valence(axes: Any, view: TimelineView) -> None:
 
 def _episodes(axes: Any, view: TimelineView) -> None:
     kinds = list(dict.fromkeys(e["kind"] for e in view.d["episodes"]))
-    colours = {"joy": "#e9a820", "depgroup": "#2a63a8", "incongruence": _ORANGE}
+    colours = {"joy": "#e9a820", "depgroup": "#2a63a8", "incongruence": _ORANGE,
+               "low_agreement": "#7d3c8c"}  # fmt: skip
     for e in view.d["episodes"]:
         axes.broken_barh([(e["start"], e["end"] - e["start"])],
                          (kinds.index(e["kind"]) - 0.4, 0.8),

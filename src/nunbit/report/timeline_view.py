@@ -23,7 +23,7 @@ from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, pa
 
 Document = dict[str, Any]
 
-_BRIGHTER = re.compile(r"(\w+)\+ (\w+)−")
+_BRIGHTER = re.compile(r"(\w+)\+ (\w+)−(?:: (.*))?", re.DOTALL)
 _PAIR = re.compile(r"(face|voice)/(voice|text): (.*)", re.DOTALL)
 
 SOURCES = ("face", "voice", "text")
@@ -133,8 +133,9 @@ class TimelineView:
         if note in ("baseline", "no_baseline"):
             return self.t(f"states.{note}")
         if found := _BRIGHTER.fullmatch(note):
-            up, down = (self.t.get(f"modality.{name}") for name in found.groups())
-            return self.t("states.brighter", up=up, down=down)
+            up, down = (self.t.get(f"modality.{name}") for name in found.groups()[:2])
+            brighter = self.t("states.brighter", up=up, down=down)
+            return f"{brighter}: {found[3]}" if found[3] else brighter
         if found := _PAIR.fullmatch(note):
             pair = "–".join(self.t.get(f"modality.{name}") for name in found.groups()[:2])
             return f"{pair}: {found[3]}" if found[3] else pair

@@ -5,8 +5,8 @@ function themeOf(root) {
   const style = getComputedStyle(root);
   const get = (name) => style.getPropertyValue(name).trim();
   const theme = { font: getComputedStyle(document.body).fontFamily, classes: [] };
-  for (const name of ["paper", "ink", "soft", "line", "wash", "blue", "orange", "face", "voice",
-                      "text", "fused", "hatch"]) theme[name] = get("--" + name);
+  for (const name of ["paper", "ink", "soft", "line", "wash", "blue", "orange", "plum", "face",
+                      "voice", "text", "fused", "hatch"]) theme[name] = get("--" + name);
   for (let i = 0; get("--class-" + i); i++) theme.classes.push(get("--class-" + i));
   return theme;
 }
@@ -259,7 +259,7 @@ function minus(value) {
 function drawSpans(c, track, view) {
   const lane = view.height / track.lanes.length;
   const colours = { joy: classColour(view, "joy"), depgroup: classColour(view, "sadness"),
-                    incongruence: view.theme.orange };
+                    incongruence: view.theme.orange, low_agreement: view.theme.plum };
   c.font = `11px ${view.theme.font}`;
   c.textBaseline = "middle";
   c.textAlign = "left";
