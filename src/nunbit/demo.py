@@ -93,8 +93,8 @@ class DemoResult:
         if lang == "ko":
             return [
                 f"정렬: {self.alignment} (그려 낸 {found['people']}명. 같은 사람의 20개 구간 중 "
-                f"얼굴에 맞는 목소리를 {found['r1']:.2f} 비율로 첫째로 찾음, 우연은 0.05. 프로그램을 "
-                "증명할 뿐 사람에 대한 증거가 아닙니다)",
+                f"얼굴에 맞는 목소리를 {found['r1']:.2f} 비율로 첫째로 찾음, 우연은 0.05. "
+                "프로그램을 증명할 뿐 사람에 대한 증거가 아닙니다)",
                 f"타임라인: {self.timeline}",
             ]
         return [
@@ -106,7 +106,7 @@ class DemoResult:
 
 
 def run_demo(out: Path, *, lang: Lang) -> DemoResult:
-    """Run every step of the paper's experiment on drawn faces; about four minutes on two cores at most.
+    """Run every step of the paper's experiment on drawn faces; at most four minutes on two cores.
 
     Raises:
         MissingExtra: torch is not installed.
@@ -181,7 +181,7 @@ def _draw_person(path: Path, tools: Tools) -> Path:
     )
     path.parent.mkdir(parents=True)
     (path.parent / SYNTHETIC_MARK).touch()
-    script, _ = planted_script(int(path.stem.removeprefix("talk")), 0, settings)
+    script = planted_script(int(path.stem.removeprefix("talk")), 0, settings)[0]
     render_video(path, script, lang="en")
     return path
 

@@ -148,7 +148,7 @@ def _subgroups(figure: Any, view: View) -> None:
             ha="right",
             va="center",
             transform=axes.get_yaxis_transform(),
-            fontweight="bold",
+            color=_BLUE,
             fontsize=8,
         )
         for group in section["groups"]:
