@@ -376,6 +376,7 @@ class _World:
             gap = (parts["text"] - parts["face"]) @ signs
             why = np.where(np.isnan(parts["face"][:, 0]), "no_face", "silence")
             self._add("fused", "incongruence_face_text", np.abs(gap) / 2, why, grade="C")
+            self._add("fused", "agreement_face_text", 0.5 - np.abs(gap) / 2, why, unit="−1–1")
 
     def _turn_rows(self) -> None:
         times = (np.array([t[0] for t in self.turns]), np.array([t[1] for t in self.turns]))

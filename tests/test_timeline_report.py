@@ -342,6 +342,19 @@ def test_valence_is_the_signed_sum_with_its_spread(interview: Path) -> None:
     np.testing.assert_allclose(found.high, np.clip(expected + spread, -1, 1), atol=1e-12)
 
 
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_agreement_of_an_aligned_bundle_is_a_track_of_its_own(interview: Path, lang: Lang) -> None:
+    view = TimelineView(read_recording(interview), lang)
+    tracks = {t["id"]: t for t in payload(view)["tracks"]}
+    (line,) = tracks["likeness"]["lines"]
+    series = view.r.series["fused", "agreement_face_text", ""]
+    np.testing.assert_allclose(unpack(line["value"]), series.value, atol=2e-4)
+    assert tracks["likeness"]["title"] == {"ko": "일치도", "en": "Agreement"}[lang]
+    assert not any("agreement" in o["id"] for o in tracks["chosen"]["options"])
+    del view.r.series["fused", "agreement_face_text", ""]
+    assert "likeness" not in {t["id"] for t in payload(view)["tracks"]}
+
+
 def test_valence_needs_all_signed_classes(odd: Path) -> None:
     view = view_of(odd)
     for modality in ("face", "voice", "text", "fused"):

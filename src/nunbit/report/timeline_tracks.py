@@ -6,6 +6,7 @@ A track is plain data: ``kind`` names its painter in ``timeline_draw.js``, array
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ Document = dict[str, Any]
 
 _PERSONS = 4
 _LINE_COLOURS = ("face", "voice", "text", "fused")
-_DRAWN_APART = ("valence", "depgroup_share", "incongruence", "modalities_used")
+_AGREEMENT = re.compile(r"agreement_(face|voice)_(voice|text)")
+_DRAWN_APART = ("valence", "depgroup_share", "incongruence", "agreement", "modalities_used")
 
 
 def payload(view: TimelineView) -> Document:
@@ -45,6 +47,7 @@ class _Payload:
             *self._ribbons(),
             self._valence(),
             self._disagreement(),
+            self._likeness(),
             self._depgroup(),
             self._spans("episodes"),
             self._spans("states"),
@@ -174,6 +177,29 @@ class _Payload:
             "high": 1.0,
             "ticks": [0, 0.5, 1],
             "filled": len(lines) == 1,
+        }
+
+    def _likeness(self) -> Document | None:
+        """Cosines in the shared space of an aligned bundle, one line a pair of modalities."""
+        lines: list[Document] = []
+        for (_, measure, track), series in sorted(self.view.r.series.items()):
+            pair = _AGREEMENT.fullmatch(measure)
+            if pair is None or track or not series.there.any():
+                continue
+            name = "–".join(self.t(f"modality.{modality}") for modality in pair.groups())
+            lines.append(self._line(name, _LINE_COLOURS[len(lines) % 4], series))
+        if not lines:
+            return None
+        return {
+            "kind": "lines",
+            "id": "likeness",
+            "title": self.t("track.likeness"),
+            "note": self.t("track.likeness_note"),
+            "lines": lines,
+            "low": -1.0,
+            "high": 1.0,
+            "ticks": [-1, 0, 1],
+            "signed": True,
         }
 
     def _depgroup(self) -> Document | None:

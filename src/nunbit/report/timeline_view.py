@@ -346,6 +346,8 @@ class TimelineView:
             sentences.append(self.band)
         if self.probabilities("fused"):
             sentences += [t("method.together"), t("method.disagreement")]
+        if any(measure.startswith("agreement_") for _, measure, _ in self.r.series):
+            sentences.append(t("method.likeness"))
         if self.r.words is not None:
             sentences.append(t("method.words"))
         if self.r.voice is not None:
