@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.analyze.face_part import FacePart, PartRows
-from nunbit.analyze.face_rows import FaceSample, TrackRows
+from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import FaceSearch, Found
 from nunbit.encoders import BUNDLE_FILE, Bundle
 from nunbit.faces import (
@@ -143,8 +143,8 @@ class FaceReader:
         self._rows: dict[int, TrackRows] = {}
         has_points = self._landmarker is not None
         self._part = PartRows(with_landmarks=has_points) if in_parts else None
-        self._times: list[float] = []
-        self._counts: list[int] = []
+        self._times, self._counts = Column((), np.float64), Column((), np.int64)
+        self._frames, self._last_s = 0, -math.inf
         self._step_s = math.inf
         self._searched_s = -math.inf
         self.cuts_s: list[float] = []
@@ -175,7 +175,7 @@ class FaceReader:
 
     def read(self, frame: Frame, found: Found) -> None:
         """Second half of :meth:`add`: link, measure and classify the faces found in a frame."""
-        self._step_s = frame.time_s - self._times[-1] if self._times else math.inf
+        self._step_s = frame.time_s - self._last_s
         read = found.faces[: self._settings.most_faces]
         across, down = self._scale(frame)
         boxes = [
@@ -240,16 +240,16 @@ class FaceReader:
             frames += len(part.times_s)
             for track_id in np.unique(part.tracks).tolist():
                 self._rows_of(track_id).extend(part.rows_of(track_id))
-        if self._part is not None and frames != len(self._times):
-            raise ValueError(f"parts of {frames} frames, expected {len(self._times)}")
+        if self._part is not None and frames != self._frames:
+            raise ValueError(f"parts of {frames} frames, expected {self._frames}")
         tracks = tuple(self._rows.pop(track_id).track(track_id) for track_id in sorted(self._rows))
         self.choice = choose_targets(
             tracks, self._settings.target, cuts_s=self.cuts_s, settings=self._settings.link
         )
         return FaceStream(
             rate_hz=self._settings.rate_hz,
-            sample_times_s=np.array(self._times, np.float64),
-            n_faces=np.array(self._counts, np.int64),
+            sample_times_s=self._times.take(),
+            n_faces=self._counts.take(),
             tracks=tracks,
             targets=self.choice.target_tracks,
             labels=() if self._model is None else self._model.bundle.label_set.ids,
@@ -261,8 +261,9 @@ class FaceReader:
         if cut:
             self._linker.cut()
             self.cuts_s.append(time_s)
-        self._times.append(time_s)
-        self._counts.append(count)
+        self._times.add(time_s)
+        self._counts.add(count)
+        self._frames, self._last_s = self._frames + 1, time_s
         return self._linker.add(time_s, boxes)
 
     def _rows_of(self, track_id: int) -> TrackRows:
