@@ -1,6 +1,6 @@
 """How well the words of ``nunbit search`` are found: real Korean comments as simulated windows.
 
-python benchmarks/search_quality.py DATA [--part test] [--bundle BUNDLE]
+python benchmarks/search_quality.py DATA [--part test] [--limit 2000] [--bundle BUNDLE]
 
 DATA holds text/kote.csv (comments with the emotions that raters found in them). Each comment stands
 for the words of one window, the mean of all comments is taken out as in an alignment, and windows
@@ -19,6 +19,7 @@ import argparse
 import csv
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,24 @@ QUERIES = {
 DRAWS, KNOWN, TOP = 2000, 400, 10
 
 
-def read(data: Path, part: str) -> tuple[list[str], list[set[str]]]:
-    """Comments of a part and the names of their emotions."""
+def read(data: Path, part: str, limit: int) -> tuple[list[str], list[set[str]]]:
+    """Comments of a part, drawn at random, and the names of their emotions."""
     mapping = resources.files("nunbit") / "data" / "mappings" / "kote.toml"
     names = tomllib.loads(mapping.read_text(encoding="utf-8"))["names"]
     with (data / "text" / "kote.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["part"] == part]
     labels = [{names[int(n)] for n in row["labels"].replace(",", " ").split()} for row in rows]
-    return [row["text"] for row in rows], labels
+    picked = sorted(np.random.default_rng(0).permutation(len(rows))[:limit].tolist())
+    return [rows[i]["text"] for i in picked], [labels[i] for i in picked]
+
+
+def embedded(embed: Callable[[list[str]], Array], texts: list[str]) -> Array:
+    """Vectors of texts; those of like length together: a batch is as long as its longest."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    vectors = embed([texts[i] for i in order])
+    out = np.empty_like(vectors)
+    out[order] = vectors
+    return out
 
 
 def average_precision(score: Array, relevant: Array) -> tuple[float, float]:
@@ -103,12 +114,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", default="test", choices=("val", "test"))
+    parser.add_argument("--limit", type=int, default=2000, help="comments")
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
     given = parser.parse_args()
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     bundle = load_bundle(given.bundle)
-    texts, labels = read(given.data, given.part)
+    texts, labels = read(given.data, given.part, given.limit)
     queries = [q for both in QUERIES.values() for q in both]
     own, changed = noisy(texts, 0)
     asked = queries + changed
@@ -117,9 +129,9 @@ def main() -> int:
         ("text tower (what search takes)", bundle.embed_texts),
         ("text tower with the map fitted to comments", bundle.embed_sentences),
     ):
-        windows = embed(texts)
+        windows = embedded(embed, texts)
         mean = windows.mean(axis=0)
-        scores[name] = normalise(embed(asked) - mean) @ normalise(windows - mean).T
+        scores[name] = normalise(embedded(embed, asked) - mean) @ normalise(windows - mean).T
     letters = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
     table = letters.fit_transform(texts)
     scores["TF-IDF of letters"] = (letters.transform(asked) @ table.T).toarray()

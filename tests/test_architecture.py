@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "language",
         "files",
         "fonts",
+        "memory",
         "labels",
         "schema",
         "streams",

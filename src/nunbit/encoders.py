@@ -378,6 +378,11 @@ class Bundle:
     def _tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.path / TOKENIZER_FILE)
 
+    def unload(self) -> None:
+        """Give up the models that were loaded; the next call loads them again."""
+        for name in ("_image_session", "_text_session", "_voice_session"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def _image_session(self) -> Any:
         return self._session(IMAGE_FILE)

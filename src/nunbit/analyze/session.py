@@ -36,10 +36,12 @@ from nunbit.measures import (
     turns_from,
 )
 from nunbit.media import iter_audio, probe_media
+from nunbit.memory import give_back_freed_memory
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import (
+    FaceStream,
     Interval,
     MediaInfo,
     Timeline,
@@ -94,7 +96,8 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
         InputError: The recording or a file beside it cannot be used.
         MissingExtra: A needed package is not installed.
     """
-    document = _write_tables(job, advance)  # what it holds is given up before the report is made
+    document = _write_tables(job, advance)
+    give_back_freed_memory()
     render_timeline(job.folder, lang=job.lang, embed=job.settings.embed, media=job.media)
     remove_parts(job.parts_folder)
     return document
@@ -113,7 +116,9 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
     speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
+    give_back_freed_memory()
     timeline, found = measure(job, seen, transcript, speakers, bundle, notices)
+    del seen  # and with it the landmarks, half of what a long recording holds
     with writing(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
     # The summary is what marks a folder as done: it goes last, and an old one goes first.
@@ -199,6 +204,10 @@ def measure(
     if given.apart:
         notices.append(VOICE_APART)
     aligned = align_windows(bundle, Seen(seen.faces, seen.voice, transcript, turns, windows))
+    speech = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
+    sync = check_synchrony(job.media, info, seen.faces, seen.voice, speech)
+    bundle.unload()
+    give_back_freed_memory()
     blocks = (
         *compute_measures(given),
         *fuse_windows(given),
@@ -213,7 +222,7 @@ def measure(
         subject=settings.subject,
         labels=bundle.label_set.ids,
         windows=windows,
-        faces=seen.faces,
+        faces=None if seen.faces is None else without_landmarks(seen.faces),
         voice=seen.voice,
         transcript=transcript,
         turns=turns,
@@ -221,14 +230,13 @@ def measure(
         episodes=tuple(episodes),
     )
     target = next((t.speaker for t in turns if t.target), None)
-    speech = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
     found = {
         "label_set": bundle.label_set,
         "persons": seen.persons,
         "bundle": {"name": bundle.document.get("name", ""), "hash": bundle.hash},
         "unvalidated": given.unvalidated,
         "windows": {"length_s": settings.window_s, "hop_s": settings.hop_s},
-        "sync": check_synchrony(job.media, info, seen.faces, seen.voice, speech),
+        "sync": sync,
         "speech": {
             "turns": len(turns),
             "target": target,
@@ -248,6 +256,12 @@ def measure(
         "path": _relative(job.media, job.folder),
     }
     return timeline, found
+
+
+def without_landmarks(faces: FaceStream) -> FaceStream:
+    """The stream for writing: no table has the points that the measures were made from."""
+    tracks = tuple(dataclasses.replace(track, landmarks=None) for track in faces.tracks)
+    return dataclasses.replace(faces, tracks=tracks)
 
 
 def missing_models(seen: Observed) -> tuple[Missing, ...]:

@@ -17,14 +17,14 @@ from nunbit.analyze.face_reader import mouth_curve
 from nunbit.landmarks import landmarks_missing, load_landmarker
 from nunbit.media import iter_frames
 from nunbit.schema import Box
-from nunbit.streams import FaceStream, Floats, Interval, MediaInfo, VoiceStream
+from nunbit.streams import FaceStream, Floats, Interval, MediaInfo, Singles, VoiceStream
 from nunbit.sync import MAX_STRETCHES, av_offset, choose_stretches
 from nunbit.workers import available_cores
 
 # Thirty seconds of speech settle the offset of a short recording; in a long one more stretches show
 # whether it holds, and cost little beside the rest.
 _SHORT_S, _STRETCHES = 300.0, 3
-_AT_ONCE = 2  # stretches
+_AT_ONCE, _LONG_S = 2, 1800.0  # stretches
 
 
 def check_synchrony(
@@ -51,15 +51,12 @@ def check_synchrony(
         return {"reason": "no_video" if faces is None else "no_audio"}
     if landmarks_missing() is not None:
         return {"reason": "no_landmarks"}
-    readable = _readable(faces)
-    if not readable:
+    times, boxes = _readable(faces)
+    if not len(times):
         return {"reason": "no_face"}
-    times = np.array(sorted(time for time, _ in readable))
     count = _STRETCHES if media.duration_s < _SHORT_S else MAX_STRETCHES
     stretches = choose_stretches(speech, times, face_rate_hz=faces.rate_hz, count=count)
-    starts = [
-        min(readable, key=lambda pair: abs(pair[0] - stretch.start_s))[1] for stretch in stretches
-    ]
+    starts = [_box(boxes[int(np.abs(times - stretch.start_s).argmin())]) for stretch in stretches]
 
     def curve(stretch: Interval, box: Box) -> tuple[Floats, Floats]:
         # Networks of their own: they are not for several threads at once.
@@ -67,8 +64,10 @@ def check_synchrony(
         assert landmarker is not None
         return mouth_curve(iter_frames(path, stretch), landmarker, box, media=media)
 
-    # Decoding and networks release the interpreter's lock.
-    with ThreadPoolExecutor(min(_AT_ONCE, available_cores())) as pool:
+    # Decoding and networks release the interpreter's lock. A long file's index takes tens of
+    # megabytes each time it is open, and these stretches are a small part of its time.
+    at_once = _AT_ONCE if media.duration_s < _LONG_S else 1
+    with ThreadPoolExecutor(min(at_once, available_cores())) as pool:
         curves = list(pool.map(curve, stretches, starts))
     if not stretches:
         return {"reason": "too_few"}
@@ -90,13 +89,17 @@ def check_synchrony(
     }
 
 
-def _readable(faces: FaceStream) -> list[tuple[float, Box]]:
-    """Times and boxes at which the person's face may be read."""
-    found: list[tuple[float, Box]] = []
-    for track in faces.tracks:
-        if track.track_id in faces.targets:
-            rows = np.flatnonzero(track.reasons == "")
-            for time, box in zip(track.times_s[rows], track.boxes_xyxy[rows], strict=True):
-                x0, y0, x1, y1 = box.tolist()
-                found.append((float(time), (x0, y0, x1, y1)))
-    return found
+def _readable(faces: FaceStream) -> tuple[Floats, Singles]:
+    """Times (M,) and boxes (M, 4) at which the person's face may be read, by time."""
+    own = [track for track in faces.tracks if track.track_id in faces.targets]
+    good = [track.reasons == "" for track in own]
+    times = [track.times_s[rows] for track, rows in zip(own, good, strict=True)]
+    boxes = [track.boxes_xyxy[rows] for track, rows in zip(own, good, strict=True)]
+    together = np.concatenate([np.zeros(0), *times])
+    order = np.argsort(together, kind="stable")
+    return together[order], np.concatenate([np.zeros((0, 4), np.float32), *boxes])[order]
+
+
+def _box(row: Singles) -> Box:
+    x0, y0, x1, y1 = row.tolist()
+    return x0, y0, x1, y1
