@@ -479,10 +479,25 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise _broken(path, exc) from exc
     if own is not None:
         return own
+    other: Tokenizer = load_any_tokenizer(path)
+    return other
+
+
+def load_any_tokenizer(path: Path) -> Any:
+    """Read a ``tokenizer.json`` of any kind by the ``tokenizers`` library, as training needs it.
+
+    Raises:
+        BundleError: The file cannot be read.
+        MissingExtra: The library is not installed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        kind = json.loads(text)["model"]["type"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise _broken(path, exc) from exc
     try:
         from tokenizers import Tokenizer as AnyTokenizer
     except ImportError as exc:
-        kind = json.loads(text)["model"]["type"]
         raise MissingExtra(
             en=f"{path}: a tokenizer of kind {kind}, which the package tokenizers reads: "
             "pip install tokenizers",

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from nunbit.encoders import Preprocessing, load_tokenizer
+from nunbit.encoders import Preprocessing, load_any_tokenizer
 from nunbit.errors import InputError
 from nunbit.files import read_json, write_json, write_text
 from nunbit.training.towers import DualEncoder, build
@@ -69,7 +69,7 @@ def load_network(folder: Path) -> Network:
     try:
         return Network(
             model=build(document["architecture"]),
-            tokenizer=load_tokenizer(folder / _TOKENIZER_FILE),
+            tokenizer=load_any_tokenizer(folder / _TOKENIZER_FILE),
             max_tokens=int(document["max_tokens"]),
             preprocessing=msgspec.convert(document["preprocessing"], Preprocessing),
             architecture=document["architecture"],
