@@ -52,7 +52,6 @@ TOWERS = [
     for h, w, d in ((0, 10.0, 0.3), (0, 10.0, 0.6), (32, 10.0, 0.5), (32, 40.0, 0.7))
 ]
 SVMS = [(form, cost) for form in (0, 1) for cost in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)]
-MEMBERS = 5
 missed: list[str] = []
 
 
@@ -165,23 +164,6 @@ def svm_answers(fitted: Any, corpus: Corpus, rows: Array, shown: Array) -> Array
     return model.classes_[keep][values[:, keep].argmax(axis=1)]
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """An option whose training also takes the other corpora's utterances.
-
-    Attributes:
-        option: Of tower or SVM.
-        others: Rows to add to any training part; empty leaves the option as it is.
-    """
-
-    option: Any
-    others: tuple[int, ...] = ()
-
-    def rows(self, train: Array) -> Array:
-        """Training rows with the others."""
-        return np.concatenate([train, np.array(self.others, np.int64)])
-
-
 def choose(
     corpus: Corpus,
     rows: Array,
@@ -199,32 +181,21 @@ def choose(
     return options[int(totals.argmax())]
 
 
-def both(
-    corpus: Corpus,
-    train: Array,
-    test: Array,
-    chosen: tuple[Any, Any] | None,
-    others: tuple[int, ...] = (),
-) -> Any:
-    """Answers of tower and SVM for test rows, settings chosen within train unless given.
-
-    With ``others`` the inner folds of both methods also decide whether these rows join training.
-    """
+def both(corpus: Corpus, train: Array, test: Array, chosen: tuple[Any, Any] | None) -> Any:
+    """Answers of tower and SVM for test rows, settings chosen within train unless given."""
     shown = np.unique(corpus.truth[test])
     shown = shown[np.isin(shown, corpus.truth[train])]
 
-    def by_tower(a: Array, b: Array, s: Pooled) -> Array:
-        return tower_answers(fit_tower(corpus, s.rows(a), s.option), corpus, b, shown)[0]
+    def by_tower(a: Array, b: Array, s: VoiceSettings) -> Array:
+        return tower_answers(fit_tower(corpus, a, s), corpus, b, shown)[0]
 
-    def by_svm(a: Array, b: Array, c: Pooled) -> Array:
-        return svm_answers(fit_svm(corpus, c.rows(a), c.option), corpus, b, shown)
+    def by_svm(a: Array, b: Array, c: Any) -> Array:
+        return svm_answers(fit_svm(corpus, a, c), corpus, b, shown)
 
     if chosen is None:
-        pools = [(), others] if others else [()]
-        towers = [replace(t, members=MEMBERS) for t in TOWERS] if others else TOWERS
         chosen = (
-            choose(corpus, train, [Pooled(t, o) for o in pools for t in towers], by_tower),
-            choose(corpus, train, [Pooled(c, o) for o in pools for c in SVMS], by_svm),
+            choose(corpus, train, TOWERS, by_tower),
+            choose(corpus, train, SVMS, by_svm),
         )
     return by_tower(train, test, chosen[0]), by_svm(train, test, chosen[1]), chosen
 
@@ -235,14 +206,13 @@ def compare(
     folds: list[tuple[Array, Array]],
     chosen: Any = None,
     bar: bool = False,
-    others: tuple[int, ...] = (),
 ) -> Any:
     """One row of the table: UAR of both, majority, paired difference by speaker bootstrap."""
     k = len(corpus.labels)
     guesses = np.full((2, len(corpus.truth)), -1)
     picked = []
     for train, test in folds:
-        a, b, used = both(corpus, np.flatnonzero(train), np.flatnonzero(test), chosen, others)
+        a, b, used = both(corpus, np.flatnonzero(train), np.flatnonzero(test), chosen)
         guesses[0, test], guesses[1, test] = a, b
         picked.append(used)
     seen = np.any([test for _, test in folds], axis=0)
@@ -264,10 +234,7 @@ def compare(
         f"{100 * difference[1]:+.1f}]{(' ok' if ok else ' MISS') if bar else ''} |",
         flush=True,
     )
-    used = [
-        (s.option.hidden, s.option.weight_decay, len(s.others), c.option, len(c.others))
-        for s, c in picked
-    ]
+    used = [(s.hidden, s.weight_decay, c) for s, c in picked]
     print(f"  chosen: {used}", file=sys.stderr, flush=True)
     return picked
 
@@ -288,9 +255,7 @@ def within(corpus: Corpus) -> None:
     korean, plain = info.corpus == "korean_emotional", info.part == "plain-to-emotional"
     folds = [(korean & (info.speaker != s), plain & (info.speaker == s))
              for s in np.unique(info.speaker[plain])]  # fmt: skip
-    compare("Korean plain-to-emotional, Korean training alone", corpus, folds)
-    others = tuple(np.flatnonzero(~korean).tolist())
-    compare("Korean plain-to-emotional", corpus, folds, bar=True, others=others)
+    compare("Korean plain-to-emotional", corpus, folds, bar=True)
     acted = info.part == "emotional-to-emotional"
     speakers, sentences = folds_by(info.speaker, acted, 4), folds_by(info.sentence, acted, 5)
     folds = [(korean & ~s & ~t, acted & s & t) for s, t in product(speakers, sentences)]
