@@ -30,7 +30,7 @@ _STEPS = 7
 _SYNTH = SynthSettings(per_class=240, per_class_validation=60, photo_width=480, seed=0)
 _PREPARE = PrepareSettings(size=64)
 _TRAIN = ("init=tiny", "image_size=48", "epochs=20")
-_PEOPLE, _PERSON_S, _PERSON_FPS = 8, 40.0, 2  # enough to find the state, and half a minute's work
+_PEOPLE, _PERSON_S, _PERSON_FPS = 6, 40.0, 2  # enough to find the state, and half a minute's work
 _EVALUATE = EvaluateSettings(split="validation", prompts="paper", compare="paper")
 
 
