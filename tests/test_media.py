@@ -450,9 +450,15 @@ def test_sound_stream_is_chosen_by_number(tmp_path: Path) -> None:
     assert peaks_s(*runs_of(first)[0]) == pytest.approx([0.5], abs=1e-3)
     t = 1.5 * 48_000 / 44_100 + 0.1  # made for 48 kHz, played at 44.1
     assert peaks_s(*runs_of(second)[0]) == pytest.approx([t], abs=2e-3)
-    info = probe_media(path, audio_stream=1).audio
+    notices: list[tuple[str, str]] = []
+    info = probe_media(path, audio_stream=1, notices=notices).audio
     assert info is not None
     assert (info.stream, info.n_streams, info.rate_hz) == (1, 2, 44_100)
+    # The one left out is not left out in silence.
+    ((english, korean),) = notices
+    assert "number 1 is read" in english
+    assert "--set audio_stream=0" in english
+    assert "--set audio_stream=0" in korean
     assert info.start_s == pytest.approx(0.1, abs=1e-3)
     with pytest.raises(InputError, match="2 sound streams"):
         probe_media(path, audio_stream=2)

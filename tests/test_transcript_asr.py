@@ -24,8 +24,9 @@ import pytest
 
 from nunbit.errors import InputError, MissingExtra
 from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval
-from nunbit.transcript import load_recogniser, transcribe
-from nunbit.transcript.asr import blocks, vosk_model_folder
+from nunbit.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
+from nunbit.transcript.asr import Block, blocks, vosk_model_folder
+from nunbit.transcript.cues import Cue, RawWord
 
 
 def sound(start_s: float, seconds: float, level: float = 0.1) -> AudioChunk:
@@ -60,6 +61,68 @@ def test_blocks_are_cut_where_it_is_quiet_and_lose_nothing() -> None:
         assert start + len(samples) / AUDIO_RATE_HZ == pytest.approx(following)
     assert all(len(samples) <= 10 * AUDIO_RATE_HZ for _, samples in found)
     assert list(blocks([])) == []
+
+
+# ---------------------------------------------------------------- kept blocks
+
+
+class Counting:
+    """A recogniser that says what it was given, and can die at a block."""
+
+    def __init__(self, dies_at_s: float = np.inf) -> None:
+        self.asked: list[tuple[float, str | None]] = []
+        self.dies_at_s = dies_at_s
+
+    def recogniser(self) -> Recogniser:
+        return Recogniser("vosk", None, self.run)
+
+    def run(self, block: Block, language: str | None) -> tuple[list[Cue], str | None]:
+        start_s, samples = block
+        if start_s >= self.dies_at_s:
+            raise KeyboardInterrupt
+        self.asked.append((start_s, language))
+        words = (RawWord(f"말{len(samples)}", (start_s, start_s + 0.5), 0.5),)
+        return [Cue(start_s, start_s + 0.5, words[0].text, words=words)], "ko"
+
+
+SPEECH = [sound(t, 1.0, level) for t, level in ((0.0, 0.1), (5.0, 0.2), (10.0, 0.3), (15.0, 0.4))]
+KEY: dict[str, str | None] = {"engine": "vosk", "model": None}
+
+
+def test_recognition_goes_on_where_it_was_ended(tmp_path: Path) -> None:
+    undisturbed = Counting().recogniser().transcribe(SPEECH)
+    with pytest.raises(KeyboardInterrupt):
+        Counting(10.0).recogniser().transcribe(SPEECH, kept=KeptBlocks(tmp_path / "a", KEY))
+    second, kept = Counting(), KeptBlocks(tmp_path / "a", KEY)
+    assert len(kept) == 2
+    assert second.recogniser().transcribe(SPEECH, kept=kept) == undisturbed
+    assert second.asked == [(10.0, "ko"), (15.0, "ko")]  # with the language the first block had
+    third = Counting()
+    third.recogniser().transcribe(SPEECH, kept=KeptBlocks(tmp_path / "a", KEY))
+    assert third.asked == []
+
+
+@pytest.mark.parametrize("torn", [1, 40, 200])
+def test_line_that_was_being_written_is_not_believed(tmp_path: Path, torn: int) -> None:
+    Counting().recogniser().transcribe(SPEECH[:2], kept=KeptBlocks(tmp_path, KEY))
+    path = tmp_path / "words.jsonl"
+    path.write_bytes(path.read_bytes()[:-torn])
+    again = Counting()
+    again.recogniser().transcribe(SPEECH, kept=KeptBlocks(tmp_path, KEY))
+    assert [start for start, _ in again.asked] == [5.0, 10.0, 15.0]
+    assert len(KeptBlocks(tmp_path, KEY)) == 4
+
+
+def test_words_of_other_sound_or_settings_are_not_taken(tmp_path: Path) -> None:
+    Counting().recogniser().transcribe(SPEECH, kept=KeptBlocks(tmp_path, KEY))
+    assert len(KeptBlocks(tmp_path, KEY | {"model": "big"})) == 0
+    louder = [sound(chunk.start_s, 1.0, 0.7) for chunk in SPEECH]
+    other = Counting()
+    other.recogniser().transcribe(louder, kept=KeptBlocks(tmp_path, KEY))
+    assert len(other.asked) == 4
+    for junk in (b"", b"\xff\xfe", b"{}\n{}\n"):
+        (tmp_path / "words.jsonl").write_bytes(junk)
+        assert len(KeptBlocks(tmp_path, KEY)) == 0
 
 
 # ---------------------------------------------------------------- faster-whisper

@@ -37,6 +37,7 @@ from nunbit.measures import (
 )
 from nunbit.media import iter_audio, probe_media
 from nunbit.memory import give_back_freed_memory
+from nunbit.progress import say
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
@@ -49,7 +50,7 @@ from nunbit.streams import (
     VoiceStream,
 )
 from nunbit.timebase import intersect_intervals, window_grid
-from nunbit.transcript import Recogniser, load_recogniser, read_rttm
+from nunbit.transcript import KeptBlocks, Recogniser, load_recogniser, read_rttm
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -112,6 +113,8 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     # A bundle of its own: its image tower goes when the faces are read.
     threads = job.settings.threads
     seen = observe(job, info, load_bundle(job.bundle, threads=threads), advance, notices)
+    for en, ko in notices:  # what was odd about the recording; the report says it, too
+        say(f"{job.session}: {en if job.lang == 'en' else ko}")
     bundle = load_bundle(job.bundle, threads=threads)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
@@ -154,11 +157,21 @@ def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
 
 
 def recognise(job: SessionJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:
-    """Words by the recogniser the user asked for."""
+    """Words by the recogniser the user asked for; going on where a run before was ended."""
+    settings = job.settings
+    decides = {"engine": recogniser.engine, "model": settings.asr_model, "ask": settings.language}
+    kept = KeptBlocks(job.parts_folder, {name: value or None for name, value in decides.items()})
+    if len(kept):
+        say(
+            f"{job.session}: {len(kept)} stretch(es) of speech were recognised before, going on"
+            if job.lang == "en"
+            else f"{job.session}: 말소리 {len(kept)}구간은 이미 인식해 두었으므로 이어서 진행합니다"
+        )
     return recogniser.transcribe(
-        iter_audio(job.media, audio_stream=job.settings.audio_stream),
-        language=job.settings.language or None,
+        iter_audio(job.media, audio_stream=settings.audio_stream),
+        language=settings.language or None,
         speech=voice.segments,
+        kept=kept,
     )
 
 

@@ -57,6 +57,7 @@ def probe_media(path: Path, *, audio_stream: int = 0, notices: Notices | None = 
         if notices is not None:
             _tell(notices, _notices(source, duration_s))
             _tell(notices, _unreadable_notices(source, film, sound))
+            _tell(notices, _choice_notices(source))
     name = unicodedata.normalize("NFC", path.name)
     return MediaInfo(name, duration_s, video, audio)
 
@@ -283,6 +284,33 @@ def _unreadable_notices(source: Source, film: _Span, sound: _Span) -> Notices:
             (
                 f"{name}: its sound cannot be decoded; only the pictures are used",
                 f"{name}: 소리를 읽을 수 없어 영상만 사용합니다",
+            )
+        )
+    return notices
+
+
+def _choice_notices(source: Source) -> Notices:
+    """Streams that are left out because another was taken."""
+    name, n_audio, n_video = source.path.name, source.n_audio, source.n_video
+    notices: Notices = []
+    if n_audio > 1:
+        taken = source.audio_index
+        others = ", ".join(f"--set audio_stream={k}" for k in range(n_audio) if k != taken)
+        notices.append(
+            (
+                f"{name}: has {n_audio} sound streams, counted from 0; number {taken} is read, "
+                f"another with {others}",
+                f"{name}: 소리 스트림이 {n_audio}개이며(0부터 셉니다) {taken}번을 읽습니다. 다른 "
+                f"것을 읽으려면 {others}",
+            )
+        )
+    if n_video > 1:
+        notices.append(
+            (
+                f"{name}: has {n_video} picture streams; only the one marked as default (else the "
+                "first) is read",
+                f"{name}: 영상 스트림이 {n_video}개입니다. 기본으로 표시된 것(없으면 첫째)만 "
+                "읽습니다",
             )
         )
     return notices

@@ -7,7 +7,15 @@ nothing of media files, faces or measures.
 """
 
 from nunbit.transcript.asr import Recogniser, load_recogniser, transcribe
+from nunbit.transcript.kept import KeptBlocks
 from nunbit.transcript.recognise import read_transcript
 from nunbit.transcript.rttm import read_rttm
 
-__all__ = ["Recogniser", "load_recogniser", "read_rttm", "read_transcript", "transcribe"]
+__all__ = [
+    "KeptBlocks",
+    "Recogniser",
+    "load_recogniser",
+    "read_rttm",
+    "read_transcript",
+    "transcribe",
+]

@@ -1,7 +1,7 @@
 """Speech recognisers that run on this machine: faster-whisper and Vosk.
 
 Neither is a dependency; both are imported when asked for. Nothing is downloaded unless the caller
-allows it. Sound is taken in blocks of at most ten minutes, cut where it is quiet, so that memory
+allows it. Sound is taken in blocks of at most five minutes, cut where it is quiet, so that memory
 does not grow with the recording. The recognisers' own speech detection stays off: the timeline has
 its own, and words it did not hear speech under can be dropped.
 """
@@ -23,6 +23,7 @@ from nunbit.errors import InputError, MissingExtra
 from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles, Transcript
 from nunbit.transcript.assemble import assemble
 from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, cue_of_words, joined_pieces
+from nunbit.transcript.kept import KeptBlocks
 
 Engine = Literal["faster-whisper", "vosk"]
 Block = tuple[float, Singles]
@@ -31,7 +32,7 @@ Run = Callable[[Block, str | None], tuple[list[Cue], str | None]]
 """Block and language (None: find out) to cues and language."""
 
 DEFAULT_WHISPER = "small"
-_LONGEST_S = 600.0
+_LONGEST_S = 300.0
 _SEARCH_S = 30.0  # a block is cut at the quietest place of its last 30 s
 _QUIET_S = 0.2
 _BRIDGED_S = 0.2  # shorter gaps are filled with silence, longer ones begin a new block
@@ -75,14 +76,29 @@ class Recogniser:
         *,
         language: str | None = None,
         speech: Sequence[Interval] = (),
+        kept: KeptBlocks | None = None,
     ) -> Transcript:
-        """As :func:`transcribe`."""
+        """As :func:`transcribe`.
+
+        Args:
+            chunks: Likewise.
+            language: Likewise.
+            speech: Likewise.
+            kept: Blocks in it are not recognised again; others are added when they are done.
+        """
         self.check_language(language)
         language = language or self.language
         cues: list[Cue] = []
-        for block in blocks(chunks):
-            found, language = self.run(block, language)
+        for start_s, samples in blocks(chunks):
+            before = None if kept is None else kept.find(start_s, samples)
+            if before is not None:
+                cues += before.cues
+                language = before.language
+                continue
+            found, language = self.run((start_s, samples), language)
             cues += found
+            if kept is not None:
+                kept.add(start_s, samples, language, tuple(found))
         notices: list[Notice] = []
         cues = _heard(cues, speech, notices)
         raw = Cues(tuple(cues), self.engine, language, tuple(notices))
