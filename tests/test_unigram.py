@@ -6,16 +6,17 @@ import csv
 import json
 import random
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from nunbit.encoders import load_tokenizer
 from nunbit.errors import BundleError, MissingExtra
 from nunbit.predict import default_bundle_path
-from nunbit.unigram import UnigramTokenizer, read_unigram
+from nunbit.unigram import UnigramTokenizer, _rewrite, read_unigram
 
 FILE = default_bundle_path() / "tokenizer.json"
 CASES = (
@@ -92,6 +93,21 @@ def test_real_comments_become_the_same_tokens(
     assert len(texts) > 20_000
     for at in range(0, len(texts), 1000):
         assert differing(own, library, texts[at : at + 1000]) == []
+
+
+@pytest.mark.parametrize("kind", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_every_character_is_normalised_as_by_the_library(kind: str) -> None:
+    """The library keeps to Unicode 9, Python's tables grow with its version."""
+    step = _rewrite({"type": kind})
+    assert step is not None
+    theirs = getattr(normalizers, kind)().normalize_str
+    for char in map(chr, (*range(0xD800), *range(0xE000, 0x110000))):
+        # What no table touches is not asked about, it would take a minute.
+        if unicodedata.combining(char) or not unicodedata.is_normalized("NFKD", char):
+            for text in (char, f"a\u0301{char}\u0316\u0334"):
+                assert step(text) == theirs(text), f"U+{ord(char):04X}"
+    parts = "\U00011935\U00011930"  # composed by newer tables, though neither is moved alone
+    assert step(parts) == theirs(parts)
 
 
 def test_a_sentence_takes_less_than_a_millisecond(own: UnigramTokenizer) -> None:

@@ -12,12 +12,22 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 _UNKNOWN_PENALTY = 10.0  # below the worst piece, as in sentencepiece and tokenizers
 _WORD_START = "\u2581"
 # Character classes mean the same to Python and to the library's regular expressions.
 _CHARACTER_CLASS = re.compile(r"\[(?:[^\[\]\\&]|\\s)+\]\+?")
+# Characters added after Unicode 9 that newer tables decompose, compose or reorder, up to Unicode
+# 15.1 (Python 3.13). The library's normalisers know Unicode 9 and leave them alone.
+_AFTER_UNICODE_9 = (
+    "7FD 898-89F 8CA-8D3 9FE C3C D3B-D3C EBA 1715 1ABF-1ACE 1DF6-1DFA 32FF A7F2-A7F4 "
+    "A82C AB69 10781-10785 10787-107B0 107B2-107BA 10D24-10D27 10EAB-10EAC 10EFD-10EFF "
+    "10F46-10F50 10F82-10F85 11070 1133B 1145E 11839-1183A 11930 11935 11938 1193D-1193E 11943 "
+    "119E0 11A34 11A47 11A99 11D42 11D44-11D45 11D97 11F41-11F42 16FF0-16FF1 1E030-1E06D "
+    "1E08F 1E130-1E136 1E2AE 1E2EC-1E2EF 1E4EC-1E4EF 1F16C 1FBF0-1FBF9 "
+)
 _ADDED_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 
 Rewrite = Callable[[str], str]
@@ -180,7 +190,7 @@ def _rewrites(normalizer: Mapping[str, Any] | None) -> tuple[Rewrite, ...] | Non
 def _rewrite(part: Mapping[str, Any]) -> Rewrite | None:
     kind = part["type"]
     if kind in ("NFC", "NFD", "NFKC", "NFKD"):
-        return lambda text: unicodedata.normalize(kind, text)
+        return lambda text: _normalised(kind, text)
     if kind == "Prepend":
         return lambda text: part["prepend"] + text if text else text
     if kind == "Replace":
@@ -191,6 +201,21 @@ def _rewrite(part: Mapping[str, Any]) -> Rewrite | None:
             found = re.compile(pattern["Regex"])
             return lambda text: found.sub(lambda _: content, text)
     return None
+
+
+def _normalised(kind: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
+    """The text's normal form by Unicode 9, which does not depend on Python's version."""
+    parts = _later().split(text)
+    parts[::2] = [unicodedata.normalize(kind, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _later() -> re.Pattern[str]:
+    spans = (span.split("-") for span in _AFTER_UNICODE_9.split())
+    return re.compile(
+        "([" + "".join(f"{chr(int(s[0], 16))}-{chr(int(s[-1], 16))}" for s in spans) + "]+)"
+    )
 
 
 def _splits_at_blanks(pre_tokenizer: Mapping[str, Any] | None) -> bool:
