@@ -91,8 +91,9 @@ def test_real_comments_become_the_same_tokens(
         with (real_data / "text" / name).open(encoding="utf-8", newline="") as stream:
             texts += [value for row in csv.DictReader(stream) for value in row.values()]
     assert len(texts) > 20_000
-    for at in range(0, len(texts), 1000):
-        assert differing(own, library, texts[at : at + 1000]) == []
+    some = texts[::3]  # all of them take ten seconds, and are the same, too
+    for at in range(0, len(some), 1000):
+        assert differing(own, library, some[at : at + 1000]) == []
 
 
 @pytest.mark.parametrize("kind", ["NFC", "NFD", "NFKC", "NFKD"])
