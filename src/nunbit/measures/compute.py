@@ -205,11 +205,12 @@ def measure_notices(given: MeasureInput) -> tuple[tuple[str, str], ...]:
     if given.turns and not any(t.speaker for t in given.turns) and not given.single_speaker:
         notices.append(
             (
-                "nobody named the speakers: everything heard is taken for the person analysed; if it "
-                "is, --set single_speaker=true gives the share of speech, too, else --speakers FILE",
+                "nobody named the speakers: everything heard is taken for the person analysed; "
+                "--set single_speaker=true says that it is so and gives the share of speech, "
+                "--speakers FILE says who speaks when",
                 "화자가 구분되어 있지 않아 들리는 말을 모두 분석 대상자의 말로 보았습니다. 실제로 "
-                "그렇다면 --set single_speaker=true로 발화 비율도 구할 수 있고, 아니라면 --speakers로 "
-                "화자 구간을 주십시오",
+                "그러하면 --set single_speaker=true로 발화 비율까지 구할 수 있고, 아니면 "
+                "--speakers로 화자 구간 파일을 주십시오",
             )
         )
     if given.transcript is not None:
