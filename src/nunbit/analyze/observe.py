@@ -31,6 +31,7 @@ from nunbit.files import sha256_file
 from nunbit.landmarks import landmarks_missing
 from nunbit.measures import VoiceQuality, quality_stretches
 from nunbit.media import iter_audio, read_media
+from nunbit.memory import give_back_freed_memory
 from nunbit.progress import say
 from nunbit.provenance import nunbit_version
 from nunbit.streams import AudioChunk, FaceStream, Frame, MediaInfo, VoiceStream
@@ -207,6 +208,9 @@ def _keep(faces: FaceReader, parts: Unfinished) -> None:
     part = faces.take_part()
     if part is not None:
         parts.add(part)
+        # Frames are allocated in one thread and freed in another: left alone, glibc's arenas grow
+        # in steps of tens of megabytes over hours.
+        give_back_freed_memory()
 
 
 def _key(job: SessionJob, seek: FaceSettings) -> dict[str, Any]:
