@@ -47,7 +47,7 @@ from nunbit.zeroshot import ensemble_cosines, normalise, probabilities
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
 DRAWS, BAR = 2000, -0.03
-NONE = np.zeros(0, int)
+NO_ROWS = np.zeros(0, int)
 TOWERS = [
     VoiceSettings(hidden=h, weight_decay=w, dropout=d)
     for h, w, d in ((0, 10.0, 0.3), (0, 10.0, 0.6), (32, 10.0, 0.5), (32, 40.0, 0.7))
@@ -193,14 +193,17 @@ def both(
     shown = np.unique(corpus.truth[test])
     shown = shown[np.isin(shown, corpus.truth[train])]
 
+    def with_more(a: Array, add: bool) -> Array:
+        return np.concatenate([a, more]) if add else a
+
     def by_tower(a: Array, b: Array, option: tuple[VoiceSettings, bool]) -> Array:
         settings, add = option
-        fitted = fit_tower(corpus, np.concatenate([a, more]) if add else a, settings)
+        fitted = fit_tower(corpus, with_more(a, add), settings)
         return tower_answers(fitted, corpus, b, shown)[0]
 
     def by_svm(a: Array, b: Array, option: tuple[Any, bool]) -> Array:
         cost, add = option
-        fitted = fit_svm(corpus, np.concatenate([a, more]) if add else a, cost)
+        fitted = fit_svm(corpus, with_more(a, add), cost)
         return svm_answers(fitted, corpus, b, shown)
 
     if chosen is None:
@@ -220,7 +223,7 @@ def compare(
     folds: list[tuple[Array, Array]],
     chosen: Any = None,
     bar: bool = False,
-    more: Array = NONE,
+    more: Array = NO_ROWS,
 ) -> Any:
     """One row of the table: UAR of both, majority, paired difference by speaker bootstrap."""
     k = len(corpus.labels)

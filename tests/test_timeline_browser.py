@@ -33,8 +33,7 @@ PLAYED = "document.querySelector('audio').currentTime"
 CURSOR = "Number(document.querySelector('[aria-valuetext]').getAttribute('aria-valuenow'))"
 SHOWN = """(() => {
   const sound = document.querySelector("audio"), said = document.querySelector("[aria-valuetext]");
-  return {at: sound.currentTime, ready: sound.readyState, now: said.getAttribute("aria-valuetext"),
-          value: Number(said.getAttribute("aria-valuenow"))};
+  return {at: sound.currentTime, ready: sound.readyState, now: said.getAttribute("aria-valuetext")};
 })()"""
 TRACK = """(() => {
   const track = document.querySelectorAll("canvas")[1];

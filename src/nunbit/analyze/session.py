@@ -159,8 +159,12 @@ def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
 def recognise(job: SessionJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:
     """Words by the recogniser the user asked for; going on where a run before was ended."""
     settings = job.settings
-    decides = {"engine": recogniser.engine, "model": settings.asr_model, "ask": settings.language}
-    kept = KeptBlocks(job.parts_folder, {name: value or None for name, value in decides.items()})
+    key = {
+        "engine": recogniser.engine,
+        "model": settings.asr_model or None,
+        "language": settings.language or None,
+    }
+    kept = KeptBlocks(job.parts_folder, key)
     if len(kept):
         say(
             f"{job.session}: {len(kept)} stretch(es) of speech were recognised before, going on"

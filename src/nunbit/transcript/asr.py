@@ -23,7 +23,7 @@ from nunbit.errors import InputError, MissingExtra
 from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles, Transcript
 from nunbit.transcript.assemble import assemble
 from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, cue_of_words, joined_pieces
-from nunbit.transcript.kept import KeptBlocks
+from nunbit.transcript.kept import KeptBlock, KeptBlocks, sound_of
 
 Engine = Literal["faster-whisper", "vosk"]
 Block = tuple[float, Singles]
@@ -85,20 +85,26 @@ class Recogniser:
             language: Likewise.
             speech: Likewise.
             kept: Blocks in it are not recognised again; others are added when they are done.
+
+        Raises:
+            InputError: Likewise, or ``kept`` cannot be written.
         """
         self.check_language(language)
         language = language or self.language
         cues: list[Cue] = []
         for start_s, samples in blocks(chunks):
-            before = None if kept is None else kept.find(start_s, samples)
-            if before is not None:
-                cues += before.cues
-                language = before.language
+            if kept is None:
+                found, language = self.run((start_s, samples), language)
+                cues += found
                 continue
-            found, language = self.run((start_s, samples), language)
-            cues += found
-            if kept is not None:
-                kept.add(start_s, samples, language, tuple(found))
+            sound = sound_of(samples)
+            block = kept.find(start_s, sound)
+            if block is None:
+                found, language = self.run((start_s, samples), language)
+                block = KeptBlock(start_s, sound, language, tuple(found))
+                kept.add(block)
+            cues += block.cues
+            language = block.language
         notices: list[Notice] = []
         cues = _heard(cues, speech, notices)
         raw = Cues(tuple(cues), self.engine, language, tuple(notices))

@@ -27,7 +27,7 @@ class KeptBlock:
 
     Attributes:
         start_s: Of its sound.
-        sound: SHA-256 of its samples.
+        sound: Of its samples, see :func:`sound_of`.
         language: That was found in it, or taken for granted.
         cues: What was understood.
     """
@@ -38,44 +38,40 @@ class KeptBlock:
     cues: tuple[Cue, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    key: dict[str, str | None]
-
-
 class KeptBlocks:
     """The blocks of one recording.
 
     Args:
         folder: Of the recording's unfinished work; made when the first block is added.
-        key: What decides the words besides the sound: engine, model, language.
+        key: What decides the words besides the sound: engine, model, language. Blocks of another
+            key are not used.
+
+    Raises:
+        InputError: A line that was cut off by the crash cannot be taken away.
     """
 
     def __init__(self, folder: Path, key: dict[str, str | None]) -> None:
-        self._path, self._head = folder / FILE, _Head(key)
-        self._kept: dict[tuple[float, str], KeptBlock] = {}
+        self._path, self._key = folder / FILE, key
+        self._kept: dict[tuple[float, str], KeptBlock] = {}  # by start and sound
         self._read()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, start_s: float, samples: Singles) -> KeptBlock | None:
-        """The block with this sound, if an earlier run has recognised it."""
-        return self._kept.get((start_s, _digest(samples)))
+    def find(self, start_s: float, sound: str) -> KeptBlock | None:
+        """The block that begins at this second with this sound, if it was recognised before."""
+        return self._kept.get((start_s, sound))
 
-    def add(
-        self, start_s: float, samples: Singles, language: str | None, cues: tuple[Cue, ...]
-    ) -> None:
+    def add(self, block: KeptBlock) -> None:
         """Write the next block down.
 
         Raises:
             InputError: The disk is full, or the like.
         """
-        block = KeptBlock(start_s, _digest(samples), language, cues)
         with writing(self._path):
             if not self._kept:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_bytes(msgspec.json.encode(self._head) + b"\n")
+                self._path.write_bytes(msgspec.json.encode(self._key) + b"\n")
             with self._path.open("ab") as stream:
                 stream.write(msgspec.json.encode(block) + b"\n")
                 stream.flush()
@@ -86,7 +82,7 @@ class KeptBlocks:
         """Take what is whole; a line that was being written at the crash is cut off."""
         try:
             lines = self._path.read_bytes().split(b"\n")
-            if msgspec.json.decode(lines[0], type=_Head) != self._head:
+            if msgspec.json.decode(lines[0]) != self._key:
                 return
         except (OSError, msgspec.MsgspecError):
             return
@@ -102,5 +98,6 @@ class KeptBlocks:
             os.truncate(self._path, good)
 
 
-def _digest(samples: Singles) -> str:
+def sound_of(samples: Singles) -> str:
+    """What tells one stretch of sound, (n,) float32 at 16 kHz, from another: its SHA-256."""
     return hashlib.sha256(samples.tobytes()).hexdigest()
