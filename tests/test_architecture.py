@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "memory",
         "labels",
         "schema",
+        "reading",
         "streams",
         "timebase",
         "config",

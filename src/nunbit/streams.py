@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.reading import ReadingNote
+
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -123,12 +125,14 @@ class MediaInfo:
         duration_s: End of the last sample or frame on the media clock.
         video: None for audio alone.
         audio: None for silent video.
+        reading: What probing the file found odd: lengths, interlacing, high dynamic range.
     """
 
     name: str
     duration_s: float
     video: VideoInfo | None
     audio: AudioInfo | None
+    reading: tuple[ReadingNote, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -322,12 +326,14 @@ class Transcript:
             ``vosk``.
         language: BCP 47, or None.
         notices: What was odd and what was done about it, as (en, ko) pairs.
+        reading: What was read, repaired and left out of the file.
     """
 
     utterances: tuple[Utterance, ...]
     source: str
     language: str | None = None
     notices: tuple[tuple[str, str], ...] = ()
+    reading: tuple[ReadingNote, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

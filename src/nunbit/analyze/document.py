@@ -26,9 +26,10 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
         found: What is not in the timeline: label_set, bundle, unvalidated, windows, sync, speech,
             missing, notices, provenance, synthetic, path.
     """
+    media = {k: v for k, v in asdict(timeline.media).items() if k != "reading"}
     return {
         "kind": "timeline",
-        "media": asdict(timeline.media) | {"path": found["path"]},
+        "media": media | {"path": found["path"]},
         "session": timeline.session,
         "subject": timeline.subject,
         "label_set": label_set_to_dict(found["label_set"]),

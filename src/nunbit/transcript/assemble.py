@@ -54,7 +54,7 @@ def assemble(path: Path, raw: Cues, duration_s: float | None = None) -> Transcri
     _note_words(utterances, notices)
     if raw.source == "vosk" and language == "ko" and utterances:
         notices.append(_PIECES)
-    return Transcript(utterances, raw.source, language, tuple(notices))
+    return Transcript(utterances, raw.source, language, tuple(notices), raw.reading)
 
 
 def _clean(cue: Cue) -> Cue:

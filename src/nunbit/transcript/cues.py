@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nunbit.errors import InputError
+from nunbit.reading import ReadingNote
 
 Notice = tuple[str, str]
 """What was odd, as (en, ko)."""
@@ -61,12 +62,14 @@ class Cues:
         source: As in ``Transcript.source``.
         language: Where the file says so.
         notices: About the file itself.
+        reading: What was read, repaired and left out of the file.
     """
 
     cues: tuple[Cue, ...]
     source: str
     language: str | None = None
     notices: tuple[Notice, ...] = ()
+    reading: tuple[ReadingNote, ...] = ()
 
 
 def bad_file(path: Path, en: str, ko: str) -> InputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nunbit.errors import InputError
@@ -61,7 +62,7 @@ def read_transcript(path: Path, *, duration_s: float | None = None) -> Transcrip
     if expected not in (None, kind):
         notices = (*notices, _other_suffix(path, kind))
     raw = _READERS[kind](path, text)
-    merged = Cues(raw.cues, raw.source, raw.language, (*notices, *raw.notices))
+    merged = replace(raw, notices=(*notices, *raw.notices))
     return assemble(path, merged, duration_s)
 
 

@@ -1,0 +1,58 @@
+"""The reading protocol: what was read of a file, what was repaired and what was left out.
+
+Readers of media, transcripts and tables make the notes; ``check``, ``analyze`` and the report show
+them. A file is read right, or a note says what is not. Knows nothing of any format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from nunbit.errors import Lang
+
+Treatment = Literal["read", "repaired", "left_out"]
+TREATMENTS: tuple[Treatment, ...] = ("read", "repaired", "left_out")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingNote:
+    """One thing to know about how a file was read.
+
+    Attributes:
+        treatment: ``read`` (as it is, but the user should know), ``repaired`` (another value than
+            the file's was used) or ``left_out``.
+        code: Stable name in snake case, such as ``time_not_a_number``; the same in all languages.
+        count: How many entries, samples or frames it concerns, at least 1.
+        first: The first place: ``line 12``, ``0:03.2`` (media time), or a file name.
+        en: One sentence for a reader: what, where, what to do.
+        ko: The same in Korean.
+    """
+
+    treatment: Treatment
+    code: str
+    count: int
+    first: str
+    en: str
+    ko: str
+
+    def text(self, lang: Lang) -> str:
+        """The sentence in the reader's language."""
+        return self.ko if lang == "ko" else self.en
+
+
+def reading_document(notes: Iterable[ReadingNote]) -> dict[str, list[dict[str, object]]]:
+    """Plain data for JSON: lists of ``{code, count, first, en, ko}`` by treatment."""
+    found: dict[str, list[dict[str, object]]] = {treatment: [] for treatment in TREATMENTS}
+    for note in notes:
+        found[note.treatment].append(
+            {
+                "code": note.code,
+                "count": note.count,
+                "first": note.first,
+                "en": note.en,
+                "ko": note.ko,
+            }
+        )
+    return found
