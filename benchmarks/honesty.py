@@ -1,7 +1,7 @@
-"""Do nunbit's numbers carry what they say? One table of bars, by simulation unless a row says real.
+"""Do nunbit's numbers carry what they say? One table of bars, simulated unless a row says real.
 
-``python benchmarks/honesty.py [--quick] [--only PART]`` runs every part and prints its rows with the
-bar each must reach. A part is a module ``honesty_<part>.py`` beside this one with
+``python benchmarks/honesty.py [--quick] [--only PART]`` runs every part and prints its rows with
+the bar each must reach. A part is a module ``honesty_<part>.py`` beside this one with
 ``rows(quick: bool) -> list[Row]``; ``quick`` asks for fewer draws, for a look while working.
 """
 
