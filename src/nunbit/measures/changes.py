@@ -215,7 +215,7 @@ def long_run(deviations: Floats, there: Flags) -> LongRun:
     variance = float(d @ d) / n
     if variance <= (_TINY * float(np.abs(d).max(initial=0.0))) ** 2 or n <= MIN_INDEPENDENT:
         return LongRun(math.nan, float(n), "constant" if variance == 0 else "too_few_independent")
-    phi = _likeness(d, here)
+    phi = likeness(d, here)
     least = min(phi + SURE * math.sqrt(max(1.0 - phi * phi, 0.0) / n), 1.0 - 1.0 / n)
     independent = n * (1.0 - least) / (1.0 + least)
     if independent < MIN_INDEPENDENT:
@@ -225,8 +225,13 @@ def long_run(deviations: Floats, there: Flags) -> LongRun:
     return LongRun(error, independent, "")
 
 
-def _likeness(d: Floats, here: Flags) -> float:
-    """Correlation of neighbours, without the bias that taking out the mean brings."""
+def likeness(d: Floats, here: Flags) -> float:
+    """Correlation of neighbours, without the bias that taking out the mean brings.
+
+    Args:
+        d: (N,) deviations from the mean, 0 where missing, not all 0; N > 3.
+        here: (N,) what is not missing.
+    """
     n, pairs = int(here.sum()), int((here[1:] & here[:-1]).sum())
     raw = float(d[1:] @ d[:-1]) / max(pairs, 1) / (float(d @ d) / n)
     corrected = (raw * n + 1.0) / (n - 3.0)  # Kendall 1954: E raw = phi - (1 + 3 phi) / n
@@ -374,7 +379,7 @@ def _filled(scores: Floats, rng: np.random.Generator) -> Floats:
         return scores
     at, missing = np.flatnonzero(there), np.flatnonzero(~there)
     d = np.where(there, scores, 0.0)
-    phi = float(np.clip(_likeness(d, there), 0.0, 0.999))
+    phi = float(np.clip(likeness(d, there), 0.0, 0.999))
     path = _autoregression(len(scores), phi, rng)
     right = at[np.searchsorted(at, missing)]
     left = at[np.searchsorted(at, missing) - 1]
