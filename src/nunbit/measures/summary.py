@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.measures.changes import STUDENT_8, likeness, long_run
+from nunbit.measures.changes import STUDENT_8, Memory, long_run, memory
 from nunbit.measures.definitions import FUNCTIONALS, Definition
 from nunbit.measures.estimate import CODE, NAMES, Estimate, Formula
 from nunbit.measures.inputs import BaselineForm
@@ -26,7 +26,7 @@ BLOCK_S = 1.0
 """Steps that a session value is split into; how many of them hang together is estimated."""
 
 MIN_BASELINE_S = 60.0
-MIN_BASELINE_INDEPENDENT = 4
+MIN_BASELINE_INDEPENDENT = 2
 """Fewer independent windows in the baseline say too little about its mean and spread for a z."""
 
 MIN_LIKE_S = 5.0
@@ -82,7 +82,7 @@ def normalised(value: Floats, baseline: Baseline, form: BaselineForm) -> Floats:
     ``z`` = (x - mean) / (SD sqrt(1 + 1 / n)), n the independent windows of the baseline, read on
     Student's distribution and given as the standard normal value of the same probability: where
     nothing has changed |z| > 2 in 5% of the windows, however short the baseline. NaN where the
-    baseline does not vary or is worth fewer than 4 independent windows.
+    baseline does not vary or is worth fewer than 2 independent windows.
     ``openwillis`` = (x + 1) / (mean + 1) - 1.
     """
     if form == "openwillis":
@@ -187,12 +187,8 @@ class Summariser:
         """Mean and spread of the baseline's windows; their likeness is that of all windows."""
         usual, n = series[good], int(good.sum())
         mean = float(usual.mean())
-        there = np.isfinite(series)
-        centred = np.where(there, series - series[there].mean(), 0.0)
-        phi = max(likeness(centred, there), 0.0) if there.sum() > 3 and centred.any() else 0.0
-        independent = n * (1.0 - phi) / (1.0 + phi)
-        # Squares forget sooner than the values themselves: phi squared (Bartlett 1946).
-        freedom = max(n * (1.0 - phi**2) / (1.0 + phi**2) - 1.0, 1.0)
+        found = _memory_in_pieces(series, max(n, 4))
+        independent, freedom = found.independent(n), found.freedom(n)
         shrunk = max(1.0 - 1.0 / max(independent, 1.0 + EPS), EPS)
         sd = float(np.sqrt(np.mean((usual - mean) ** 2) / shrunk))
         return Baseline(float(np.median(usual)), mean, sd, independent, freedom, whole)
@@ -408,6 +404,22 @@ class Summariser:
                 )
             )
         return made
+
+
+def _memory_in_pieces(series: Floats, length: int) -> Memory:
+    """Memory of the windows within pieces as long as the baseline.
+
+    A change between pieces takes no part: it is what the baseline is there to show.
+    """
+    pieces = max(len(series) // length, 1)
+    rows = series[: pieces * length].reshape(pieces, -1)
+    there = np.isfinite(rows)
+    rows, there = rows[there.sum(axis=1) > 1], there[there.sum(axis=1) > 1]
+    if not len(rows):
+        return Memory(1, 0.0, 1)
+    mean = np.where(there, rows, 0.0).sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
+    centred = np.where(there, rows - mean, 0.0)
+    return memory(centred, there) if centred.any() else Memory(1, 0.0, 1)
 
 
 def _commonest(why: np.ndarray, compared: Floats) -> str:
