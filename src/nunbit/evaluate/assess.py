@@ -18,8 +18,8 @@ from nunbit.evaluate.compare import compare_with_evaluation, compare_with_paper
 from nunbit.evaluate.notices import notices
 from nunbit.evaluate.people import (
     agreement_section,
+    annotators_section,
     fold_scores,
-    human_ceiling,
     policies_section,
     seen_section,
     subgroups_section,
@@ -102,7 +102,7 @@ def assess(
         "ensembles": {},
         **read_prompts(),
         "person_folds": fold_scores(p, settings.seed),
-        "human_ceiling": human_ceiling(p, board, settings.n_resamples, settings.seed),
+        "annotators": annotators_section(p, board, settings.n_resamples, settings.seed),
         "confident_mistakes": confident_mistakes(p, settings.max_mistakes),
     }
     document["trained_label_set"] = evidence.label_set if evidence else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -100,15 +100,18 @@ def agreement_section(p: Predictions, board: Board) -> Callable[[], dict[str, An
     return read
 
 
-def human_ceiling(p: Predictions, board: Board, n_resamples: int, seed: int) -> dict[str, Any]:
-    """Each annotator against the majority of the others, and the model on the same cases.
+def annotators_section(p: Predictions, board: Board, n_resamples: int, seed: int) -> dict[str, Any]:
+    """Annotators with one another: every two of them, and each against the others' majority.
 
     Returns:
         Plain data; ``n_cases`` 0 where there are fewer than two annotators. A case is an image
-        and an annotator who is left out of its majority, so both are judged by the same truth.
+        and an annotator who is left out of its majority; the model is judged by the same truth on
+        the same cases. That truth exists only where the others agree. ``pairwise`` needs no
+        agreement of others: it stands beside a score under one annotator's label.
     """
     k = len(p.label_set.labels)
-    found = metrics.human_ceiling(vote_codes(p), k)
+    votes = vote_codes(p)
+    found = metrics.one_against_others(votes, k)
     if not len(found.truth):
         return {"n_cases": 0}
     cases = Board(
@@ -143,6 +146,40 @@ def human_ceiling(p: Predictions, board: Board, n_resamples: int, seed: int) -> 
             )
         },
         "per_annotator": per_annotator,
+        "pairwise": _pairwise(p, board, votes, n_resamples, seed),
+    }
+
+
+def _pairwise(
+    p: Predictions, board: Board, votes: Codes, n_resamples: int, seed: int
+) -> dict[str, Any]:
+    """How often two annotators name the same class, over all pairs and for each named pair."""
+    k = len(p.label_set.labels)
+    found = metrics.pairwise(votes, k)
+    own = Board(
+        board.clusters, persons=board.persons, n_classes=k, n_resamples=n_resamples, seed=seed
+    )
+    cells = np.where(found.pairs > 0, 0, -1).astype(np.int32)
+    own.add("agreed", metrics.Additive(cells, 1, found.agreed.astype(np.float64)))
+    own.add("pairs", metrics.Additive(cells, 1, found.pairs.astype(np.float64)))
+    own.run()
+
+    def share(agreed: Any, pairs: Any) -> Any:
+        return agreed[..., 0] / np.where(pairs[..., 0] > 0, pairs[..., 0], np.nan)
+
+    per_pair = {}
+    for a, b in combinations(range(len(p.vote_names)), 2):
+        two = metrics.pairwise(votes[:, [a, b]], k)
+        if two.pairs.sum():
+            name = f"{p.vote_names[a]}, {p.vote_names[b]}"
+            per_pair[name] = number(two.agreed.sum() / two.pairs.sum())
+    return {
+        "share": number(found.agreed.sum() / max(1, found.pairs.sum())),
+        "n_pairs": int(found.pairs.sum()),
+        "n_images": int((found.pairs > 0).sum()),
+        "n_null_pairs": found.n_null,
+        "ci95": own.interval(("agreed", "pairs"), share, sides=lambda agreed, pairs: (pairs,)),
+        "per_pair": per_pair,
     }
 
 

@@ -6,7 +6,13 @@ gives intervals by resampling persons and ``few`` where they are few, ``gaps`` c
 K classes, R resamples, P persons.
 """
 
-from nunbit.metrics.agreement import HumanCeiling, agreement_level, human_ceiling
+from nunbit.metrics.agreement import (
+    OneAgainstOthers,
+    Pairwise,
+    agreement_level,
+    one_against_others,
+    pairwise,
+)
 from nunbit.metrics.bootstrap import (
     Additive,
     auroc_from_bins,
@@ -59,7 +65,8 @@ __all__ = [
     "FEW",
     "Additive",
     "Gap",
-    "HumanCeiling",
+    "OneAgainstOthers",
+    "Pairwise",
     "Reliability",
     "RiskCoverage",
     "Scale",
@@ -80,13 +87,14 @@ __all__ = [
     "f1",
     "fit_temperature",
     "grouped",
-    "human_ceiling",
     "interval",
     "jackknife_interval",
     "largest_gap",
     "macro_f1",
     "mcnemar",
     "negative_log_likelihood",
+    "one_against_others",
+    "pairwise",
     "per_cluster",
     "precision",
     "rank_bins",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.metrics.few import NORMAL, stretch
+from nunbit.metrics.few import NORMAL, t_quantile
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def largest_gap(values: Floats, draws: NDArray[Any], persons: NDArray[np.float64
 
     The draws around the groups' own values show how far chance moves them; the range of these
     movements is the law of the range under no difference. A few persons' draws are too calm, so
-    each group's are stretched by what a t interval over its persons would be wider.
+    they are stretched: by n / (n - 1) in variance, and by a t quantile in place of the normal one.
 
     Args:
         values: (G,) score of each group, G >= 2.
@@ -61,7 +61,10 @@ def largest_gap(values: Floats, draws: NDArray[Any], persons: NDArray[np.float64
     defined = draws[~np.isnan(draws).any(axis=1)].astype(np.float64)
     if 2 * len(defined) < len(draws):
         return None
-    moved = (defined - values) * [stretch(n) for n in persons]
+    free = np.maximum(persons - 1.0, 1.0)
+    # As in Tukey's studentised range, the spreads of all groups together carry the uncertainty.
+    pooled = t_quantile(float(free.sum())) / NORMAL
+    moved = (defined - values) * np.sqrt(np.maximum(persons, 1.0) / free) * pooled
     ranges = moved.max(axis=1) - moved.min(axis=1)
     best, worst = int(values.argmax()), int(values.argmin())
     gap = float(values[best] - values[worst])
