@@ -28,7 +28,9 @@ def read_settings(
     options: Mapping[str, Any] | None = None,
     preset: Mapping[str, Any] | None = None,
 ) -> S:
-    """Build settings from defaults, then a preset, then files, then command-line options, then overrides.
+    """Build settings from defaults, a preset, files, command-line options and overrides.
+
+    What comes later wins.
 
     Args:
         kind: A frozen dataclass with a default for every field.
