@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "policies",
         "splits",
+        "preset",
         "paraphrases",
         "descriptions",
         "comments",

@@ -328,7 +328,7 @@ def test_agreement_levels() -> None:
 
 
 @pytest.mark.parametrize("n_annotators", [2, 3, 10])
-def test_human_ceiling_equals_a_naive_loop(n_annotators: int) -> None:
+def test_one_against_others_equals_a_naive_loop(n_annotators: int) -> None:
     votes = np.random.default_rng(n_annotators).integers(-1, 3, (40, n_annotators))
     votes[3, -1] = ABSENT
     expected, n_null = [], 0
@@ -342,11 +342,11 @@ def test_human_ceiling_equals_a_naive_loop(n_annotators: int) -> None:
                 n_null += 1
             else:
                 expected.append((best, int(votes[image, annotator]), image, annotator))
-    ceiling = metrics.human_ceiling(votes, 3)
+    ceiling = metrics.one_against_others(votes, 3)
     columns = (ceiling.truth, ceiling.answer, ceiling.image, ceiling.annotator)
     assert list(zip(*(c.tolist() for c in columns), strict=True)) == expected
     assert ceiling.n_null == n_null
 
 
-def test_human_ceiling_needs_two_annotators() -> None:
-    assert len(metrics.human_ceiling(VOTES[:, :1], 3).truth) == 0
+def test_one_against_others_needs_two_annotators() -> None:
+    assert len(metrics.one_against_others(VOTES[:, :1], 3).truth) == 0

@@ -139,7 +139,7 @@ def test_page_is_whole_and_says_the_headline(document: dict[str, Any], lang: Any
         (
             "ko",
             (
-                "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마세요.",
+                "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마십시오.",
                 "제로샷은 논문에서 쓴 뜻입니다",
                 "실제로 느끼는 감정이 아닙니다",
                 "109",

@@ -94,7 +94,7 @@ def test_config_is_marked_and_read_back(tmp_path: Path) -> None:
     assert lines["prompts"] == '"paper" # paper'
     assert lines["lr"] == "0.01 # assumed"
     assert "0.25" in lines["average_with_start"]
-    assert lines["loss"] == '"infonce" # not the paper\'s, which has paper'
+    assert lines["loss"] == '"infonce" # assumed'
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.toml", "a/b"])

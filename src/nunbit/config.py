@@ -26,20 +26,24 @@ def read_settings(
     files: Iterable[Path] = (),
     overrides: Iterable[str] = (),
     options: Mapping[str, Any] | None = None,
+    preset: Mapping[str, Any] | None = None,
 ) -> S:
-    """Build settings from defaults, then files, then command-line options, then overrides.
+    """Build settings from defaults, a preset, files, command-line options and overrides.
+
+    What comes later wins.
 
     Args:
         kind: A frozen dataclass with a default for every field.
         files: TOML files, later ones win.
         overrides: ``key=value`` strings; the value is TOML, or a plain string if it is not.
         options: Values from the command line; None means not given.
+        preset: Values that everything given overrides.
 
     Raises:
         SettingsError: A file cannot be read, a key is unknown or a value does not fit.
     """
     known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = _checked_keys(dict(preset or {}), known, "preset")
     for path in files:
         values |= _checked_keys(_read_toml(path), known, str(path))
     given = {k: v for k, v in (options or {}).items() if v is not None}

@@ -59,9 +59,11 @@ def load_template_set(name_or_path: str) -> TemplateSet:
     Raises:
         InputError: No such set or file, or the file does not describe a template set.
     """
-    source = resources.files("nunbit") / "data" / "prompts" / f"{name_or_path}.toml"
-    if "/" not in name_or_path and source.is_file():
-        return _parse(source.read_text(encoding="utf-8"), f"{name_or_path}.toml")
+    folder = resources.files("nunbit") / "data" / "prompts"
+    # A model is read with the sentences it was trained with, even if they were mended since.
+    for source in (folder / f"{name_or_path}.toml", folder / "older" / f"{name_or_path}.toml"):
+        if "/" not in name_or_path and source.is_file():
+            return _parse(source.read_text(encoding="utf-8"), f"{name_or_path}.toml")
     path = Path(name_or_path)
     if not path.is_file():
         known = ", ".join(template_set_names())
@@ -79,9 +81,10 @@ def load_template_set(name_or_path: str) -> TemplateSet:
 
 
 def template_set_names() -> tuple[str, ...]:
-    """Names of the template sets in the package, sorted."""
+    """Names of the template sets in the package, sorted, without superseded ones."""
     folder = resources.files("nunbit") / "data" / "prompts"
-    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir()))
+    names = (p.name for p in folder.iterdir())
+    return tuple(sorted(n.removesuffix(".toml") for n in names if n.endswith(".toml")))
 
 
 def template_set_from_dict(document: dict[str, Any], where: str) -> TemplateSet:

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from nunbit.cli.shared import PATHS, Group, cli, command, need, settings_files, show
+from nunbit.cli.shared import (
+    PATHS,
+    Group,
+    cli,
+    command,
+    need,
+    preset_of,
+    say_preset,
+    settings_files,
+    show,
+)
 from nunbit.errors import Lang
 
 
@@ -91,9 +101,11 @@ def synth_video(
 @click.option("--labels", "policy", help="uploader, annot_a, majority, unanimous or votes.")
 @click.option("--size", type=int, help="Side of the crops in pixels (default 224).")
 @click.option("--part", metavar="I/N", help="Prepare only part I of N (job arrays).")
+@click.option("--paper", is_flag=True, help="The paper's crop and labels; what you give wins.")
 def prepare(
     src: tuple[Path, ...],
     out: Path,
+    paper: bool,
     config: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -109,6 +121,7 @@ def prepare(
     \b
     Examples:
       nunbit prepare ~/aihub/Training ~/aihub/Validation --out data
+      nunbit prepare ~/aihub/Training ~/aihub/Validation --out data --paper
       nunbit prepare faces.csv --label-set fer7 --labels votes --size 48 --out data
     """
     from nunbit.config import read_settings
@@ -116,8 +129,13 @@ def prepare(
     from nunbit.prepare import prepare as prepare_data
 
     settings = read_settings(
-        PrepareSettings, files=settings_files(config), overrides=overrides, options=options
+        PrepareSettings,
+        files=settings_files(config),
+        overrides=overrides,
+        options=options,
+        preset=preset_of("prepare", paper),
     )
+    say_preset("prepare", paper, settings, lang)
     document = prepare_data(src, out, settings, lang=lang)
     show(document, _prepare_text(document, out, lang), as_json)
 
@@ -138,10 +156,12 @@ def prepare(
     help="Train a classifier to compare with instead.",
 )
 @click.option("--bundle", type=PATHS, help="Bundle whose embeddings linear and knn use.")
+@click.option("--paper", is_flag=True, help="The paper's training; what you give wins.")
 def train(
     data: Path,
     out: Path,
     recipe: str,
+    paper: bool,
     resume: bool,
     baseline: str | None,
     bundle: Path | None,
@@ -156,6 +176,7 @@ def train(
     \b
     Examples:
       nunbit train data --out run --init openai/clip-vit-base-patch32
+      nunbit train data --out run --paper
       nunbit train data --out run --init lite --set epochs=4 --set image_size=64
       nunbit train data --out run --resume
       nunbit train data --out probe --baseline linear --bundle run/bundle
@@ -171,7 +192,9 @@ def train(
         files=[recipe_path(recipe), *settings_files(config)],
         overrides=overrides,
         options=options,
+        preset=preset_of("train", paper),
     )
+    say_preset("train", paper, settings, lang)
     if baseline is None:
         document = run_training(data, out, settings, resume=resume, lang=lang)
     else:
@@ -213,10 +236,12 @@ def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
 )
 @click.option("--seeds", multiple=True, help="Folder of an evaluation of another seed; repeatable.")
 @click.option("--part", metavar="I/N", help="Score only share I of N (job arrays).")
+@click.option("--paper", is_flag=True, help="The paper's evaluation; what you give wins.")
 def evaluate(
     data: Path,
     bundle: Path | None,
     out: Path,
+    paper: bool,
     config: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -228,6 +253,7 @@ def evaluate(
     \b
     Examples:
       nunbit evaluate data --bundle run/bundle --out eval
+      nunbit evaluate data --bundle run/bundle --out eval --paper
       nunbit evaluate data --bundle run/bundle --out eval --prompts natural --compare paper
       nunbit evaluate probe/predictions.parquet --out eval-probe --compare eval
     """
@@ -239,8 +265,13 @@ def evaluate(
     from nunbit.report import evaluation_text
 
     settings = read_settings(
-        EvaluateSettings, files=settings_files(config), overrides=overrides, options=options
+        EvaluateSettings,
+        files=settings_files(config),
+        overrides=overrides,
+        options=options,
+        preset=preset_of("evaluate", paper),
     )
+    say_preset("evaluate", paper, settings, lang)
     run = run_evaluation if settings.part is None else evaluate_part
     result = run(data, bundle, out, settings, lang=lang)
     if isinstance(result, Unfinished):

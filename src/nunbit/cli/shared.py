@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nunbit.errors import MissingExtra
+from nunbit.errors import Lang, MissingExtra
 from nunbit.language import system_language
+
+if TYPE_CHECKING:
+    from nunbit.preset import Command
 
 PATHS = click.Path(path_type=Path)
 
@@ -93,6 +96,24 @@ def need(package: str, extra: str) -> None:
 def settings_files(config: Path | None) -> list[Path]:
     """The settings files of a command: that of ``--config``, if any."""
     return [] if config is None else [config]
+
+
+def preset_of(command: Command, wanted: bool) -> dict[str, Any]:
+    """The values of ``--paper`` for a command; empty without it."""
+    from nunbit.preset import preset_values
+
+    return preset_values(command) if wanted else {}
+
+
+def say_preset(command: Command, wanted: bool, settings: Any, lang: Lang) -> None:
+    """With ``--paper``, say every setting with its mark, and where the user's own value wins."""
+    if not wanted:
+        return
+    from nunbit.preset import preset_lines
+    from nunbit.progress import say
+
+    for line in preset_lines(command, settings, lang):
+        say(line)
 
 
 class _Shown:

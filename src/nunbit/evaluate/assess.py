@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nunbit import metrics
 from nunbit.evaluate.binary import Threshold, binary_section
@@ -16,8 +18,8 @@ from nunbit.evaluate.compare import compare_with_evaluation, compare_with_paper
 from nunbit.evaluate.notices import notices
 from nunbit.evaluate.people import (
     agreement_section,
+    annotators_section,
     fold_scores,
-    human_ceiling,
     policies_section,
     seen_section,
     subgroups_section,
@@ -100,7 +102,7 @@ def assess(
         "ensembles": {},
         **read_prompts(),
         "person_folds": fold_scores(p, settings.seed),
-        "human_ceiling": human_ceiling(p, board, settings.n_resamples, settings.seed),
+        "annotators": annotators_section(p, board, settings.n_resamples, settings.seed),
         "confident_mistakes": confident_mistakes(p, settings.max_mistakes),
     }
     document["trained_label_set"] = evidence.label_set if evidence else None
@@ -136,7 +138,7 @@ def _headline(
         **{key: scores[key] for key in ("top1", "macro_f1", "uar")},
         "ci95": scores["ci95"],
         "ci_unit": board.unit,
-        "ci_method": f"percentile bootstrap, {settings.n_resamples} resamples by {board.unit}",
+        "ci_method": _method_text(board, settings),
         "chance": {
             "uniform": number(1.0 / len(ids)),
             "largest_class": number(truth.max() / truth.sum()),
@@ -148,28 +150,46 @@ def _headline(
     }
 
 
+def _method_text(board: Board, settings: EvaluateSettings) -> str:
+    """How the headline's intervals were made; entries with fewer persons say so themselves."""
+    if board.method("headline") == "bootstrap":
+        return f"percentile bootstrap, {settings.n_resamples} resamples by {board.unit}"
+    return (
+        f"t interval, jackknife over {board.n_clusters('headline')} {board.unit}s (effective "
+        f"number minus one degrees of freedom; the bootstrap is too narrow below {metrics.FEW})"
+    )
+
+
 def _per_class(p: Predictions, board: Board) -> dict[str, Any]:
-    confusion, draws = board.confusion("headline"), board.confusion_draws("headline")
-    found = {
-        name: (score(confusion), score(draws))
-        for name, score in (
-            ("precision", metrics.precision),
-            ("recall", metrics.recall),
-            ("f1", metrics.f1),
-        )
-    }
+    confusion = board.confusion("headline")
     support = confusion.sum(axis=1)
     return {
         label: {
-            **{name: number(values[k]) for name, (values, _) in found.items()},
+            **{name: number(score(confusion)[k]) for name, score in _OF_CLASSES.items()},
             "support": int(support[k]),
-            "ci95": {
-                name: board.interval("headline", resampled[:, k])
-                for name, (_, resampled) in found.items()
-            },
+            "ci95": {name: _class_interval(board, name, k) for name in _OF_CLASSES},
         }
         for k, label in enumerate(p.label_set.ids)
     }
+
+
+_OF_CLASSES: dict[str, Callable[[Any], Any]] = {
+    "precision": metrics.precision,
+    "recall": metrics.recall,
+    "f1": metrics.f1,
+}
+
+
+def _class_interval(board: Board, name: str, k: int) -> list[float] | None:
+    """Of the score of class k, which rests on the persons whose images it counts."""
+
+    def counted(cells: NDArray[Any]) -> list[NDArray[Any]]:
+        matrices = cells.reshape(-1, board.n_classes, board.n_classes)
+        row, column = matrices[:, k, :], matrices[:, :, k]
+        return [{"precision": column, "recall": row}.get(name, np.hstack([row, column]))]
+
+    of = board.of(_OF_CLASSES[name])
+    return board.interval("headline", lambda cells: of(cells)[..., k], sides=counted)
 
 
 def _comparisons(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit import metrics
-from nunbit.evaluate.board import Board, number, pair
+from nunbit.evaluate.board import Board, number
 from nunbit.evaluate.predictions import Predictions
 from nunbit.evaluate.scoring import Wording
 from nunbit.labels import DEPRESSION_RELATED, LabelSet
@@ -168,7 +168,6 @@ class _Answers:
     def read(self, name: str) -> dict[str, Any]:
         entry = f"binary/{name}"
         counts = self._board.total(entry).reshape(2, 2)
-        draws = self._board.draws(entry).reshape(-1, 2, 2)
         answered = counts.sum(axis=0) / max(1.0, counts.sum())
         scores: dict[str, Any] = {
             "n": int(counts.sum()),
@@ -180,16 +179,21 @@ class _Answers:
         ci95: dict[str, Any] = {}
         for key, score in _BINARY.items():
             scores[key] = number(score(counts))
-            ci95[key] = self._board.interval(entry, score(draws))
+            ci95[key] = self._board.interval(
+                entry, _of_two(score), sides=lambda cells, key=key: _COUNTED[key](cells)
+            )
         scores["auroc"], ci95["auroc"] = None, None
         if name in self._auroc:
             exact = self._auroc[name]
-            binned = self._board.draws(f"ranks/{name}")
             # The bins' own small error is the same in the total and in the draws.
             shift = exact - metrics.auroc_from_bins(self._board.total(f"ranks/{name}"))
-            ranks = metrics.auroc_from_bins(binned) + shift
             scores["auroc"] = number(exact)
-            ci95["auroc"] = pair(metrics.interval(ranks)) if ci95["accuracy"] else None
+            # Either side may rest on few persons.
+            ci95["auroc"] = self._board.interval(
+                f"ranks/{name}",
+                lambda counts: metrics.auroc_from_bins(counts) + shift,
+                sides=lambda cells: (cells[:, 0::2], cells[:, 1::2]),
+            )
         return {**scores, "ci95": ci95}
 
 
@@ -198,6 +202,19 @@ _BINARY: dict[str, Callable[[Any], Floats]] = {
     "balanced_accuracy": metrics.uar,
     "sensitivity": lambda counts: metrics.recall(counts)[..., 1],
     "specificity": lambda counts: metrics.recall(counts)[..., 0],
+}
+
+
+def _of_two(score: Callable[[Any], Floats]) -> Callable[[Any], Floats]:
+    return lambda cells: score(cells.reshape(*cells.shape[:-1], 2, 2))
+
+
+# Cells (2 * truth + answer) that a score counts: sensitivity rests on those inside the group only.
+_COUNTED: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "accuracy": lambda cells: (cells,),
+    "balanced_accuracy": lambda cells: (cells[:, :2], cells[:, 2:]),
+    "sensitivity": lambda cells: (cells[:, 2:],),
+    "specificity": lambda cells: (cells[:, :2],),
 }
 
 

@@ -2,12 +2,13 @@
 
 Sections of an evaluation come twice: first each puts its sums on the board, then, after one
 bootstrap of everything, each reads its scores and intervals. Sharing the draws makes every
-difference between two entries a paired one.
+difference between two entries a paired one. Where few persons take part in an entry, its
+intervals come from leaving them out one by one instead (``metrics.few``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ class Board:
         self._sums: dict[str, metrics.Additive] = {}
         self._draws: dict[str, Draws] = {}
         self._n_codes = int(clusters.max()) + 1
+        self._groups = metrics.grouped(clusters, seed)
         self._n_clusters: dict[str, int] = {}
+        self._tables: dict[str, NDArray[np.float32]] = {}
 
     @property
     def unit(self) -> str:
@@ -91,29 +94,102 @@ class Board:
         """Persons (or images) that take part in an entry."""
         return self._n_clusters[name]
 
-    def interval(self, name: str, draws: Floats | Draws) -> list[float] | None:
-        """95% interval of draws made from an entry; None for fewer than two persons."""
-        return pair(metrics.interval(draws)) if self.n_clusters(name) > 1 else None
+    def per_person(self, name: str) -> NDArray[np.float32]:
+        """Sums per person (or group of persons, where there are thousands); (P, n_cells)."""
+        if name not in self._tables:
+            self._tables[name] = metrics.per_cluster(self._sums[name], self._groups)
+        return self._tables[name]
+
+    def interval(
+        self,
+        names: str | tuple[str, ...],
+        statistic: Callable[..., Any],
+        *,
+        scale: metrics.Scale = "share",
+        sides: Callable[..., Sequence[Any]] | None = None,
+    ) -> list[float] | None:
+        """95% interval of a statistic of entries.
+
+        Percentiles of the bootstrap where many persons take part; a t interval of the jackknife
+        over persons below ``metrics.FEW``; an exact bound for a share of exactly 0 or 1.
+
+        Args:
+            names: Entries that the statistic needs.
+            statistic: Takes the sums (..., n_cells) of each entry; gives (...).
+            scale: Range of the statistic, see ``metrics.jackknife_interval``.
+            sides: Takes the per-person sums of each entry and gives those counts of images that the
+                statistic rests on, one array (P, ...) for each side that it compares; None takes
+                the entries themselves. The side with the fewest persons decides.
+
+        Returns:
+            Low and high; None for fewer than two persons, and where few persons are all alike.
+        """
+        names = (names,) if isinstance(names, str) else names
+        value = float(statistic(*map(self.total, names)))
+        alike = scale == "share" and value in (0.0, 1.0)
+        if sides is None and min(map(self.n_clusters, names)) >= metrics.FEW and not alike:
+            return self._percentiles(names, statistic)
+        tables = [self.per_person(name) for name in names]
+        counted = tables if sides is None else sides(*tables)
+        sizes = [np.asarray(side).reshape(len(side), -1).sum(axis=1) for side in counted]
+        n = min(int((size > 0).sum()) for size in sizes)
+        if alike:
+            return pair(metrics.all_alike_interval(value, n)) if n > 1 else None
+        if n >= metrics.FEW:
+            return self._percentiles(names, statistic)
+        return pair(metrics.jackknife_interval(statistic, tables, sizes, scale=scale))
+
+    def mean_interval(self, name: str, count: str) -> list[float] | None:
+        """95% interval of a mean of positive numbers.
+
+        Args:
+            name: Entry with the sum of the numbers, one cell.
+            count: Entry with the number of images, one cell.
+        """
+
+        def mean(total: Any, n: Any) -> Any:
+            # A resample of few persons can hold no image at all: undefined, not zero.
+            return total[..., 0] / np.where(n[..., 0] > 0, n[..., 0], np.nan)
+
+        return self.interval((name, count), mean, scale="positive", sides=lambda total, n: (n,))
+
+    def method(self, name: str) -> str | None:
+        """How an entry's intervals are made: ``jackknife_t``, ``bootstrap``, or None for none."""
+        n = self.n_clusters(name)
+        return None if n < 2 else "jackknife_t" if n < metrics.FEW else "bootstrap"
+
+    def _percentiles(
+        self, names: tuple[str, ...], statistic: Callable[..., Any]
+    ) -> list[float] | None:
+        return pair(metrics.interval(statistic(*(self.draws(name) for name in names))))
 
     def scores(self, name: str) -> dict[str, Any]:
         """Scores of a confusion matrix with intervals, as plain data; None where undefined."""
-        confusion, draws = self.confusion(name), self.confusion_draws(name)
+        confusion = self.confusion(name)
         return {
             "n": int(confusion.sum()),
             "n_subjects": self.n_clusters(name) if self.persons else None,
             **{key: number(score(confusion)) for key, score in HEADLINE.items()},
-            "ci95": {key: self.interval(name, score(draws)) for key, score in HEADLINE.items()},
+            "ci95": {key: self.interval(name, self.of(score)) for key, score in HEADLINE.items()},
+            "ci_method": self.method(name),
         }
 
     def difference(self, name: str, other: str) -> dict[str, Any]:
         """``name`` minus ``other``, paired: value and interval of each headline score."""
         a, b = self.confusion(name), self.confusion(other)
-        a_draws, b_draws = self.confusion_draws(name), self.confusion_draws(other)
         result: dict[str, Any] = {"ci95": {}}
         for key, score in HEADLINE.items():
             result[key] = number(score(a) - score(b))
-            result["ci95"][key] = self.interval(name, score(a_draws) - score(b_draws))
+            of = self.of(score)
+            result["ci95"][key] = self.interval(
+                (name, other), lambda x, y, of=of: of(x) - of(y), scale="difference"
+            )
         return result
+
+    def of(self, score: Callable[[Any], Floats]) -> Callable[[Any], Floats]:
+        """A score of confusion matrices as a statistic of their cells."""
+        k = self.n_classes
+        return lambda cells: score(cells.reshape(*cells.shape[:-1], k, k))
 
 
 def number(value: Any, digits: int = 6) -> float | None:

@@ -44,23 +44,18 @@ def calibration_section(p: Predictions, board: Board, n_bins: int) -> Callable[[
             "n_bins": len(after.bins.count),
         }
         ci95: dict[str, Any] = {}
-        # A resample of few persons can hold no labelled image: undefined, not zero.
-        n_draws = np.where(board.draws("n/after")[:, 0] > 0, board.draws("n/after")[:, 0], np.nan)
         for name, judged in (("before", before), ("after", after)):
             result[f"ece_{name}"] = number(judged.bins.ece)
             result[f"nll_{name}"] = number(judged.nll.mean())
             result["brier" if name == "after" else "brier_before"] = number(judged.brier.mean())
-            ci95[f"ece_{name}"] = pair(
-                metrics.ece_interval(
-                    board.total(f"gap/{name}"), len(rows), board.draws(f"gap/{name}"), n_draws
-                )
-                if board.n_clusters("n/after") > 1
-                else None
+            ci95[f"ece_{name}"] = _ece_interval(board, name, len(rows))
+            result[f"ece_noise_floor_{name}"] = number(
+                metrics.ece_noise_floor(judged.confidence, judged.bins)
             )
+            result[f"ece_noise_floor_persons_{name}"] = _person_floor(board, name, len(rows))
             for key in ("nll", "brier"):
-                draws = board.draws(f"{key}/{name}")[:, 0] / n_draws
                 full = f"{key}_{name}" if (key, name) != ("brier", "after") else "brier"
-                ci95[full] = board.interval("n/after", draws)
+                ci95[full] = board.mean_interval(f"{key}/{name}", "n/after")
         return {
             **result,
             "ci95": ci95,
@@ -131,16 +126,61 @@ def _before_temperature(p: Predictions) -> NDArray[np.float64]:
     return normalised
 
 
+def _ece_interval(board: Board, name: str, n: int) -> list[float] | None:
+    if board.n_clusters("n/after") < 2:
+        return None
+    return pair(
+        metrics.ece_interval(
+            board.total(f"gap/{name}"),
+            n,
+            board.draws(f"gap/{name}"),
+            _image_draws(board),
+            stretch=_stretch(board),
+        )
+    )
+
+
+def _person_floor(board: Board, name: str, n: int) -> float | None:
+    """The noise of the ECE when the images of a person err together; None without persons."""
+    if not board.persons or board.n_clusters("n/after") < 2:
+        return None
+    found = board.total(f"gap/{name}") / n
+    draws = board.draws(f"gap/{name}") / _image_draws(board)[:, None]
+    return number(_stretch(board) * np.nanmean(abs(draws - found).sum(axis=1)))
+
+
+def _image_draws(board: Board) -> NDArray[np.float32]:
+    # A resample of few persons can hold no labelled image: undefined, not zero.
+    n_draws = board.draws("n/after")[:, 0]
+    defined: NDArray[np.float32] = np.where(n_draws > 0, n_draws, np.float32(np.nan))
+    return defined
+
+
+def _stretch(board: Board) -> float:
+    if board.method("n/after") != "jackknife_t":
+        return 1.0
+    return metrics.stretch(metrics.effective(board.per_person("n/after")[:, 0]))
+
+
 def _bins(board: Board, judged: _Judged, name: str = "after") -> list[dict[str, Any]]:
-    right, mass = board.draws(f"right/{name}"), board.draws(f"mass/{name}")
-    accuracy = np.where(mass > 0, right / np.maximum(mass, 1.0), np.nan)
     bins = judged.bins
+
+    def interval(b: int) -> list[float] | None:
+        def accuracy(right: Any, mass: Any) -> Any:
+            return right[..., b] / np.where(mass[..., b] > 0, mass[..., b], np.nan)
+
+        return board.interval(
+            (f"right/{name}", f"mass/{name}"),
+            accuracy,
+            sides=lambda right, mass: (mass[:, b],),
+        )
+
     return [
         {
             "confidence": number(bins.confidence[b]),
             "accuracy": number(bins.accuracy[b]),
             "n": int(bins.count[b]),
-            "ci95": board.interval(f"mass/{name}", accuracy[:, b]),
+            "ci95": interval(b),
         }
         for b in range(len(bins.count))
     ]

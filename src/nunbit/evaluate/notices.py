@@ -130,7 +130,7 @@ def _relabelling(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
         "labels_swapped",
         f"Labels may be swapped: reading them as {en} would raise accuracy from {d['top1']:.1%} "
         f"to {accuracy:.1%}. Check the label order of the data and of the bundle.",
-        f"레이블이 뒤바뀌었을 수 있습니다. {ko}로 읽으면 정확도가 {d['top1']:.1%}에서 "
+        f"레이블이 뒤바뀌었을 수 있습니다. {ko}{_ro(ko)} 읽으면 정확도가 {d['top1']:.1%}에서 "
         f"{accuracy:.1%}로 오릅니다. 데이터와 번들의 레이블 순서를 확인하십시오.",
     )
 

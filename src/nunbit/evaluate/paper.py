@@ -39,6 +39,7 @@ class PaperTable:
         official_train_01: Images of TRAIN_01.
         majority_shares: Share of each class under the annotators' majority, ties by the uploader.
         majority_exists: Share of records with a majority of the annotators.
+        unanimous: Share of records whose three annotators all give one label.
         majority_is_uploader: Share of records with a majority that is the uploader's label.
         folder_cnn_accuracy: Lowest and highest accuracy of public CNNs on folder labels.
     """
@@ -56,6 +57,7 @@ class PaperTable:
     official_train_01: int
     majority_shares: tuple[float, ...]
     majority_exists: float
+    unanimous: float
     majority_is_uploader: float
     folder_cnn_accuracy: tuple[float, float]
 
@@ -103,6 +105,7 @@ def paper_findings(table: PaperTable) -> dict[str, Any]:
     total, hits = int(matrix.sum()), int(np.trace(matrix))
     members = [table.labels.index(label) for label in table.binary_group]
     two = metrics.binary_confusion(matrix, members)
+    columns = matrix.sum(axis=0)
     rows, folders = matrix.sum(axis=1), np.array(table.official_validation)
     return {
         "table_sum": total,
@@ -124,6 +127,21 @@ def paper_findings(table: PaperTable) -> dict[str, Any]:
         "distance_to_majority": number(_distance(rows, np.array(table.majority_shares))),
         "n_if_ties_were_dropped": round(int(folders.sum()) * table.majority_exists),
         "majority_is_uploader": table.majority_is_uploader,
+        "majority_exists": table.majority_exists,
+        "unanimous": table.unanimous,
+        # Of three annotators, two who agree against the third are one pair of three.
+        "pairwise_agreement": number(
+            table.unanimous + (table.majority_exists - table.unanimous) / 3.0
+        ),
+        # If the columns were the truth, their sums would have to follow the annotators; and the
+        # two-class figure the paper prints would be the columns' share.
+        "columns": {
+            "share_of_group": number(columns[members].sum() / total),
+            "distance_to_majority": number(_distance(columns, np.array(table.majority_shares))),
+        },
+        "over_predicted": {
+            label: number(columns[i] / rows[i] - 1.0) for i, label in enumerate(table.labels)
+        },
         "images_missing": {
             "train": table.official_train_01 - table.n_train_stated,
             "validation": int(folders.sum()) - table.n_validation_stated,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ _FOLDS = 5
 _QUANTILES = 4
 # Below this many persons a subgroup's figures describe these persons, not the group.
 _MIN_PERSONS = 10
+# What the gap of an attribute's groups is tested with; result.json carries the name.
+GAP_TEST = "max_statistic_bootstrap"
 _LEVELS = {"unanimous": UNANIMOUS, "majority": MAJORITY, "split": SPLIT}
 
 
@@ -43,10 +45,8 @@ def policies_section(p: Predictions, board: Board) -> Callable[[], dict[str, Any
     def read() -> dict[str, Any]:
         entries = {name: board.scores(f"policy/{name}") for name in truths}
         if "votes" in entries and judged.any():
-            n_draws = board.draws("soft/n")[:, 0]
-            draws = board.draws("soft")[:, 0] / np.where(n_draws > 0, n_draws, np.nan)
             entries["votes"]["soft_cross_entropy"] = number(entropy[judged].mean())
-            entries["votes"]["ci95"]["soft_cross_entropy"] = board.interval("soft", draws)
+            entries["votes"]["ci95"]["soft_cross_entropy"] = board.mean_interval("soft", "soft/n")
         return entries
 
     return read
@@ -100,15 +100,18 @@ def agreement_section(p: Predictions, board: Board) -> Callable[[], dict[str, An
     return read
 
 
-def human_ceiling(p: Predictions, board: Board, n_resamples: int, seed: int) -> dict[str, Any]:
-    """Each annotator against the majority of the others, and the model on the same cases.
+def annotators_section(p: Predictions, board: Board, n_resamples: int, seed: int) -> dict[str, Any]:
+    """Annotators with one another: every two of them, and each against the others' majority.
 
     Returns:
         Plain data; ``n_cases`` 0 where there are fewer than two annotators. A case is an image
-        and an annotator who is left out of its majority, so both are judged by the same truth.
+        and an annotator who is left out of its majority; the model is judged by the same truth on
+        the same cases. That truth exists only where the others agree. ``pairwise`` needs no
+        agreement of others: it stands beside a score under one annotator's label.
     """
     k = len(p.label_set.labels)
-    found = metrics.human_ceiling(vote_codes(p), k)
+    votes = vote_codes(p)
+    found = metrics.one_against_others(votes, k)
     if not len(found.truth):
         return {"n_cases": 0}
     cases = Board(
@@ -143,6 +146,40 @@ def human_ceiling(p: Predictions, board: Board, n_resamples: int, seed: int) -> 
             )
         },
         "per_annotator": per_annotator,
+        "pairwise": _pairwise(p, board, votes, n_resamples, seed),
+    }
+
+
+def _pairwise(
+    p: Predictions, board: Board, votes: Codes, n_resamples: int, seed: int
+) -> dict[str, Any]:
+    """How often two annotators name the same class, over all pairs and for each named pair."""
+    k = len(p.label_set.labels)
+    found = metrics.pairwise(votes, k)
+    own = Board(
+        board.clusters, persons=board.persons, n_classes=k, n_resamples=n_resamples, seed=seed
+    )
+    cells = np.where(found.pairs > 0, 0, -1).astype(np.int32)
+    own.add("agreed", metrics.Additive(cells, 1, found.agreed.astype(np.float64)))
+    own.add("pairs", metrics.Additive(cells, 1, found.pairs.astype(np.float64)))
+    own.run()
+
+    def share(agreed: Any, pairs: Any) -> Any:
+        return agreed[..., 0] / np.where(pairs[..., 0] > 0, pairs[..., 0], np.nan)
+
+    per_pair = {}
+    for a, b in combinations(range(len(p.vote_names)), 2):
+        two = metrics.pairwise(votes[:, [a, b]], k)
+        if two.pairs.sum():
+            name = f"{p.vote_names[a]}, {p.vote_names[b]}"
+            per_pair[name] = number(two.agreed.sum() / two.pairs.sum())
+    return {
+        "share": number(found.agreed.sum() / max(1, found.pairs.sum())),
+        "n_pairs": int(found.pairs.sum()),
+        "n_images": int((found.pairs > 0).sum()),
+        "n_null_pairs": found.n_null,
+        "ci95": own.interval(("agreed", "pairs"), share, sides=lambda agreed, pairs: (pairs,)),
+        "per_pair": per_pair,
     }
 
 
@@ -233,35 +270,47 @@ def _subgroup(board: Board, attribute: str, value: str, min_group: int) -> dict[
     scores = board.scores(name)
     few_persons = board.persons and board.n_clusters(name) < _MIN_PERSONS
     own, whole = board.confusion(name), board.confusion("headline")
-    own_draws, draws = board.confusion_draws(name), board.confusion_draws("headline")
-    rest = metrics.top1(own_draws) - metrics.top1(draws - own_draws)
+    top1 = board.of(metrics.top1)
+    rest = board.interval(
+        (name, "headline"),
+        lambda mine, everybody: top1(mine) - top1(everybody - mine),
+        scale="difference",
+        sides=lambda mine, everybody: (mine, everybody - mine),
+    )
     return {
         "value": value,
         **scores,
         "small": bool(scores["n"] < min_group or few_persons),
         "difference_to_rest": {
             "top1": number(metrics.top1(own) - metrics.top1(whole - own)),
-            "ci95": board.interval(name, rest),
+            "ci95": rest,
         },
     }
 
 
 def _gap(board: Board, attribute: str, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Best minus worst of the groups that are large enough."""
+    """Best minus worst of the groups that are large enough, as a gap that was looked for."""
     large = [e for e in entries if not e["small"] and e["top1"] is not None]
-    if len(large) < 2:
+    names = [f"subgroup/{attribute}/{e['value']}" for e in large]
+    if len(large) < 2 or min(map(board.n_clusters, names)) < 2:
         return None
-    best, worst = max(large, key=lambda e: e["top1"]), min(large, key=lambda e: e["top1"])
-    draws = [
-        metrics.top1(board.confusion_draws(f"subgroup/{attribute}/{e['value']}"))
-        for e in (best, worst)
-    ]
+    gap = metrics.largest_gap(
+        np.array([float(metrics.top1(board.confusion(name))) for name in names]),
+        np.stack([metrics.top1(board.confusion_draws(name)) for name in names], axis=1),
+        np.array([metrics.effective(board.per_person(name).sum(axis=1)) for name in names]),
+    )
+    if gap is None:
+        return None
     return {
         "metric": "top1",
-        "best": best["value"],
-        "worst": worst["value"],
-        "difference": number(best["top1"] - worst["top1"]),
-        "ci95": pair(metrics.interval(draws[0] - draws[1])),
+        "n_groups": len(large),
+        "best": large[gap.best]["value"],
+        "worst": large[gap.worst]["value"],
+        "difference": number(gap.difference),
+        "expected_if_alike": number(gap.expected),
+        "ci95": pair((gap.low, gap.high)),
+        "p_value": number(gap.p_value),
+        "test": GAP_TEST,
     }
 
 

@@ -1,18 +1,27 @@
 """Metrics of an evaluation: pure arrays in, arrays and numbers out.
 
 ``classification`` scores confusion matrices, ``calibration`` judges probabilities, ``bootstrap``
-gives intervals by resampling persons, ``agreement`` compares annotators. Nothing here knows a
-file, a label's name or a model. N images, K classes, R resamples, P persons.
+gives intervals by resampling persons and ``few`` where they are few, ``gaps`` compares groups,
+``agreement`` compares annotators. Nothing here knows a file, a label's name or a model. N images,
+K classes, R resamples, P persons.
 """
 
-from nunbit.metrics.agreement import HumanCeiling, agreement_level, human_ceiling
+from nunbit.metrics.agreement import (
+    OneAgainstOthers,
+    Pairwise,
+    agreement_level,
+    one_against_others,
+    pairwise,
+)
 from nunbit.metrics.bootstrap import (
     Additive,
     auroc_from_bins,
     cluster_codes,
     confusion_cells,
     ece_interval,
+    grouped,
     interval,
+    per_cluster,
     rank_bins,
     resample,
 )
@@ -20,6 +29,7 @@ from nunbit.metrics.calibration import (
     Reliability,
     RiskCoverage,
     brier,
+    ece_noise_floor,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -40,13 +50,28 @@ from nunbit.metrics.classification import (
     top1,
     uar,
 )
+from nunbit.metrics.few import (
+    FEW,
+    Scale,
+    all_alike_interval,
+    effective,
+    jackknife_interval,
+    stretch,
+    t_quantile,
+)
+from nunbit.metrics.gaps import Gap, largest_gap
 
 __all__ = [
+    "FEW",
     "Additive",
-    "HumanCeiling",
+    "Gap",
+    "OneAgainstOthers",
+    "Pairwise",
     "Reliability",
     "RiskCoverage",
+    "Scale",
     "agreement_level",
+    "all_alike_interval",
     "auroc",
     "auroc_from_bins",
     "best_relabelling",
@@ -56,14 +81,21 @@ __all__ = [
     "confusion_cells",
     "confusion_matrix",
     "ece_interval",
+    "ece_noise_floor",
+    "effective",
     "expected_calibration_error",
     "f1",
     "fit_temperature",
-    "human_ceiling",
+    "grouped",
     "interval",
+    "jackknife_interval",
+    "largest_gap",
     "macro_f1",
     "mcnemar",
     "negative_log_likelihood",
+    "one_against_others",
+    "pairwise",
+    "per_cluster",
     "precision",
     "rank_bins",
     "recall",
@@ -71,6 +103,8 @@ __all__ = [
     "resample",
     "risk_coverage",
     "soft_cross_entropy",
+    "stretch",
+    "t_quantile",
     "top1",
     "uar",
 ]

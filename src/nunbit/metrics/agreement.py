@@ -1,4 +1,4 @@
-"""What human annotators reach themselves: the ceiling of any label.
+"""How far human annotators agree with one another.
 
 Votes are (N, A) class positions, ``NULL`` for a null vote ("cannot tell", not one of the
 classes), ``ABSENT`` where an image has fewer votes than others.
@@ -18,8 +18,26 @@ UNANIMOUS, MAJORITY, SPLIT, UNJUDGED = 0, 1, 2, -1
 
 
 @dataclass(frozen=True, eq=False)
-class HumanCeiling:
-    """One annotator against the majority of the others.
+class Pairwise:
+    """Every two annotators of an image, wherever both named a class.
+
+    Attributes:
+        agreed: (N,) pairs of annotators with the same class.
+        pairs: (N,) pairs who both named a class.
+        n_null: Pairs left out because a vote is null.
+    """
+
+    agreed: Codes
+    pairs: Codes
+    n_null: int
+
+
+@dataclass(frozen=True, eq=False)
+class OneAgainstOthers:
+    """One annotator against the majority of the others, where these have one.
+
+    This is another truth than any label policy's: what the others dispute is left out. A model can
+    therefore exceed it, and it is no ceiling.
 
     Attributes:
         truth: (M,) majority of the others, over all annotators and images where there is one.
@@ -36,7 +54,16 @@ class HumanCeiling:
     n_null: int
 
 
-def human_ceiling(votes: Codes, n_classes: int) -> HumanCeiling:
+def pairwise(votes: Codes, n_classes: int) -> Pairwise:
+    """Count on each image how many pairs of annotators agree."""
+    counts = vote_counts(votes, n_classes)
+    named, cast = counts.sum(axis=1), (votes != ABSENT).sum(axis=1)
+    pairs = named * (named - 1) // 2
+    agreed = (counts * (counts - 1) // 2).sum(axis=1)
+    return Pairwise(agreed, pairs, int((cast * (cast - 1) // 2 - pairs).sum()))
+
+
+def one_against_others(votes: Codes, n_classes: int) -> OneAgainstOthers:
     """Hold each annotator against the majority of the others.
 
     A majority is strictly more than half of all the others' votes, null ones counted, as in the
@@ -63,7 +90,7 @@ def human_ceiling(votes: Codes, n_classes: int) -> HumanCeiling:
     truth, answer, image, who = (
         (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else [empty] * 4
     )
-    return HumanCeiling(truth, answer, image, who, n_null)
+    return OneAgainstOthers(truth, answer, image, who, n_null)
 
 
 def agreement_level(votes: Codes, n_classes: int) -> Codes:

@@ -92,7 +92,7 @@ def resample(
     Returns:
         Name -> (R, n_cells) float32, exact for counts.
     """
-    clusters = _grouped(clusters, seed)
+    clusters = grouped(clusters, seed)
     n_clusters = int(clusters.max()) + 1
     results = {n: np.empty((n_resamples, s.n_cells), np.float32) for n, s in sums.items()}
     small = n_clusters * sum(s.n_cells for s in sums.values()) <= _MOST_ENTRIES
@@ -105,6 +105,21 @@ def resample(
             results[name][start:stop] = weights @ table
         start = stop
     return results
+
+
+def per_cluster(entry: Additive, clusters: Codes) -> NDArray[np.float32]:
+    """Sums of each person; (P, n_cells)."""
+    return _per_cluster(entry, clusters, int(clusters.max()) + 1)
+
+
+def grouped(clusters: Codes, seed: int) -> Codes:
+    """The persons as ``resample`` draws them: more than 4,000 are put into random groups."""
+    n_clusters = int(clusters.max()) + 1
+    if n_clusters <= _MOST_CLUSTERS:
+        return clusters
+    group_of = np.random.default_rng([seed, 1]).permutation(n_clusters) % _MOST_CLUSTERS
+    codes: Codes = group_of[clusters]
+    return codes
 
 
 def interval(draws: Floats | Draws, *, level: float = 0.95) -> tuple[float, float] | None:
@@ -140,7 +155,9 @@ def auroc_from_bins(counts: Floats | Draws) -> Floats:
     return area
 
 
-def ece_interval(gaps: Floats, n: int, gap_draws: Draws, n_draws: Draws) -> tuple[float, float]:
+def ece_interval(
+    gaps: Floats, n: int, gap_draws: Draws, n_draws: Draws, *, stretch: float = 1.0
+) -> tuple[float, float]:
     """95% interval of an expected calibration error, corrected for its upward bias.
 
     An ECE adds absolute values, so noise can only enlarge it, and a resample enlarges it again: a
@@ -154,25 +171,17 @@ def ece_interval(gaps: Floats, n: int, gap_draws: Draws, n_draws: Draws) -> tupl
         n: Images.
         gap_draws: (R, B) resampled ``gaps``.
         n_draws: (R,) resampled ``n``; NaN for a resample without images, which is left out.
+        stretch: Of few persons: how much further the draws have to lie from ``gaps``.
     """
     gap_draws, n_draws = gap_draws[n_draws > 0], n_draws[n_draws > 0]
-    found, resampled = gaps / n, gap_draws / n_draws[:, None]
+    found = gaps / n
+    resampled = found + stretch * (gap_draws / n_draws[:, None] - found)
     ece = float(abs(found).sum())
     draws = abs(resampled).sum(axis=1)
     low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
     noise = float(np.quantile(abs(resampled - found).sum(axis=1), 0.975))
     lower = 0.0 if ece <= noise else max(0.0, 2.0 * ece - high)
     return lower, max(ece, (2.0 * ece - low + high) / 2.0)
-
-
-def _grouped(clusters: Codes, seed: int) -> Codes:
-    """Codes of at most 4,000 groups of persons."""
-    n_clusters = int(clusters.max()) + 1
-    if n_clusters <= _MOST_CLUSTERS:
-        return clusters
-    group_of = np.random.default_rng([seed, 1]).permutation(n_clusters) % _MOST_CLUSTERS
-    grouped: Codes = group_of[clusters]
-    return grouped
 
 
 def _weights(n_clusters: int, n_resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:

@@ -82,6 +82,21 @@ def expected_calibration_error(probability: Floats, truth: Codes, n_bins: int = 
     return reliability(probability.max(axis=1), predicted == truth, n_bins).ece
 
 
+def ece_noise_floor(confidence: Floats, bins: Reliability) -> float:
+    """The ECE that a perfectly calibrated model shows on average on these images.
+
+    An ECE adds absolute values, so chance alone makes it positive: at n = 2,630 by about 0.023. If
+    each image is right with just the probability that was given, the deviation of a bin is normal
+    with the variance of its binomials, and its mean absolute value is sqrt(2 / pi) of the spread.
+
+    Args:
+        confidence: (N,) probability of the answer.
+        bins: Of these images.
+    """
+    variance = np.bincount(bins.bin_of, weights=confidence * (1.0 - confidence))
+    return float(np.sqrt(2.0 / np.pi * np.maximum(variance, 0.0)).sum() / len(confidence))
+
+
 def brier(probability: Floats, truth: Codes) -> Floats:
     """Squared distance of each image's probabilities from its one-hot truth; (N,) in [0, 2].
 

@@ -165,12 +165,8 @@ def _short_difference(view: View, paired: Document | None, *, own: bool) -> dict
     return {
         "difference": shapes.points(difference["top1"]),
         "interval": shapes.points_interval(difference["ci95"]["top1"]),
-        "p": _p_value(paired["mcnemar"]["p_value"]),
+        "p": shapes.p_value(paired["mcnemar"]["p_value"]),
     }
-
-
-def _p_value(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _paired(view: View, paired: Document) -> dict[str, Any]:
@@ -193,14 +189,14 @@ def _paired(view: View, paired: Document) -> dict[str, Any]:
             "comparison.mcnemar",
             first=shapes.whole(test["only_first"]),
             second=shapes.whole(test["only_second"]),
-            p=_p_value(test["p_value"]),
+            p=shapes.p_value(test["p_value"]),
         ),
     }
 
 
 def _findings(view: View, c: Document) -> list[str]:
     f, t, two = c["findings"], view.t, c["findings"]["binary"]
-    return [
+    sentences = [
         t(
             "comparison.finding_sum",
             sum=shapes.whole(f["table_sum"]),
@@ -222,6 +218,15 @@ def _findings(view: View, c: Document) -> list[str]:
             largest=shapes.decimal(f["largest_row_to_folder"], 2),
         ),
         t(
+            "comparison.finding_pairwise",
+            unanimous=shapes.percent(f["unanimous"], 2),
+            majority=shapes.percent(f["majority_exists"], 2),
+            pairwise=shapes.percent(f["pairwise_agreement"]),
+            quoted=shapes.percent(f["accuracy_stated"], 2),
+        )
+        if "pairwise_agreement" in f
+        else "",
+        t(
             "comparison.finding_constant",
             stated=shapes.percent(two["accuracy_stated"]),
             share=shapes.percent(two["share_of_group"], 2),
@@ -234,6 +239,7 @@ def _findings(view: View, c: Document) -> list[str]:
             specificity=shapes.decimal(two["collapsed_specificity"]),
         ),
     ]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _binary_words(view: View, name: str, entry: Document, constant: Document) -> str:

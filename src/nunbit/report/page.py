@@ -126,6 +126,7 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
             classes=view.classes(),
             people=sections.people(view),
             subgroups=sections.subgroups(view),
+            gap_tested=sections.gap_tested(view),
             calibration=sections.calibration(view),
             prompts=sections.prompts(view),
             binary=contrasts.binary(view),
@@ -150,7 +151,7 @@ def environment() -> Environment:
 
 
 def _any_plot(labels: dict[str, Any] | None) -> bool:
-    return bool(labels and (labels["policies"] or labels["ceiling"]))
+    return bool(labels and (labels["policies"] or labels["annotators"]))
 
 
 def asset(name: str) -> Markup:

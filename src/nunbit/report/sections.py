@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nunbit.report import shapes
-from nunbit.report.shapes import Plot, Row, points_plot, share_plot
+from nunbit.report.shapes import Plot, Row, points_plot, share_plot, share_row
 from nunbit.report.view import Document, View
 
 # Size of the two calibration charts, in the units of their viewBox.
@@ -13,7 +13,7 @@ CHART = {"width": 366, "height": 300, "left": 46, "right": 346, "top": 12, "bott
 
 
 def labels(view: View) -> dict[str, Any]:
-    """Every label policy, clear and disputed images, the human ceiling."""
+    """Every label policy, clear and disputed images, annotators with one another."""
     d, t = view.d, view.t
     policies = [
         view.score_row(
@@ -31,28 +31,43 @@ def labels(view: View) -> dict[str, Any]:
         for name, entry in d["agreement"].items()
         if entry["n"]
     ]
-    ceiling = d["human_ceiling"]
     soft = d["policies"].get("votes", {}).get("soft_cross_entropy")
     return {
         "policies": share_plot(policies) if len(policies) > 1 else None,
         "agreement": share_plot(agreement) if agreement else None,
-        "ceiling": share_plot(
-            [
-                view.score_row(t("labels.human"), ceiling["human"], kind="other", counted=False),
-                view.score_row(t("labels.model"), ceiling["model"], kind="strong", counted=False),
-            ]
-        )
-        if ceiling["n_cases"]
-        else None,
-        "ceiling_caption": t(
-            "labels.ceiling_caption",
-            cases=shapes.whole(ceiling["n_cases"]),
-            images=shapes.whole(ceiling["n_images"]),
-        )
-        if ceiling["n_cases"]
-        else "",
+        "annotators": _annotators(view),
         "soft": t("labels.soft", value=shapes.decimal(soft)) if soft is not None else "",
     }
+
+
+def _annotators(view: View) -> dict[str, Any] | None:
+    """Two annotators with each other; one, and the model, with the others where these agree."""
+    d, t = view.d["annotators"], view.t
+    if not d["n_cases"]:
+        return None
+    rows = [
+        view.score_row(t("labels.human"), d["human"], kind="other", counted=False),
+        view.score_row(t("labels.model"), d["model"], kind="strong", counted=False),
+    ]
+    captions = [
+        t(
+            "labels.others_caption",
+            cases=shapes.whole(d["n_cases"]),
+            images=shapes.whole(d["n_images"]),
+        )
+    ]
+    two = d["pairwise"]
+    if two:
+        rows.insert(0, share_row(t("labels.pairwise"), two["share"], two["ci95"], kind="other"))
+        captions.insert(
+            0,
+            t(
+                "labels.pairwise_caption",
+                pairs=shapes.whole(two["n_pairs"]),
+                images=shapes.whole(two["n_images"]),
+            ),
+        )
+    return {"plot": share_plot(rows), "captions": captions}
 
 
 def people(view: View) -> dict[str, Any]:
@@ -90,16 +105,7 @@ def subgroups(view: View) -> list[dict[str, Any]]:
             )
             for group in section["groups"]
         ]
-        gap = section["gap"]
-        sentence = ""
-        if gap:
-            sentence = t(
-                "subgroups.gap",
-                best=gap["best"],
-                worst=gap["worst"],
-                value=f"{100 * gap['difference']:.1f}",
-                ci=shapes.points_interval(gap["ci95"]),
-            )
+        sentence = _gap_sentence(view, section["gap"]) if section["gap"] else ""
         parts.append((t.get(f"subgroups.{attribute}"), rows, sentence))
     # Small groups have intervals that would squeeze all others into a corner.
     judged = [row for _, rows, _ in parts for row in rows if row.kind != "pale"]
@@ -113,6 +119,30 @@ def subgroups(view: View) -> list[dict[str, Any]]:
         }
         for title, rows, sentence in parts
     ]
+
+
+def _gap_sentence(view: View, gap: Document) -> str:
+    key, more = "subgroups.gap_old", {}
+    if "test" in gap:
+        key = "subgroups.gap_found" if gap["p_value"] < 0.05 else "subgroups.gap_chance"
+        more = {
+            "ci": shapes.points_interval(gap["ci95"]),
+            "n": gap["n_groups"],
+            "expected": f"{100 * gap['expected_if_alike']:.1f}",
+            "p": shapes.p_value(gap["p_value"]),
+        }
+    value = f"{100 * gap['difference']:.1f}"
+    return view.t(key, best=gap["best"], worst=gap["worst"], value=value, **more)
+
+
+def gap_tested(view: View) -> str:
+    """What the subgroup gaps are tested with; empty where none is."""
+    gaps = [section["gap"] for section in view.d["subgroups"].values() if section["gap"]]
+    if not any("test" in gap for gap in gaps):
+        return ""
+    return view.t(
+        "subgroups.tested" if view.d["ci_unit"] == "person" else "subgroups.tested_images"
+    )
 
 
 def calibration(view: View) -> dict[str, Any]:
@@ -146,7 +176,21 @@ def calibration(view: View) -> dict[str, Any]:
         ],
         "table": table,
         "temperature": t("calibration.temperature", value=shapes.decimal(c["temperature"])),
+        "floor": _floor(view),
     }
+
+
+def _floor(view: View) -> str:
+    """The ECE that chance alone gives; empty in results that do not have it."""
+    c = view.d["calibration"]
+    images, persons = c["ece_noise_floor_after"], c["ece_noise_floor_persons_after"]
+    if images is None:
+        return ""
+    if persons is None:
+        return view.t("calibration.floor", images=shapes.percent(images))
+    return view.t(
+        "calibration.floor_persons", images=shapes.percent(images), persons=shapes.percent(persons)
+    )
 
 
 def prompts(view: View) -> dict[str, Any] | None:

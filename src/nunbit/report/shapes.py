@@ -36,6 +36,11 @@ def points_interval(interval: Interval) -> str:
     return MISSING if interval is None else f"[{points(interval[0])}, {points(interval[1])}]"
 
 
+def p_value(p: float) -> str:
+    """A p-value in a sentence."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
 def whole(value: float | None) -> str:
     """A count with thousands separated."""
     return MISSING if value is None else f"{int(value):,}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from nunbit import metrics
 from nunbit.errors import Lang
 from nunbit.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.report import shapes
@@ -28,7 +29,7 @@ class View:
     """
 
     def __init__(self, document: Document, lang: Lang) -> None:
-        self.d, self.t, self.lang = document, Texts(lang), lang
+        self.d, self.t, self.lang = current(document), Texts(lang), lang
         self.label_set: LabelSet = label_set_from_dict(document["label_set"], "result.json")
         # The package's classes first: a stand-in or merged group names classes the own set lacks.
         self._names = {
@@ -103,7 +104,12 @@ class View:
 
     def policy(self, policy: str) -> str:
         """A label policy with its id, since results are quoted by it."""
-        text = self.t.get(f"policy.{policy}")
+        # Where classes are folders or a column, nobody uploaded anything.
+        source = (self.d["dataset"] or {}).get("source") if policy == "uploader" else None
+        kind = f"{policy}_{source}" if source in ("folder", "table") else policy
+        text = self.t.get(f"policy.{kind}")
+        if kind != policy:
+            return f"{text} ({policy})"
         return text if text == policy else f"{text} ({policy})"
 
     def headline(self) -> tuple[list[str], Plot]:
@@ -121,7 +127,7 @@ class View:
                 uniform=shapes.percent(d["chance"]["uniform"]),
             )
         ]
-        unseen, ceiling = d["unseen_subjects"], d["human_ceiling"]
+        unseen, annotators = d["unseen_subjects"], d["annotators"]
         if unseen["n"] and d["seen_subjects"]["n"]:
             sentences.append(
                 t(
@@ -130,17 +136,21 @@ class View:
                     n=shapes.whole(unseen["n"]),
                 )
             )
-        if ceiling["n_cases"]:
+        if annotators["n_cases"]:
+            if annotators["pairwise"]:
+                share = shapes.percent(annotators["pairwise"]["share"])
+                sentences.append(t("headline.sentence_pairwise", share=share))
             sentences.append(
                 t(
-                    "headline.sentence_ceiling",
-                    human=shapes.percent(ceiling["human"]["top1"]),
-                    model=shapes.percent(ceiling["model"]["top1"]),
+                    "headline.sentence_others",
+                    human=shapes.percent(annotators["human"]["top1"]),
+                    model=shapes.percent(annotators["model"]["top1"]),
                 )
             )
         if d["seeds"]:
             sentences.append(self._seeds_sentence(d["seeds"]))
-        sentences.append(t(f"headline.ci_{d['ci_unit']}", n=shapes.whole(d["n_subjects"])))
+        kind = "t" if d["ci_method"].startswith("t interval") else "ci"
+        sentences.append(t(f"headline.{kind}_{d['ci_unit']}", n=shapes.whole(d["n_subjects"])))
         rows = [
             share_row(t(f"metric.{key}"), d[key], d["ci95"][key], kind="strong")
             for key in ("top1", "macro_f1", "uar")
@@ -321,8 +331,23 @@ class View:
         texts = [self.t(f"method.{key}") for key in keys]
         resamples = self.d["provenance"]["settings"].get("n_resamples")
         unit = self.t(f"method.unit_{self.d['ci_unit']}")
-        texts.append(self.t("method.interval", n=shapes.whole(resamples), unit=unit))
+        texts.append(
+            self.t("method.interval", n=shapes.whole(resamples), unit=unit, few=metrics.FEW)
+        )
         return texts
+
+
+def current(document: Document) -> Document:
+    """A result of any version in the keys of this one; what it did not compute is None."""
+    d = dict(document)
+    if "annotators" not in d:  # until version 0.1: called a ceiling, without pairs of annotators
+        d["annotators"] = {**d["human_ceiling"], "pairwise": None}
+    d["calibration"] = {
+        "ece_noise_floor_after": None,
+        "ece_noise_floor_persons_after": None,
+        **d["calibration"],
+    }
+    return d
 
 
 def _pairs(values: dict[str, Any]) -> str:

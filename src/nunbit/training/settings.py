@@ -1,8 +1,9 @@
 """Settings of a training run, and which of them the paper states.
 
-The paper prints its model (CLIP ViT-B/32), that both encoders are updated, the five templates and
-that same-emotion pairs attract; it prints no hyperparameter. A mark, 'paper' or 'assumed',
-therefore stands beside every value in the recipe and in ``RUN/config.toml``. Torch-free.
+The paper prints its model (CLIP ViT-B/32), that both encoders are updated, and the five templates;
+it says that same-emotion pairs attract, but prints neither a formula nor a hyperparameter. A mark,
+'paper' or 'assumed', therefore stands beside every value in the recipe and in ``RUN/config.toml``.
+Torch-free.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tomli_w
 
 from nunbit.config import read_settings, settings_to_dict
 from nunbit.errors import SettingsError
+from nunbit.preset import stated_by_paper
 
 AUTO: Literal["auto"] = "auto"
 
@@ -24,7 +26,7 @@ RUN_FILE = "run.json"
 """What makes a folder a run."""
 
 #: What the paper states. Everything else is assumed by us, and marked so.
-STATED_BY_PAPER = frozenset({"init", "prompts", "loss"})
+STATED_BY_PAPER = stated_by_paper("train")
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -55,8 +57,9 @@ class TrainSettings:
         logit_adjustment: Of ``captions = classes``: how far the softmax accounts for how frequent
             a class is in training, so that prompts answer without that prior: 1 fully (best mean
             recall), 0 not at all (best accuracy). Menon et al. 2021, arXiv:2007.07314.
-        loss: ``paper`` draws same-emotion pairs together and others apart; ``infonce`` treats
-            every other pair of the batch as a negative; ``siglip`` judges each pair by itself, by
+        loss: ``paper`` draws same-emotion pairs together and others apart, our reading of the
+            paper's sentence; ``infonce`` treats every other pair of the batch as a negative and
+            fits the sentence as well; ``siglip`` judges each pair by itself, by
             a sigmoid with a learned bias, same emotion being positive.
         label_set: Merge the data's classes into those of this label set (``dep2`` or a TOML file);
             empty = the classes the data were prepared with.
