@@ -51,6 +51,8 @@ class AlignSettings:
         method: ``cca``, ``infonce``, or ``auto``: ridge CCA below 5,000 windows that do not
             overlap, contrastive learning from there on.
         centre: Whose mean is taken out: ``recording`` (and with it the person), or ``person``.
+        without_talking: Use heads from which talking and the mouth are erased; what they find is
+            then the headline.
         rate_hz: Faces sampled per second.
         window_s: Length of a window.
         hop_s: Step between windows.
@@ -76,6 +78,7 @@ class AlignSettings:
     language: str = "ko"
     method: Literal["auto", "cca", "infonce"] = "auto"
     centre: Centre = "recording"
+    without_talking: bool = False
     rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
     window_s: _Positive = 4.0
     hop_s: _Positive = 1.0

@@ -121,9 +121,16 @@ def align(
         heads = fit_cca(part, centres=centres)
         return contrastive(part, heads, settings) if method == "infonce" and contrastive else heads
 
-    judged = assess(table, raw, fit, _retrieval(settings), most_folds=settings.folds)
-    # What is used is what the headline is about: drift, talking and mouth taken out.
-    heads = erasing(fit)(detrended(raw))
+    judged = assess(
+        table,
+        raw,
+        fit,
+        _retrieval(settings),
+        most_folds=settings.folds,
+        headline="without_talking" if settings.without_talking else "matched",
+    )
+    # What is used is what the headline is about.
+    heads = (erasing(fit) if settings.without_talking else fit)(detrended(raw))
     bundle_hash = load_bundle(folder, threads=1).hash
     document = {
         "format": FORMAT,

@@ -5,15 +5,15 @@ judged so, each by heads that never saw the person, and candidates come from the
 
 A pair is judged in steps, each harder than the one before: ``plain`` (the mean of every recording
 taken out), ``detrended`` (a curve taken out as well), ``matched`` (candidates that were spent
-talking as much as the right window) and ``without_talking`` (what carries talking and mouth erased
-from the vectors: the headline). ``nuisance`` is time, talking and mouth alone.
+talking as much as the right window: the headline) and ``without_talking`` (what carries talking and
+mouth erased from the vectors). ``nuisance`` is time, talking and mouth alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,7 @@ Codes = NDArray[np.int64]
 Fit = Callable[[WindowTable], Heads]
 Placed = dict[str, Singles]
 
-STEPS = ("plain", "detrended", "matched", "without_talking")
-"""From the easiest to the hardest."""
-
-HEADLINE = "without_talking"
+Headline = Literal["matched", "without_talking"]
 
 _GUARD_S = 8.0
 _MOST_UNMEASURED = 0.5  # of the windows of a pair; with more of them nuisances are unknown
@@ -93,6 +90,7 @@ def assess(
     settings: RetrievalSettings | None = None,
     *,
     most_folds: int = 5,
+    headline: Headline = "matched",
 ) -> Assessment:
     """Judge a way of fitting heads by leaving people out.
 
@@ -102,6 +100,7 @@ def assess(
         fit: Fits heads to the windows it is given.
         settings: Of retrieval.
         most_folds: Groups of people.
+        headline: The step whose heads are used and whose figures are the result.
 
     Returns:
         The assessment; numbers that cannot be had are None in the document, with the reason in
@@ -122,20 +121,22 @@ def assess(
         "matched": _Step(level, placed["detrended"], talk),
         "without_talking": _Step(level, placed["without_talking"], talk),
     }
-    headline = steps[HEADLINE].placed
+    used = steps[headline].placed
     pairs = {
         f"{a}-{b}": (a, b)
         for a, b in PAIRS
         if all(a in each and b in each for each in placed.values())
     }
     judged = {
-        name: _pair(steps, _nuisance_step(table, raw, pair, fold, by), pair, fold, settings)
+        name: _pair(
+            (steps, headline), _nuisance_step(table, raw, pair, fold, by), pair, fold, settings
+        )
         for name, pair in pairs.items()
     }
     verdicts = {}
     for name, pair in pairs.items():
         figures = judged[name].pop("people")
-        figures["headline"] = figures[HEADLINE]
+        figures["headline"] = figures[headline]
         verdicts[name] = decide(figures, _measured(raw, pair), len(pairs))
         en, ko = sentence(name, verdicts[name])
         verdicts[name] |= {"text": en, "text_ko": ko}
@@ -146,20 +147,20 @@ def assess(
         "people": len(np.unique(table.person)),
         "recordings": len(np.unique(table.recording)),
         "windows": len(table),
-        "headline": HEADLINE,
+        "headline": headline,
         "verdict": {"code": overall(verdicts), "pairs": {n: v["code"] for n, v in verdicts.items()}},
         "pairs": judged,
-        "identity": _identity(level, raw, headline, fold) if by == "person" else {},
+        "identity": _identity(level, raw, used, fold) if by == "person" else {},
         "nuisance_coverage": {
             name: float(np.isfinite(values).mean()) for name, values in raw.nuisance.items()
         },
     }  # fmt: skip
     document["limits"] = _limits(document)
     agreement = {
-        name: np.asarray((headline[a] * headline[b]).sum(axis=1), np.float64)
+        name: np.asarray((used[a] * used[b]).sum(axis=1), np.float64)
         for name, (a, b) in pairs.items()
     }
-    return Assessment(by, fold, headline, agreement, document)
+    return Assessment(by, fold, used, agreement, document)
 
 
 def erasing(fit: Fit) -> Fit:
@@ -220,53 +221,72 @@ def _nuisance_step(
 
 
 def _pair(
-    steps: dict[str, _Step],
+    given: tuple[dict[str, _Step], Headline],
     nuisance: tuple[Placed, Placed],
     pair: tuple[str, str],
     fold: Codes,
     settings: RetrievalSettings,
 ) -> dict[str, Any]:
     """Every step of a pair in both directions, and R@1 of each person (``people``)."""
+    steps, headline = given
     a, b = pair
-    directions = {"forward": (a, b), "backward": (b, a)}
-    one = len(np.unique(steps["plain"].table.person)) < 2
     found: dict[str, Any] = {"steps": {}, "people": {}}
     for name, step in steps.items():
-        own, nulls = [], []
-        for key, (query, answer) in directions.items():
-            where, rows = _by_fold(step.table, fold) if one else step.table, step.placed
-            ranks = ranks_of(where, rows[query], rows[answer], settings, pool=fold,
-                             match=step.match)  # fmt: skip
-            null = time_shift_null(where, rows[query], rows[answer], settings, match=step.match)
-            if one:  # and no interval over people
-                ranks = replace(ranks, person=np.zeros_like(ranks.person))
-                null = None if null is None else replace(null, person=np.zeros_like(null.person))
+        own: list[Floats] = []
+        nulls: list[Floats | None] = []
+        for key, (query, answer) in {"forward": (a, b), "backward": (b, a)}.items():
+            ranks, null, across = _ranked(step, (query, answer), fold, settings,
+                                          others=name == headline)  # fmt: skip
             own.append(_first(ranks, step.table))
             nulls.append(None if null is None else _first(null, step.table))
-            if name == HEADLINE:
-                across = None
-                if not one:
-                    across = ranks_of(where, rows[query], rows[answer], settings,
-                                      against="others", pool=fold)  # fmt: skip
+            if name == headline:
                 found[key] = {
                     "within": recall_summary(ranks),
                     "null": None if null is None else recall_summary(null),
                     "across": None if across is None else recall_summary(across),
                 }
-        r1 = _mean(own)
-        null_r1 = None if any(n is None for n in nulls) else _mean([n for n in nulls if n is not None])
+        r1, null_r1 = _mean(own), _mean(nulls)
+        assert r1 is not None
         found["people"][name] = (r1, null_r1)
         found["steps"][name] = _figures(r1, null_r1)
-    r1 = _mean([
-        _first(ranks_of(_by_fold(steps["plain"].table, fold) if one else steps["plain"].table,
-                        placed[_NUISANCE], placed[answer], settings, pool=fold),
-               steps["plain"].table)
+    plain = steps["plain"].table
+    alone = [
+        _first(_ranked(_Step(plain, placed), (_NUISANCE, answer), fold, settings)[0], plain)
         for placed, answer in zip(nuisance, pair, strict=True)
         if answer in placed and _NUISANCE in placed
-    ] or [np.full_like(found["people"]["plain"][0], np.nan)])  # fmt: skip
+    ]
+    r1 = _mean(alone) if len(alone) == len(pair) else None
+    r1 = np.full(int(plain.person.max()) + 1, np.nan) if r1 is None else r1
     found["people"][_NUISANCE] = (r1, None)
     found["steps"][_NUISANCE] = _figures(r1, None)
     return found
+
+
+def _ranked(
+    step: _Step,
+    direction: tuple[str, str],
+    fold: Codes,
+    settings: RetrievalSettings,
+    *,
+    others: bool = False,
+) -> tuple[Ranks, Ranks | None, Ranks | None]:
+    """Ranks within the person, when shuffled in time, and (asked for) among other people.
+
+    With one person the folds are stretches of time with a space of their own each, and so are the
+    pools of candidates: a person is then one pool a fold, and there are no others.
+    """
+    query, answer = (step.placed[name] for name in direction)
+    one = len(np.unique(step.table.person)) < 2
+    where = _by_fold(step.table, fold) if one else step.table
+    ranks = ranks_of(where, query, answer, settings, pool=fold, match=step.match)
+    null = time_shift_null(where, query, answer, settings, match=step.match)
+    across = None
+    if others and not one:
+        across = ranks_of(where, query, answer, settings, against="others", pool=fold)
+    if one:
+        ranks = replace(ranks, person=np.zeros_like(ranks.person))
+        null = None if null is None else replace(null, person=np.zeros_like(null.person))
+    return ranks, null, across
 
 
 def _first(ranks: Ranks, table: WindowTable) -> Floats:
@@ -274,9 +294,10 @@ def _first(ranks: Ranks, table: WindowTable) -> Floats:
     return person_means(ranks.first, ranks.person, int(table.person.max()) + 1)
 
 
-def _mean(rows: list[Floats]) -> Floats:
-    """(P,) mean of both directions."""
-    return np.asarray(np.mean(rows, axis=0), np.float64)
+def _mean(rows: Sequence[Floats | None]) -> Floats | None:
+    """(P,) mean of both directions; None where one is missing."""
+    there = [row for row in rows if row is not None]
+    return np.asarray(np.mean(there, axis=0), np.float64) if len(there) == len(rows) else None
 
 
 def _figures(r1: Floats, null: Floats | None) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Was a shared state found? One code a pair of modalities, with the evidence and one sentence.
 
-``found`` takes two things at once, both paired over people: the headline run (drift taken out,
-candidates matched on talking, talking and mouth erased from the vectors) is above its own null, and
-it is above what time, talking and mouth find by themselves in the plain run.
+``found`` takes three things at once, all paired over people: the headline run (drift taken out,
+candidates matched on talking) is above its own null; it is above what time, talking and mouth find
+by themselves in the plain run; and something is left above the null when whatever carries talking
+and mouth is erased from the vectors. The second alone is not enough, because a noisy measure of
+talking finds less than talking itself; the third alone is not, because little may be left of much.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ FEWEST_PEOPLE = 5
 
 DETECTABLE = 0.10
 """'Not found' is said only where the interval excludes so much above the null; else it is open."""
+
+LEAST_LEFT = 0.02
+"""What must be left above the null without talking and mouth: less is nothing to build on, however
+narrow its interval."""
 
 LEVEL = 0.05
 """Chance that anything is said to be found where nothing is; shared among the pairs."""
@@ -44,8 +50,8 @@ def decide(
     """The verdict on one pair.
 
     Args:
-        steps: ``plain`` and ``headline`` -> (P,) R@1 of each person and of their null, NaN where a
-            person has none; ``nuisance`` -> R@1 of each person and None.
+        steps: ``plain``, ``headline`` and ``without_talking`` -> (P,) R@1 of each person and of
+            their null, NaN where a person has none; ``nuisance`` -> R@1 of each person and None.
         measured: Whether talking (and the mouth, where a face takes part) could be measured.
         pairs: Pairs of modalities judged at once.
 
@@ -72,11 +78,18 @@ def decide(
     if people < FEWEST_PEOPLE or above.ci(level) is None:
         return found | {"reason": "people" if estimate(r1).n >= 1 else "windows"}
     beyond = _paired(r1, steps["nuisance"][0])
+    left = _paired(*steps["without_talking"])
     plain = _paired(*steps["plain"])
     found |= {
         "nuisance": _number(estimate(steps["nuisance"][0]).value),
         "above_nuisance": _number(beyond.value),
         "above_nuisance_ci": beyond.ci(level),
+        "left": _number(estimate(steps["without_talking"][0]).value),
+        "left_null": None
+        if steps["without_talking"][1] is None
+        else _number(estimate(steps["without_talking"][1]).value),
+        "left_above": _number(left.value),
+        "left_above_ci": left.ci(level),
         "plain": _number(estimate(steps["plain"][0]).value),
         "plain_above_ci": plain.ci(level),
     }
@@ -85,7 +98,8 @@ def decide(
 
 def _code(found: Mapping[str, Any], measured: bool) -> str:
     if _positive(found["above_null_ci"]):
-        if not _positive(found["above_nuisance_ci"]):
+        left = _positive(found["left_above_ci"]) and found["left_above"] >= LEAST_LEFT
+        if not (left and _positive(found["above_nuisance_ci"])):
             return "not_more_than_nuisance"
         return "found" if measured else "talking_unmeasured"
     if _positive(found["plain_above_ci"]):  # there until drift and talking were controlled
@@ -121,16 +135,21 @@ _PAIRS = {
 
 _SENTENCES = {
     "found": (
-        "{pair}: found. The right moment comes first in {r1} of cases (chance {null}), more than "
-        "drift, talking and mouth explain ({nuisance}), over {n} people.",
-        "{pair}: 찾았습니다. 맞는 순간이 1위인 비율이 {r1}(우연 {null})로, 시간에 따른 변화·말하는 "
-        "양·입 움직임만으로 설명되는 것({nuisance})보다 높습니다. {n}명 기준입니다.",
+        "{pair}: found. The right moment comes first in {r1} of cases, {null} by chance and "
+        "{nuisance} by drift, talking and mouth alone; with talking and mouth erased {left} are "
+        "left ({left_null} by chance). {n} people.",
+        "{pair}: 찾았습니다. 맞는 순간이 1위인 비율은 {r1}입니다. 우연은 {null}, 시간·말하는 양·입 "
+        "움직임만으로는 {nuisance}이며, 말하기와 입 움직임을 지워도 {left}(우연 {left_null})가 "
+        "남습니다. {n}명 기준입니다.",
     ),
     "not_more_than_nuisance": (
-        "{pair}: NOT shown. What is found ({r1}, chance {null}) is no more than drift, talking and "
-        "mouth explain ({nuisance}, {plain} before they were controlled).",
-        "{pair}: 보이지 못했습니다. 찾은 것({r1}, 우연 {null})이 시간에 따른 변화·말하는 양·입 "
-        "움직임으로 설명되는 것({nuisance})을 넘지 못합니다(통제 전 {plain}).",
+        "{pair}: NOT shown to be more than drift, talking and mouth. The right moment comes first "
+        "in {r1} of cases ({null} by chance; {plain} before drift and talking were controlled); "
+        "these alone find it in {nuisance}, and with talking and mouth erased {left} are left "
+        "({left_null} by chance).",
+        "{pair}: 시간에 따른 변화, 말하는 양, 입 움직임을 넘는 대응은 확인되지 않았습니다. 맞는 "
+        "순간이 1위인 비율은 {r1}(우연 {null}, 통제 전 {plain})이고, 그것들만으로는 {nuisance}, "
+        "말하기와 입 움직임을 지우면 {left}(우연 {left_null})입니다.",
     ),
     "talking_unmeasured": (
         "{pair}: NOT shown. The right moment comes first in {r1} of cases (chance {null}), but "
@@ -176,6 +195,8 @@ def sentence(pair: str, verdict: Mapping[str, Any]) -> tuple[str, str]:
         "null": _percent(verdict.get("null")),
         "nuisance": _percent(verdict.get("nuisance")),
         "plain": _percent(verdict.get("plain")),
+        "left": _percent(verdict.get("left")),
+        "left_null": _percent(verdict.get("left_null")),
         "n": verdict.get("n_people", 0),
         "fewest": verdict.get("fewest_people", FEWEST_PEOPLE),
     }
