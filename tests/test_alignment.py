@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -16,6 +18,7 @@ from nunbit.alignment import (
     WindowTable,
     assess,
     centred,
+    detrended,
     face_vectors,
     fit_cca,
     identity_probe,
@@ -26,8 +29,10 @@ from nunbit.alignment import (
     text_vectors,
 )
 from nunbit.alignment.cca import CcaSettings
+from nunbit.alignment.persons import over_persons, t_quantile
 from nunbit.alignment.retrieval import time_shift_null
-from nunbit.alignment.vectors import own_stretches
+from nunbit.alignment.talking import fit_eraser
+from nunbit.alignment.vectors import nuisance_numbers, own_stretches
 from nunbit.streams import (
     FaceStream,
     FaceTrack,
@@ -40,7 +45,7 @@ from nunbit.streams import (
 
 SIZES = {"face": 24, "voice": 12, "text": 16}
 QUICK = CcaSettings(ridges=(0.1,), n_folds=3)
-RETRIEVAL = RetrievalSettings(n_resamples=200)
+RETRIEVAL = RetrievalSettings()
 
 
 def planted(
@@ -51,13 +56,20 @@ def planted(
     windows: int = 60,
     modalities: tuple[str, ...] = ("face", "voice"),
     seed: int = 0,
+    drift: float = 0.0,
+    talk: float = 0.0,
 ) -> WindowTable:
-    """Vectors of 4 s windows made of who (three times as strong), how, and noise."""
+    """Vectors of 4 s windows made of who (three times as strong), how, and noise.
+
+    Drift and talking (in standard deviations) are what both modalities have without any state.
+    """
     rng = np.random.default_rng(seed)
     n, n_state, n_who = people * windows, 4, 8
     person = np.repeat(np.arange(people), windows)
     who = rng.standard_normal((people, n_who))[person]
     state = rng.standard_normal((n, n_state))
+    spoken = rng.standard_normal(n)
+    time = np.tile(np.linspace(-1.7, 1.7, windows), people)
     vectors = {}
     for name in modalities:
         width = SIZES[name]
@@ -65,8 +77,16 @@ def planted(
         rows = own @ rng.standard_normal((n_state, width)) / 2.0
         if identity:
             rows += 3.0 * who @ rng.standard_normal((n_who, width)) / np.sqrt(n_who)
+        if drift or talk:
+            rows += np.outer(drift * time + talk * spoken, rng.standard_normal(width))
         vectors[name] = (rows + 0.6 * rng.standard_normal((n, width))).astype(np.float32)
-    return WindowTable(vectors, person, person, np.tile(np.arange(windows) * 4.0, people))
+    measured = {
+        "talk_share": 0.8 * spoken + 0.6 * rng.standard_normal(n),  # as well as a detector does
+        "mouth_open": rng.standard_normal(n),
+        "mouth_moves": rng.standard_normal(n),
+    }
+    return WindowTable(vectors, person, person, np.tile(np.arange(windows) * 4.0, people),
+                       nuisance=measured)  # fmt: skip
 
 
 def fit(table: WindowTable) -> Heads:
@@ -92,21 +112,22 @@ def test_planted_state_is_found_and_identity_is_not(
     within: tuple[float, float],
     across: tuple[float, float],
 ) -> None:
-    raw = planted(identity=identity, shared=shared)
+    raw = planted(identity=identity, shared=shared, people=20)
     table = centred(raw, centre)  # type: ignore[arg-type]
     document = assess(table, raw, fit, RETRIEVAL).document
-    for side in document["pairs"]["face-voice"].values():
-        assert within[0] <= side["within"]["r1"] <= within[1]
-        assert across[0] <= side["across"]["r1"] <= across[1]
-        assert side["shifted_r1"] <= 0.08
+    pair = document["pairs"]["face-voice"]
+    plain = pair["steps"]["plain"]
+    assert within[0] <= plain["r1"] <= within[1]
+    assert plain["null"] <= 0.08
+    if centre == "recording":
+        for side in (pair["forward"], pair["backward"]):
+            assert within[0] <= side["within"]["r1"] <= within[1]
+            assert across[0] <= side["across"]["r1"] <= across[1]
     probe = document["identity"]["face"]
     if identity:
         assert probe["accuracy"]["raw"]["logistic"] > 0.9
-    if centre == "recording":
-        assert probe["passes"]
-    elif identity:
-        # Without the mean taken out the embeddings give people away.
-        assert max(probe["accuracy"]["embeddings"].values()) > 5 * probe["chance"]
+    assert probe["state"] == "passed"
+    assert (pair["verdict"]["code"] == "found") == shared
 
 
 def test_a_leak_of_identity_fails_the_probe() -> None:
@@ -116,8 +137,96 @@ def test_a_leak_of_identity_fails_the_probe() -> None:
         clean, {"embeddings": table.vectors["face"], "mean_removed": clean.vectors["face"]}
     )
     assert probe is not None
-    gap = probe["difference"]["mean_removed"]["logistic"]
-    assert gap["ci95"][0] > 0.5
+    assert probe["state"] == "failed"
+    assert probe["above_chance"]["logistic"]["ci95"][0] > 0.5
+
+
+def test_a_small_leak_among_few_people_does_not_pass() -> None:
+    """Six to nine points above chance with 3 to 10 people: never called none by lack of power."""
+    states = collections.Counter()
+    for people, strength in {3: 0.15, 5: 0.17, 7: 0.18, 10: 0.22}.items():
+        for seed in range(8):
+            rng = np.random.default_rng([seed, people])
+            person = np.repeat(np.arange(people), 120)
+            who = rng.standard_normal((people, 6))
+            rows = strength * who[person] + rng.standard_normal((len(person), 6))
+            table = WindowTable({"face": rows.astype(np.float32)}, person, person,
+                                np.tile(np.arange(120) * 1.0, people))  # fmt: skip
+            probe = identity_probe(table, {"embeddings": table.vectors["face"]})
+            assert probe is not None
+            states[probe["state"]] += 1
+    assert states["passed"] <= 3  # of 32
+    assert states["failed"] + states["cannot_tell"] >= 29
+
+
+@pytest.mark.parametrize(
+    ("drift", "talk"), [(0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0)],
+    ids=["drift-half", "drift-one", "talk-half", "talk-one"],
+)  # fmt: skip
+def test_what_is_shared_without_any_state_is_not_found(drift: float, talk: float) -> None:
+    raw = planted(identity=False, shared=False, people=20, drift=drift, talk=talk)
+    pair = assess(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]
+    plain = pair["steps"]["plain"]
+    assert plain["above_null_ci95"][0] > 0  # what used to be read as found
+    assert pair["verdict"]["code"] == "not_more_than_nuisance"
+    assert "NOT shown" in pair["verdict"]["text"]
+    left = pair["steps"]["without_talking"]
+    assert abs(left["above_null"]) < 0.02
+    assert pair["steps"]["nuisance"]["r1"] > 0.08
+
+
+def test_a_state_beside_talking_and_drift_is_still_found() -> None:
+    raw = planted(identity=True, shared=True, people=12, drift=0.5, talk=0.5)
+    pair = assess(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]
+    assert pair["verdict"]["code"] == "found"
+    assert pair["steps"]["matched"]["r1"] > 0.45
+    assert pair["steps"]["without_talking"]["r1"] > 0.3
+
+
+def test_without_a_measure_of_talking_nothing_is_found() -> None:
+    whole = planted(identity=False, shared=True, people=10)
+    raw = WindowTable(whole.vectors, whole.person, whole.person, whole.start_s)
+    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    assert document["pairs"]["face-voice"]["verdict"]["code"] == "talking_unmeasured"
+    assert "talking_unmeasured" in document["limits"]
+    lips = dict(whole.nuisance) | {"mouth_open": np.full(len(whole), np.nan)}
+    raw = WindowTable(whole.vectors, whole.person, whole.person, whole.start_s, nuisance=lips)
+    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    assert document["verdict"]["code"] == "talking_unmeasured"
+
+
+@pytest.mark.parametrize(
+    ("people", "windows", "code"),
+    [(1, 120, "too_little"), (4, 60, "too_little"), (6, 14, "too_little")],
+    ids=["one-person", "four-people", "short"],
+)
+def test_too_little_is_a_verdict(people: int, windows: int, code: str) -> None:
+    raw = planted(identity=False, shared=True, people=people, windows=windows)
+    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    verdict = document["pairs"]["face-voice"]["verdict"]
+    assert verdict["code"] == code
+    assert verdict["text_ko"].startswith("얼굴과 목소리")
+
+
+def test_a_constant_series_and_holes_are_no_agreement() -> None:
+    raw = planted(identity=False, shared=False, people=8)
+    raw.vectors["voice"][:] = 1.0  # nothing moves
+    raw.vectors["face"][::3] = np.nan
+    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    verdict = document["pairs"].get("face-voice", {"verdict": {"code": "too_little"}})["verdict"]
+    assert verdict["code"] != "found"
+
+
+def test_nothing_found_says_what_is_ruled_out() -> None:
+    raw = planted(identity=True, shared=False, people=30)
+    verdict = assess(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]["verdict"]
+    assert verdict["code"] == "not_found"
+    low, high = verdict["null_ci95"]
+    assert low < verdict["null"] < high
+    assert f"{100 * verdict['above_null_ci'][1]:.1f} points" in verdict["text"]
+    few = planted(identity=True, shared=False, people=5, windows=30)
+    verdict = assess(centred(few), few, fit, RETRIEVAL).document["pairs"]["face-voice"]["verdict"]
+    assert verdict["code"] in {"cannot_tell", "not_found"}
 
 
 def test_three_modalities_with_gaps() -> None:
@@ -210,13 +319,14 @@ def test_chance_is_one_in_twenty() -> None:
     rng = np.random.default_rng(1)
     a, b = _unit(rng, 2000), _unit(rng, 2000)
     for against in ("same", "others"):
-        found = recall_summary(ranks_of(table, a, b, RETRIEVAL, against=against), RETRIEVAL)  # type: ignore[arg-type]
+        found = recall_summary(ranks_of(table, a, b, RETRIEVAL, against=against))  # type: ignore[arg-type]
         assert found is not None
         assert abs(found["r1"] - 0.05) < 0.015  # type: ignore[operator]
         assert abs(found["r5"] - 0.25) < 0.03  # type: ignore[operator]
         assert abs(found["median_rank"] - 10.5) < 1.5  # type: ignore[operator]
     null = time_shift_null(table, a, b, RETRIEVAL)
-    assert null == pytest.approx(0.05, abs=0.01)
+    assert null is not None
+    assert null.first.mean() == pytest.approx(0.05, abs=0.01)
 
 
 def test_candidates_keep_their_distance() -> None:
@@ -228,7 +338,7 @@ def test_candidates_keep_their_distance() -> None:
     # 0.19 rad are almost four windows, and all candidates are eight away or more.
     inside = ranks_of(table, rows, blurred, RETRIEVAL)
     assert (inside.rank == 1).all()
-    near = RetrievalSettings(apart_s=1.0, n_resamples=200)
+    near = RetrievalSettings(apart_s=1.0)
     assert (ranks_of(table, rows, blurred, near).rank > 1).any()
 
 
@@ -238,7 +348,7 @@ def test_too_short_a_recording_is_skipped_and_counted() -> None:
     found = ranks_of(table, rows, rows, RETRIEVAL)
     assert len(found) == 0
     assert found.n_skipped == 20
-    assert recall_summary(found, RETRIEVAL) is None
+    assert recall_summary(found) is None
     assert time_shift_null(_line(10), rows[:10], rows[:10], RETRIEVAL) is None
 
 
@@ -263,6 +373,87 @@ def test_windows_that_do_not_overlap(hop: float, length: float, expected: int) -
     table = WindowTable({"face": rows, "voice": rows}, zeros, zeros, np.arange(60) * hop, length)
     assert independent_windows(table) == expected
     assert independent_windows(table.only(("face",))) == 0
+
+
+def test_a_curve_is_taken_out_of_each_recording() -> None:
+    raw = planted(identity=True, shared=True, people=3, windows=40)
+    time = np.tile(np.arange(40.0), 3)
+    bent = WindowTable(
+        {m: v + (0.01 * time**2 - 0.3 * time)[:, None].astype(np.float32)
+         for m, v in raw.vectors.items()},
+        raw.recording, raw.person, raw.start_s, nuisance=dict(raw.nuisance),
+    )  # fmt: skip
+    bent.vectors["face"][5:9] = np.nan
+    raw.vectors["face"][5:9] = np.nan
+    straight, bent = detrended(raw), detrended(bent)
+    for m in ("face", "voice"):
+        np.testing.assert_allclose(bent.vectors[m], straight.vectors[m], atol=1e-4)
+        assert (bent.present(m) == raw.present(m)).all()
+    slope = np.polyfit(raw.start_s[:40], bent.nuisance["talk_share"][:40], 2)
+    assert np.abs(slope).max() < 1e-9
+
+
+def test_talking_is_erased_although_its_measure_is_noisy() -> None:
+    raw = detrended(planted(identity=False, shared=False, people=20, talk=1.0))
+    eraser = fit_eraser(raw)
+    assert eraser.axes["face"].shape == (24, 1)
+    erased = eraser.apply(raw)
+    talk = raw.nuisance["talk_share"]
+    for m in ("face", "voice"):
+        before, after = (np.abs(np.corrcoef(t.vectors[m].T, talk)[-1, :-1]).max()
+                         for t in (raw, erased))  # fmt: skip
+        assert before > 0.3
+        assert after < 0.1
+    heads = fit(erased)
+    folded = eraser.before(heads)
+    for m in ("face", "voice"):
+        np.testing.assert_allclose(folded.heads[m].project(raw.vectors[m]),
+                                   heads.heads[m].project(erased.vectors[m]), atol=1e-4)  # fmt: skip
+
+
+def test_what_is_unrelated_to_talking_is_not_erased() -> None:
+    counts = [fit_eraser(detrended(planted(identity=False, shared=True, people=12, seed=seed))).axes
+              for seed in range(5)]  # fmt: skip
+    assert sum(axes[m].shape[1] for axes in counts for m in axes) <= 2
+
+
+def test_matched_candidates_are_the_nearest_in_talking() -> None:
+    table = _line(60)
+    rng = np.random.default_rng(0)
+    talk = rng.random(60)
+    rows = np.stack([talk, np.sqrt(1.0 - talk**2)], axis=1).astype(np.float32)
+    free = ranks_of(table, rows, rows + 0, RETRIEVAL)
+    near = ranks_of(table, rows, rows, RETRIEVAL, match=talk)
+    assert (free.rank == 1).all()
+    assert (near.rank == 1).all()
+    # Found by the rough share alone: easy among any windows, near chance among alike ones.
+    rough = np.round(talk * 4) / 4 + 1e-3 * rng.random(60)
+    rough = np.stack([rough, np.sqrt(1.0 - np.clip(rough, 0, 1) ** 2)], axis=1).astype(np.float32)
+    free = ranks_of(table, rough, rows, RETRIEVAL)
+    near = ranks_of(table, rough, rows, RETRIEVAL, match=talk)
+    assert near.first.mean() < free.first.mean()
+    talk[:30] = np.nan
+    assert len(ranks_of(table, rows, rows, RETRIEVAL, match=talk)) <= 30
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 12, 39])
+def test_quantiles_of_t(freedom: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for p in (0.95, 0.975, 0.9917):
+        assert t_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-6)
+
+
+def test_intervals_over_few_people_cover() -> None:
+    rng = np.random.default_rng(0)
+    for people in (4, 7, 12):
+        inside = 0
+        for _ in range(400):
+            person = np.repeat(np.arange(people), 20)
+            values = rng.standard_normal(people)[person] + rng.standard_normal(len(person))
+            low, high = over_persons(values, person).ci() or [1.0, -1.0]
+            inside += low <= 0.0 <= high
+        assert 0.92 <= inside / 400 <= 0.98
+    assert over_persons(np.ones(3), np.zeros(3, np.int64)).ci() is None
 
 
 def test_a_head_gives_unit_rows_and_keeps_gaps() -> None:
@@ -369,6 +560,29 @@ def test_face_windows_need_half_their_samples() -> None:
     assert face_vectors(None, WINDOWS) is None
 
 
+def test_talking_and_mouth_of_a_window() -> None:
+    times = np.arange(80) * 0.2
+    track = _track(times, np.zeros((80, 4), np.float32), [""] * 80)
+    opening = np.where(np.arange(80) % 2, 0.1, 0.3).astype(np.float32)
+    opening[20:40] = np.nan  # the second window: no landmarks
+    track = dataclasses.replace(track, mouth_open=opening)
+    faces = FaceStream(5.0, times, np.ones(80, np.int64), (track,), (0,), has_landmarks=True)
+    speech = np.zeros(1600, bool)
+    speech[:100] = True  # one second of the first window
+    speech[800:1200] = True  # all of the third, but somebody else's
+    voice = _voice(np.full(1600, 100.0), np.full(1600, -20.0), speech)
+    found = nuisance_numbers(faces, voice, None, WINDOWS, [Interval(0.0, 8.0)])
+    np.testing.assert_allclose(found["talk_share"], [0.25, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(found["mouth_open"][[0, 2, 3]], 0.2, atol=1e-6)
+    np.testing.assert_allclose(found["mouth_moves"][[0, 2, 3]], 0.1, atol=1e-6)
+    assert np.isnan(found["mouth_open"][1])
+    said = Transcript((Utterance(Interval(2.0, 4.0), "말"),), "srt")
+    silent = nuisance_numbers(None, None, said, WINDOWS)
+    np.testing.assert_allclose(silent["talk_share"], [0.5, 0.0, 0.0, 0.0])
+    assert np.isnan(silent["mouth_open"]).all()
+    assert np.isnan(nuisance_numbers(None, None, None, WINDOWS)["talk_share"]).all()
+
+
 def test_sentences_count_by_their_seconds_in_the_window() -> None:
     said = tuple(
         Utterance(Interval(a, b), text)
@@ -416,7 +630,7 @@ def test_contrastive_heads_find_the_state_and_not_the_person() -> None:
 
     raw = planted(identity=True, shared=True, people=8)
     table = centred(raw)
-    settings = AlignSettings(steps=40, batch_size=96)
+    settings = AlignSettings(steps=15, batch_size=96)
 
     def trained(part: WindowTable) -> Heads:
         return fit_infonce(part, fit(part), settings)
@@ -424,5 +638,5 @@ def test_contrastive_heads_find_the_state_and_not_the_person() -> None:
     document = assess(table, raw, trained, RETRIEVAL, most_folds=2).document
     side = document["pairs"]["face-voice"]["forward"]
     assert side["within"]["r1"] > 0.4
-    assert side["shifted_r1"] < 0.09
-    assert all(probe["passes"] for probe in document["identity"].values())
+    assert side["null"]["r1"] < 0.09
+    assert not any(probe["state"] == "failed" for probe in document["identity"].values())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.alignment import Heads
-from nunbit.analyze.aligned import ALIGNMENT, ALIGNMENT_FILE, write_heads
+from nunbit.analyze.aligned import ALIGNMENT, ALIGNMENT_FILE, TREND, write_heads
 from nunbit.encoders import BUNDLE_FILE, load_bundle
 from nunbit.files import read_json, sha256_file, write_json, writing
 
@@ -41,9 +41,15 @@ def write_aligned_bundle(source: Path, target: Path, heads: Heads, result: dict[
         "people": result["assessment"]["people"],
         "windows": result["assessment"]["windows"],
         "synthetic": result["synthetic"],
-        "within_r1": {
-            name: None if pair["forward"]["within"] is None else pair["forward"]["within"]["r1"]
+        "trend": TREND,
+        "headline": result["assessment"]["headline"],
+        "verdict": {
+            name: {k: v for k, v in pair["verdict"].items() if k not in ("text", "text_ko")}
             for name, pair in result["assessment"]["pairs"].items()
+        },
+        "identity": {
+            modality: {k: probe[k] for k in ("state", "chance", "above_chance", "margin", "people")}
+            for modality, probe in result["assessment"]["identity"].items()
         },
     }
     write_json(target / BUNDLE_FILE, document)

@@ -13,12 +13,16 @@ into the vectors.
 
 from __future__ import annotations
 
+import collections
 import csv
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from nunbit.errors import InputError
+from nunbit.errors import InputError, Lang
+from nunbit.progress import say
+
+_MOST_NAMED = 6
 
 
 def persons_of(media: Sequence[Path], table: str = "") -> tuple[str, ...]:
@@ -41,6 +45,31 @@ def persons_of(media: Sequence[Path], table: str = "") -> tuple[str, ...]:
     whole = tuple(_nfc(path.stem) for path in paths)
     beginnings = tuple(stem.split("_", 1)[0] or stem for stem in whole)
     return whole if len(set(beginnings)) == 1 else beginnings
+
+
+def persons_notice(
+    media: Sequence[Path], persons: Sequence[str], table: str, lang: Lang
+) -> tuple[tuple[str, str], ...]:
+    """Say on stderr who was taken for whom where no table says it; names stay out of reports.
+
+    Returns:
+        What the report says of it, as (en, ko).
+    """
+    if table or len(media) < 2:
+        return ()
+    counts = collections.Counter(persons)
+    named = ", ".join(f"{name} ({n})" for name, n in counts.most_common(_MOST_NAMED))
+    named += ", …" if len(counts) > _MOST_NAMED else ""
+    folders = len({path.resolve().parent for path in media}) > 1
+    rule = ("folder", "폴더") if folders else ("file name", "파일 이름")
+    en = f"{len(media)} recordings were taken for {len(counts)} people, by {rule[0]}"
+    ko = f"녹화 {len(media)}개를 {rule[1]}에 따라 {len(counts)}명으로 보았습니다"
+    if lang == "ko":
+        say(f"{ko}: {named}. 다르면 --persons FILE.csv(media, person)로 알려 주십시오")
+    else:
+        say(f"{en}: {named}; if that is wrong, give --persons FILE.csv (media, person)")
+    return ((f"{en}; --persons FILE.csv decides otherwise",
+             f"{ko}. 다르면 --persons FILE.csv로 알려 주십시오"),)  # fmt: skip
 
 
 def _by_folder(paths: Sequence[Path], folders: set[Path]) -> tuple[str, ...]:
@@ -83,7 +112,7 @@ def _read(table: Path) -> list[tuple[str, str]]:
             rows = list(csv.DictReader(stream))
         return [
             (
-                _nfc(row["media"]).replace("\\", "/").strip().lstrip("./"),
+                _path_end(_nfc(row["media"]).replace("\\", "/").strip(), table),
                 _nfc(row["person"]).strip(),
             )
             for row in rows
@@ -93,6 +122,15 @@ def _read(table: Path) -> list[tuple[str, str]]:
             en=f"{table}: not a CSV file with the columns media and person ({exc})",
             ko=f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({exc})",
         ) from exc
+
+
+def _path_end(media: str, table: Path) -> str:
+    """The end of a path as a table writes it: ``./`` means nothing, ``../`` is from the table."""
+    while media.startswith("./"):
+        media = media.removeprefix("./")
+    if ".." not in media.split("/"):
+        return media
+    return _nfc((table.parent / media).resolve().as_posix())
 
 
 def _nfc(text: str) -> str:

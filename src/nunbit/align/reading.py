@@ -1,8 +1,10 @@
 """Recordings to windows: decode once, keep the window vectors beside the run.
 
 The reading is that of ``nunbit analyze``. What is kept per recording is small (0.6 MB for ten
-minutes) and holds no picture and no sound; it is used again while file, bundle and settings are
-the same.
+minutes) and holds no picture and no sound, but the model's vectors of the face as they are: people
+can be recognised from them. They are used again while file, bundle and settings are the same, and
+``--forget`` deletes
+them (``forgetting``).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from nunbit.align.settings import AlignSettings, ReadingSettings
+from nunbit.alignment.vectors import nuisance_numbers, own_stretches
 from nunbit.analyze.aligned import Seen, window_inputs
 from nunbit.analyze.face_part import remove_parts
 from nunbit.analyze.observe import SessionJob, observe
@@ -34,7 +37,7 @@ from nunbit.timebase import window_grid
 from nunbit.transcript import read_rttm
 from nunbit.workers import Tools
 
-CACHE_FORMAT = "nunbit-align-windows-1"
+CACHE_FORMAT = "nunbit-align-windows-2"
 
 # What changes the windows, besides the files and the bundle.
 _READING = (
@@ -51,6 +54,9 @@ class RecordingWindows:
         session: Name of the recording.
         start_s: (W,).
         vectors: Modality -> (W, D), NaN where missing.
+        nuisance: Name -> (W,), talking and mouth (``alignment.NUISANCES``), NaN where missing.
+        duration_s: Of the recording.
+        transcript: Whether words were given or recognised.
         synthetic: Whether the recording was drawn.
         kept: Whether it came from an earlier run.
         error: Why it could not be read, as (en, ko), or None.
@@ -60,6 +66,9 @@ class RecordingWindows:
     session: str
     start_s: Floats
     vectors: dict[str, Singles]
+    nuisance: dict[str, Floats] = dataclasses.field(default_factory=dict)
+    duration_s: float = 0.0
+    transcript: bool = False
     synthetic: bool = False
     kept: bool = False
     error: tuple[str, str] | None = None
@@ -114,10 +123,14 @@ def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
     # The clipped last window is another kind of sample.
     whole = tuple(w for w in windows if w.duration_s >= job.settings.window_s - 1e-6)
     vectors = window_inputs(bundle, Seen(seen.faces, seen.voice, transcript, turns, whole))
+    own = own_stretches(turns) if turns else None
     found = RecordingWindows(
         session=job.session,
         start_s=np.array([w.start_s for w in whole], np.float64),
         vectors=vectors,
+        nuisance=nuisance_numbers(seen.faces, seen.voice, transcript, whole, own),
+        duration_s=info.duration_s,
+        transcript=transcript is not None,
         synthetic=synthetic,
         notices=tuple(notices),
     )
@@ -142,9 +155,12 @@ def _to_cache(path: Path, key: str, found: RecordingWindows) -> None:
     arrays: dict[str, Any] = {
         "key": np.array(key),
         "start_s": found.start_s,
+        "duration_s": np.array(found.duration_s),
+        "transcript": np.array(found.transcript),
         "notices": np.array(json.dumps(found.notices, ensure_ascii=False)),
     }
     arrays |= {f"v_{m}": v for m, v in found.vectors.items()}
+    arrays |= {f"n_{name}": v for name, v in found.nuisance.items()}
     with atomic_path(path) as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
@@ -158,6 +174,9 @@ def _from_cache(path: Path, key: str, session: str) -> RecordingWindows | None:
                 session=session,
                 start_s=arrays["start_s"],
                 vectors={n[2:]: arrays[n] for n in arrays.files if n.startswith("v_")},
+                nuisance={n[2:]: arrays[n] for n in arrays.files if n.startswith("n_")},
+                duration_s=float(arrays["duration_s"]),
+                transcript=bool(arrays["transcript"]),
                 kept=True,
                 notices=tuple((en, ko) for en, ko in json.loads(str(arrays["notices"]))),
             )

@@ -18,6 +18,11 @@ _Positive = Annotated[float, msgspec.Meta(gt=0)]
 ENOUGH_FOR_INFONCE = 5_000
 """Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
 
+RECORDINGS = "recordings"
+"""Folder of a run with what was read of every recording: vectors that tell who it is."""
+
+RESULT = "result.json"
+
 FEWEST_WINDOWS = 60
 """Windows with two modalities without which nothing can be fitted and judged."""
 
@@ -46,6 +51,8 @@ class AlignSettings:
         method: ``cca``, ``infonce``, or ``auto``: ridge CCA below 5,000 windows that do not
             overlap, contrastive learning from there on.
         centre: Whose mean is taken out: ``recording`` (and with it the person), or ``person``.
+        without_talking: Use heads from which talking and the mouth are erased; what they find is
+            then the headline.
         rate_hz: Faces sampled per second.
         window_s: Length of a window.
         hop_s: Step between windows.
@@ -53,14 +60,14 @@ class AlignSettings:
         audio_stream: Which audio stream, from 0.
         n_candidates: Windows among which the right one is sought.
         apart_s: Distance of the others of the same recording.
-        n_resamples: Of people, for the intervals.
         folds: Groups of people left out in turn.
         steps: Of contrastive learning.
         batch_size: Windows a step.
         lr: Peak rate.
         threads: Of the models of one recording.
         workers: Recordings read at once; 0 = the cores this process may use.
-        seed: Of candidates, bootstrap and batches.
+        forget: Delete what was read of the recordings (``RUN/recordings``) after the run.
+        seed: Of candidates and batches.
     """
 
     persons: str = ""
@@ -71,6 +78,7 @@ class AlignSettings:
     language: str = "ko"
     method: Literal["auto", "cca", "infonce"] = "auto"
     centre: Centre = "recording"
+    without_talking: bool = False
     rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
     window_s: _Positive = 4.0
     hop_s: _Positive = 1.0
@@ -78,13 +86,13 @@ class AlignSettings:
     audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
     n_candidates: Annotated[int, msgspec.Meta(ge=5, le=100)] = 20
     apart_s: _Positive = 8.0
-    n_resamples: Annotated[int, msgspec.Meta(ge=100)] = 1000
     folds: Annotated[int, msgspec.Meta(ge=2, le=20)] = 5
     steps: Annotated[int, msgspec.Meta(ge=1)] = 2000
     batch_size: Annotated[int, msgspec.Meta(ge=16)] = 256
     lr: _Positive = 1e-3
     threads: Annotated[int, msgspec.Meta(ge=1)] = 1
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    forget: bool = False
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def reading(self) -> ReadingSettings:

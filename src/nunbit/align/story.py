@@ -1,7 +1,8 @@
 """Run ``nunbit align``: recordings to windows, windows to heads, judged on people left out.
 
-``RUN/`` gets ``recordings/`` (windows, so that an interrupted run goes on), ``result.json``,
-``report.html``, figures and ``bundle/``: a copy of the bundle with the heads, for ``analyze``.
+``RUN/`` gets ``recordings/`` (windows, so that an interrupted run goes on; ``--forget`` deletes
+them), ``result.json``, ``report.html``, figures and ``bundle/``: a copy of the bundle with the
+heads and the verdict, for ``analyze``.
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ from typing import Any
 import numpy as np
 
 from nunbit.align.bundling import write_aligned_bundle
-from nunbit.align.persons import persons_of
+from nunbit.align.forgetting import forget, kept_readings, say_forgotten
+from nunbit.align.persons import persons_notice, persons_of
 from nunbit.align.reading import RecordingWindows, read_recording, reading_job, with_companions
-from nunbit.align.settings import ENOUGH_FOR_INFONCE, FEWEST_WINDOWS, AlignSettings
+from nunbit.align.settings import (
+    ENOUGH_FOR_INFONCE,
+    FEWEST_WINDOWS,
+    RECORDINGS,
+    RESULT,
+    AlignSettings,
+)
 from nunbit.alignment import (
     MODALITIES,
+    NUISANCES,
     Heads,
     RetrievalSettings,
     WindowTable,
     assess,
     centred,
+    detrended,
+    erasing,
     fit_cca,
     independent_windows,
 )
@@ -45,8 +56,7 @@ from nunbit.report.alignment_page import render_alignment
 from nunbit.streams import Singles
 from nunbit.workers import available_cores, run_tasks
 
-RESULT = "result.json"
-FORMAT = "nunbit-alignment-1"
+FORMAT = "nunbit-alignment-2"
 
 Contrastive = Callable[[WindowTable, Heads, AlignSettings], Heads]
 """Contrastive learning from heads to start with; the training extra has it."""
@@ -62,6 +72,7 @@ class _Corpus:
     sessions: tuple[str, ...]
     persons: tuple[str, ...]
     synthetic: bool
+    absent: dict[str, tuple[str, str]]
 
 
 def align(
@@ -96,11 +107,11 @@ def align(
     paths = list_media(media)
     persons = persons_of(paths, settings.persons)
     folder = (bundle or default_bundle_path()).resolve()
-    notices: Notices = []
+    notices: Notices = list(persons_notice(paths, persons, settings.persons, lang))
     read = _read_all(paths, out, settings, folder, lang)
     corpus = _corpus(read, persons, settings, notices)
     table = centred(corpus.raw, settings.centre)
-    table = _usable(table, notices)
+    table = _usable(table, corpus.absent, notices)
     raw = corpus.raw.only(table.modalities)
     independent = independent_windows(table)
     method = _method(settings, independent, contrastive, notices)
@@ -110,12 +121,21 @@ def align(
         heads = fit_cca(part, centres=centres)
         return contrastive(part, heads, settings) if method == "infonce" and contrastive else heads
 
-    judged = assess(table, raw, fit, _retrieval(settings), most_folds=settings.folds)
-    heads = fit(table)
+    judged = assess(
+        table,
+        raw,
+        fit,
+        _retrieval(settings),
+        most_folds=settings.folds,
+        headline="without_talking" if settings.without_talking else "matched",
+    )
+    # What is used is what the headline is about.
+    heads = (erasing(fit) if settings.without_talking else fit)(detrended(raw))
     bundle_hash = load_bundle(folder, threads=1).hash
     document = {
         "format": FORMAT,
         "method": method,
+        "verdict": judged.document["verdict"],
         "synthetic": corpus.synthetic,
         "modalities": list(table.modalities),
         "coverage": {m: float(table.present(m).mean()) for m in table.modalities},
@@ -127,6 +147,7 @@ def align(
         "fit": dict(heads.details),
         "persons": _person_rows(corpus, table),
         "notices": [list(n) for n in dict.fromkeys(notices)],
+        "readings": kept_readings(out),
         "provenance": provenance(
             "align",
             settings_to_dict(settings),
@@ -136,6 +157,8 @@ def align(
     }
     write_aligned_bundle(folder, out / "bundle", heads, document)
     write_json(out / RESULT, document)
+    if settings.forget:
+        return forget(out, lang=lang)
     render_alignment(out, lang=lang)
     return document
 
@@ -145,7 +168,8 @@ def _read_all(
 ) -> list[RecordingWindows]:
     """Windows of every recording, in the order given; those that fail are said and left out."""
     digest = load_bundle(bundle, threads=1).hash
-    cache = out / "recordings"
+    cache = out / RECORDINGS
+    say_forgotten(out, lang)
     with writing(cache):
         cache.mkdir(parents=True, exist_ok=True)
     names = session_names(paths)
@@ -192,6 +216,7 @@ def _corpus(
             en=f"none of the {len(read)} recordings could be read; the first: {first[0]}",
             ko=f"녹화 {len(read)}개를 모두 읽지 못했습니다. 첫 번째 이유: {first[1]}",
         )
+    _say_short([r for r, _ in good], settings.window_s, notices)
     counts = [len(r.start_s) for r, _ in good]
     names = sorted({p for _, p in good})
     table = WindowTable(
@@ -203,16 +228,52 @@ def _corpus(
         person=np.repeat([names.index(p) for _, p in good], counts).astype(np.int64),
         start_s=np.concatenate([r.start_s for r, _ in good]),
         length_s=settings.window_s,
+        nuisance={name: np.concatenate([r.nuisance[name] for r, _ in good]) for name in NUISANCES},
     )
     return _Corpus(
         raw=table,
         sessions=tuple(r.session for r, _ in good),
         persons=tuple(names),
         synthetic=any(r.synthetic for r, _ in good),
+        absent=_absent([r for r, _ in good]),
     )
 
 
-def _usable(table: WindowTable, notices: Notices) -> WindowTable:
+def _say_short(read: Sequence[RecordingWindows], window_s: float, notices: Notices) -> None:
+    """Say which recordings hold no whole window.
+
+    Raises:
+        InputError: None does.
+    """
+    short = [r for r in read if not len(r.start_s)]
+    if not short:
+        return
+    longest = max(r.duration_s for r in short)
+    if len(short) == len(read):
+        raise InputError(
+            en=f"all {len(read)} recordings are shorter than a window of {window_s:g} s (the "
+            f"longest has {longest:.1f} s): nothing can be aligned; give longer recordings, or "
+            "shorter windows with --set window_s",
+            ko=f"녹화 {len(read)}개가 모두 구간 하나({window_s:g}초)보다 짧아(가장 긴 것 "
+            f"{longest:.1f}초) 정렬할 수 없습니다. 더 긴 녹화를 주거나 --set window_s로 구간을 "
+            "줄이십시오",
+        )
+    notices.append(
+        (f"{len(short)} of {len(read)} recordings are shorter than a window of {window_s:g} s and "
+         "give none",
+         f"녹화 {len(read)}개 중 {len(short)}개는 구간 하나({window_s:g}초)보다 짧아 쓰지 못했습니다")
+    )  # fmt: skip
+
+
+def _absent(read: Sequence[RecordingWindows]) -> dict[str, tuple[str, str]]:
+    """Why a modality would be missing, as far as the recordings say."""
+    words = sum(r.transcript for r in read)
+    return _ABSENT | ({"text": _UNUSED_WORDS} if words else {})
+
+
+def _usable(
+    table: WindowTable, absences: dict[str, tuple[str, str]], notices: Notices
+) -> WindowTable:
     """The modalities that are there, once they suffice to learn from.
 
     Raises:
@@ -221,16 +282,16 @@ def _usable(table: WindowTable, notices: Notices) -> WindowTable:
     there = table.modalities
     absent = [m for m in MODALITIES if m not in there]
     for m in absent:
-        en, ko = _ABSENT[m]
+        en, ko = absences[m]
         notices.append((en, ko))
     if len(there) < 2:
         names_en = ", ".join(there) or "nothing"
         names_ko = ", ".join(_KO[m] for m in there) or "없음"
         raise InputError(
             en=f"an alignment needs two of face, voice and words; found: {names_en} "
-            f"({'; '.join(_ABSENT[m][0] for m in absent)})",
+            f"({'; '.join(absences[m][0] for m in absent)})",
             ko=f"정렬에는 얼굴, 목소리, 말 중 둘이 필요합니다. 있는 것: {names_ko} "
-            f"({'; '.join(_ABSENT[m][1] for m in absent)})",
+            f"({'; '.join(absences[m][1] for m in absent)})",
         )
     table = table.only(there)
     n = int((np.sum([table.present(m) for m in there], axis=0) >= 2).sum())
@@ -281,7 +342,6 @@ def _retrieval(settings: AlignSettings) -> RetrievalSettings:
         n_candidates=settings.n_candidates,
         apart_s=settings.apart_s,
         seed=settings.seed,
-        n_resamples=settings.n_resamples,
     )
 
 
@@ -317,3 +377,9 @@ _ABSENT = {
         "말이 있는 구간이 없습니다. 전사(--transcript)가 없거나 번들에 텍스트 인코더가 없습니다",
     ),
 }
+_UNUSED_WORDS = (
+    "words were given, but no recording has eight windows with a second of the person's words, or "
+    "the bundle has no text tower",
+    "말이 주어졌지만 그 사람의 말이 1초 이상 든 구간이 여덟 개 있는 녹화가 없거나 번들에 텍스트 "
+    "인코더가 없습니다",
+)

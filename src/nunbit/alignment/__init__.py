@@ -7,21 +7,32 @@ of is in ``vectors``, the table of all windows in ``table``, the linear heads in
 N windows, D the size of a modality's vector, E the size of the shared space.
 """
 
-from nunbit.alignment.assess import Assessment, assess, choose_folds
+from nunbit.alignment.assess import Assessment, assess, choose_folds, erasing
 from nunbit.alignment.cca import CcaSettings, fit_cca
 from nunbit.alignment.heads import Head, Heads
 from nunbit.alignment.identity import identity_probe
 from nunbit.alignment.retrieval import Ranks, RetrievalSettings, ranks_of, recall_summary
-from nunbit.alignment.table import MODALITIES, PAIRS, WindowTable, centred, independent_windows
+from nunbit.alignment.table import (
+    MODALITIES,
+    PAIRS,
+    WindowTable,
+    centred,
+    detrended,
+    independent_windows,
+)
+from nunbit.alignment.talking import NUISANCES
 from nunbit.alignment.vectors import (
     PROSODY,
     face_vectors,
     prosody_vectors,
     text_vectors,
 )
+from nunbit.alignment.verdict import NO_VERDICT, sentence
 
 __all__ = [
     "MODALITIES",
+    "NO_VERDICT",
+    "NUISANCES",
     "PAIRS",
     "PROSODY",
     "Assessment",
@@ -34,6 +45,8 @@ __all__ = [
     "assess",
     "centred",
     "choose_folds",
+    "detrended",
+    "erasing",
     "face_vectors",
     "fit_cca",
     "identity_probe",
@@ -41,5 +54,6 @@ __all__ = [
     "prosody_vectors",
     "ranks_of",
     "recall_summary",
+    "sentence",
     "text_vectors",
 ]

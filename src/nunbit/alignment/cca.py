@@ -89,9 +89,8 @@ def fit_cca(
     axes = {m: _axes(x, settings.components) for m, x in rows.items()}
     rows = {m: x @ axes[m] for m, x in rows.items()}
     moments = _moments(rows, table, np.ones(len(table), bool))
-    folds = _folds(table, settings.n_folds)
-    tried = {ridge: _left_out(rows, table, moments, folds, ridge, settings)
-             for ridge in settings.ridges}  # fmt: skip
+    parts = _parts(rows, table, moments, _folds(table, settings.n_folds))
+    tried = {ridge: _left_out(parts, names, ridge, settings.size) for ridge in settings.ridges}
     best = max(tried, key=lambda r: (float((np.clip(tried[r], 0.0, None) ** 2).sum()), r))
     held = tried[best]
     weights = _directions(moments, names, best, settings.size)
@@ -207,28 +206,46 @@ def _folds(table: WindowTable, n_folds: int) -> NDArray[np.int64]:
     return np.arange(len(table)) * n_folds // max(1, len(table))
 
 
-def _left_out(
-    rows: dict[str, Floats],
-    table: WindowTable,
-    moments: _Moments,
-    folds: NDArray[np.int64],
-    ridge: float,
-    settings: CcaSettings,
-) -> Floats:
-    """(E,) mean correlation of each direction on the people it was not fitted to."""
-    names = table.modalities
-    total, weight = np.zeros(settings.size), 0.0
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A fold: covariances of all other people, and its own windows by pair of modalities."""
+
+    others: _Moments
+    own: dict[tuple[str, str], tuple[Floats, Floats]]
+
+
+def _parts(
+    rows: dict[str, Floats], table: WindowTable, moments: _Moments, folds: NDArray[np.int64]
+) -> list[_Part]:
+    """What does not depend on the ridge, once for all ridges."""
+    present = {m: table.present(m) for m in rows}
+    parts = []
     for fold in np.unique(folds):
         out = folds == fold
-        found = _directions(moments - _moments(rows, table, out), names, ridge, settings.size)
-        for a, b in itertools.combinations(names, 2):
-            both = out & table.present(a) & table.present(b)
-            if both.sum() < 3:
-                continue
-            x, y = rows[a][both] @ found[a], rows[b][both] @ found[b]
+        both = {(a, b): out & present[a] & present[b] for a, b in itertools.combinations(rows, 2)}
+        parts.append(
+            _Part(
+                moments - _moments(rows, table, out),
+                {(a, b): (rows[a][there], rows[b][there])
+                 for (a, b), there in both.items() if there.sum() >= 3},
+            )
+        )  # fmt: skip
+    return parts
+
+
+def _left_out(parts: list[_Part], names: tuple[str, ...], ridge: float, size: int) -> Floats:
+    """(E,) mean correlation of each direction on the people it was not fitted to."""
+    total, weight = np.zeros(size), 0.0
+    for part in parts:
+        found = _directions(part.others, names, ridge, size)
+        # Directions beyond the modalities' own sizes are zero: no need to multiply them.
+        used = max(1, max(int(np.flatnonzero(w.any(axis=0)).max(initial=0)) + 1
+                          for w in found.values()))  # fmt: skip
+        for (a, b), (x, y) in part.own.items():
+            x, y = x @ found[a][:, :used], y @ found[b][:, :used]
             spread = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
             r = np.divide((x * y).sum(axis=0), spread, out=np.zeros_like(spread),
                           where=spread > 1e-9)  # fmt: skip
-            total += r * both.sum()
-            weight += float(both.sum())
+            total[:used] += r * len(x)
+            weight += float(len(x))
     return np.asarray(total / max(1.0, weight))

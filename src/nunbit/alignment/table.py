@@ -8,7 +8,7 @@ and the microphone, which would tell the recordings of one person apart.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,10 @@ PAIRS = (("face", "voice"), ("face", "text"), ("voice", "text"))
 MIN_TO_CENTRE = 8
 """With fewer windows the mean is mostly the windows themselves: the modality is missing then."""
 
+TREND_DEGREE = 2
+"""Of the curve taken out against drift: fatigue, warming up, a light or a gain that settles. What
+is slower than half a recording goes with it, whatever it was."""
+
 _SAME_S = 1e-9
 
 
@@ -38,6 +42,9 @@ class WindowTable:
         person: (N,) code of the person.
         start_s: (N,) start of the window.
         length_s: Length of every window.
+        nuisance: Name -> (N,) what face and voice may share without any state: how much of the
+            window was spent talking, how the mouth moved (``talking.NUISANCES``); NaN where not
+            measured.
     """
 
     vectors: Mapping[str, Singles]
@@ -45,10 +52,12 @@ class WindowTable:
     person: Codes
     start_s: Floats
     length_s: float = 4.0
+    nuisance: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.start_s)
         sizes = {name: len(rows) for name, rows in self.vectors.items()}
+        sizes |= {name: len(values) for name, values in self.nuisance.items()}
         sizes |= {"recording": len(self.recording), "person": len(self.person)}
         for name, size in sizes.items():
             if size != n:
@@ -76,6 +85,7 @@ class WindowTable:
             recording=self.recording[chosen],
             person=self.person[chosen],
             start_s=self.start_s[chosen],
+            nuisance={name: values[chosen] for name, values in self.nuisance.items()},
         )
 
     def only(self, modalities: tuple[str, ...]) -> WindowTable:
@@ -103,6 +113,47 @@ def centred(table: WindowTable, by: Centre = "recording") -> WindowTable:
         vectors={m: _centred(v, table.present(m), group, n_groups)
                  for m, v in table.vectors.items()},
     )  # fmt: skip
+
+
+def detrended(table: WindowTable) -> WindowTable:
+    """Take a curve of second degree over time out of every recording, per modality and nuisance.
+
+    Whatever drifts in a recording drifts in face and voice at the same time and looks like a shared
+    state; no shift of time can tell. The mean goes with the curve.
+
+    Args:
+        table: With or without means.
+
+    Returns:
+        The table; a modality with fewer than eight windows in a recording is missing there.
+    """
+    groups = [np.flatnonzero(table.recording == each) for each in np.unique(table.recording)]
+
+    def level(rows: Singles | Floats) -> Floats:
+        wide = rows.reshape(len(rows), -1)
+        result = np.full(wide.shape, np.nan)
+        there = np.isfinite(wide).all(axis=1)
+        for group in groups:
+            own = group[there[group]]
+            if len(own) >= MIN_TO_CENTRE:
+                curve = _curve(table.start_s[own])
+                values = wide[own].astype(np.float64)
+                result[own] = values - curve @ (curve.T @ values)
+        return result.reshape(rows.shape)
+
+    return replace(
+        table,
+        vectors={m: level(v).astype(np.float32) for m, v in table.vectors.items()},
+        nuisance={name: level(values) for name, values in table.nuisance.items()},
+    )
+
+
+def _curve(times: Floats) -> Floats:
+    """(n, 3) orthonormal columns that span constant, line and parabola over the times."""
+    span = max(float(np.ptp(times)), _SAME_S)
+    scaled = 2.0 * (times - times.min()) / span - 1.0
+    basis: Floats = np.linalg.qr(np.vander(scaled, TREND_DEGREE + 1))[0]
+    return basis
 
 
 def _centred(rows: Singles, there: Flags, group: Codes, n_groups: int) -> Singles:

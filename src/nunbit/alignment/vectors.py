@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.alignment.talking import NUISANCES
 from nunbit.streams import (
     FaceStream,
     Flags,
@@ -22,7 +23,7 @@ from nunbit.streams import (
     Turn,
     VoiceStream,
 )
-from nunbit.timebase import intersect_intervals, rows_of
+from nunbit.timebase import covered_s, intersect_intervals, rows_of
 
 MIN_FACE_SHARE = 0.5
 """Of the samples of a window that a face must be readable in."""
@@ -81,14 +82,73 @@ def face_vectors(faces: FaceStream | None, windows: Sequence[Interval]) -> Singl
     order = order[readable[order]]
     times, embeddings = times[order], embeddings[order]
     rows = np.full((len(windows), embeddings.shape[1]), np.nan, np.float32)
-    sampled = np.diff(rows_of(faces.sample_times_s, windows), axis=1)[:, 0]
-    expected = np.array([w.duration_s for w in windows]) * faces.rate_hz
-    for w, (start, stop) in enumerate(rows_of(times, windows)):
-        # Frames that the file does not have count as not readable.
-        needed = MIN_FACE_SHARE * max(float(sampled[w]), np.floor(expected[w]))
-        if stop - start >= max(1.0, needed):
+    for w, (start, stop) in enumerate(_enough_faces(faces, times, windows)):
+        if stop > start:
             rows[w] = embeddings[start:stop].mean(axis=0)
     return rows
+
+
+def _enough_faces(
+    faces: FaceStream, times: Floats, windows: Sequence[Interval]
+) -> NDArray[np.int64]:
+    """(W, 2) first and last sample of each window; an empty range where too few are known."""
+    sampled = np.diff(rows_of(faces.sample_times_s, windows), axis=1)[:, 0]
+    expected = np.array([w.duration_s for w in windows]) * faces.rate_hz
+    # Frames that the file does not have count as not readable.
+    needed = MIN_FACE_SHARE * np.maximum(sampled, np.floor(expected))
+    ranges = np.array(rows_of(times, windows))
+    few = np.diff(ranges, axis=1)[:, 0] < np.maximum(1.0, needed)
+    ranges[few, 1] = ranges[few, 0]
+    return ranges
+
+
+def nuisance_numbers(
+    faces: FaceStream | None,
+    voice: VoiceStream | None,
+    transcript: Transcript | None,
+    windows: Sequence[Interval],
+    own: Sequence[Interval] | None = None,
+) -> dict[str, Floats]:
+    """Name of ``NUISANCES`` -> (W,), NaN where it cannot be measured.
+
+    The share spent talking is that of detected speech, without sound that of the transcript. The
+    mouth takes landmarks in half of a window's samples.
+    """
+    n = len(windows)
+    found = {name: np.full(n, np.nan) for name in NUISANCES}
+    if voice is not None:
+        talk = _own_speech(voice, own)
+        for w, (start, stop) in enumerate(rows_of(voice.times_s, windows)):
+            if stop > start and voice.present[start:stop].mean() >= MIN_FACE_SHARE:
+                found["talk_share"][w] = talk[start:stop].mean()
+    elif transcript is not None:
+        said = [u.interval for u in transcript.utterances]
+        said = said if own is None else list(intersect_intervals(said, own))
+        lengths = np.array([w.duration_s for w in windows])
+        found["talk_share"] = covered_s(said, windows) / lengths if said else np.zeros(n)
+    if faces is not None and faces.has_landmarks:
+        tracks = [t for t in faces.tracks if t.track_id in faces.targets]
+        times = np.concatenate([np.zeros(0), *(t.times_s for t in tracks)])
+        opening = np.concatenate([np.zeros(0), *(t.mouth_open for t in tracks)])
+        readable = np.concatenate([np.zeros(0, bool), *(t.reasons == "" for t in tracks)])
+        order = np.argsort(times, kind="stable")
+        order = order[readable[order] & np.isfinite(opening[order])]
+        for w, (start, stop) in enumerate(_enough_faces(faces, times[order], windows)):
+            if stop > start:
+                part = opening[order[start:stop]].astype(np.float64)
+                found["mouth_open"][w], found["mouth_moves"][w] = part.mean(), part.std()
+    return found
+
+
+def _own_speech(voice: VoiceStream, own: Sequence[Interval] | None) -> Flags:
+    """(M,) whether the person analysed speaks."""
+    speech = voice.speech & voice.present
+    if own is None:
+        return np.asarray(speech)
+    mine = np.zeros(len(speech), bool)
+    for start, stop in rows_of(voice.times_s, own):
+        mine[start:stop] = True
+    return np.asarray(speech & mine)
 
 
 def text_vectors(
@@ -151,12 +211,7 @@ def prosody_vectors(
     """
     if voice is None:
         return None
-    speech = voice.speech & voice.present & np.isfinite(voice.level_dbfs)
-    if own is not None:
-        mine = np.zeros(len(speech), bool)
-        for start, stop in rows_of(voice.times_s, own):
-            mine[start:stop] = True
-        speech = speech & mine
+    speech = _own_speech(voice, own) & np.isfinite(voice.level_dbfs)
     rows = np.full((len(windows), len(PROSODY)), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         pitch = 12.0 * np.log2(voice.f0_hz.astype(np.float64) / 27.5)

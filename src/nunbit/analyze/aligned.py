@@ -2,29 +2,34 @@
 
 A bundle that ``nunbit align`` wrote holds linear heads (``alignment.npz``). Here a recording's
 windows go through them: ``agreement`` per window and pair, and ``windows.npz`` for the search.
-Vectors have the recording's mean taken out, so they tell how and not who.
+Vectors have the recording's mean and drift taken out, so they tell how and not who. What the bundle
+was found to share is its verdict: agreement of a pair that was not found is masked
+(``unvalidated``) unless it is asked for.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nunbit.alignment import (
+    NO_VERDICT,
     PAIRS,
     PROSODY,
     Head,
     Heads,
     WindowTable,
     centred,
+    detrended,
     face_vectors,
     prosody_vectors,
+    sentence,
     text_vectors,
 )
 from nunbit.alignment.vectors import own_stretches
@@ -46,6 +51,13 @@ ALIGNMENT_FILE = "alignment.npz"
 ALIGNMENT = "alignment"
 """Section of ``bundle.json`` that says how the heads were fitted."""
 
+TREND = "quadratic"
+"""What ``trend`` of the section says of heads that were fitted to detrended vectors; heads of older
+bundles have only the mean taken out."""
+
+FOUND = "found"
+"""The code of a verdict with which agreement is shown."""
+
 WINDOWS_FILE = "windows.npz"
 WINDOWS_FORMAT = "nunbit-windows-1"
 
@@ -63,6 +75,7 @@ class AlignedWindows:
         reasons: Modality -> (W,) of str, why it is missing, '' where it is there.
         agreement: ``a-b`` -> (W,) cosine, NaN where one is missing.
         excerpts: (W,) what is said, '' where nothing is.
+        verdicts: Pair ``a-b`` -> what the alignment was found to be worth there.
     """
 
     windows: tuple[Interval, ...]
@@ -70,6 +83,7 @@ class AlignedWindows:
     reasons: dict[str, np.ndarray]
     agreement: dict[str, Floats]
     excerpts: tuple[str, ...]
+    verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +131,46 @@ def window_inputs(bundle: Bundle, seen: Seen) -> dict[str, Singles]:
 def is_aligned(bundle: Bundle) -> bool:
     """Whether the bundle has heads; then faces must be read with ``keep_embeddings``."""
     return ALIGNMENT in bundle.document
+
+
+def verdicts_of(bundle: Bundle) -> dict[str, Mapping[str, Any]]:
+    """Pair ``a-b`` -> verdict of an aligned bundle; ``no_verdict`` where it is older than these."""
+    section = bundle.document.get(ALIGNMENT, {})
+    given = section.get("verdict", {})
+    names = section.get("modalities", ())
+    return {
+        f"{a}-{b}": given.get(f"{a}-{b}", {"code": NO_VERDICT})
+        for a, b in PAIRS
+        if a in names and b in names
+    }
+
+
+def verdict_notices(verdicts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """One sentence a pair of modalities, in English and Korean, for whoever uses the bundle."""
+    said = []
+    for pair, verdict in verdicts.items():
+        en, ko = sentence(pair, verdict)
+        said.append((f"alignment of the bundle, {en}", f"번들의 정렬, {ko}"))
+    return said
+
+
+def masked_notice(verdicts: Mapping[str, Mapping[str, Any]], shown: bool) -> tuple[str, str] | None:
+    """What became of the agreement of pairs that were not found; None where there is none."""
+    if all(verdict["code"] == FOUND for verdict in verdicts.values()):
+        return None
+    if shown:
+        return (
+            "agreement of face, voice and words is shown although the bundle's alignment was not "
+            "found to hold (unproven_agreement = true): it is no measure of anything known",
+            "번들의 정렬이 확인되지 않았지만 요청에 따라 얼굴·목소리·말의 일치도를 표시합니다"
+            "(unproven_agreement = true). 무엇을 재는지 알 수 없는 값입니다",
+        )
+    return (
+        "agreement of pairs whose alignment was not found is masked (unvalidated); to look at it "
+        "all the same: --set unproven_agreement=true",
+        "정렬이 확인되지 않은 쌍의 일치도는 가렸습니다(unvalidated). 그래도 보려면 "
+        "--set unproven_agreement=true",
+    )
 
 
 def read_heads(bundle: Bundle) -> Heads | None:
@@ -172,7 +226,8 @@ def align_windows(bundle: Bundle, seen: Seen) -> AlignedWindows | None:
         start_s=np.array([w.start_s for w in seen.windows]),
         length_s=seen.windows[0].duration_s if n else 4.0,
     )
-    placed = heads.project(centred(table))
+    level = detrended if heads.details.get("trend") == TREND else centred
+    placed = heads.project(level(table))
     reasons = {}
     for modality, rows in placed.items():
         there = np.isfinite(rows).all(axis=1)
@@ -185,12 +240,24 @@ def align_windows(bundle: Bundle, seen: Seen) -> AlignedWindows | None:
         if a in placed and b in placed
     }
     return AlignedWindows(
-        seen.windows, placed, reasons, agreement, excerpts_of(seen.transcript, seen.windows)
+        seen.windows,
+        placed,
+        reasons,
+        agreement,
+        excerpts_of(seen.transcript, seen.windows),
+        verdicts_of(bundle),
     )
 
 
-def agreement_blocks(aligned: AlignedWindows) -> tuple[MeasureBlock, ...]:
-    """``agreement_<a>_<b>`` per window: the cosine of two modalities in the shared space."""
+def agreement_blocks(
+    aligned: AlignedWindows, *, unproven: bool = False
+) -> tuple[MeasureBlock, ...]:
+    """``agreement_<a>_<b>`` per window: the cosine of two modalities in the shared space.
+
+    Args:
+        aligned: The recording in the shared space.
+        unproven: Whether pairs are shown that were not found to share anything.
+    """
     starts = np.array([w.start_s for w in aligned.windows])
     ends = np.array([w.end_s for w in aligned.windows])
     blocks = []
@@ -199,6 +266,9 @@ def agreement_blocks(aligned: AlignedWindows) -> tuple[MeasureBlock, ...]:
         there = np.isfinite(value)
         first, second = aligned.reasons[a], aligned.reasons[b]
         reason = np.where(there, "", np.where(first != "", first, second))
+        if not unproven and aligned.verdicts.get(name, {}).get("code") != FOUND:
+            reason = np.where(there, "unvalidated", reason)
+            value, there = np.full(len(value), np.nan), np.zeros(len(value), bool)
         blocks.append(
             MeasureBlock(
                 scope="window",

@@ -14,6 +14,8 @@ from nunbit.analyze.aligned import (
     Seen,
     agreement_blocks,
     align_windows,
+    masked_notice,
+    verdict_notices,
     write_windows,
 )
 from nunbit.analyze.document import summary_document
@@ -221,6 +223,12 @@ def measure(
     if given.apart:
         notices.append(VOICE_APART)
     aligned = align_windows(bundle, Seen(seen.faces, seen.voice, transcript, turns, windows))
+    if aligned is not None:
+        said = [*verdict_notices(aligned.verdicts),
+                masked_notice(aligned.verdicts, settings.unproven_agreement)]  # fmt: skip
+        for notice in (pair for pair in said if pair is not None):
+            notices.append(notice)
+            say(f"{job.session}: {notice[job.lang == 'ko']}")
     speech = intersect_intervals(seen.voice.segments, own) if seen.voice else ()
     sync = check_synchrony(job.media, info, seen.faces, seen.voice, speech)
     bundle.unload()
@@ -228,7 +236,11 @@ def measure(
     blocks = (
         *compute_measures(given),
         *fuse_windows(given),
-        *(() if aligned is None else agreement_blocks(aligned)),
+        *(
+            ()
+            if aligned is None
+            else agreement_blocks(aligned, unproven=settings.unproven_agreement)
+        ),
     )
     episodes = sorted(
         (*find_episodes(given, blocks), *find_states(given)), key=lambda e: e.interval.start_s

@@ -53,6 +53,8 @@ class AnalyzeSettings:
         audio_stream: Which audio stream, from 0.
         fuse_voice: Let the experimental voice tower of the bundle take part in the fused
             probabilities; without it its answers are shown and compared only.
+        unproven_agreement: Show the agreement of face, voice and words although the verdict of
+            the aligned bundle is not ``found``.
         threads: Threads of the models of one recording.
         workers: Recordings worked on at once; 0 = the cores this process may use.
         overlap: Decode, search for faces and read them at the same time, on several cores; the
@@ -82,6 +84,7 @@ class AnalyzeSettings:
     min_face_px: Annotated[float, msgspec.Meta(ge=8)] = 40.0
     audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
     fuse_voice: bool = False
+    unproven_agreement: bool = False
     threads: Annotated[int, msgspec.Meta(ge=1)] = 1
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
     overlap: bool = True

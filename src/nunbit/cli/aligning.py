@@ -13,8 +13,13 @@ from nunbit.errors import Lang
 
 
 @command("align", settings=True)
-@click.argument("media", nargs=-1, required=True, type=PATHS, metavar="MEDIA...")
+@click.argument("media", nargs=-1, type=PATHS, metavar="MEDIA...")
 @click.option("--out", required=True, type=PATHS, help="Folder of the run.")
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Delete what was read of the recordings (face vectors) afterwards; without MEDIA, now.",
+)
 @click.option("--persons", help="CSV with media,person (default: by folder or file name).")
 @click.option("--transcript", help="Transcript; a folder for several recordings.")
 @click.option("--speakers", help="Who speaks when (RTTM); a folder for several.")
@@ -27,24 +32,38 @@ def align(
     overrides: tuple[str, ...],
     as_json: bool,
     lang: Lang,
+    forget: bool,
     **options: Any,
 ) -> None:
     """Learn from unlabelled recordings how face, voice and words go together, and judge it.
 
     MEDIA is video of many people, or folders of it. Every recording's mean is removed, and people
     are left out in turn: what is reported is whether the right moment of the same person is found.
-    RUN/bundle is for `analyze --bundle` and `search`.
+    RUN/bundle is for `analyze --bundle` and `search`. RUN/recordings keeps face vectors from which
+    people can be recognised, so that a rerun is quick; --forget deletes them.
 
     \b
     Example:
       nunbit align interviews/*/ --transcript subtitles/ --out run
+      nunbit align --forget --out run
     """
+    if not media:
+        if not forget:
+            raise click.UsageError("give MEDIA (recordings or folders), or --forget with --out")
+        from nunbit.align.forgetting import forget as forget_run
+
+        document = forget_run(out, lang=lang)
+        show({"readings": document["readings"]}, str(out), as_json)
+        return
     from nunbit.align import AlignSettings, result_text
     from nunbit.align import align as run_alignment
     from nunbit.config import read_settings
 
     settings = read_settings(
-        AlignSettings, files=settings_files(config), overrides=overrides, options=options
+        AlignSettings,
+        files=settings_files(config),
+        overrides=overrides,
+        options=options | ({"forget": True} if forget else {}),
     )
     contrastive = None
     if settings.method != "cca" and find_spec("torch") is not None:
@@ -91,11 +110,18 @@ def search(
     """
     from nunbit.config import read_settings
     from nunbit.encoders import load_bundle
-    from nunbit.search import SearchSettings, hits_text, load_index
+    from nunbit.search import SearchSettings, hits_text, load_index, search_notices
     from nunbit.search import search as run_search
 
     settings = read_settings(
         SearchSettings, files=settings_files(config), overrides=overrides, options=options
     )
-    hits = run_search(load_index(timelines), load_bundle(bundle), text, settings)
-    show({"text": text, "hits": [h.to_dict() for h in hits]}, hits_text(hits, lang), as_json)
+    loaded = load_bundle(bundle)
+    hits = run_search(load_index(timelines), loaded, text, settings)
+    notices = search_notices(loaded, settings.modality)
+    said = [f"! {pair[lang == 'ko']}" for pair in notices]
+    show(
+        {"text": text, "hits": [h.to_dict() for h in hits], "notices": notices},
+        "\n".join([*said, hits_text(hits, lang)]),
+        as_json,
+    )

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from nunbit.alignment import Heads
-from nunbit.analyze.aligned import read_heads
+from nunbit.analyze.aligned import FOUND, read_heads, verdict_notices, verdicts_of
 from nunbit.encoders import Bundle
 from nunbit.errors import BundleError, InputError, Lang
 from nunbit.search.index import WindowIndex
@@ -99,6 +99,28 @@ def search(
             "이 번들로 다시 분석하십시오",
         )
     return nearest(index, query_of(bundle, heads, sentence), settings)
+
+
+def search_notices(bundle: Bundle, modality: str) -> list[tuple[str, str]]:
+    """What the bundle's alignment is worth for a search by a sentence, as (en, ko).
+
+    Args:
+        bundle: The aligned bundle.
+        modality: As in ``SearchSettings``; among words alone nothing has to be shared.
+    """
+    wanted = {"face": ("face-text",), "voice": ("voice-text",), "text": ()}.get(
+        modality, ("face-text", "voice-text")
+    )
+    verdicts = {name: v for name, v in verdicts_of(bundle).items() if name in wanted}
+    said = verdict_notices(verdicts)
+    if any(verdict["code"] != FOUND for verdict in verdicts.values()):
+        said.append(
+            ("what is found by face or voice below is then no better than chance may be; "
+             "--modality text compares words only",
+             "따라서 아래에서 얼굴이나 목소리로 찾은 것은 우연일 수 있습니다. --modality text는 "
+             "말끼리만 비교합니다")
+        )  # fmt: skip
+    return said
 
 
 def query_of(bundle: Bundle, heads: Heads, sentence: str) -> Singles:
