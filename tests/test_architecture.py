@@ -69,6 +69,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "exports",
     ),
     (
+        "recordings",
+        "check",
         "synth",
         "shard_writer",
         "merge",

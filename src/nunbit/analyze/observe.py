@@ -34,6 +34,7 @@ from nunbit.media import iter_audio, read_media
 from nunbit.memory import give_back_freed_memory
 from nunbit.progress import say
 from nunbit.provenance import nunbit_version
+from nunbit.reading import ReadingNote
 from nunbit.streams import AudioChunk, FaceStream, Frame, MediaInfo, VoiceStream
 from nunbit.tracking import Person
 from nunbit.voice import VoiceReader, read_quality
@@ -61,6 +62,7 @@ class SessionJob:
     bundle_hash: str
     settings: AnalyzeSettings
     lang: Lang
+    notes: tuple[ReadingNote, ...] = ()
 
     @property
     def parts_folder(self) -> Path:
