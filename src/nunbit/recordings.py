@@ -7,12 +7,13 @@ session's name is a folder below ``--out`` and part of file names, so it is made
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from nunbit.errors import InputError
+from nunbit.errors import InputError, MissingExtra
 from nunbit.files import missing_file
 from nunbit.reading import ReadingNote
 from nunbit.sources.names import repair_name
@@ -189,6 +190,19 @@ def without_companion(
                 )
             )
     return tuple(notes)
+
+
+def require_media_extra() -> None:
+    """Say at once, and not after an hour, that decoding is impossible.
+
+    Raises:
+        MissingExtra: PyAV is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("av") is None:
+        raise MissingExtra("av", "media")
+    os.environ.setdefault("AV_LOG_FORCE_NOCOLOR", "1")
 
 
 def _directly_in(folder: Path) -> list[Path]:

@@ -14,11 +14,13 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from nunbit.errors import InputError, NunbitError
@@ -145,6 +147,25 @@ def run_tasks(
                         here.close()
     finally:
         _stop(workers)
+
+
+def fault_text(path: Path, exc: Exception) -> tuple[str, str]:
+    """What to say, as (en, ko), of an error that nobody expected: it is nunbit's, and where.
+
+    Args:
+        path: The file that was worked on.
+        exc: With its traceback; nothing of it but the place is shown.
+    """
+    own = [f for f in traceback.extract_tb(exc.__traceback__) if "nunbit" in Path(f.filename).parts]
+    where = ""
+    if own:
+        place = Path(own[-1].filename)
+        where = f" ({place.parent.name}/{place.name}:{own[-1].lineno})"
+    what = f"{type(exc).__name__}: {exc}{where}"
+    return (
+        f"{path}: a fault of nunbit, not of your file; please report this line: {what}",
+        f"{path}: 파일이 아니라 nunbit의 오류입니다. 이 줄을 알려 주십시오: {what}",
+    )
 
 
 def _take(tasks: Iterator[T], count: int) -> Iterator[T]:

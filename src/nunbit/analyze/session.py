@@ -22,6 +22,7 @@ from nunbit.analyze.observe import Observed, SessionJob, observe
 from nunbit.analyze.synchrony import check_synchrony
 from nunbit.analyze.voice_chances import voice_chances
 from nunbit.analyze.words import Missing, read_words, text_chances
+from nunbit.analyze.written import describe_written, is_whole, stamps
 from nunbit.config import settings_to_dict
 from nunbit.encoders import Bundle, load_bundle
 from nunbit.errors import InputError
@@ -67,20 +68,23 @@ _FREE = frozenset({"threads", "workers", "overlap", "asr_download"})
 
 
 def is_done(job: SessionJob) -> bool:
-    """Whether the folder holds the result of the same file, bundle and settings."""
-    path = job.folder / SUMMARY
+    """Whether the folder holds, whole, the result of the same file, bundle and settings."""
+    path, report = job.folder / SUMMARY, job.folder / "report.html"
     if not path.is_file():
         return False
     try:
-        stored = read_json(path)["provenance"]
-    except (InputError, KeyError, TypeError):
-        return False
-    return bool(
-        job.media.is_file()
-        and stored.get("settings") == _settings_of(job)
-        and stored.get("inputs") == _inputs_of(job)
-        and (job.folder / "report.html").is_file()
-    )
+        summary = read_json(path)
+        stored = summary["provenance"]
+        return bool(
+            job.media.is_file()
+            and stored.get("settings") == _settings_of(job)
+            and stored.get("inputs") == _inputs_of(job)
+            and report.is_file()
+            and report.stat().st_size
+            and is_whole(job.folder, summary.get("files"))
+        )
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False  # no summary of this version
 
 
 def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str, Any]:
@@ -126,6 +130,7 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
         job.folder.mkdir(parents=True, exist_ok=True)
     # The summary is what marks a folder as done: it goes last, and an old one goes first.
     (job.folder / SUMMARY).unlink(missing_ok=True)
+    before = stamps(job.folder)
     document = summary_document(timeline, found)
     timeline = dataclasses.replace(timeline, document=document)
     write_timeline(job.folder, timeline)
@@ -135,6 +140,7 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
         )
     for kind in job.settings.export:
         EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
+    document["files"] = describe_written(job.folder, before)
     write_json(job.folder / SUMMARY, document)
     return document
 

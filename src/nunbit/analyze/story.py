@@ -7,8 +7,6 @@ fails, is reported and never stops the others.
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from nunbit.analyze.session import analyse_session, is_done
 from nunbit.analyze.sessions import write_sessions
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.encoders import load_bundle
-from nunbit.errors import InputError, Lang, MissingExtra, NunbitError
+from nunbit.errors import InputError, Lang, NunbitError
 from nunbit.files import read_json, writing
 from nunbit.predict.shipped import default_bundle_path
 from nunbit.progress import Progress, say
@@ -28,12 +26,13 @@ from nunbit.recordings import (
     TRANSCRIPT_SUFFIXES,
     companion,
     list_media,
+    require_media_extra,
     session_names,
     unread_folders,
     without_companion,
 )
 from nunbit.report import check_embeddable, render_sessions
-from nunbit.workers import Tools, available_cores, run_tasks
+from nunbit.workers import Tools, available_cores, fault_text, run_tasks
 
 __all__ = [
     "TRANSCRIPT_SUFFIXES",
@@ -187,7 +186,7 @@ def _work(job: SessionJob, tools: Tools) -> Outcome:
     except MemoryError:
         return Outcome(job.session, job.folder, "failed", None, _out_of_memory(job))
     except Exception as exc:  # whatever it is: the other recordings must be written
-        return Outcome(job.session, job.folder, "failed", None, _fault(job, exc))
+        return Outcome(job.session, job.folder, "failed", None, fault_text(job.media, exc))
     return Outcome(job.session, job.folder, "done", summary)
 
 
@@ -204,30 +203,3 @@ def _out_of_memory(job: SessionJob) -> tuple[str, str]:
         f"{job.media}: 메모리가 부족합니다. 다른 프로그램을 닫고 같은 명령을 다시 실행하십시오. "
         "기록이 여럿이면 --set workers=1을 붙이십시오",
     )
-
-
-def _fault(job: SessionJob, exc: Exception) -> tuple[str, str]:
-    """What to say of an error that nobody expected: it is nunbit's, and where it happened."""
-    own = [f for f in traceback.extract_tb(exc.__traceback__) if "nunbit" in Path(f.filename).parts]
-    where = ""
-    if own:
-        place = Path(own[-1].filename)
-        where = f" ({place.parent.name}/{place.name}:{own[-1].lineno})"
-    what = f"{type(exc).__name__}: {exc}{where}"
-    return (
-        f"{job.media}: a fault of nunbit, not of your recording; please report this line: {what}",
-        f"{job.media}: 녹화가 아니라 nunbit의 오류입니다. 이 줄을 알려 주십시오: {what}",
-    )
-
-
-def require_media_extra() -> None:
-    """Say at once, and not after an hour, that decoding is impossible.
-
-    Raises:
-        MissingExtra: PyAV is not installed.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("av") is None:
-        raise MissingExtra("av", "media")
-    os.environ.setdefault("AV_LOG_FORCE_NOCOLOR", "1")

@@ -13,7 +13,7 @@ import sys
 import click
 
 # Importing a module registers its commands.
-from nunbit.cli import aligning, experiment, photos, recordings, showing, start  # noqa: F401
+from nunbit.cli import aligning, checking, experiment, photos, recordings, showing, start  # noqa: F401
 from nunbit.cli.shared import cli, show_error
 from nunbit.errors import Lang, NunbitError
 from nunbit.language import system_language

@@ -17,7 +17,7 @@ PATHS = click.Path(path_type=Path)
 
 _ORDER = (
     *("demo", "synth", "prepare", "train", "export", "evaluate", "predict"),
-    *("analyze", "align", "search", "measures", "report", "doctor"),
+    *("check", "analyze", "align", "search", "measures", "report", "doctor"),
 )
 """Commands in the order of the work, not of the alphabet."""
 

@@ -35,7 +35,7 @@ _PROBE_BYTES = "20000000"  # MPEG-TS and FLV name their streams only when the fi
 _PROBE_MICROSECONDS = "20000000"  # sound may begin many seconds after the picture
 
 # Bare streams: length and seeking are guessed from the bit rate. They are read from the start.
-_GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "h264", "hevc", "m4v", "mpegvideo", "amr"}
+GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "h264", "hevc", "m4v", "mpegvideo", "amr"}
 _SEEK_MARGINS_S = (1.0, 15.0, 120.0)
 
 # A packet later than all before it by more than this has a broken time stamp; taken at its word,
@@ -103,7 +103,7 @@ class Source:
         """Where the header says that a stream ends; None where it does not, or only guesses."""
         if stream is None or not stream.duration or not stream.time_base:
             return None
-        if self.container.format.name in _GUESSED_LENGTH:
+        if self.container.format.name in GUESSED_LENGTH:
             return None
         return self.time_s((stream.start_time or 0) + stream.duration, stream.time_base)
 
@@ -114,7 +114,7 @@ class Source:
         if known:
             return max(known)
         everything = (self.video or self.n_video == 0) and (self.audio or self.n_audio == 0)
-        if self.container.format.name in _GUESSED_LENGTH or not everything:
+        if self.container.format.name in GUESSED_LENGTH or not everything:
             return None  # the container's length may be that of the stream that is not read
         if not self.container.duration:
             return None
@@ -157,7 +157,7 @@ class Source:
     def seek(self, time_s: float) -> None:
         """Go to where decoding gives everything from ``time_s`` on, and something before it."""
         self._latest_s = max(0.0, time_s)
-        if time_s <= _SEEK_MARGINS_S[0] or self.container.format.name in _GUESSED_LENGTH:
+        if time_s <= _SEEK_MARGINS_S[0] or self.container.format.name in GUESSED_LENGTH:
             return
         av = load_av()
         for margin_s in (*_SEEK_MARGINS_S, math.inf):

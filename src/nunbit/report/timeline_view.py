@@ -20,6 +20,7 @@ from nunbit.report import shapes
 from nunbit.report.texts import Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
 from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, parts_of
+from nunbit.sync import WARN_S
 
 Document = dict[str, Any]
 
@@ -29,6 +30,9 @@ _PAIR = re.compile(r"(face|voice)/(voice|text): (.*)", re.DOTALL)
 SOURCES = ("face", "voice", "text")
 MODALITIES = (*SOURCES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
+
+STAND_IN, UNVALIDATED, BASELINE_UNUSED = "stand_in", "unvalidated", "baseline_unused"
+"""What ``told`` in ``summary.json`` may hold: things that its ``notices`` say already."""
 
 
 class TimelineView:
@@ -223,7 +227,7 @@ class TimelineView:
         else:
             key = "facts.video_text" if video.get("fps") else "facts.video_plain"
             pairs.append(("video", t(key, width=video["width"], height=video["height"],
-                                     fps=_frame_rate(video.get("fps")))))  # fmt: skip
+                                     fps=frame_rate(video.get("fps")))))  # fmt: skip
         audio = media.get("audio")
         pairs.append(
             ("audio", t("facts.none") if audio is None
@@ -257,23 +261,24 @@ class TimelineView:
     def notices(self) -> list[str]:
         """What to know before reading: stand-ins, left out classes, oddities of the files."""
         given = [pair[0 if self.lang == "en" else 1] for pair in self.d.get("notices") or []]
-        said = " ".join(pair[0] for pair in self.d.get("notices") or [])
+        told = set(self.d.get("told") or ())  # what the notices of `analyze` say already
         own = []
         group = self.r.label_set.groups.get(DEPRESSION_RELATED)
         if (
             group is not None
             and group.stand_in_for
             and self._has("depgroup_share")
-            and "stand in" not in said
+            and STAND_IN not in told
         ):
             own.append(self.t("notices.stand_in", wanted=self.names(group.stand_in_for),
                               members=self.names(group.labels)))  # fmt: skip
-        if self.r.unvalidated and "unvalidated" not in said:
+        if self.r.unvalidated and UNVALIDATED not in told:
             own.append(self.t("notices.unvalidated", labels=self.names(self.r.unvalidated)))
         if (self.d.get("speech") or {}).get("assumed_single"):
             own.append(self.t("notices.assumed_single"))
         measures = self.d["measures"]
-        if measures and all(m.get("baseline") is None for m in measures):
+        unmarked = BASELINE_UNUSED not in told
+        if unmarked and measures and all(m.get("baseline") is None for m in measures):
             own.append(self.t("notices.no_baseline"))
         return [*own, *dict.fromkeys(given)]
 
@@ -318,7 +323,7 @@ class TimelineView:
         if offset is None:
             reason = self.reason(found.get("reason") or "unknown")
             return [t("sync.unknown", reason=reason)], False
-        warn = bool(found.get("warning", abs(offset) > 0.12))
+        warn = bool(found.get("warning", abs(offset) > WARN_S))
         r = found.get("correlation")
         first = t(
             "sync.late" if offset >= 0 else "sync.early",
@@ -388,7 +393,8 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
     return f"{text}.{part}" if tenths else text
 
 
-def _frame_rate(fps: str | None) -> str:
+def frame_rate(fps: str | None) -> str:
+    """An exact fraction of frames per second as people read it: ``29.97``; '' for none."""
     if not fps:
         return ""
     top, _, bottom = fps.partition("/")
