@@ -49,6 +49,7 @@ REASONS = (
     "not_full_rate",
     "uncertain_speaker",
     "unvalidated",
+    "clipped",
 )
 """Why a value is missing; '' where it is there."""
 
@@ -101,7 +102,7 @@ class AudioInfo:
 
     Attributes:
         rate_hz: As stored in the file.
-        channels: As stored; read as their mean.
+        channels: As stored; read as the mean of those that ``SoundFacts.used`` names.
         start_s: First presentation time on the media clock.
         end_s: End of the last sample.
         stream: Which of the audio streams, from 0.
@@ -154,11 +155,14 @@ class AudioChunk:
 
     Attributes:
         start_s: Time of the first sample.
-        samples: (n,) float32 in [-1, 1], mono, 16 kHz.
+        samples: (n,) float32, mono, 16 kHz; full scale is 1, which float sound may exceed.
+        clipped: Where samples of the file were found clipped since the chunk before; not always
+            inside this chunk.
     """
 
     start_s: float
     samples: Singles
+    clipped: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +250,7 @@ class VoiceStream:
             is clipped to -120; NaN where absent.
         segments: Stretches of speech, in order, not overlapping.
         f0_range_hz: Search range of the second pass.
-        clipped_share: Share of samples at full scale.
+        clipped: (M,) whether samples are clipped there, None where it is not known.
     """
 
     times_s: Floats
@@ -256,7 +260,7 @@ class VoiceStream:
     level_dbfs: Singles
     segments: tuple[Interval, ...]
     f0_range_hz: tuple[float, float] | None = None
-    clipped_share: float = 0.0
+    clipped: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True)

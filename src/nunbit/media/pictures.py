@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.media.container import Source, load_av
+from nunbit.reading import ReadingNote
 from nunbit.streams import Frame
 from nunbit.timebase import TOLERANCE_S
 
@@ -180,6 +181,10 @@ class Pictures:
         if self._picker is not None:
             for time_s, frame in self._picker.finish(self.end_s):
                 yield self._convert(time_s, frame)
+
+    def notes(self) -> tuple[ReadingNote, ...]:
+        """What decoding showed, after :meth:`finish`."""
+        return ()
 
     def _note_candidate(self, packet: Packet[Any]) -> None:
         assert self._picker is not None
