@@ -33,6 +33,7 @@ from nunbit.timebase import intersect_intervals
 from nunbit.voice.activity import CHUNK, ActivitySettings, SpeechDetector
 
 _STRETCH_S = 6.0  # long enough to hear a sentence begin and end, short enough for twenty of them
+_GOLDEN = 0.6180339887498949  # multiples of it are spread as evenly over [0, 1) as can be
 _SIZES_PX = (160, 320, 640)  # as analyze searches: frames are at most 1280 px wide
 _SMALL_PX = 40.0  # analyze masks smaller faces as low_quality unless told otherwise
 _EDGE_S = 0.3  # Silero's edges, and those of words, lie that far off
@@ -164,7 +165,9 @@ def stretches_of(span: Interval, budget_s: float) -> tuple[Interval, ...]:
         return (span,)
     n = max(1, round(budget_s / _STRETCH_S))
     step_s = span.duration_s / n
-    starts = [span.start_s + step_s * (k + 0.5) - _STRETCH_S / 2 for k in range(n)]
+    # At another place in every step: a recording that repeats itself would be heard at one phase.
+    places = [k + (k * _GOLDEN) % 1.0 * (1.0 - _STRETCH_S / step_s) for k in range(n)]
+    starts = [span.start_s + step_s * place for place in places]
     return tuple(Interval(start, start + _STRETCH_S) for start in starts)
 
 

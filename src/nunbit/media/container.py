@@ -106,7 +106,11 @@ class Source:
 
     def time_s(self, stamp: int, time_base: Fraction) -> float:
         """A stream's time stamp on the media clock; exact, then rounded once to a double."""
-        return float(stamp * time_base - self.zero)
+        # Whole numbers, rounded once by the division: as exact as Fractions and ten times as fast,
+        # and an hour has half a million of these.
+        zero, base = self.zero.denominator, time_base.denominator
+        above = stamp * time_base.numerator * zero - self.zero.numerator * base
+        return above / (base * zero)
 
     def packet_time_s(self, packet: Packet[Any]) -> float | None:
         """Presentation time of a packet, its decoding time where it has no other, or None."""
