@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nunbit.errors import Lang
-from nunbit.reading import TREATMENTS, ReadingNote
+from nunbit.reading import PLAIN_CODES, TREATMENTS, ReadingNote
 from nunbit.report.timeline_view import clock, frame_rate
 from nunbit.streams import AudioInfo, Interval, MediaInfo, Transcript, VideoInfo
 
@@ -92,8 +92,7 @@ def problems(notes: Iterable[ReadingNote]) -> tuple[ReadingNote, ...]:
     A note of treatment ``read`` with another code than those made here is one of them: the file
     was read as it is, and the reader should know something about it.
     """
-    plain = {"video", "sound", "transcript", "speakers", "photo"}
-    return tuple(n for n in notes if not (n.treatment == "read" and n.code in plain))
+    return tuple(n for n in notes if not (n.treatment == "read" and n.code in PLAIN_CODES))
 
 
 def note_lines(notes: Iterable[ReadingNote], lang: Lang) -> list[str]:

@@ -16,6 +16,7 @@ from nunbit.analyze.aligned import (
     align_windows,
     write_windows,
 )
+from nunbit.analyze.baseline import baseline_notices, told_of
 from nunbit.analyze.document import summary_document
 from nunbit.analyze.face_part import remove_parts
 from nunbit.analyze.observe import Observed, SessionJob, observe
@@ -39,6 +40,7 @@ from nunbit.measures import (
 from nunbit.media import iter_audio, probe_media
 from nunbit.memory import give_back_freed_memory
 from nunbit.progress import say
+from nunbit.protocol import protocol, unsaid
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
@@ -117,7 +119,8 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     # A bundle of its own: its image tower goes when the faces are read.
     threads = job.settings.threads
     seen = observe(job, info, load_bundle(job.bundle, threads=threads), advance, notices)
-    for en, ko in notices:  # what was odd about the recording; the report says it, too
+    # What was odd about the recording; the report says it, too. Notes are said with the outcome.
+    for en, ko in unsaid(notices, (*info.reading, *seen.reading)):
         say(f"{job.session}: {en if job.lang == 'en' else ko}")
     bundle = load_bundle(job.bundle, threads=threads)
     if recogniser is not None and seen.voice is not None:
@@ -253,6 +256,11 @@ def measure(
         episodes=tuple(episodes),
     )
     target = next((t.speaker for t in turns if t.target), None)
+    notes = protocol(info, transcript, speakers, (*job.notes, *seen.reading))
+    unused = baseline_notices(given.baseline, blocks, info.duration_s)
+    for en, ko in unused:
+        say(f"{job.session}: {en if job.lang == 'en' else ko}")
+    notices += [*(transcript.notices if transcript else ()), *measure_notices(given), *unused]
     found = {
         "label_set": bundle.label_set,
         "persons": seen.persons,
@@ -266,11 +274,9 @@ def measure(
             "assumed_single": len({t.speaker for t in turns}) <= 1,
         },
         "missing": [*text.missing, *missing_models(seen)],
-        "notices": list(
-            dict.fromkeys(
-                (*notices, *(transcript.notices if transcript else ()), *measure_notices(given))
-            )
-        ),
+        "notices": unsaid(notices, notes),
+        "told": told_of(given, baseline_unused=bool(unused)),
+        "reading": notes,
         "provenance": provenance(
             "analyze", _settings_of(job), seeds={"seed": settings.seed}, inputs=_inputs_of(job)
         ),

@@ -21,6 +21,7 @@ from nunbit.errors import InputError, Lang, NunbitError
 from nunbit.files import read_json, writing
 from nunbit.predict.shipped import default_bundle_path
 from nunbit.progress import Progress, say
+from nunbit.protocol import note_lines, notes_of_document, problems, unsaid
 from nunbit.recordings import (
     SPEAKER_SUFFIXES,
     TRANSCRIPT_SUFFIXES,
@@ -173,9 +174,18 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings, lang: Lang) -> l
             # The error of an only recording is raised, and said by whoever catches it.
             if outcome.error is not None and len(jobs) > 1:
                 say(f"nunbit: {outcome.error[0] if lang == 'en' else outcome.error[1]}")
-            for en, ko in ((outcome.summary or {}).get("transcript") or {}).get("notices", ()):
-                say(f"{outcome.session}: {en if lang == 'en' else ko}")
+            for line in _reading_lines(outcome, lang):
+                say(f"{outcome.session}: {line}")
     return [outcomes[job.session] for job in jobs]
+
+
+def _reading_lines(outcome: Outcome, lang: Lang) -> list[str]:
+    """What was odd about the files of a recording: notes, then notices of the transcript."""
+    summary = outcome.summary or {}
+    notes = problems(notes_of_document(summary.get("reading")))
+    notices = (summary.get("transcript") or {}).get("notices", ())
+    rest = unsaid(((en, ko) for en, ko in notices), notes)
+    return [*note_lines(notes, lang), *(en if lang == "en" else ko for en, ko in rest)]
 
 
 def _work(job: SessionJob, tools: Tools) -> Outcome:

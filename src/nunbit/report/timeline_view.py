@@ -16,6 +16,7 @@ import numpy as np
 
 from nunbit.errors import Lang
 from nunbit.labels import DEPRESSION_RELATED, load_label_set
+from nunbit.reading import PLAIN_CODES, TREATMENTS, place_text
 from nunbit.report import shapes
 from nunbit.report.texts import Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
@@ -281,6 +282,35 @@ class TimelineView:
         if unmarked and measures and all(m.get("baseline") is None for m in measures):
             own.append(self.t("notices.no_baseline"))
         return [*own, *dict.fromkeys(given)]
+
+    def reading(self) -> list[tuple[str, str, str, str]]:
+        """The reading protocol: treatment, sentence, count and first place of each note."""
+        rows = []
+        for treatment in TREATMENTS:
+            for note in (self.d.get("reading") or {}).get(treatment) or []:
+                count = int(note.get("count") or 1)
+                rows.append(
+                    (
+                        treatment,
+                        str(note.get(self.lang) or note.get("en") or note.get("code") or ""),
+                        f"{count:,}" if count > 1 else "",
+                        place_text(str(note.get("first") or ""), self.lang),
+                    )
+                )
+        return rows
+
+    def reading_summary(self) -> str:
+        """What was read, and whether all was as it should be, in one line."""
+        read = (self.d.get("reading") or {}).get("read") or []
+        texts = [str(n.get(self.lang) or "") for n in read if n.get("code") in PLAIN_CODES]
+        state = self.t("reading.clean" if self.reading_is_clean() else "reading.odd")
+        return " · ".join([*texts, state])
+
+    def reading_is_clean(self) -> bool:
+        """Whether everything was read as it is, with nothing to know about it."""
+        found = self.d.get("reading") or {}
+        odd = [n for n in found.get("read") or [] if n.get("code") not in PLAIN_CODES]
+        return not (odd or found.get("repaired") or found.get("left_out"))
 
     def _has(self, measure: str) -> bool:
         return any(m["measure"] == measure for m in self.d["measures"])
