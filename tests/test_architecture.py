@@ -70,6 +70,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "recordings",
+        "protocol",
         "check",
         "synth",
         "shard_writer",
