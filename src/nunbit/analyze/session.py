@@ -53,7 +53,13 @@ from nunbit.streams import (
     VoiceStream,
 )
 from nunbit.timebase import intersect_intervals, window_grid
-from nunbit.transcript import KeptBlocks, Recogniser, load_recogniser, read_rttm
+from nunbit.transcript import (
+    Diarisation,
+    KeptBlocks,
+    Recogniser,
+    load_recogniser,
+    read_rttm,
+)
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -115,6 +121,8 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     notices: Notices = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
+    diarisation = read_speakers(job, info)
+    notices += [(note.en, note.ko) for note in diarisation.reading]
     recogniser = load_words(job, info) if transcript is None else None
     # A bundle of its own: its image tower goes when the faces are read.
     threads = job.settings.threads
@@ -125,9 +133,8 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     bundle = load_bundle(job.bundle, threads=threads)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
-    speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
     give_back_freed_memory()
-    timeline, found = measure(job, seen, transcript, speakers, bundle, notices)
+    timeline, found = measure(job, seen, transcript, diarisation.stretches, bundle, notices)
     del seen  # and with it the landmarks, half of what a long recording holds
     with writing(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +153,17 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     document["files"] = describe_written(job.folder, before)
     write_json(job.folder / SUMMARY, document)
     return document
+
+
+def read_speakers(job: SessionJob, info: MediaInfo) -> Diarisation:
+    """Who spoke when, from the file beside the recording; nobody where none was given.
+
+    Raises:
+        InputError: It cannot be read, or is that of another recording.
+    """
+    if job.speakers is None:
+        return Diarisation(())
+    return read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
 
 
 def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
