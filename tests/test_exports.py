@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from make_pose import rotation_from_angles
 from nunbit.errors import InputError
 from nunbit.exports import (
     EXPORTS,
@@ -30,7 +31,6 @@ from nunbit.exports import (
 )
 from nunbit.exports.annotations import annotation_tiers, emotion_runs, pauses
 from nunbit.exports.openface import openface_angles
-from nunbit.headpose import rotation_from_angles
 from nunbit.streams import (
     Episode,
     FaceStream,

@@ -108,6 +108,10 @@ def test_a_recording_without_its_transcript_is_told(tmp_path: Path) -> None:
     found = {m: companion(folder, m, 2, (".srt",)) for m in (a, b)}
     assert without_companion(a, transcript=(folder, found[a]), speakers=("", None)) == ()
     (note,) = without_companion(b, transcript=(folder, found[b]), speakers=("", None))
-    assert (note.treatment, note.code, note.first) == ("left_out", "no_matching_transcript", "b.mp4")
+    assert (note.treatment, note.code, note.first) == (
+        "left_out",
+        "no_matching_transcript",
+        "b.mp4",
+    )
     assert folder in note.en
     assert "b" in note.ko

@@ -139,7 +139,9 @@ def valid(root: Path, photos: list[Photo]) -> None:
 
 
 def read(*paths: Path, kind: str | None = None, lang: str = "en") -> Listing:
-    return read_source(paths, kind, AIHUB7, lang=lang)  # type: ignore[arg-type]
+    listing = read_source(paths, kind, AIHUB7)
+    assert all(en != ko for en, ko in listing.notes)
+    return replace(listing, notes=tuple(pair[lang == "ko"] for pair in listing.notes))
 
 
 def reasons(listing: Listing) -> dict[str, int]:
@@ -880,7 +882,7 @@ def test_same_listing_in_another_process(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from nunbit.labels import load_label_set\n"
         "from nunbit.sources import read_source\n"
-        "listing = read_source([Path(sys.argv[1])], None, load_label_set('aihub7'), lang='en')\n"
+        "listing = read_source([Path(sys.argv[1])], None, load_label_set('aihub7'))\n"
         "print([ascii(r.record_id) for r in listing.records])"
     )
     outputs = {
@@ -1005,13 +1007,13 @@ def test_known_counts_add_up() -> None:
 def test_counts_of_the_real_set_are_compared() -> None:
     counts = _real_counts()
     assert aihub.compare_counts(counts)["differences"] == []
-    assert "equal the known ones" in aihub.difference_lines(counts, "en")[0]
+    assert "equal the known ones" in aihub.difference_lines(counts)[0][0]
     counts["images_by_part"]["TRAIN_01"]["joy"] -= 68
     del counts["images_by_part"]["VALID"]["hurt"]
-    lines = aihub.difference_lines(counts, "en")
+    lines = [en for en, _ in aihub.difference_lines(counts)]
     assert lines[0] == "images TRAIN_01, joy: 16,004 found, 16,072 known (-68)"
     assert lines[1] == "images VALID, hurt: 0 found, 7,423 known (-7,423)"
-    assert len(lines) == len(aihub.difference_lines(counts, "ko")) == 2
+    assert len(lines) == 2
 
 
 def test_parts_three_and_four_are_compared_as_a_sum() -> None:
@@ -1031,4 +1033,4 @@ def test_counts_of_anything_else_are_not_compared() -> None:
         "label_records": {"train": {"joy": 60103}},
     }
     assert aihub.compare_counts(small) == {"compared": [], "differences": []}
-    assert aihub.difference_lines(small, "ko") == ()
+    assert aihub.difference_lines(small) == ()

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def write_zip(path: Path, *names: str) -> None:
 
 
 def read(*paths: Path, kind: str | None = None, lang: str = "en") -> Listing:
-    return read_source(paths, kind, FER7, lang=lang)  # type: ignore[arg-type]
+    listing = read_source(paths, kind, FER7)
+    assert all(en != ko for en, ko in listing.notes)
+    return replace(listing, notes=tuple(pair[lang == "ko"] for pair in listing.notes))
 
 
 def shown(listing: Listing) -> dict[str, tuple[str, str | None]]:

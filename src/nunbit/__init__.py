@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from nunbit.labels import Label, LabelSet, load_label_set
     from nunbit.prompts import TemplateSet, load_template_set
-    from nunbit.schema import EvalResult, FaceRecord, Scores
+    from nunbit.schema import EvalResult, FaceRecord
     from nunbit.shards import DataSet, open_dataset
 
 _HOME = {
@@ -37,7 +37,6 @@ _HOME = {
     "MediaError": "errors",
     "MissingExtra": "errors",
     "NunbitError": "errors",
-    "Scores": "schema",
     "SettingsError": "errors",
     "TemplateSet": "prompts",
     "TrainingError": "errors",
@@ -59,7 +58,6 @@ __all__ = [
     "MediaError",
     "MissingExtra",
     "NunbitError",
-    "Scores",
     "SettingsError",
     "TemplateSet",
     "TrainingError",

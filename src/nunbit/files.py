@@ -11,6 +11,7 @@ import json
 import os
 import re
 import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,23 @@ def read_json(path: Path) -> Any:
         ) from exc
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML as plain data.
+
+    Raises:
+        tomllib.TOMLDecodeError: It is not TOML, nested too deeply, or holds a number of thousands
+            of digits.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as exc:
+        raise tomllib.TOMLDecodeError("nested too deeply") from exc
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as exc:  # Python refuses whole numbers of more than 4,300 digits
+        raise tomllib.TOMLDecodeError(str(exc)) from exc
+
+
 def require_regular(path: Path) -> None:
     """Refuse what is no regular file: opening a pipe or a device can wait for ever.
 
@@ -182,6 +200,12 @@ def from_spreadsheet_text(text: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
+    """Hex digest of a file, read in pieces.
+
+    Raises:
+        InputError: It is a pipe or a device, which may never end.
+        OSError: It cannot be read.
+    """
+    require_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,8 @@
 """The reading protocol of one recording: its media, transcript and diarisation in one list.
 
 ``check`` and ``analyze`` show the same list: what was read, what was repaired, what was left out.
-The notes about oddities come from the readers; this module adds what was read and puts all in order.
+The notes about oddities come from the readers; this module adds what was read and
+puts all in order.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from typing import Any
 from nunbit.errors import Lang
 from nunbit.reading import PLAIN_CODES, TREATMENTS, ReadingNote
 from nunbit.report.timeline_view import clock, frame_rate
-from nunbit.streams import AudioInfo, Interval, MediaInfo, Transcript, VideoInfo
-
-Spoken = Sequence[tuple[Interval, str]]
+from nunbit.streams import AudioInfo, MediaInfo, Transcript, VideoInfo
+from nunbit.transcript import Diarisation
 
 _CHANNELS = {1: ("mono", "모노"), 2: ("stereo", "스테레오")}
 _FORMATS = {
@@ -32,7 +32,7 @@ TREATMENT_NAMES: dict[str, tuple[str, str]] = {
 def protocol(
     media: MediaInfo | None,
     transcript: Transcript | None,
-    speakers: Spoken,
+    speakers: Diarisation,
     noticed: Iterable[ReadingNote] = (),
 ) -> tuple[ReadingNote, ...]:
     """All notes of a recording: what was read first, then what was repaired, then what left out.
@@ -40,14 +40,13 @@ def protocol(
     Args:
         media: As probed, with its notes; None for a transcript alone.
         transcript: With its notes, or None.
-        speakers: Stretches and names of the diarisation file; empty without one.
+        speakers: Of the diarisation file, with its notes; empty without one.
         noticed: Notes of whoever decoded or compared, in any order; the same note is kept once.
     """
     notes = [] if media is None else [*_media_notes(media), *media.reading]
     if transcript is not None:
         notes += [transcript_note(transcript), *transcript.reading]
-    if speakers:
-        notes.append(speakers_note(speakers))
+    notes += speakers_notes(speakers)
     notes += noticed
     order = {treatment: place for place, treatment in enumerate(TREATMENTS)}
     return tuple(sorted(dict.fromkeys(notes), key=lambda note: order[note.treatment]))
@@ -73,10 +72,13 @@ def transcript_note(transcript: Transcript) -> ReadingNote:
     )
 
 
-def speakers_note(spoken: Spoken) -> ReadingNote:
-    """What was read of a diarisation file, as a note; ``spoken`` is not empty."""
+def speakers_notes(diarisation: Diarisation) -> tuple[ReadingNote, ...]:
+    """What was read of a diarisation file, with its own notes; empty without one."""
+    spoken = diarisation.stretches
+    if not spoken:
+        return diarisation.reading
     names = list(dict.fromkeys(name for _, name in spoken))
-    return ReadingNote(
+    read = ReadingNote(
         treatment="read",
         code="speakers",
         count=len(spoken),
@@ -84,6 +86,7 @@ def speakers_note(spoken: Spoken) -> ReadingNote:
         en=f"who speaks when: {len(names)} speakers ({_listed(names)}), {len(spoken):,} stretches",
         ko=f"화자 구간: {len(names)}명({_listed(names)}), {len(spoken):,}구간",
     )
+    return (read, *diarisation.reading)
 
 
 def problems(notes: Iterable[ReadingNote]) -> tuple[ReadingNote, ...]:
@@ -169,5 +172,3 @@ def _joined(parts: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
-
-

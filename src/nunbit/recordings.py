@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nunbit.errors import InputError, MissingExtra
-from nunbit.files import missing_file
+from nunbit.files import missing_file, require_regular
 from nunbit.reading import ReadingNote
 from nunbit.sources.names import repair_name
 
@@ -44,7 +44,7 @@ def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
     """Every recording once, folders replaced by the recordings directly in them.
 
     Raises:
-        InputError: A path is missing, or a folder has no recording.
+        InputError: A path is missing or a pipe, or a folder has no recording.
     """
     found: dict[Path, None] = {}
     for path in media:
@@ -54,6 +54,7 @@ def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
                 raise _nothing_in(path)
             found |= dict.fromkeys(inside)
         elif path.exists():
+            require_regular(path)
             found[path] = None
         else:
             raise missing_file(path)
@@ -63,7 +64,7 @@ def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def unread_folders(media: Sequence[Path]) -> tuple[tuple[str, str], ...]:
-    """Sentences, as (en, ko), on recordings in folders inside the given ones, which are not read."""
+    """Sentences, as (en, ko), on recordings in folders inside the given ones: nobody reads them."""
     said = []
     for path in media:
         inner = _inner_folders(path) if path.is_dir() else []
@@ -148,8 +149,9 @@ def companion(given: str, media: Path, n_media: int, suffixes: tuple[str, ...]) 
             if unicodedata.normalize("NFC", p.stem) == stem
         }
         return next((same[s] for s in suffixes if s in same), None)
-    if not path.is_file():
+    if not path.exists():
         raise missing_file(path)
+    require_regular(path)
     if n_media > 1:
         raise InputError(
             en=f"{path}: one file for {n_media} recordings; give a folder with one file of the "
@@ -206,9 +208,7 @@ def require_media_extra() -> None:
 
 
 def _directly_in(folder: Path) -> list[Path]:
-    return sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES and p.is_file()
-    )
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES and p.is_file())
 
 
 def _inner_folders(folder: Path) -> list[str]:

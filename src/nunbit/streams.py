@@ -62,7 +62,7 @@ class Interval:
     end_s: float
 
     def __post_init__(self) -> None:
-        if not self.start_s < self.end_s:
+        if not self.start_s < self.end_s:  # NaN is refused, too
             raise ValueError(f"interval: expected start < end, got {self.start_s}, {self.end_s}")
 
     @property
@@ -387,11 +387,13 @@ class MeasureBlock:
     def __post_init__(self) -> None:
         n = len(self.t_start)
         for name in ("t_end", "value", "n_expected", "n_valid", "confidence", "mask_reason"):
-            if len(getattr(self, name)) != n:
-                raise ValueError(f"{self.measure}.{name}: expected {n} rows")
+            found = len(getattr(self, name))
+            if found != n:
+                raise ValueError(f"{self.measure}.{name}: expected {n} rows, got {found}")
         missing = np.isnan(self.value)
         if (missing & (self.mask_reason == "")).any():
-            raise ValueError(f"{self.measure}: a missing value without a reason")
+            row = int(np.flatnonzero(missing & (self.mask_reason == ""))[0])
+            raise ValueError(f"{self.measure}: row {row}: a missing value without a reason")
 
 
 @dataclass(frozen=True, slots=True)

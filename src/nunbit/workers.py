@@ -189,8 +189,8 @@ def _death(exitcode: int | None) -> InputError:
         name = signal.Signals(-exitcode).name
         return InputError(
             en=f"a worker process was killed ({name}), most likely for lack of memory; finished "
-            "work is kept: run the same line again, with fewer workers (--set num_workers=1; analyze: "
-            "workers=1) if it happens again",
+            "work is kept: run the same line again, if it happens again with fewer workers "
+            "(--set num_workers=1; analyze: workers=1)",
             ko=f"작업 프로세스가 강제 종료되었습니다({name}). 메모리 부족일 가능성이 큽니다. 끝난 "
             "작업은 남아 있으니 같은 명령을 다시 실행하고, 반복되면 작업 프로세스 수를 "
             "줄이십시오(--set num_workers=1, analyze는 workers=1)",

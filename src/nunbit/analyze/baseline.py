@@ -1,7 +1,7 @@
 """What to say of a marked baseline that was not used, or not for everything.
 
-The measures take a baseline only from a minute of valid data; a shorter one would be left out without
-a word.
+The measures take a baseline only from a minute of valid data; a shorter one would be left out
+without a word.
 """
 
 from __future__ import annotations

@@ -46,7 +46,6 @@ from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import (
     FaceStream,
-    Interval,
     MediaInfo,
     Timeline,
     Transcript,
@@ -122,7 +121,6 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
     diarisation = read_speakers(job, info)
-    notices += [(note.en, note.ko) for note in diarisation.reading]
     recogniser = load_words(job, info) if transcript is None else None
     # A bundle of its own: its image tower goes when the faces are read.
     threads = job.settings.threads
@@ -134,7 +132,7 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
     give_back_freed_memory()
-    timeline, found = measure(job, seen, transcript, diarisation.stretches, bundle, notices)
+    timeline, found = measure(job, seen, transcript, diarisation, bundle, notices)
     del seen  # and with it the landmarks, half of what a long recording holds
     with writing(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +208,7 @@ def measure(
     job: SessionJob,
     seen: Observed,
     transcript: Transcript | None,
-    speakers: tuple[tuple[Interval, str], ...],
+    speakers: Diarisation,
     bundle: Bundle,
     notices: Notices,
 ) -> tuple[Timeline, dict[str, Any]]:
@@ -218,7 +216,7 @@ def measure(
     settings, info = job.settings, seen.media
     windows = window_grid(info.duration_s, settings.window_s, settings.hop_s)
     turns = turns_from(
-        seen.voice, transcript, speakers, info.duration_s, target=settings.target_speaker
+        seen.voice, transcript, speakers.stretches, info.duration_s, target=settings.target_speaker
     )
     text = text_chances(bundle, transcript)
     own = tuple(turn.interval for turn in turns if turn.target)

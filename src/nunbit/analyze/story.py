@@ -167,9 +167,7 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings, lang: Lang) -> l
     # A recording that kills its process, for lack of memory, must not take the others with it.
     lost = _lost if len(left) > 1 else None
     with Progress(title, None, "s", lang=lang) as bar:
-        for outcome in run_tasks(
-            _work, left, num_workers=workers, advance=bar.advance, lost=lost
-        ):
+        for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance, lost=lost):
             outcomes[outcome.session] = outcome
             # The error of an only recording is raised, and said by whoever catches it.
             if outcome.error is not None and len(jobs) > 1:

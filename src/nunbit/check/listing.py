@@ -61,9 +61,7 @@ _SHORT = {
 }
 
 
-def check_text(
-    results: Sequence[Checked], unread: Sequence[tuple[str, str]], lang: Lang
-) -> str:
+def check_text(results: Sequence[Checked], unread: Sequence[tuple[str, str]], lang: Lang) -> str:
     """The protocol of one file, or a table of many with a sentence for each kind of note."""
     korean = lang == "ko"
     lines = _one(results[0], lang) if len(results) == 1 else _many(results, lang)
@@ -127,25 +125,25 @@ def _sentences(results: Sequence[Checked], lang: Lang) -> list[str]:
         named = ", ".join(files[:_MOST_SENTENCES]) + (", …" if len(files) > _MOST_SENTENCES else "")
         count = f"{len(files)}개" if lang == "ko" else f"{len(files)}"
         lines.append(f"! {short_note(code, lang)} ({count}: {named}): {own[0][1].text(lang)}")
-    for result in results:
-        if result.error is not None:
-            lines.append(f"x {' '.join(result.error[lang == 'ko'].split())}")
-    return lines
+    errors = [result.error[lang == "ko"] for result in results if result.error is not None]
+    return [*lines, *(f"x {' '.join(error.split())}" for error in errors)]
 
 
 def _summary(results: Sequence[Checked], lang: Lang) -> str:
     states = [result.state for result in results]
     ok, noted, failed = (states.count(state) for state in ("ok", "noted", "failed"))
     if lang == "ko":
-        return f"파일 {len(results)}개: 이상 없음 {ok}, 알릴 것 있음 {noted}, 사용할 수 없음 {failed}"
+        return (
+            f"파일 {len(results)}개: 이상 없음 {ok}, 알릴 것 있음 {noted}, 사용할 수 없음 {failed}"
+        )
     return f"{len(results)} files: {ok} without a note, {noted} with notes, {failed} cannot be used"
 
 
 def _sampled(lang: Lang) -> str:
     if lang == "ko":
         return (
-            "장면 몇 개와 소리 몇 구간만 살펴보았습니다. 말소리와 얼굴은 어림값이며, 모두 읽는 것은 "
-            "nunbit analyze입니다."
+            "장면 몇 개와 소리 몇 구간만 살펴보았습니다. 말소리와 얼굴은 어림값이며, 모두 "
+            "읽으려면 nunbit analyze를 쓰십시오."
         )
     return (
         "Only some frames and stretches of sound were looked at: speech and faces are estimates; "

@@ -175,9 +175,8 @@ def fit_of(
     transcript: Transcript, heard: Sequence[Interval], speech: Sequence[Interval]
 ) -> tuple[Fit, Notes]:
     """Whether words lie where somebody speaks, in the sound that was listened to."""
-    middles = np.array(
-        [(w.interval.start_s + w.interval.end_s) / 2 for u in transcript.utterances for w in u.words]
-    )
+    spans = [word.interval for u in transcript.utterances for word in u.words]
+    middles = np.array([(span.start_s + span.end_s) / 2 for span in spans])
     near = [Interval(each.start_s - _EDGE_S, each.end_s + _EDGE_S) for each in speech]
     inside = _inside(middles, heard)
     spoken = inside & _inside(middles, near)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import msgspec
 
+from nunbit.config import Workers
+
 
 @dataclass(frozen=True)
 class CheckSettings:
@@ -27,4 +29,4 @@ class CheckSettings:
     audio_stream: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     frames: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     sound_s: Annotated[float, msgspec.Meta(ge=10.0, le=86_400.0)] = 120.0
-    workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    workers: Workers = 0

@@ -17,12 +17,12 @@ from nunbit.check.result import Checked, Kind, Seen
 from nunbit.check.settings import CheckSettings
 from nunbit.errors import InputError, Lang, NunbitError
 from nunbit.faces import detect_faces, end_detector_process
-from nunbit.files import missing_file
+from nunbit.files import missing_file, require_regular
 from nunbit.media import probe_media, sample_sound
 from nunbit.photos import SUFFIXES as PHOTO_SUFFIXES
 from nunbit.photos import note_text, read_photo
 from nunbit.progress import Progress
-from nunbit.protocol import protocol, speakers_note
+from nunbit.protocol import protocol, speakers_notes
 from nunbit.reading import ReadingNote
 from nunbit.recordings import (
     MEDIA_SUFFIXES,
@@ -34,7 +34,7 @@ from nunbit.recordings import (
     without_companion,
 )
 from nunbit.streams import MediaInfo, Transcript
-from nunbit.transcript import read_rttm, read_transcript
+from nunbit.transcript import Diarisation, read_rttm, read_transcript
 from nunbit.workers import Tools, available_cores, fault_text, run_tasks
 
 FORMAT = "nunbit-check-1"
@@ -85,13 +85,9 @@ def check(
         require_media_extra()
     workers = min(settings.workers or available_cores(), len(jobs))
     lost = _lost if len(jobs) > 1 else None
-    results: dict[int, Checked] = {}
     title = "살펴보기" if lang == "ko" else "checking"
     with Progress(title, len(jobs), "file", lang=lang) as bar:
-        for number, checked in run_tasks(
-            _work, jobs, num_workers=workers, advance=bar.advance, lost=lost
-        ):
-            results[number] = checked
+        results = dict(run_tasks(_work, jobs, num_workers=workers, advance=bar.advance, lost=lost))
     return tuple(results[job.number] for job in jobs), unread
 
 
@@ -132,6 +128,7 @@ def _listed(
                     (f"{path}: not looked at: {names}", f"{path}: 살펴보지 않은 파일: {names}")
                 )
         elif path.exists():
+            require_regular(path)
             found[path] = _KINDS.get(path.suffix.lower(), "recording")
         else:
             raise missing_file(path)
@@ -181,7 +178,9 @@ def _recording(job: Job) -> Checked:
     settings = job.settings
     media = probe_media(job.path, audio_stream=settings.audio_stream)
     transcript = _words_of(job, media)
-    spoken = () if job.speakers is None else read_rttm(job.speakers, duration_s=media.duration_s)
+    spoken = Diarisation(())
+    if job.speakers is not None:
+        spoken = read_rttm(job.speakers, duration_s=media.duration_s, media=media.name)
     noticed = list(job.notes)
     seen = heard = fit = None
     if media.video is not None:
@@ -201,17 +200,17 @@ def _recording(job: Job) -> Checked:
 def _words_of(job: Job, media: MediaInfo) -> Transcript | None:
     if job.transcript is None:
         return None
-    return read_transcript(job.transcript, duration_s=media.duration_s)
+    return read_transcript(job.transcript, duration_s=media.duration_s, media=media.name)
 
 
 def _transcript(job: Job) -> Checked:
     transcript = read_transcript(job.path)
-    return Checked(str(job.path), "transcript", protocol(None, transcript, ()))
+    return Checked(str(job.path), "transcript", protocol(None, transcript, Diarisation(())))
 
 
 def _speakers(job: Job) -> Checked:
     spoken = read_rttm(job.path)
-    return Checked(str(job.path), "speakers", (speakers_note(spoken),) if spoken else ())
+    return Checked(str(job.path), "speakers", speakers_notes(spoken))
 
 
 def _photo(job: Job) -> Checked:

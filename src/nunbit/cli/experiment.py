@@ -260,7 +260,7 @@ def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     rows.append(("rejects" if lang == "en" else "제외", str(rejects)))
     lines = [f"{name:<12}{value:>9}" for name, value in rows]
     lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
-    lines += [f"! {note}" for note in document["notes"]]
+    lines += [f"! {note[lang == 'ko']}" for note in document["notes"]]
     return "\n".join([*lines, str(out)])
 
 

@@ -285,7 +285,7 @@ class TimelineView:
 
     def reading(self) -> list[tuple[str, str, str, str]]:
         """The reading protocol: treatment, sentence, count and first place of each note."""
-        rows = []
+        rows: list[tuple[str, str, str, str]] = []
         for treatment in TREATMENTS:
             for note in (self.d.get("reading") or {}).get(treatment) or []:
                 count = int(note.get("count") or 1)
