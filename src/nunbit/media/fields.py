@@ -69,12 +69,12 @@ def luma(frame: VideoFrame) -> NDArray[np.int16] | None:
     if kind_of.is_rgb or not kind_of.is_planar or not component.is_luma:
         return None
     bits = component.bits
-    plane = frame.planes[0]
-    lines = np.frombuffer(plane, np.uint8 if bits <= 8 else np.uint16)
+    plane: Any = frame.planes[0]
+    lines: NDArray[Any] = np.frombuffer(plane, np.uint8 if bits <= 8 else np.uint16)
     across = plane.line_size // lines.itemsize
     rows = lines[: across * frame.height].reshape(frame.height, across)
     rows = rows[:, : frame.width : _COLUMNS]
-    return (rows if bits <= 8 else rows >> (bits - 8)).astype(np.int16)
+    return np.asarray(rows if bits <= 8 else rows >> (bits - 8), np.int16)
 
 
 def is_combed(rows: NDArray[np.int16] | None) -> bool:
