@@ -20,6 +20,7 @@ import msgspec
 
 from nunbit.ahead import run_ahead
 from nunbit.analyze.aligned import is_aligned
+from nunbit.analyze.face_looks import LOOKS_SAMPLES
 from nunbit.analyze.face_part import FacePart, Unfinished
 from nunbit.analyze.face_reader import FaceReader, FaceSettings
 from nunbit.analyze.face_search import Found
@@ -154,6 +155,7 @@ def observe(
     face_stream = None if faces is None else faces.finish(() if parts is None else parts.parts())
     choice = None if faces is None else faces.choice
     notices += [] if choice is None else choice.notices
+    reading += () if faces is None else faces.reading()
     said = {note.code for note in info.reading}
     seen = Observed(
         info,
@@ -201,6 +203,8 @@ def _searched(
             elif item.time_s > done_s:
                 yield item, faces.search(item)
             else:
+                if last is not None and item.time_s in last.times_s[-LOOKS_SAMPLES:]:
+                    faces.resume_looks(last, item)
                 if last is not None and item.time_s == done_s:
                     faces.resume_search(last, item)
                 yield item, None
