@@ -157,9 +157,7 @@ def _end(entry: Record, start: Any, end: str | None, duration: str | None) -> An
     return length if a is None or b is None else a + b
 
 
-def _list_words(
-    layout: _List, entry: Record, place: str, notes: Notes
-) -> tuple[RawWord, ...]:
+def _list_words(layout: _List, entry: Record, place: str, notes: Notes) -> tuple[RawWord, ...]:
     given = entry.get(layout.words or "")
     if not isinstance(given, list):
         return ()
@@ -176,9 +174,7 @@ def _list_words(
         else:
             notes.add("not_understood", place)
             continue
-        own = word_of(
-            text, start, end, confidence, unit_s=layout.unit_s, notes=notes, place=place
-        )
+        own = word_of(text, start, end, confidence, unit_s=layout.unit_s, notes=notes, place=place)
         if own is not None and own.text.strip():
             found.append(RawWord(own.text.strip(), own.span, own.confidence))
     return tuple(found)
@@ -473,4 +469,3 @@ def _rev(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
         elif words:
             notes.add("no_times", place)
     return cues, "revai", None
-

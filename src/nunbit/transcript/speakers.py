@@ -39,14 +39,91 @@ _ROLES = re.compile(
 )
 # Words that stand before a colon in speech and are nobody's name.
 _SPEECH = frozenset(
-    (
-        "그래서 그런데 그러니까 그리고 그러나 하지만 그러면 그럼 그래도 근데 또 또한 즉 다만 단 결국 예 "
-        "예시 예컨대 참고 참고로 주의 첫째 둘째 셋째 먼저 우선 다음 마지막 결론 요약 왜냐하면 이유 문제 목적 방법 "
-        "시간 장소 날짜 제목 결과 정답 다시말해 한마디로 "
-        "and but so then note notes warning example first second third finally however "
-        "therefore because remember also well ok okay yes no now listen look well "
-        "http https ps re time title date place result answer step kind language"
-    ).split()
+    [
+        "그래서",
+        "그런데",
+        "그러니까",
+        "그리고",
+        "그러나",
+        "하지만",
+        "그러면",
+        "그럼",
+        "그래도",
+        "근데",
+        "또",
+        "또한",
+        "즉",
+        "다만",
+        "단",
+        "결국",
+        "예",
+        "예시",
+        "예컨대",
+        "참고",
+        "참고로",
+        "주의",
+        "첫째",
+        "둘째",
+        "셋째",
+        "먼저",
+        "우선",
+        "다음",
+        "마지막",
+        "결론",
+        "요약",
+        "왜냐하면",
+        "이유",
+        "문제",
+        "목적",
+        "방법",
+        "시간",
+        "장소",
+        "날짜",
+        "제목",
+        "결과",
+        "정답",
+        "다시말해",
+        "한마디로",
+        "and",
+        "but",
+        "so",
+        "then",
+        "note",
+        "notes",
+        "warning",
+        "example",
+        "first",
+        "second",
+        "third",
+        "finally",
+        "however",
+        "therefore",
+        "because",
+        "remember",
+        "also",
+        "well",
+        "ok",
+        "okay",
+        "yes",
+        "no",
+        "now",
+        "listen",
+        "look",
+        "well",
+        "http",
+        "https",
+        "ps",
+        "re",
+        "time",
+        "title",
+        "date",
+        "place",
+        "result",
+        "answer",
+        "step",
+        "kind",
+        "language",
+    ]
 )
 _PARTICLE = re.compile(
     r".*(?:는|에서|에는|으로|까지|부터|때문에|니까|지만|는데|라고|다고|하면|으면|라면|들면|께서|에게|"
@@ -212,7 +289,9 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
         words = cue.words[skipped:]
         return [replace(cue, speaker=parts[0].speaker, text=texts[0], words=words)]
     words = _shared_words(cue, parts, texts)
-    if cue.words and words is None:  # its words are not those of the text: they cannot be told apart
+    if (
+        cue.words and words is None
+    ):  # its words are not those of the text: they cannot be told apart
         return [replace(cue, text=" ".join(texts))]
     notes.add("cue_split", media_time(cue.start_s))
     weights = [max(1, sum(syllables_per_word(text.split()))) for text in texts]
@@ -226,7 +305,11 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
             own_start, own_end = spans[0][0], max(b for _, b in spans)
             result.append(
                 replace(
-                    cue, start_s=own_start, end_s=own_end, text=text, speaker=part.speaker,
+                    cue,
+                    start_s=own_start,
+                    end_s=own_end,
+                    text=text,
+                    speaker=part.speaker,
                     words=own,
                 )  # fmt: skip
             )

@@ -169,9 +169,7 @@ def _bare_layout(rows: Sequence[Row], notes: Notes) -> _Layout:
     text, speaker = (2, 3) if lengths[0] >= lengths[1] else (3, 2)
     order = "start, end, text, speaker" if text == 2 else "start, end, speaker, text"
     notes.add("columns_guessed", f"row {rows[0][0]}", len(rows), order=order)
-    return _Layout(
-        {"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4}, False
-    )
+    return _Layout({"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4}, False)
 
 
 @dataclass(frozen=True, slots=True)
