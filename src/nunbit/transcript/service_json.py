@@ -1,4 +1,4 @@
-"""JSON of speech recognition services: CLOVA, RTZR, AssemblyAI, Deepgram, Google, Azure, AWS, …
+"""JSON of the services that recognise speech: CLOVA, RTZR, AssemblyAI, Google and others.
 
 Each service has a layout and a unit of its own; reading milliseconds as seconds would put every
 word somewhere else. A layout is known by fields that no other has; the field names are those of
@@ -82,10 +82,12 @@ _LISTS = (
           word=("text", "start_at", None), word_duration="duration"),
     _List("Deepgram", "deepgram", ("results", "utterances"), frozenset(("metadata", "transcript")),
           1.0, "start", "end", "transcript", "speaker", word=("word", "start", "end")),
-    _List("Azure Speech", "azure", ("phrases",), frozenset(("combinedPhrases", "offsetMilliseconds")),
+    _List("Azure Speech", "azure", ("phrases",),
+          frozenset(("combinedPhrases", "offsetMilliseconds")),
           1e-3, "offsetMilliseconds", None, "text", "speaker", duration="durationMilliseconds",
           word=("text", "offsetMilliseconds", None), word_duration="durationMilliseconds"),
-    _List("Gladia", "gladia", ("result", "transcription", "utterances"), frozenset(("full_transcript", "words")),
+    _List("Gladia", "gladia", ("result", "transcription", "utterances"),
+          frozenset(("full_transcript", "words")),
           1.0, "start", "end", "text", "speaker", word=("word", "start", "end")),
     _List("Gladia", "gladia", ("transcription", "utterances"), frozenset(("full_transcript",)),
           1.0, "start", "end", "text", "speaker", word=("word", "start", "end")),
