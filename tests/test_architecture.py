@@ -32,6 +32,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "progress",
         "workers",
         "ahead",
+        "textfile",
+        "delimited",
     ),
     ("decode", "provenance", "detector_process"),
     (

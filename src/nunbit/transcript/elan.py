@@ -19,7 +19,6 @@ from nunbit.transcript.cues import Cue, Cues, RawWord, bad_file
 from nunbit.transcript.notes import Notes
 from nunbit.transcript.tiers import Tier, cues_of, meaning_of
 
-
 _MOST_MS = 1_000_000_000_000  # 31 years; more is no time
 _CONTROLLED = "CONTROLLED_VOCABULARY_REF"
 

@@ -16,7 +16,16 @@ from nunbit.transcript.notes import Notes
 
 Record = Mapping[str, Any]
 
-_CONFIDENCES = ("confidence", "probability", "score", "prob", "conf", "p", "Confidence", "acAsrConf")
+_CONFIDENCES = (
+    "confidence",
+    "probability",
+    "score",
+    "prob",
+    "conf",
+    "p",
+    "Confidence",
+    "acAsrConf",
+)
 _NAMES = ("name", "label", "id", "speaker")
 _LONGEST_NAME = 200  # characters of a speaker's name
 _ISO = re.compile(r"PT(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9}(?:\.\d{1,9})?)S)?")

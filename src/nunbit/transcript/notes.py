@@ -26,7 +26,7 @@ class Kind:
 CUES: Said = ("cue(s)", "자막")
 LINES: Said = ("line(s)", "행")
 ROWS: Said = ("row(s)", "행")
-ENTRIES: Said = ("entry or entries", "항목")
+ENTRIES: Said = ("item(s)", "항목")
 
 KINDS: dict[str, Kind] = {
     # ---- left out
@@ -121,8 +121,7 @@ KINDS: dict[str, Kind] = {
         "repaired",
         "{count} cue(s) hold what several people say (first at {first}); their parts were told "
         "apart and their times estimated from the syllables",
-        "여러 사람의 말이 든 자막 {count}개를(처음: {first}) 나누고 시간을 음절 수로 "
-        "추정했습니다",
+        "여러 사람의 말이 든 자막 {count}개를(처음: {first}) 나누고 시간을 음절 수로 추정했습니다",
     ),
     "before_the_start": Kind(
         "repaired",
@@ -196,8 +195,7 @@ KINDS: dict[str, Kind] = {
         "read",
         "the file names {count} media, none of them {name}; the time origin of the first, {first}, "
         "was taken",
-        "파일에 매체 {count}개가 적혀 있으나 {name}은(는) 없어 첫째({first})의 시작을 "
-        "썼습니다",
+        "파일에 매체 {count}개가 적혀 있으나 {name}은(는) 없어 첫째({first})의 시작을 썼습니다",
     ),
     "read_as_cp949": Kind(
         "read",

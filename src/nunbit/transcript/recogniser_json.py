@@ -157,7 +157,7 @@ def _segments(segments: Any, notes: Notes) -> list[Cue]:
     unit_s = _unit_s([record for _, record in found], notes)
     cues = []
     for place, segment in found:
-        words = _words(segment.get("words") or [], notes, place, unit_s)
+        words = _words(segment.get("words") or [], notes, f"{place} word", unit_s)
         confidence = confidence_of(segment)
         logarithm = number_of(segment.get("avg_logprob"))
         if confidence is None and not words and logarithm is not None:
@@ -274,7 +274,7 @@ def _vosk(documents: Sequence[Any], notes: Notes) -> list[Cue]:
         alternatives = document.get("alternatives")
         if isinstance(alternatives, list) and alternatives and isinstance(alternatives[0], dict):
             best = alternatives[0]
-        words = _words(best.get("result") or [], notes, place)
+        words = _words(best.get("result") or [], notes, f"{place} word")
         text = text_of(best.get("text"))
         cue = cue_of_words(words, text)
         if cue is not None:
@@ -321,7 +321,7 @@ def with_ends(cues: Iterable[Cue], notes: Notes) -> list[Cue]:
             syllables = sum(syllables_per_word(cue.text.split()))
             end = cue.start_s + max(_SHORTEST_S, _SYLLABLE_S * syllables)
             limit = following.get(cue.start_s, math.inf)
-            cue = replace(cue, end_s=min(end, limit) if limit > cue.start_s else end)  # noqa: PLW2901
+            cue = replace(cue, end_s=min(end, limit) if limit > cue.start_s else end)
         result.append(cue)
     return result
 
@@ -344,8 +344,8 @@ def _no_transcript(path: Path, documents: Sequence[Any]) -> InputError:
         "(Whisper, WhisperX), result with words (Vosk), or the files of CLOVA, AssemblyAI, "
         f"Google, Azure, AWS, Deepgram, RTZR or YouTube; it holds: {keys}. Export SRT or WebVTT "
         "there",
-        "JSON이지만 알려진 전사 형식이 아닙니다. start, end, text가 든 segments(Whisper, WhisperX), "
-        "단어가 든 result(Vosk), 또는 CLOVA, AssemblyAI, Google, Azure, AWS, Deepgram, 리턴제로, "
+        "JSON이지만 알려진 전사 형식이 아닙니다. start, end, text가 든 segments(Whisper, "
+        "WhisperX), 단어가 든 result(Vosk), 또는 CLOVA, AssemblyAI, Google, Azure, AWS, Deepgram, 리턴제로, "
         f"YouTube의 파일이어야 합니다. 들어 있는 것: {keys}. 해당 서비스에서 SRT나 WebVTT로 "
         "내보내십시오",
     )

@@ -181,9 +181,7 @@ def _is_confidence(text: str, *, after_none: bool) -> bool:
     return value is not None and 0 <= value <= 1 and (after_none or "." in text)
 
 
-def _own_recording(
-    path: Path, lines: list[_Line], media: str | None, notes: Notes
-) -> list[_Line]:
+def _own_recording(path: Path, lines: list[_Line], media: str | None, notes: Notes) -> list[_Line]:
     """The lines of one recording: the only one, or that with the medium's name."""
     counts = Counter(line.recording for line in lines)
     if len(counts) == 1:

@@ -1,4 +1,4 @@
-"""JSON of speech recognition services: CLOVA, RTZR, AssemblyAI, Deepgram, Google, Azure, AWS, …
+"""JSON of the services that recognise speech: CLOVA, RTZR, AssemblyAI, Google and others.
 
 Each service has a layout and a unit of its own; reading milliseconds as seconds would put every
 word somewhere else. A layout is known by fields that no other has; the field names are those of
@@ -82,10 +82,12 @@ _LISTS = (
           word=("text", "start_at", None), word_duration="duration"),
     _List("Deepgram", "deepgram", ("results", "utterances"), frozenset(("metadata", "transcript")),
           1.0, "start", "end", "transcript", "speaker", word=("word", "start", "end")),
-    _List("Azure Speech", "azure", ("phrases",), frozenset(("combinedPhrases", "offsetMilliseconds")),
+    _List("Azure Speech", "azure", ("phrases",),
+          frozenset(("combinedPhrases", "offsetMilliseconds")),
           1e-3, "offsetMilliseconds", None, "text", "speaker", duration="durationMilliseconds",
           word=("text", "offsetMilliseconds", None), word_duration="durationMilliseconds"),
-    _List("Gladia", "gladia", ("result", "transcription", "utterances"), frozenset(("full_transcript", "words")),
+    _List("Gladia", "gladia", ("result", "transcription", "utterances"),
+          frozenset(("full_transcript", "words")),
           1.0, "start", "end", "text", "speaker", word=("word", "start", "end")),
     _List("Gladia", "gladia", ("transcription", "utterances"), frozenset(("full_transcript",)),
           1.0, "start", "end", "text", "speaker", word=("word", "start", "end")),
@@ -157,9 +159,7 @@ def _end(entry: Record, start: Any, end: str | None, duration: str | None) -> An
     return length if a is None or b is None else a + b
 
 
-def _list_words(
-    layout: _List, entry: Record, place: str, notes: Notes
-) -> tuple[RawWord, ...]:
+def _list_words(layout: _List, entry: Record, place: str, notes: Notes) -> tuple[RawWord, ...]:
     given = entry.get(layout.words or "")
     if not isinstance(given, list):
         return ()
@@ -176,9 +176,7 @@ def _list_words(
         else:
             notes.add("not_understood", place)
             continue
-        own = word_of(
-            text, start, end, confidence, unit_s=layout.unit_s, notes=notes, place=place
-        )
+        own = word_of(text, start, end, confidence, unit_s=layout.unit_s, notes=notes, place=place)
         if own is not None and own.text.strip():
             found.append(RawWord(own.text.strip(), own.span, own.confidence))
     return tuple(found)
@@ -473,4 +471,3 @@ def _rev(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
         elif words:
             notes.add("no_times", place)
     return cues, "revai", None
-

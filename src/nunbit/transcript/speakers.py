@@ -40,13 +40,52 @@ _ROLES = re.compile(
 # Words that stand before a colon in speech and are nobody's name.
 _SPEECH = frozenset(
     (
-        "그래서 그런데 그러니까 그리고 그러나 하지만 그러면 그럼 그래도 근데 또 또한 즉 다만 단 결국 예 "
-        "예시 예컨대 참고 참고로 주의 첫째 둘째 셋째 먼저 우선 다음 마지막 결론 요약 왜냐하면 이유 문제 목적 방법 "
-        "시간 장소 날짜 제목 결과 정답 다시말해 한마디로 "
-        "and but so then note notes warning example first second third finally however "
-        "therefore because remember also well ok okay yes no now listen look well "
-        "http https ps re time title date place result answer step kind language"
-    ).split()
+        *("그래서", "그런데", "그러니까", "그리고", "그러나", "하지만", "그러면", "그럼", "그래도"),
+        *(
+            "근데",
+            "또",
+            "또한",
+            "즉",
+            "다만",
+            "단",
+            "결국",
+            "예",
+            "예시",
+            "예컨대",
+            "참고",
+            "참고로",
+        ),
+        *(
+            "주의",
+            "첫째",
+            "둘째",
+            "셋째",
+            "먼저",
+            "우선",
+            "다음",
+            "마지막",
+            "결론",
+            "요약",
+            "왜냐하면",
+        ),
+        *(
+            "이유",
+            "문제",
+            "목적",
+            "방법",
+            "시간",
+            "장소",
+            "날짜",
+            "제목",
+            "결과",
+            "정답",
+            "다시말해",
+        ),
+        *("한마디로", "and", "but", "so", "then", "note", "notes", "warning", "example", "first"),
+        *("second", "third", "finally", "however", "therefore", "because", "remember", "also"),
+        *("well", "ok", "okay", "yes", "no", "now", "listen", "look", "http", "https", "ps", "re"),
+        *("time", "title", "date", "place", "result", "answer", "step", "kind", "language"),
+    )
 )
 _PARTICLE = re.compile(
     r".*(?:는|에서|에는|으로|까지|부터|때문에|니까|지만|는데|라고|다고|하면|으면|라면|들면|께서|에게|"
@@ -211,29 +250,20 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
         skipped = len(cue.text.split()) - len(texts[0].split()) if parts[0].speaker else 0
         words = cue.words[skipped:]
         return [replace(cue, speaker=parts[0].speaker, text=texts[0], words=words)]
-    words = _shared_words(cue, parts, texts)
-    if cue.words and words is None:  # its words are not those of the text: they cannot be told apart
+    shared = _shared_words(cue, parts, texts)
+    if shared is None:  # its words are not those of the text: they cannot be told apart
         return [replace(cue, text=" ".join(texts))]
     notes.add("cue_split", media_time(cue.start_s))
     weights = [max(1, sum(syllables_per_word(text.split()))) for text in texts]
     length = cue.end_s - cue.start_s
     result, start = [], cue.start_s
-    for k, (part, text) in enumerate(zip(parts, texts, strict=True)):
+    for k, (part, text, own) in enumerate(zip(parts, texts, shared, strict=True)):
         end = cue.start_s + length * sum(weights[: k + 1]) / sum(weights)
-        own = words[k] if words else ()
         spans = [word.span for word in own if word.span is not None]
-        if spans:
-            own_start, own_end = spans[0][0], max(b for _, b in spans)
-            result.append(
-                replace(
-                    cue, start_s=own_start, end_s=own_end, text=text, speaker=part.speaker,
-                    words=own,
-                )  # fmt: skip
-            )
-        else:
-            result.append(
-                replace(cue, start_s=start, end_s=end, text=text, speaker=part.speaker, words=own)
-            )
+        begins = min((a for a, _ in spans), default=start)
+        ends = max((b for _, b in spans), default=end)
+        piece = replace(cue, start_s=begins, end_s=ends, text=text, speaker=part.speaker, words=own)
+        result.append(piece)
         start = end
     return result
 
@@ -242,6 +272,8 @@ def _shared_words(
     cue: Cue, parts: Sequence[_Part], texts: Sequence[str]
 ) -> list[tuple[RawWord, ...]] | None:
     """The words of each part; None where they do not fit the text token by token."""
+    if not cue.words:
+        return [()] * len(parts)
     counts = [part.skipped + len(text.split()) for part, text in zip(parts, texts, strict=True)]
     if sum(counts) != len(cue.words):
         return None

@@ -230,7 +230,9 @@ def _shifts(lines: Sequence[str], notes: Notes) -> list[tuple[int, float]]:
 
 def _map_of(line: str) -> tuple[float, float] | None:
     match = _MAP.match(line)
-    fields = dict(part.split(":", 1) for part in match[1].split(",") if ":" in part) if match else {}
+    fields = (
+        dict(part.split(":", 1) for part in match[1].split(",") if ":" in part) if match else {}
+    )
     local = _cue_time(fields.get("LOCAL", ""))
     mpeg = fields.get("MPEGTS", "")
     if local is None or not (mpeg.isascii() and mpeg.isdigit() and len(mpeg) < 12):

@@ -162,16 +162,14 @@ def _layout(path: Path, rows: list[Row], notes: Notes) -> tuple[_Layout, list[Ro
 
 
 def _bare_layout(rows: Sequence[Row], notes: Notes) -> _Layout:
-    """Columns of a table without a header: start, end, then text and speaker, the longer is text."""
+    """Columns of a table without a header: start, end, then text and speaker; text is longer."""
     lengths = [sum(len(cells[k].strip()) for _, cells in rows if len(cells) > k) for k in (2, 3)]
     if not lengths[1]:
         return _Layout({"start": 0, "end": 1, "text": 2}, False)
     text, speaker = (2, 3) if lengths[0] >= lengths[1] else (3, 2)
     order = "start, end, text, speaker" if text == 2 else "start, end, speaker, text"
     notes.add("columns_guessed", f"row {rows[0][0]}", len(rows), order=order)
-    return _Layout(
-        {"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4}, False
-    )
+    return _Layout({"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4}, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +249,7 @@ def _bad_times(path: Path, bad: Sequence[_BadTime]) -> InputError:
 def _own_rows(
     path: Path, rows: list[Row], layout: _Layout, media: str | None, notes: Notes
 ) -> list[Row]:
-    """The rows of one recording: the only one of column ``file``, or that with the medium's name."""
+    """The rows of one recording: the only one in ``file``, or that with the medium's name."""
     if not layout.header or "file" not in layout.columns:
         return rows
     names = Counter(layout.value(cells, "file") for _, cells in rows)

@@ -71,7 +71,8 @@ class _Tokens:
         return bad_file(
             self._path,
             f"not a well-formed TextGrid{where_en}; open it in Praat and save it as a text file",
-            f"형식이 잘못된 TextGrid입니다{where_ko}. Praat에서 열어 텍스트 파일로 다시 저장하십시오",
+            f"형식이 잘못된 TextGrid입니다{where_ko}. Praat에서 열어 텍스트 파일로 다시 "
+            "저장하십시오",
         )
 
 

@@ -42,7 +42,8 @@ _OTHER = _names(
     r"smiles?|laugh(?:s|ter)?|face|facial(?:[ _-]?expressions?)?|expressions?|facs|AU\d{1,2}|"
     r"movements?|actions?|activit(?:y|ies)|behaviou?rs?|cod(?:e|es|ing)|affect|valence|"
     r"arousal|mood|prosody|pitch|topics?|translations?|gloss(?:es)?|POS|lemmas?|"
-    r"고개(?:[ _-]?(?:짓|끄덕임|움직임))?|끄덕임|손(?:짓|동작)|몸짓|동작|자세|표정|눈(?:짓|썹|맞춤|깜빡임)|"
+    r"고개(?:[ _-]?(?:짓|끄덕임|움직임))?|끄덕임|손(?:짓|동작)|몸짓|동작|자세|표정|"
+    r"눈(?:짓|썹|맞춤|깜빡임)|"
     r"입모양|미소|웃음|행동|코딩|부호화?|주제|번역|억양"
 )
 _LONGEST_NAME = 200  # characters of a tier's name that are looked at
