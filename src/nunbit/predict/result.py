@@ -194,8 +194,10 @@ class PredictResult:
         rows = [self._head(lang)]
         for file in self.files:
             rows += self._rows(file, lang)
-        lines = _aligned(rows)
-        lines += [f"! {file.error.text(lang)}" for file in self.files if file.error is not None]
+        errors = [f"! {file.error.text(lang)}" for file in self.files if file.error is not None]
+        if len(errors) == len(self.files):  # a table of nothing helps nobody
+            return "" if len(errors) == 1 else "\n".join(errors)
+        lines = [*_aligned(rows), *errors]
         return "\n".join([*lines, "", self._summary(lang), self.statement[lang]])
 
     def _head(self, lang: Lang) -> list[str]:
