@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +231,134 @@ def test_a_silent_film_without_a_face_is_a_timeline_of_reasons(tmp_path: Path) -
     assert {"no_face", "no_audio", "no_transcript"} <= reasons
     assert [s["kind"] for s in summary["states"]] == ["no_face"]
     assert summary["sync"] == {"reason": "no_audio"}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of clicks, analysed in a second."""
+    path = tmp_path_factory.mktemp("quick") / "clicks.wav"
+    return write_media(path, sounds=[Sound(clicks([0.5, 1.5], 2.0), codec="pcm_s16le")])
+
+
+@pytest.mark.parametrize("harm", ["empty", "cut", "changed", "gone"])
+@pytest.mark.parametrize("name", ["timeline.parquet", "clicks.csv"])
+def test_what_is_kept_is_there_and_whole(quick: Path, tmp_path: Path, harm: str, name: str) -> None:
+    settings = replace(SETTINGS, export=("csv",))
+    assert analyze([quick], tmp_path, settings, lang="en")[0].state == "done"
+    assert analyze([quick], tmp_path, settings, lang="en")[0].state == "kept"
+    path = tmp_path / "clicks" / name
+    whole = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        changed = {"empty": b"", "cut": whole[:-8], "changed": whole[:-1] + b"#"}[harm]
+        path.write_bytes(changed)
+    assert analyze([quick], tmp_path, settings, lang="en")[0].state == "done"
+    assert path.read_bytes()[:100] == whole[:100]
+    summary = read_json(tmp_path / "clicks" / "summary.json")
+    assert summary["files"][name]["bytes"] == path.stat().st_size
+    assert "report.html" not in summary["files"]  # it may be rendered again
+
+
+def test_a_fault_of_nunbit_is_one_line_and_the_others_are_written(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nunbit.analyze import story
+
+    def broken(job: Any, tools: Any) -> Any:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(story, "analyse_session", broken)
+    with pytest.raises(
+        InputError, match=r"clicks.wav: a fault of nunbit.*ZeroDivisionError"
+    ) as one:
+        analyze([quick], tmp_path, SETTINGS, lang="en")
+    assert "\n" not in one.value.text("en")
+    assert "test_analyze" not in one.value.text("en")
+
+
+def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_path: Path) -> None:
+    """As the kernel does for lack of memory: the process is gone, without an exception."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from nunbit.analyze import AnalyzeSettings, analyze, session, story\n"
+        "real = session.probe_media\n"
+        "def probe(path, **more):\n"
+        "    if path.name.startswith('big'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(path, **more)\n"
+        "session.probe_media = probe\n"
+        "if __name__ == '__main__':\n"
+        "    found = analyze([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]),\n"
+        "                    AnalyzeSettings(workers=1), lang='en')\n"
+        "    print([(o.session, o.state) for o in found])\n"
+        "    print(found[0].error[0])\n"
+    )
+    script, big = tmp_path / "run.py", tmp_path / "big.wav"
+    script.write_text(code)
+    shutil.copy(quick, big)
+    line = [sys.executable, str(script), str(tmp_path / "out"), str(big), str(quick)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    states, error = done.stdout.splitlines()[:2]
+    assert states == "[('big', 'failed'), ('clicks', 'done')]"
+    assert "SIGKILL" in error
+    assert "big.wav" in error
+
+
+@pytest.mark.parametrize("name", ["...wav", "..wav", "index.html.wav"])
+def test_nothing_is_written_outside_the_output_folder(
+    quick: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(quick, tmp_path / "in" / name)
+    out = tmp_path / "deep" / "out"
+    outcome = analyze([tmp_path / "in" / name], out, SETTINGS, lang="en")[0]
+    assert outcome.state == "done"
+    assert [p.name for p in tmp_path.iterdir()] == ["in", "deep"] or {
+        p.name for p in tmp_path.iterdir()
+    } == {"in", "deep"}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+    assert [p.name for p in out.iterdir()] == [outcome.session]
+    assert (out / outcome.session / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "says"),
+    [("0-1", "too short"), ("50-120", "after the end"), ("0-2", "너무 짧습니다(유효 자료 60초")],
+)
+def test_a_baseline_that_is_not_used_is_said(
+    quick: Path, tmp_path: Path, baseline: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    analyze([quick], tmp_path, replace(SETTINGS, baseline=baseline), lang="en")
+    summary = read_json(tmp_path / "clicks" / "summary.json")
+    assert any(says in text for pair in summary["notices"] for text in pair)
+    assert "baseline_unused" in summary["told"]
+    said = capfd.readouterr().err
+    assert f"the baseline {baseline.replace('-', '–')} s" in said
+    report = (tmp_path / "clicks" / "report.html").read_text(encoding="utf-8")
+    assert "it was not used" in report
+    assert "No stretch is marked" not in report
+
+
+def test_the_reading_protocol_is_in_summary_json_and_report(quick: Path, tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    settings = replace(SETTINGS, transcript=str(tmp_path / "words"))
+    outcome = analyze([quick], tmp_path / "out", settings, lang="ko")[0]
+    document = outcome.to_dict("ko")
+    reading = document["reading"]
+    assert reading.keys() == {"read", "repaired", "left_out"}
+    assert reading["read"][0]["code"] == "sound"
+    assert [n["code"] for n in reading["left_out"]] == ["no_matching_transcript"]
+    said = {(n["en"], n["ko"]) for notes in reading.values() for n in notes}
+    assert not said & {tuple(pair) for pair in outcome.summary["notices"]}  # type: ignore[index]
+    report = (tmp_path / "out" / "clicks" / "report.html").read_text(encoding="utf-8")
+    assert '<details class="reading box" id="reading" open>' in report
+    assert "제외" in report
+    analyze([quick], tmp_path / "clean", SETTINGS, lang="en")
+    report = (tmp_path / "clean" / "clicks" / "report.html").read_text(encoding="utf-8")
+    assert 'id="reading"' in report
+    assert "nothing repaired or left out" in report or 'id="reading" open' in report
 
 
 class _Called(BaseException):
