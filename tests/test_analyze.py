@@ -18,14 +18,15 @@ import pytest
 pytest.importorskip("av")
 
 from make_media import Sound, clicks, film, write_media
-from nunbit.analyze import AnalyzeSettings, analyze, outcomes_text
+from nunbit.analyze import AnalyzeSettings, Outcome, analyze, outcomes_text
+from nunbit.analyze.baseline import baseline_notices
 from nunbit.analyze.story import companion, list_media, session_names
 from nunbit.analyze.words import text_chances
 from nunbit.encoders import load_bundle
 from nunbit.errors import InputError, MediaError, SettingsError
 from nunbit.files import read_json
 from nunbit.predict.shipped import default_bundle_path
-from nunbit.streams import Frame, Interval, Transcript, Utterance
+from nunbit.streams import Frame, Interval, MeasureBlock, Transcript, Utterance
 from nunbit.synth.script import load_script
 from nunbit.synth.video import render_video
 
@@ -240,24 +241,40 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_media(path, sounds=[Sound(clicks([0.5, 1.5], 2.0), codec="pcm_s16le")])
 
 
-@pytest.mark.parametrize("harm", ["empty", "cut", "changed", "gone"])
+@pytest.fixture(scope="module")
+def quick_done(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What its analysis wrote, with a baseline that is too short and no transcript of its name."""
+    out = tmp_path_factory.mktemp("quick-out")
+    (out / "words").mkdir()
+    analyze([quick], out, _quick_settings(out), lang="en")
+    return out
+
+
+def _quick_settings(out: Path) -> AnalyzeSettings:
+    return replace(SETTINGS, export=("csv",), baseline="0-1", transcript=str(out / "words"))
+
+
+@pytest.mark.parametrize("harm", ["", "empty", "cut", "changed", "gone"])
 @pytest.mark.parametrize("name", ["timeline.parquet", "clicks.csv"])
-def test_what_is_kept_is_there_and_whole(quick: Path, tmp_path: Path, harm: str, name: str) -> None:
-    settings = replace(SETTINGS, export=("csv",))
-    assert analyze([quick], tmp_path, settings, lang="en")[0].state == "done"
-    assert analyze([quick], tmp_path, settings, lang="en")[0].state == "kept"
-    path = tmp_path / "clicks" / name
+def test_what_is_kept_is_there_and_whole(
+    quick: Path, quick_done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str,
+    name: str,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    shutil.copytree(quick_done, out)
+    monkeypatch.setattr("nunbit.analyze.session.observe", _never)
+    path = out / "clicks" / name
     whole = path.read_bytes()
     if harm == "gone":
         path.unlink()
+    elif harm:
+        changed = {"empty": b"", "cut": whole[:-8], "changed": whole[:-1] + b"#"}
+        path.write_bytes(changed[harm])
+    if harm:
+        with pytest.raises(_Called):
+            analyze([quick], out, _quick_settings(out), lang="en")
     else:
-        changed = {"empty": b"", "cut": whole[:-8], "changed": whole[:-1] + b"#"}[harm]
-        path.write_bytes(changed)
-    assert analyze([quick], tmp_path, settings, lang="en")[0].state == "done"
-    assert path.read_bytes()[:100] == whole[:100]
-    summary = read_json(tmp_path / "clicks" / "summary.json")
-    assert summary["files"][name]["bytes"] == path.stat().st_size
-    assert "report.html" not in summary["files"]  # it may be rendered again
+        assert analyze([quick], out, _quick_settings(out), lang="en")[0].state == "kept"
 
 
 def test_a_fault_of_nunbit_is_one_line_and_the_others_are_written(
@@ -306,59 +323,72 @@ def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_p
     assert "big.wav" in error
 
 
-@pytest.mark.parametrize("name", ["...wav", "..wav", "index.html.wav"])
-def test_nothing_is_written_outside_the_output_folder(
-    quick: Path, tmp_path: Path, name: str
-) -> None:
+def test_nothing_is_written_outside_the_output_folder(quick: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    shutil.copy(quick, tmp_path / "in" / name)
+    media = tmp_path / "in" / "...wav"
+    shutil.copy(quick, media)
     out = tmp_path / "deep" / "out"
-    outcome = analyze([tmp_path / "in" / name], out, SETTINGS, lang="en")[0]
+    outcome = analyze([media], out, SETTINGS, lang="en")[0]
     assert outcome.state == "done"
-    assert [p.name for p in tmp_path.iterdir()] == ["in", "deep"] or {
-        p.name for p in tmp_path.iterdir()
-    } == {"in", "deep"}
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "deep"}
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
     assert [p.name for p in out.iterdir()] == [outcome.session]
     assert (out / outcome.session / "report.html").is_file()
 
 
-@pytest.mark.parametrize(
-    ("baseline", "says"),
-    [("0-1", "too short"), ("50-120", "after the end"), ("0-2", "너무 짧습니다(유효 자료 60초")],
-)
-def test_a_baseline_that_is_not_used_is_said(
-    quick: Path, tmp_path: Path, baseline: str, says: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    analyze([quick], tmp_path, replace(SETTINGS, baseline=baseline), lang="en")
-    summary = read_json(tmp_path / "clicks" / "summary.json")
-    assert any(says in text for pair in summary["notices"] for text in pair)
+def test_a_baseline_that_is_not_used_is_said(quick_done: Path) -> None:
+    summary = read_json(quick_done / "clicks" / "summary.json")
+    assert [
+        "the baseline 0–1 s is too short (60 s or more of valid data are needed): it was not used",
+        "기준 구간 0–1초는 너무 짧습니다(유효 자료 60초 이상 필요). 사용하지 않았습니다",
+    ] in summary["notices"]
     assert "baseline_unused" in summary["told"]
-    said = capfd.readouterr().err
-    assert f"the baseline {baseline.replace('-', '–')} s" in said
-    report = (tmp_path / "clicks" / "report.html").read_text(encoding="utf-8")
+    report = (quick_done / "clicks" / "report.html").read_text(encoding="utf-8")
     assert "it was not used" in report
     assert "No stretch is marked" not in report
 
 
-def test_the_reading_protocol_is_in_summary_json_and_report(quick: Path, tmp_path: Path) -> None:
-    (tmp_path / "words").mkdir()
-    settings = replace(SETTINGS, transcript=str(tmp_path / "words"))
-    outcome = analyze([quick], tmp_path / "out", settings, lang="ko")[0]
-    document = outcome.to_dict("ko")
-    reading = document["reading"]
+@pytest.mark.parametrize(
+    ("marked", "baselines", "says"),
+    [
+        (None, [np.nan], ""),
+        (Interval(0, 20), [np.nan], "너무 짧습니다"),
+        (Interval(0, 90), [np.nan], "유효 자료가 60초보다 적습니다"),
+        (Interval(200, 300), [np.nan], "녹화가 끝난 뒤에 시작합니다"),
+        (Interval(0, 90), [0.4], ""),
+        (Interval(0, 90), [0.4, np.nan], "목소리"),
+    ],
+)
+def test_why_a_baseline_is_nobodys(
+    marked: Interval | None, baselines: list[float], says: str
+) -> None:
+    blocks = [_block(m, b) for m, b in zip(("face", "voice"), baselines, strict=False)]
+    said = [ko for _, ko in baseline_notices(marked, blocks, 120.0)]
+    assert says in "".join(said)
+    assert bool(said) == bool(says)
+
+
+def _block(modality: Any, baseline: float) -> MeasureBlock:
+    none, one = np.zeros(1), np.ones(1, np.int64)
+    return MeasureBlock(
+        "window", modality, "x", "", None, none, none + 4, none, one, one, none,
+        np.array([""]), baseline=baseline,
+    )  # fmt: skip
+
+
+def test_the_reading_protocol_is_in_summary_json_and_report(quick_done: Path) -> None:
+    summary = read_json(quick_done / "clicks" / "summary.json")
+    outcome = Outcome("clicks", quick_done / "clicks", "done", summary)
+    reading = outcome.to_dict("ko")["reading"]
     assert reading.keys() == {"read", "repaired", "left_out"}
     assert reading["read"][0]["code"] == "sound"
     assert [n["code"] for n in reading["left_out"]] == ["no_matching_transcript"]
     said = {(n["en"], n["ko"]) for notes in reading.values() for n in notes}
-    assert not said & {tuple(pair) for pair in outcome.summary["notices"]}  # type: ignore[index]
-    report = (tmp_path / "out" / "clicks" / "report.html").read_text(encoding="utf-8")
+    assert not said & {tuple(pair) for pair in summary["notices"]}
+    report = (quick_done / "clicks" / "report.html").read_text(encoding="utf-8")
     assert '<details class="reading box" id="reading" open>' in report
-    assert "제외" in report
-    analyze([quick], tmp_path / "clean", SETTINGS, lang="en")
-    report = (tmp_path / "clean" / "clicks" / "report.html").read_text(encoding="utf-8")
-    assert 'id="reading"' in report
-    assert "nothing repaired or left out" in report or 'id="reading" open' in report
+    assert "left out" in report
+    assert "has no transcript named clicks" in report
 
 
 class _Called(BaseException):
