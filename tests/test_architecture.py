@@ -19,6 +19,7 @@ ROOT = Path(nunbit.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
+        "columns",
         "language",
         "files",
         "fonts",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nunbit.columns import width as columns
 from nunbit.config import read_settings
 from nunbit.errors import BundleError, InputError, SettingsError
 from nunbit.faces import FaceDetection
@@ -24,7 +25,6 @@ from nunbit.predict import (
     predict,
     shipped_bundles,
 )
-from nunbit.predict.result import columns
 from nunbit.predict.story import annotation_targets
 from nunbit.prompts import load_template_set, prompts_for
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from nunbit.errors import Lang
 from nunbit.reading import PLAIN_CODES, TREATMENTS, ReadingNote
-from nunbit.report.timeline_view import clock, frame_rate
 from nunbit.streams import AudioInfo, MediaInfo, Transcript, VideoInfo
+from nunbit.timebase import clock, frame_rate
 from nunbit.transcript import Diarisation
 
 _CHANNELS = {1: ("mono", "모노"), 2: ("stereo", "스테레오")}

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nunbit.check.result import Checked
+from nunbit.columns import pad, width
 from nunbit.errors import Lang
 from nunbit.protocol import note_lines, problems
 from nunbit.reading import ReadingNote
-from nunbit.report.shapes import width
-from nunbit.report.terminal import pad
-from nunbit.report.timeline_view import clock, frame_rate
+from nunbit.timebase import clock, frame_rate
 
 _NAME_COLUMNS = 30
 _MOST_SENTENCES = 3  # of a code with several: the first files are named

@@ -18,7 +18,6 @@ from nunbit.faces import DetectorSettings, detect_faces
 from nunbit.media import SoundFacts, level_notes, sample_sound
 from nunbit.media.sampling import sample_frames, sample_stretches
 from nunbit.reading import ReadingNote
-from nunbit.report.timeline_view import clock
 from nunbit.streams import (
     AUDIO_RATE_HZ,
     AudioChunk,
@@ -29,7 +28,7 @@ from nunbit.streams import (
     Singles,
     Transcript,
 )
-from nunbit.timebase import intersect_intervals
+from nunbit.timebase import clock, intersect_intervals
 from nunbit.voice.activity import CHUNK, ActivitySettings, SpeechDetector
 
 _STRETCH_S = 6.0  # long enough to hear a sentence begin and end, short enough for twenty of them

@@ -5,7 +5,6 @@ The template only lays out; every word and number outside the canvases is decide
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from nunbit.report.texts import Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
 from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, parts_of
 from nunbit.sync import WARN_S
+from nunbit.timebase import clock, frame_rate
 
 Document = dict[str, Any]
 
@@ -410,22 +410,3 @@ class TimelineView:
 def is_share(unit: str) -> bool:
     """Whether a unit is a share of one, shown as per cent."""
     return unit in ("0–1", "0-1")
-
-
-def clock(seconds: float, *, tenths: bool = False) -> str:
-    """A time as people read it: 1:02:03, 12:34 or, with tenths, 12:34.5."""
-    scale = 10 if tenths else 1
-    whole = math.floor(seconds * scale + 1e-6) if tenths else round(seconds)
-    rest, part = divmod(whole, scale)
-    minutes, s = divmod(rest, 60)
-    hours, m = divmod(minutes, 60)
-    text = f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
-    return f"{text}.{part}" if tenths else text
-
-
-def frame_rate(fps: str | None) -> str:
-    """An exact fraction of frames per second as people read it: ``29.97``; '' for none."""
-    if not fps:
-        return ""
-    top, _, bottom = fps.partition("/")
-    return f"{float(top) / float(bottom or 1):.2f}".rstrip("0").rstrip(".")
