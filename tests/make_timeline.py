@@ -516,6 +516,7 @@ class _World:
             "notices": [["The label set has neither anxiety nor hurt: sadness and fear stand in.",
                          "레이블 집합에 불안과 상처가 없어 슬픔과 공포로 대신했습니다."]]
             if r.label_set == "fer7" else [],
+            "told": ["stand_in"] if r.label_set == "fer7" else [],
             "provenance": provenance("analyze", {"windows": "4 s / 1 s", "rate_hz": 10.0},
                                      seeds={"bootstrap": 0},
                                      inputs={f"{self.session}.mp4": "0" * 64}),

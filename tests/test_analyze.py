@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,15 @@ import pytest
 pytest.importorskip("av")
 
 from make_media import Sound, clicks, film, write_media
-from nunbit.analyze import AnalyzeSettings, analyze, outcomes_text
+from nunbit.analyze import AnalyzeSettings, Outcome, analyze, outcomes_text
+from nunbit.analyze.baseline import baseline_notices
 from nunbit.analyze.story import companion, list_media, session_names
 from nunbit.analyze.words import text_chances
 from nunbit.encoders import load_bundle
 from nunbit.errors import InputError, MediaError, SettingsError
 from nunbit.files import read_json
 from nunbit.predict.shipped import default_bundle_path
-from nunbit.streams import Frame, Interval, Transcript, Utterance
+from nunbit.streams import Frame, Interval, MeasureBlock, Transcript, Utterance
 from nunbit.synth.script import load_script
 from nunbit.synth.video import render_video
 
@@ -229,6 +232,163 @@ def test_a_silent_film_without_a_face_is_a_timeline_of_reasons(tmp_path: Path) -
     assert {"no_face", "no_audio", "no_transcript"} <= reasons
     assert [s["kind"] for s in summary["states"]] == ["no_face"]
     assert summary["sync"] == {"reason": "no_audio"}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of clicks, analysed in a second."""
+    path = tmp_path_factory.mktemp("quick") / "clicks.wav"
+    return write_media(path, sounds=[Sound(clicks([0.5, 1.5], 2.0), codec="pcm_s16le")])
+
+
+@pytest.fixture(scope="module")
+def quick_done(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What its analysis wrote, with a baseline that is too short and no transcript of its name."""
+    out = tmp_path_factory.mktemp("quick-out")
+    (out / "words").mkdir()
+    analyze([quick], out, _quick_settings(out), lang="en")
+    return out
+
+
+def _quick_settings(out: Path) -> AnalyzeSettings:
+    return replace(SETTINGS, export=("csv",), baseline="0-1", transcript=str(out / "words"))
+
+
+@pytest.mark.parametrize("harm", ["", "empty", "cut", "changed", "gone"])
+@pytest.mark.parametrize("name", ["timeline.parquet", "clicks.csv"])
+def test_what_is_kept_is_there_and_whole(
+    quick: Path, quick_done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str,
+    name: str,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    shutil.copytree(quick_done, out)
+    monkeypatch.setattr("nunbit.analyze.session.observe", _never)
+    path = out / "clicks" / name
+    whole = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    elif harm:
+        changed = {"empty": b"", "cut": whole[:-8], "changed": whole[:-1] + b"#"}
+        path.write_bytes(changed[harm])
+    if harm:
+        with pytest.raises(_Called):
+            analyze([quick], out, _quick_settings(out), lang="en")
+    else:
+        assert analyze([quick], out, _quick_settings(out), lang="en")[0].state == "kept"
+
+
+def test_a_fault_of_nunbit_is_one_line_and_the_others_are_written(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nunbit.analyze import story
+
+    def broken(job: Any, tools: Any) -> Any:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(story, "analyse_session", broken)
+    with pytest.raises(
+        InputError, match=r"clicks.wav: a fault of nunbit.*ZeroDivisionError"
+    ) as one:
+        analyze([quick], tmp_path, SETTINGS, lang="en")
+    assert "\n" not in one.value.text("en")
+    assert "test_analyze" not in one.value.text("en")
+
+
+def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_path: Path) -> None:
+    """As the kernel does for lack of memory: the process is gone, without an exception."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from nunbit.analyze import AnalyzeSettings, analyze, session, story\n"
+        "real = session.probe_media\n"
+        "def probe(path, **more):\n"
+        "    if path.name.startswith('big'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(path, **more)\n"
+        "session.probe_media = probe\n"
+        "if __name__ == '__main__':\n"
+        "    found = analyze([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]),\n"
+        "                    AnalyzeSettings(workers=1), lang='en')\n"
+        "    print([(o.session, o.state) for o in found])\n"
+        "    print(found[0].error[0])\n"
+    )
+    script, big = tmp_path / "run.py", tmp_path / "big.wav"
+    script.write_text(code)
+    shutil.copy(quick, big)
+    line = [sys.executable, str(script), str(tmp_path / "out"), str(big), str(quick)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    states, error = done.stdout.splitlines()[:2]
+    assert states == "[('big', 'failed'), ('clicks', 'done')]"
+    assert "SIGKILL" in error
+    assert "big.wav" in error
+
+
+def test_nothing_is_written_outside_the_output_folder(quick: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    media = tmp_path / "in" / "...wav"
+    shutil.copy(quick, media)
+    out = tmp_path / "deep" / "out"
+    outcome = analyze([media], out, SETTINGS, lang="en")[0]
+    assert outcome.state == "done"
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "deep"}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+    assert [p.name for p in out.iterdir()] == [outcome.session]
+    assert (out / outcome.session / "report.html").is_file()
+
+
+def test_a_baseline_that_is_not_used_is_said(quick_done: Path) -> None:
+    summary = read_json(quick_done / "clicks" / "summary.json")
+    assert [
+        "the baseline 0–1 s is too short (60 s or more of valid data are needed): it was not used",
+        "기준 구간 0–1초는 너무 짧습니다(유효 자료 60초 이상 필요). 사용하지 않았습니다",
+    ] in summary["notices"]
+    assert "baseline_unused" in summary["told"]
+    report = (quick_done / "clicks" / "report.html").read_text(encoding="utf-8")
+    assert "it was not used" in report
+    assert "No stretch is marked" not in report
+
+
+@pytest.mark.parametrize(
+    ("marked", "baselines", "says"),
+    [
+        (None, [np.nan], ""),
+        (Interval(0, 20), [np.nan], "너무 짧습니다"),
+        (Interval(0, 90), [np.nan], "유효 자료가 60초보다 적습니다"),
+        (Interval(200, 300), [np.nan], "녹화가 끝난 뒤에 시작합니다"),
+        (Interval(0, 90), [0.4], ""),
+        (Interval(0, 90), [0.4, np.nan], "목소리"),
+    ],
+)
+def test_why_a_baseline_is_nobodys(
+    marked: Interval | None, baselines: list[float], says: str
+) -> None:
+    blocks = [_block(m, b) for m, b in zip(("face", "voice"), baselines, strict=False)]
+    said = [ko for _, ko in baseline_notices(marked, blocks, 120.0)]
+    assert says in "".join(said)
+    assert bool(said) == bool(says)
+
+
+def _block(modality: Any, baseline: float) -> MeasureBlock:
+    none, one = np.zeros(1), np.ones(1, np.int64)
+    return MeasureBlock(
+        "window", modality, "x", "", None, none, none + 4, none, one, one, none,
+        np.array([""]), baseline=baseline,
+    )  # fmt: skip
+
+
+def test_the_reading_protocol_is_in_summary_json_and_report(quick_done: Path) -> None:
+    summary = read_json(quick_done / "clicks" / "summary.json")
+    outcome = Outcome("clicks", quick_done / "clicks", "done", summary)
+    reading = outcome.to_dict("ko")["reading"]
+    assert reading.keys() == {"read", "repaired", "left_out"}
+    assert reading["read"][0]["code"] == "sound"
+    assert [n["code"] for n in reading["left_out"]] == ["no_matching_transcript"]
+    said = {(n["en"], n["ko"]) for notes in reading.values() for n in notes}
+    assert not said & {tuple(pair) for pair in summary["notices"]}
+    report = (quick_done / "clicks" / "report.html").read_text(encoding="utf-8")
+    assert '<details class="reading box" id="reading" open>' in report
+    assert "left out" in report
+    assert "has no transcript named clicks" in report
 
 
 class _Called(BaseException):

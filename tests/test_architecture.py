@@ -19,6 +19,7 @@ ROOT = Path(nunbit.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
+        "columns",
         "language",
         "files",
         "fonts",
@@ -32,6 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "progress",
         "workers",
         "ahead",
+        "textfile",
+        "delimited",
     ),
     ("decode", "provenance", "detector_process"),
     (
@@ -70,6 +73,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "exports",
     ),
     (
+        "recordings",
+        "protocol",
+        "check",
         "synth",
         "shard_writer",
         "merge",

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from make_pose import rotation_from_angles
 from nunbit.errors import InputError
 from nunbit.exports import (
     EXPORTS,
@@ -30,7 +31,7 @@ from nunbit.exports import (
 )
 from nunbit.exports.annotations import annotation_tiers, emotion_runs, pauses
 from nunbit.exports.openface import openface_angles
-from nunbit.headpose import rotation_from_angles
+from nunbit.files import from_spreadsheet_text
 from nunbit.streams import (
     Episode,
     FaceStream,
@@ -574,3 +575,38 @@ def test_exports_are_named_and_atomic(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             write(blocked / "a", timeline())
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_cell_is_a_formula_and_numbers_keep_their_sign(tmp_path: Path) -> None:
+    spoken = (word(1.0, 1.5, "=HYPERLINK(1)"), word(1.5, 2.0, "-네"))
+    said = Utterance(Interval(1.0, 2.0), "x", "=cmd|calc", 0.5, spoken)
+    given = timeline(
+        subject="@p", session="+s", transcript=Transcript((said,), "srt"),
+        blocks=(block("valence", [-0.5] * 9, window_grid(DURATION_S)),),
+    )  # fmt: skip
+    write_csv(tmp_path / "a.csv", given)
+    for name in ("a.csv", "a.words.csv"):
+        with (tmp_path / name).open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert rows
+        for row in rows:
+            for cell in row.values():
+                number = cell.lstrip("-").replace(".", "", 1).isdigit()
+                assert number or not cell.startswith(("=", "+", "-", "@", "\t", "\r")), cell
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as stream:
+        first = next(csv.DictReader(stream))
+    assert first["value"] == "-0.5"
+    assert from_spreadsheet_text(first["subject"]) == "@p"
+    with (tmp_path / "a.words.csv").open(encoding="utf-8-sig", newline="") as stream:
+        words = [from_spreadsheet_text(row["word"]) for row in csv.DictReader(stream)]
+    assert words == ["=HYPERLINK(1)", "-네"]
+
+
+def test_half_characters_from_a_transcript_do_not_lose_the_analysis(tmp_path: Path) -> None:
+    said = Utterance(Interval(1.0, 2.0), "\ud800", "\udcffkim", 0.5, (word(1.0, 2.0, "a\ud800"),))
+    given = timeline(subject="\udc80", session="s\udcff", transcript=Transcript((said,), "json"))
+    write_timeline(tmp_path / "out", given)
+    for kind, write in EXPORTS.items():
+        write(tmp_path / "out" / f"s.{kind}", given)
+    words = pq.read_table(tmp_path / "out" / "words.parquet").to_pylist()
+    assert (words[0]["text"], words[0]["speaker"]) == ("a\ufffd", "\ufffdkim")

@@ -1,12 +1,26 @@
 from __future__ import annotations
 
 import errno
+import os
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nunbit.errors import BundleError, InputError, MissingExtra
-from nunbit.files import atomic_path, read_json, write_error, write_json
+from nunbit.files import (
+    atomic_path,
+    from_spreadsheet_text,
+    parse_toml,
+    read_json,
+    sha256_file,
+    spreadsheet_text,
+    write_error,
+    write_json,
+    write_text,
+)
+from nunbit.recordings import list_media
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -60,3 +74,51 @@ def test_errors_survive_pickling() -> None:
     for error in (BundleError(en="a", ko="가"), MissingExtra("torch", "train")):
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), again.en, again.ko) == (type(error), error.en, error.ko)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 5000 + "}", "", "\ufeff{", "nul", "{]"],
+)
+def test_hostile_json_is_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="cannot read this JSON") as caught:
+        read_json(path)
+    assert "\n" not in caught.value.text("ko")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "a = ["])
+def test_hostile_toml_is_toml_that_is_broken(text: str) -> None:
+    with pytest.raises(tomllib.TOMLDecodeError):
+        parse_toml(text)
+
+
+@pytest.mark.parametrize("use", [read_json, sha256_file, lambda p: list_media([p])])
+def test_a_pipe_or_a_device_is_refused_at_once(
+    use: Callable[[Path], object], tmp_path: Path
+) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    for path in (pipe, link):
+        with pytest.raises(InputError, match="a pipe or a device"):
+            use(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+82 10", "-네", "@a", "\tx", "\r", "'", "'=x", "네", "", "a=b"]
+)
+def test_spreadsheets_take_text_for_text_and_it_comes_back(text: str) -> None:
+    cell = spreadsheet_text(text)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert cell == text or cell == f"'{text}"
+    if not text.startswith("'="):  # what nobody's quote is for
+        assert from_spreadsheet_text(cell) == text
+
+
+def test_half_characters_do_not_stop_a_file_from_being_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "가\ud800나")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "가\ufffd나"
+    write_json(tmp_path / "a.json", {"name": "\udcff가"})
+    assert read_json(tmp_path / "a.json") == {"name": "\udcff가"}  # as a JSON escape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from make_pose import rotation_from_angles
 from nunbit.headpose import (
     EYES,
     KEPT_EYES,
@@ -16,7 +17,6 @@ from nunbit.headpose import (
     head_rotation,
     mouth_opening,
     pose_angles,
-    rotation_from_angles,
 )
 from nunbit.streams import Floats
 

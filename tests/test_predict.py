@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nunbit.columns import width as columns
 from nunbit.config import read_settings
 from nunbit.errors import BundleError, InputError, SettingsError
 from nunbit.faces import FaceDetection
@@ -24,7 +25,6 @@ from nunbit.predict import (
     predict,
     shipped_bundles,
 )
-from nunbit.predict.result import columns
 from nunbit.predict.story import annotation_targets
 from nunbit.prompts import load_template_set, prompts_for
 
@@ -328,9 +328,32 @@ def test_every_file_has_its_own_answer(tmp_path: Path, bundle: Path, hopper: Ima
 
 
 def test_one_unreadable_file_ends_with_its_own_message(tmp_path: Path, bundle: Path) -> None:
-    failure = run([tmp_path / "gone.jpg"], bundle).failure
+    result = run([tmp_path / "gone.jpg"], bundle)
+    assert result.failure is not None
+    assert result.failure.en == f"{tmp_path / 'gone.jpg'}: there is no such file; check the path"
+    assert result.text("en") == ""  # the command says the error; an empty table adds nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("https://example.org/a.jpg", "https://example.org/a.jpg: an address"),
+        ("~/a.jpg", "without quotes"),
+        ("album/*.jpg", "pattern"),
+    ],
+)
+def test_what_is_missing_says_why(name: str, says: str, bundle: Path) -> None:
+    failure = run([Path(name)], bundle).failure
     assert failure is not None
-    assert failure.en == f"{tmp_path / 'gone.jpg'}: no such file"
+    assert says in failure.en
+
+
+def test_a_recording_is_sent_to_analyze(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
+    failure = run([tmp_path / "x.mp4"], bundle).failure
+    assert failure is not None
+    assert "nunbit analyze x.mp4" in failure.en
+    assert "nunbit analyze x.mp4" in failure.ko
 
 
 def test_heic_without_its_package_does_not_stop_the_others(
@@ -484,7 +507,7 @@ def test_the_document_is_json_and_says_where_it_comes_from(
     assert document["labels"] == list(COLOUR)
     assert document["bundle"]["name"] == "toy"
     assert document["files"][0]["sha256"] == digest
-    assert document["files"][1]["message"]["en"].endswith("no such file")
+    assert document["files"][1]["message"]["en"].endswith("check the path")
     face = document["files"][0]["faces"][0]
     assert set(face["probability"]) == set(face["cosine"]) == set(COLOUR)
     assert set(face["prompt_cosine"]) == {"N1", "N2", "N3", "N4", "N5"}

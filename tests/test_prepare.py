@@ -203,7 +203,7 @@ def test_manifest_rows_carry_what_the_source_says(
     assert counts["subjects"]["shared"] == {"train+validation": 1}
     assert counts["subjects"]["unseen"]["validation"] == {"subjects": 1, "records": 1}
     assert counts["identical_photos"]["across_splits"] == {"train+validation": 1}
-    assert any("byte-identical" in note for note in document["notes"])
+    assert any("byte-identical" in en for en, _ in document["notes"])
     assert document["known_counts"] == {"compared": [], "differences": []}
 
 
@@ -534,3 +534,44 @@ def test_a_drawn_tree_is_said_to_be_synthetic(tmp_path: Path) -> None:
     for number, source in enumerate((tmp_path / "drawn", inside)):
         document = prepare([source], tmp_path / str(number), PrepareSettings(size=32), lang="en")
         assert document["synthetic"] is True
+
+
+def test_one_part_of_several_says_what_is_done(tmp_path: Path) -> None:
+    """``--part`` leaves a data set unfinished: no counts yet, and no traceback for it."""
+    from click.testing import CliRunner
+
+    from nunbit.cli import cli
+
+    source = folder_source(tmp_path / "src")
+    line = ["prepare", str(source), "--label-set", "fer7", "--size", "32", "--part", "1/2"]
+    more = ["--set", "num_workers=1", "--set", "shard_size=4"]
+    for lang, says in (("en", "shards are done"), ("ko", "완료")):
+        result = CliRunner().invoke(
+            cli, [*line, *more, "--out", str(tmp_path / lang), "--lang", lang]
+        )
+        assert result.exit_code == 0, result.exception
+        assert says in result.stdout
+    result = CliRunner().invoke(cli, [*line, *more, "--out", str(tmp_path / "en"), "--json"])
+    assert result.exit_code == 0, result.exception
+    document = json.loads(result.stdout)
+    assert document["finished"] is False
+    assert 0 < document["shards_finished"] < document["shards"]
+
+
+def test_the_files_are_the_same_whatever_the_language(tmp_path: Path) -> None:
+    source = folder_source(tmp_path / "src")
+    (source / "train" / "joy" / "cut.jpg").write_bytes(photo(77)[:300])
+    (source / "loose.jpg").write_bytes(photo(78))
+    (source / "broken.zip").write_bytes(b"no zip")
+    made = {
+        lang: prepare([source], tmp_path / lang, SMALL, lang=lang)  # type: ignore[arg-type]
+        for lang in ("en", "ko")
+    }
+    assert contents(tmp_path / "en") == contents(tmp_path / "ko")
+    timeless = [{k: v for k, v in made[lang].items() if k != "provenance"} for lang in made]
+    assert timeless[0] == timeless[1]
+    assert all(len(pair) == 2 and pair[0] != pair[1] for pair in made["ko"]["notes"])
+    rejects = [json.loads(line) for line in (tmp_path / "ko" / REJECTS).read_text().splitlines()]
+    details = {reject["reason"]: reject for reject in rejects}
+    assert details["no_class_folder"]["detail"] == "not in a class folder"
+    assert details["no_class_folder"]["detail_ko"] == "클래스 폴더 안에 있지 않음"

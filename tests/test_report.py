@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from make import make_world
+from nunbit.columns import pad
 from nunbit.errors import InputError, Lang
 from nunbit.evaluate import EvaluateSettings
 from nunbit.evaluate.assess import assess
@@ -39,7 +40,6 @@ from nunbit.report.shapes import (
     width,
 )
 from nunbit.report.tables import csv_text, evaluation_tables, latex_text, write_tables
-from nunbit.report.terminal import pad
 from nunbit.report.view import View
 from nunbit.schema import EvalResult
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable
@@ -22,7 +23,14 @@ from PIL import Image
 from nunbit.errors import InputError, SettingsError
 from nunbit.labels import load_label_set
 from nunbit.schema import FaceRecord, ImageRef
-from nunbit.sources import Listing, ReadError, aihub, read_image_bytes, read_source
+from nunbit.sources import (
+    Listing,
+    ReadError,
+    aihub,
+    aihub_labels,
+    read_image_bytes,
+    read_source,
+)
 from nunbit.sources.aihub_names import folder_traits, parse_photo_name
 from nunbit.sources.names import distinct_record_id, record_id_from, repair_name
 
@@ -139,7 +147,9 @@ def valid(root: Path, photos: list[Photo]) -> None:
 
 
 def read(*paths: Path, kind: str | None = None, lang: str = "en") -> Listing:
-    return read_source(paths, kind, AIHUB7, lang=lang)  # type: ignore[arg-type]
+    listing = read_source(paths, kind, AIHUB7)
+    assert all(en != ko for en, ko in listing.notes)
+    return replace(listing, notes=tuple(pair[lang == "ko"] for pair in listing.notes))
 
 
 def reasons(listing: Listing) -> dict[str, int]:
@@ -880,7 +890,7 @@ def test_same_listing_in_another_process(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from nunbit.labels import load_label_set\n"
         "from nunbit.sources import read_source\n"
-        "listing = read_source([Path(sys.argv[1])], None, load_label_set('aihub7'), lang='en')\n"
+        "listing = read_source([Path(sys.argv[1])], None, load_label_set('aihub7'))\n"
         "print([ascii(r.record_id) for r in listing.records])"
     )
     outputs = {
@@ -1005,13 +1015,13 @@ def test_known_counts_add_up() -> None:
 def test_counts_of_the_real_set_are_compared() -> None:
     counts = _real_counts()
     assert aihub.compare_counts(counts)["differences"] == []
-    assert "equal the known ones" in aihub.difference_lines(counts, "en")[0]
+    assert "equal the known ones" in aihub.difference_lines(counts)[0][0]
     counts["images_by_part"]["TRAIN_01"]["joy"] -= 68
     del counts["images_by_part"]["VALID"]["hurt"]
-    lines = aihub.difference_lines(counts, "en")
+    lines = [en for en, _ in aihub.difference_lines(counts)]
     assert lines[0] == "images TRAIN_01, joy: 16,004 found, 16,072 known (-68)"
     assert lines[1] == "images VALID, hurt: 0 found, 7,423 known (-7,423)"
-    assert len(lines) == len(aihub.difference_lines(counts, "ko")) == 2
+    assert len(lines) == 2
 
 
 def test_parts_three_and_four_are_compared_as_a_sum() -> None:
@@ -1031,4 +1041,73 @@ def test_counts_of_anything_else_are_not_compared() -> None:
         "label_records": {"train": {"joy": 60103}},
     }
     assert aihub.compare_counts(small) == {"compared": [], "differences": []}
-    assert aihub.difference_lines(small, "ko") == ()
+    assert aihub.difference_lines(small) == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[" * 200_000, "[" + "[" * 50_000 + "]" * 50_000 + "]", '[{"filename":' * 60_000],
+)
+def test_a_label_file_of_deep_nesting_is_a_reject_with_a_reason(body: str) -> None:
+    decoded = aihub_labels.decode_labels(body.encode(), "a.json")
+    assert decoded.records == []
+    (reject,) = decoded.rejects
+    assert reject.reason in {"broken_json", "not_labels"}
+    assert reject.detail
+    assert "\n" not in reject.text("ko")
+
+
+@pytest.mark.parametrize("piece", ["1,", "[],", "{},", '"a",', "null,"])
+def test_a_large_file_of_tiny_entries_is_refused_before_it_fills_the_memory(piece: str) -> None:
+    body = ("[" + piece * (9 * 2**20 // len(piece)) + "1]").encode()
+    tracemalloc.start()
+    decoded = aihub_labels.decode_labels(body, "a.json")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [r.reason for r in decoded.rejects] == ["not_labels"]
+    assert peak < 3 * len(body)
+
+
+def test_real_labels_are_not_taken_for_tiny_entries() -> None:
+    """The annotation document's layout, as dense as it can be written, in a file of 9 MB."""
+    box = {"minX": 1, "minY": 2, "maxX": 3, "maxY": 4}
+    entry = {
+        "filename": "a" * 64 + "_여_20_기쁨_공공시설_20201205_1.jpg",
+        "gender": "여", "age": 20, "isProf": "일반인", "faceExp_uploader": "기쁨",
+        "bg_uploader": "공공시설",
+        **{f"annot_{k}": {"boxes": box, "faceExp": "기쁨", "bg": "공공시설"} for k in "ABC"},
+    }  # fmt: skip
+    body = json.dumps([entry] * 17_000, ensure_ascii=False, separators=(",", ":")).encode()
+    assert len(body) > 8 * 2**20
+    assert len(aihub_labels.decode_labels(body, "a.json").records) == 17_000
+
+
+def test_a_label_bomb_in_a_small_zip_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "Training" / "[라벨]EMOIMG_기쁨_TRAIN.zip"
+    path.parent.mkdir()
+    name = "img_emotion_training_data(기쁨).json"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w") as stream,
+    ):
+        for _ in range(140):
+            stream.write(bytes(2**20))
+    assert path.stat().st_size < 2**20
+    tracemalloc.start()
+    with pytest.raises(InputError):
+        read(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20
+
+
+def test_pipes_in_place_of_zips_and_labels_are_rejects(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    train(root, [Photo()])
+    os.mkfifo(root / "Training" / "[원천]EMOIMG_분노_TRAIN_01.zip")
+    os.mkfifo(root / "Training" / "labels.json")
+    listing = read(root)
+    assert len(listing.records) == 1
+    found = {r.file.rpartition("/")[2]: r.reason for r in listing.rejects}
+    assert found["[원천]EMOIMG_분노_TRAIN_01.zip"] == "broken_zip"
+    assert found["labels.json"] == "not_a_file"

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def write_zip(path: Path, *names: str) -> None:
 
 
 def read(*paths: Path, kind: str | None = None, lang: str = "en") -> Listing:
-    return read_source(paths, kind, FER7, lang=lang)  # type: ignore[arg-type]
+    listing = read_source(paths, kind, FER7)
+    assert all(en != ko for en, ko in listing.notes)
+    return replace(listing, notes=tuple(pair[lang == "ko"] for pair in listing.notes))
 
 
 def shown(listing: Listing) -> dict[str, tuple[str, str | None]]:
@@ -384,7 +387,7 @@ def _csv(text: str) -> Callable[[Path], Path]:
     [
         (_csv(""), "the table is empty"),
         (_csv("path,label\n"), "the table has no rows"),
-        (_csv("file;label\na.jpg;joy\n"), "no column 'path'; the columns are: file;label"),
+        (_csv("file;label\na.jpg;joy\n"), "no column 'path'; the columns are: file, label"),
         (_csv("path,path\na.jpg,a.jpg\n"), "column path occurs twice"),
         (_csv("path,label\na.jpg,joy\na.jpg,glee\n"), "row 3: label: unknown label 'glee'"),
         (_csv("path,votes\na.jpg,joy;glee\n"), "row 2: votes: unknown label 'glee'"),
@@ -406,7 +409,7 @@ def _csv(text: str) -> Callable[[Path], Path]:
         (_csv('path,label\n"a.jpg,joy\n'), "cannot read this table"),
         (_csv("path,label\n,joy\n"), "row 2: path is empty"),
         (_csv("path,label\nb.jpg,joy\n"), "none of 1 images is there (first: b.jpg"),
-        (_binary, "neither UTF-8 nor CP949"),
+        (_binary, "neither UTF-8, UTF-16 nor CP949"),
         (_no_parquet, "cannot read this table"),
     ],
 )

@@ -18,10 +18,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from make_pose import rotation_from_angles as rotation_from
 from nunbit.errors import InputError, MissingExtra, NunbitError, SettingsError
 from nunbit.faces import DetectorSettings, detect_faces
 from nunbit.headpose import geodesic_deg, head_rotation, mouth_opening, pose_angles
-from nunbit.headpose import rotation_from_angles as rotation_from
 from nunbit.landmarks import load_landmarker
 from nunbit.media import probe_media, read_media
 from nunbit.streams import Frame, Interval

@@ -567,9 +567,9 @@ SPEAKER rec 1 0.000 2.000 <NA> <NA> A <NA> <NA>
 
 
 def test_rttm(put: Put) -> None:
-    found = read_rttm(put("a.rttm", RTTM))
+    found = read_rttm(put("a.rttm", RTTM)).stretches
     assert [(i.start_s, i.end_s, who) for i, who in found] == [(0.0, 2.0, "A"), (2.5, 4.0, "B")]
-    clipped = read_rttm(put("a.rttm", RTTM), duration_s=3.0)
+    clipped = read_rttm(put("a.rttm", RTTM), duration_s=3.0).stretches
     assert clipped[-1][0].end_s == 3.0
 
 

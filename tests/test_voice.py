@@ -148,7 +148,6 @@ def test_sound_without_speech(name: str, frames: int) -> None:
     assert not np.isfinite(voice.f0_hz).any()
     assert voice.f0_range_hz is None
     assert voice.present.all() == (name != "not a number") or not frames
-    assert voice.clipped_share == (1.0 if name == "square" else voice.clipped_share)
 
 
 @pytest.mark.parametrize("name", ["clipped", "offset", "telephone", "soft", "inverted"])
@@ -166,7 +165,6 @@ def test_spoilt_speech_is_still_speech(name: str) -> None:
     for (start, end), (got_start, got_end) in zip(pauses, _pauses(voice), strict=True):
         assert got_end - got_start == pytest.approx(end - start, abs=0.03)
     assert np.nanmedian(voice.f0_hz) == pytest.approx(125, abs=15)
-    assert (voice.clipped_share > 0.01) == (name == "clipped")
 
 
 def _low_pass(x: Singles, hz: float) -> Singles:

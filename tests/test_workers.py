@@ -49,6 +49,17 @@ def test_a_lost_worker_is_an_error_and_not_a_wait(task: int, message: str) -> No
     assert time.monotonic() - begin < 30
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_lost_task_may_have_a_result_and_the_others_go_on(num_workers: int) -> None:
+    def lost(task: int, error: InputError) -> int:
+        assert "SIGKILL" in error.en or "code 7" in error.en
+        return task
+
+    tasks = [1, -2, -3, 2, 3]
+    done = run_tasks(work, tasks, num_workers=num_workers, advance=lambda _: None, lost=lost)
+    assert sorted(done) == [-3, -2, 10, 20, 30]
+
+
 def test_an_abandoned_run_stops_its_workers() -> None:
     running = run_tasks(work, [1, 2, 3, 4], num_workers=2, advance=lambda _: None)
     next(running)

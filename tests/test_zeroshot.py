@@ -3,12 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nunbit.labels import load_label_set
-from nunbit.schema import Scores
 from nunbit.zeroshot import (
     ENSEMBLES,
     ensemble_cosines,
-    group_posterior,
     normalise,
     probabilities,
     prompt_cosines,
@@ -64,26 +61,5 @@ def test_probabilities_are_a_softmax_and_survive_large_scales() -> None:
     assert (probabilities(cosines, 1e6) >= 0).all()
 
 
-def test_group_posterior_is_the_sum_of_its_members() -> None:
-    labels = load_label_set("aihub7")
-    p = probabilities(RNG.uniform(-1, 1, (5, 7)).astype(np.float32), 10)
-    np.testing.assert_allclose(
-        group_posterior(p, labels, "depression_related"), p[:, 3] + p[:, 4] + p[:, 5], atol=1e-6
-    )
-
-
 def test_normalise_leaves_a_zero_vector() -> None:
     assert (normalise(np.zeros((2, 3), np.float32)) == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (np.ones((2, 3)), "cosine"),
-        (np.full((2, 2), np.nan), "logit"),
-        (np.ones((1, 2)), "probability"),
-    ],
-)
-def test_scores_refuse_what_they_are_not(values: np.ndarray, kind: str) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        Scores(("a", "b"), values.astype(np.float32), kind)  # type: ignore[arg-type]

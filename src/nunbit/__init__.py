@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nunbit.labels import Label, LabelSet, load_label_set
     from nunbit.measures.changes import SeriesSummary, find_changes, summarise
     from nunbit.prompts import TemplateSet, load_template_set
-    from nunbit.schema import EvalResult, FaceRecord, Scores
+    from nunbit.schema import EvalResult, FaceRecord
     from nunbit.shards import DataSet, open_dataset
 
 _HOME = {
@@ -38,7 +38,6 @@ _HOME = {
     "MediaError": "errors",
     "MissingExtra": "errors",
     "NunbitError": "errors",
-    "Scores": "schema",
     "SeriesSummary": "measures.changes",
     "SettingsError": "errors",
     "TemplateSet": "prompts",
@@ -63,7 +62,6 @@ __all__ = [
     "MediaError",
     "MissingExtra",
     "NunbitError",
-    "Scores",
     "SeriesSummary",
     "SettingsError",
     "TemplateSet",

@@ -7,17 +7,27 @@ Each command owns its dataclass; this module only reads, checks and writes them.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from nunbit.errors import SettingsError
+from nunbit.errors import InputError, SettingsError
+from nunbit.files import parse_toml, require_regular
 
 S = TypeVar("S")
+
+# Every number of a setting has both ends: what lies beyond them is a slip of the finger, and would
+# run for days or fill the disk.
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Threads = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+Workers = Annotated[int, msgspec.Meta(ge=0, le=1024)]
+"""0 = the cores this process may use."""
+BatchSize = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 
 
 def read_settings(
@@ -50,6 +60,7 @@ def read_settings(
     values |= _checked_keys(given, known, "command line")
     for text in overrides:
         values |= _checked_keys(_parse_override(text), known, "--set")
+    _refuse_infinite(values)
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
@@ -58,6 +69,21 @@ def read_settings(
             en=f"setting does not fit: {exc}{choices and f'; choose from {choices}'}",
             ko=f"설정 값이 맞지 않습니다: {exc}{choices and f'. 고를 수 있는 값: {choices}'}",
         ) from exc
+
+
+def _refuse_infinite(values: Mapping[str, Any]) -> None:
+    """NaN passes every comparison that a range is, and infinity most.
+
+    Raises:
+        SettingsError: A number is NaN or infinite.
+    """
+    for key, value in values.items():
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
+            raise SettingsError(
+                en=f"{key} = {value}: expected a finite number",
+                ko=f"{key} = {value}: 유한한 수여야 합니다",
+            )
 
 
 def _choices(kind: Any, message: str) -> str:
@@ -77,7 +103,10 @@ def settings_to_dict(settings: Any) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        require_regular(path)
+        return parse_toml(path.read_text(encoding="utf-8"))
+    except InputError as exc:
+        raise SettingsError(en=exc.en, ko=exc.ko) from exc
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(
             en=f"{path}: cannot read the settings: {exc}",
@@ -92,7 +121,7 @@ def _parse_override(text: str) -> dict[str, Any]:
             en=f"--set {text}: expected key=value", ko=f"--set {text}: key=value 꼴이어야 합니다"
         )
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
+        parsed = parse_toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
     return {key.strip(): parsed}

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from nunbit.errors import InputError
+from nunbit.files import parse_toml
 from nunbit.labels import LabelSet
 
 
@@ -46,7 +47,7 @@ def load_descriptions(name_or_path: str, label_set: LabelSet) -> tuple[tuple[str
     try:
         inside = "/" not in name_or_path and source.is_file()
         text = (source if inside else path).read_text(encoding="utf-8")
-        file = msgspec.convert(tomllib.loads(text), _File)
+        file = msgspec.convert(parse_toml(text), _File)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
         raise InputError(
             en=f"{name_or_path}: cannot read these descriptions: {exc}",

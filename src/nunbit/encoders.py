@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.errors import BundleError, InputError, MissingExtra
-from nunbit.files import sha256_file
+from nunbit.files import require_regular, sha256_file
 from nunbit.labels import LabelSet, label_set_from_dict
 from nunbit.prompts import TemplateSet, prompts_for, template_set_names
 from nunbit.unigram import read_unigram
@@ -433,6 +433,7 @@ def load_bundle(path: Path, *, threads: int | None = None) -> Bundle:
     """
     file = path / BUNDLE_FILE
     try:
+        require_regular(file)
         raw = file.read_bytes()
         document = json.loads(raw)
         header = msgspec.convert(document, _Header)
@@ -443,7 +444,11 @@ def load_bundle(path: Path, *, threads: int | None = None) -> Bundle:
             ko=f"{path}: 번들이 아닙니다 ({BUNDLE_FILE} 없음). nunbit train이나 nunbit export가 "
             "만든 폴더(예: RUN/bundle)를 주십시오",
         ) from exc
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, msgspec.ValidationError) as exc:
+    except InputError as exc:
+        raise BundleError(en=exc.en, ko=exc.ko) from exc
+    except RecursionError as exc:
+        raise _broken(file, "nested too deeply") from exc
+    except (OSError, ValueError, msgspec.ValidationError) as exc:
         raise _broken(file, exc) from exc
     if header.format != BUNDLE_FORMAT:
         raise _broken(file, f"format '{header.format}', expected '{BUNDLE_FORMAT}'")
@@ -559,6 +564,8 @@ def _verify(path: Path, checksums: dict[str, str]) -> None:
             raise _broken(path / BUNDLE_FILE, f"a checksum names a path outside: {name}")
         try:
             actual = sha256_file(file)
+        except InputError as exc:
+            raise BundleError(en=exc.en, ko=exc.ko) from exc
         except OSError as exc:
             raise _broken(file, exc) from exc
         if actual != expected:

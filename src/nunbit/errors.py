@@ -9,7 +9,8 @@
     └── MissingExtra    an optional dependency that is not installed
 
 Every message names what, where and what to do. Adapters translate library exceptions with
-``raise … from exc``; only ``cli`` and ``web`` catch broadly. Knows nothing else of nunbit.
+``raise … from exc``; only the workers of ``analyze`` and ``check`` catch broadly, so that one file
+never takes the others down (``workers.fault_text``). Knows nothing else of nunbit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 from typing import Literal
 
 Lang = Literal["en", "ko"]
+LANGS: tuple[Lang, Lang] = ("en", "ko")
+"""In the order of every pair of texts."""
 
 
 class NunbitError(Exception):

@@ -139,12 +139,6 @@ def pose_angles(rotation: NDArray[np.floating]) -> Floats:
     return np.asarray(np.degrees(np.stack([yaw, pitch, roll], axis=-1)))
 
 
-def rotation_from_angles(pose_deg: NDArray[np.floating]) -> Floats:
-    """The inverse of :func:`pose_angles`: (..., 3) degrees to (..., 3, 3)."""
-    yaw, pitch, roll = np.moveaxis(np.radians(np.asarray(pose_deg, np.float64)), -1, 0)
-    return _about(1, -yaw) @ _about(0, pitch) @ _about(2, roll)
-
-
 def geodesic_deg(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
     """The angle of the turn from one rotation to another, degrees in [0, 180].
 
@@ -214,13 +208,3 @@ def _eye_distance(points: Floats) -> Floats:
 
 def _length(points: Floats, a: int, b: int) -> Floats:
     return np.asarray(np.linalg.norm(points[..., a, :] - points[..., b, :], axis=-1))
-
-
-def _about(axis: int, angle: Floats) -> Floats:
-    """(...) radians about x, y or z to (..., 3, 3)."""
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    matrix = np.zeros((*np.shape(angle), 3, 3))
-    matrix[..., axis, axis] = 1.0
-    matrix[..., i, i] = matrix[..., j, j] = np.cos(angle)
-    matrix[..., j, i], matrix[..., i, j] = np.sin(angle), -np.sin(angle)
-    return matrix

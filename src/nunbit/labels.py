@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from nunbit.errors import InputError
+from nunbit.files import parse_toml
 
 DEPRESSION_RELATED = "depression_related"
 
@@ -206,7 +207,7 @@ def _key(spelling: str) -> str:
 
 def _parse(text: str, where: str) -> LabelSet:
     try:
-        document = tomllib.loads(text)
+        document = parse_toml(text)
     except tomllib.TOMLDecodeError as exc:
         raise InputError(
             en=f"{where}: not valid TOML: {exc}", ko=f"{where}: TOML 형식이 아닙니다: {exc}"
@@ -222,30 +223,39 @@ def _validated(document: dict[str, Any], where: str) -> LabelSet:
         raise InputError(
             en=f"{where}: not a label set: {exc}", ko=f"{where}: 레이블 집합이 아닙니다: {exc}"
         ) from exc
+    en, ko = _problem(label_set)
+    if en:
+        raise InputError(
+            en=f"{where}: not a label set: {en}", ko=f"{where}: 레이블 집합이 아닙니다: {ko}"
+        )
+    return label_set
+
+
+def _problem(label_set: LabelSet) -> tuple[str, str]:
+    """What is wrong with a label set, as (en, ko); empty texts where nothing is."""
     ids = label_set.ids
     unknown = [m for g in label_set.groups.values() for m in g.labels if m not in ids]
     targets = {new for table in label_set.merges.values() for new in table}
-    problem = None
+    found: list[str] = []
     if len(ids) < 2:
-        problem = "fewer than two labels"
+        en, ko = "fewer than two labels", "레이블이 둘보다 적습니다"
     elif len(set(ids)) != len(ids):
-        problem = "a label id occurs twice"
-    elif unknown:
-        problem = f"a group names labels that do not exist: {', '.join(unknown)}"
-    elif no_such := sorted(targets - set(ids)):
-        problem = f"merges name labels that do not exist: {', '.join(no_such)}"
-    elif twice := _joined_twice(label_set):
-        problem = f"merges join a class twice: {', '.join(twice)}"
-    elif bad := [i for i in ids if not i.isascii() or not i.replace("_", "").isalnum()]:
-        problem = f"label ids must be ASCII letters, digits and _: {', '.join(bad)}"
-    elif wrong := [lb.id for lb in label_set.labels if lb.valence not in (-1, 0, 1)]:
-        problem = f"valence must be -1, 0 or 1: {', '.join(wrong)}"
-    if problem:
-        raise InputError(
-            en=f"{where}: not a label set: {problem}",
-            ko=f"{where}: 레이블 집합이 아닙니다: {problem}",
-        )
-    return label_set
+        en, ko = "a label id occurs twice", "레이블 id가 두 번 나옵니다"
+    elif found := unknown:
+        en, ko = "a group names labels that do not exist", "묶음에 없는 레이블이 있습니다"
+    elif found := sorted(targets - set(ids)):
+        en, ko = "merges name labels that do not exist", "merges에 없는 레이블이 있습니다"
+    elif found := _joined_twice(label_set):
+        en, ko = "merges join a class twice", "merges가 한 클래스를 두 번 합칩니다"
+    elif found := [i for i in ids if not i.isascii() or not i.replace("_", "").isalnum()]:
+        en = "label ids must be ASCII letters, digits and _"
+        ko = "레이블 id는 ASCII 글자, 숫자, _로 써야 합니다"
+    elif found := [lb.id for lb in label_set.labels if lb.valence not in (-1, 0, 1)]:
+        en, ko = "valence must be -1, 0 or 1", "valence는 -1, 0, 1 가운데 하나여야 합니다"
+    else:
+        return "", ""
+    named = f": {', '.join(found)}" if found else ""
+    return en + named, ko + named
 
 
 def _joined_twice(label_set: LabelSet) -> list[str]:

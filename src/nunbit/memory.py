@@ -1,7 +1,8 @@
 """Give freed memory back to the system between the stages of a long job.
 
 Freed blocks stay with the process, in glibc's arenas and in Arrow's pool, until somebody asks:
-after hours of video a stage would start from the peak of the one before.
+after hours of video a stage would start from the peak of the one before. Training wants the
+opposite, the same blocks again for every step: ``training.allocator``.
 """
 
 from __future__ import annotations

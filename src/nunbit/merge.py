@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.errors import InputError, Lang
+from nunbit.errors import LANGS, InputError
 from nunbit.files import atomic_path
 from nunbit.policies import label_under, labels_under
 from nunbit.schema import POLICIES, SPLITS, Reject
@@ -145,39 +145,42 @@ def counts_document(tally: Tally, label_ids: tuple[str, ...]) -> dict[str, Any]:
 
 
 def count_notes(
-    counts: dict[str, Any], policy: str, label_ids: tuple[str, ...], lang: Lang
-) -> list[str]:
-    """Sentences about what a reader of the counts should not overlook."""
-    korean = lang == "ko"
+    counts: dict[str, Any], policy: str, label_ids: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """Sentences, as (en, ko), about what a reader of the counts should not overlook."""
     notes = []
     if counts["rejects"]:
         listed = ", ".join(f"{reason} {n:,}" for reason, n in counts["rejects"].items())
         notes.append(
-            f"쓰지 않은 입력(rejects.jsonl): {listed}"
-            if korean
-            else f"inputs not used (rejects.jsonl): {listed}"
+            (
+                f"inputs not used (rejects.jsonl): {listed}",
+                f"쓰지 않은 입력(rejects.jsonl): {listed}",
+            )
         )
     if n := counts["fallback_boxes"]:
         notes.append(
-            f"이미지 {n:,}개는 첫째 상자를 쓸 수 없어 다른 작업자의 상자를 썼습니다(box_index)"
-            if korean
-            else f"{n:,} images have an unusable first box; another annotator's was used"
-            " (box_index)"
+            (
+                f"{n:,} images have an unusable first box; another annotator's was used"
+                " (box_index)",
+                f"이미지 {n:,}개는 첫째 상자를 쓸 수 없어 다른 작업자의 상자를 썼습니다(box_index)",
+            )
         )
     for splits, n in counts["identical_photos"]["across_splits"].items():
         notes.append(
-            f"똑같은 파일 {n:,}개가 {splits} 양쪽에 있습니다(image_sha1)"
-            if korean
-            else f"{n:,} byte-identical photos occur in both {splits} (image_sha1)"
+            (
+                f"{n:,} byte-identical photos occur in both {splits} (image_sha1)",
+                f"똑같은 파일 {n:,}개가 {splits} 양쪽에 있습니다(image_sha1)",
+            )
         )
     for split, classes in counts["by_policy"][policy].items():
         absent = [label for label in label_ids if not classes[label]]
         if absent:
             listed = ", ".join(absent)
             notes.append(
-                f"{split}에 {policy} 기준으로 한 장도 없는 클래스: {listed}"
-                if korean
-                else f"classes without a single image in {split} under {policy}: {listed}"
+                (
+                    f"classes without a single image in {split} under {policy}: {listed}",
+                    f"{split}에 {policy} 기준으로 한 장도 없는 클래스: {listed}",
+                )
             )
     return notes
 
@@ -274,9 +277,11 @@ def _identical_photos(tally: Tally) -> dict[str, Any]:
 def _nothing_usable(out: Path, tally: Tally) -> InputError:
     listed = ", ".join(f"{reason} {n:,}" for reason, n in sorted(tally.rejects.items()))
     first = tally.first_reject
-    example = f"{first.file}: {first.detail}" if first is not None else "-"
+    example, example_ko = "-", "-"
+    if first is not None:
+        example, example_ko = (f"{first.file}: {first.text(lang)}" for lang in LANGS)
     return InputError(
         en=f"{out}: not a single image could be used ({listed}); the first: {example}; check SRC",
-        ko=f"{out}: 쓸 수 있는 이미지가 하나도 없습니다({listed}). 첫째: {example}. "
+        ko=f"{out}: 쓸 수 있는 이미지가 하나도 없습니다({listed}). 첫째: {example_ko}. "
         "SRC를 확인하십시오",
     )

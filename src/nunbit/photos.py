@@ -38,6 +38,7 @@ from nunbit.decode import (
     to_rgb,
 )
 from nunbit.errors import Lang, MediaError, MissingExtra
+from nunbit.files import missing_file
 
 PhotoNote = Literal["first_frame", "reduced"]
 
@@ -218,16 +219,10 @@ def _decoded(data: bytes) -> Photo:
 
 
 def _must_be_file(path: Path) -> None:
-    # Path('https://x') is spelled 'https:/x'.
-    if str(path).startswith(("http:/", "https:/")):
-        raise PhotoError(
-            "url",
-            en=f"{path}: an address, not a file; nunbit downloads nothing: save the photo first",
-            ko=f"{path}: 파일이 아니라 주소입니다. nunbit은 내려받지 않습니다. 사진을 먼저 "
-            "저장하십시오",
-        )
     if not path.exists():
-        raise PhotoError("missing", en=f"{path}: no such file", ko=f"{path}: 그런 파일이 없습니다")
+        absent = missing_file(path)
+        reason = "url" if "://" in absent.en else "missing"
+        raise PhotoError(reason, en=absent.en, ko=absent.ko)
     if not path.is_file():
         raise PhotoError(
             "not_a_file",

@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.config import settings_to_dict
+from nunbit.config import Seed, Workers, settings_to_dict
 from nunbit.crops import MIN_BOX_PX, PAD_RGB, CropKind, CropSettings
 from nunbit.decode import PIXEL_CAP, TRANSPARENT_RGB
-from nunbit.errors import InputError, Lang, SettingsError
+from nunbit.errors import LANGS, InputError, Lang, SettingsError
 from nunbit.files import read_json, write_json, writing
 from nunbit.labels import LabelSet, label_set_to_dict, load_label_set
 from nunbit.merge import count_notes, counts_document, merge_parts, missing_shards, remove_parts
@@ -70,9 +70,9 @@ class PrepareSettings:
     size: Annotated[int, msgspec.Meta(ge=16, le=1024)] = 224
     crop: CropKind = "square"
     margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.1
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
-    shard_size: Annotated[int, msgspec.Meta(ge=1)] = 1000
-    num_workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Seed = 0
+    shard_size: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    num_workers: Workers = 0
     part: str | None = None
 
     @property
@@ -109,7 +109,7 @@ def prepare(
         sources: SRC: folders, zips or tables.
         out: ``DATA/``; made if missing.
         settings: What to make.
-        lang: Language of messages, notes and reject details.
+        lang: Language of messages; the files are the same in every language.
 
     Returns:
         ``dataset.json``. With ``part``, while other parts are missing: ``finished`` false,
@@ -123,7 +123,7 @@ def prepare(
     label_set = load_label_set(settings.label_set)
     _refuse_out_in_source(sources, out)
     say("원본을 살펴봅니다 …" if lang == "ko" else "listing the source …")
-    listing = read_source(list(sources), settings.kind, label_set, lang=lang)
+    listing = read_source(list(sources), settings.kind, label_set)
     plan = make_plan(listing, settings, label_set, ", ".join(str(path) for path in sources))
     plan = replace(plan, synthetic=any(_is_synthetic(source) for source in sources))
     document = _finished(out, plan)
@@ -132,7 +132,7 @@ def prepare(
         return document
     _claim(out, plan, settings)
     _write_shards(out, plan, listing, settings, part, lang)
-    return _joined(out, plan, listing, label_set, lang)
+    return _joined(out, plan, listing, label_set)
 
 
 def _is_synthetic(source: Path) -> bool:
@@ -235,7 +235,7 @@ def _write_shards(
             split, rows = plan.shards[index]
             records = tuple(listing.records[int(row)] for row in rows)
             crop = settings.crop_settings
-            yield ShardTask(index, split, records, out, crop, plan.fingerprint, lang)
+            yield ShardTask(index, split, records, out, crop, plan.fingerprint)
 
     workers = min(settings.num_workers or available_cores(), max(1, len(todo)))
     title = "얼굴 자르기" if lang == "ko" else "cropping"
@@ -244,9 +244,7 @@ def _write_shards(
             pass
 
 
-def _joined(
-    out: Path, plan: Plan, listing: Listing, label_set: LabelSet, lang: Lang
-) -> dict[str, Any]:
+def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> dict[str, Any]:
     """Join the shards if all are there and write ``dataset.json``, else say what is missing."""
     missing = missing_shards(out, range(len(plan.shards)), plan.fingerprint)
     tally = None
@@ -261,11 +259,11 @@ def _joined(
             "shards_finished": len(plan.shards) - len(missing),
         }
     counts = counts_document(tally, label_set.ids)
-    notes = [*listing.notes, *count_notes(counts, plan.policy, label_set.ids, lang)]
+    notes = [*listing.notes, *count_notes(counts, plan.policy, label_set.ids)]
     known = None
     if listing.kind == "aihub":
         known = compare_counts(listing.raw_counts)
-        notes += difference_lines(listing.raw_counts, lang)
+        notes += difference_lines(listing.raw_counts)
     document = {
         "format": FORMAT,
         "finished": True,
@@ -281,7 +279,7 @@ def _joined(
         "counts": counts,
         "raw_counts": listing.raw_counts,
         "known_counts": known,
-        "notes": notes,
+        "notes": [list(pair) for pair in notes],
         "settings": plan.settings,
         "provenance": provenance(
             "prepare",
@@ -377,10 +375,14 @@ def _other_data(out: Path, stored: Any, plan: Plan) -> InputError:
 
 def _no_records(listing: Listing, where: str) -> InputError:
     first = listing.rejects[0] if listing.rejects else None
-    example = f" ({first.file}: {first.reason}: {first.detail})" if first is not None else ""
+    example, example_ko = "", ""
+    if first is not None:
+        example, example_ko = (
+            f" ({first.file}: {first.reason}: {first.text(lang)})" for lang in LANGS
+        )
     return InputError(
         en=f"{where}: no labelled image found{example}; check SRC",
-        ko=f"{where}: 레이블이 있는 이미지가 없습니다{example}. SRC를 확인하십시오",
+        ko=f"{where}: 레이블이 있는 이미지가 없습니다{example_ko}. SRC를 확인하십시오",
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from nunbit.errors import InputError
+from nunbit.files import parse_toml
 from nunbit.labels import Label, LabelSet
 from nunbit.particles import with_particle
 
@@ -163,7 +164,7 @@ def prompts_for(template_set: TemplateSet, label_set: LabelSet) -> tuple[tuple[s
 
 def _parse(text: str, where: str) -> TemplateSet:
     try:
-        document = tomllib.loads(text)
+        document = parse_toml(text)
     except tomllib.TOMLDecodeError as exc:
         raise InputError(
             en=f"{where}: not valid TOML: {exc}", ko=f"{where}: TOML 형식이 아닙니다: {exc}"

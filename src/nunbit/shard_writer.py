@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.crops import Crop, CropSettings, decode_crop
-from nunbit.errors import InputError, Lang, MediaError
+from nunbit.errors import InputError, MediaError
 from nunbit.files import atomic_path
 from nunbit.schema import FaceRecord, ImageRef, Reject, Split
 from nunbit.sources import read_image_bytes
@@ -47,7 +47,6 @@ class ShardTask:
         out: ``DATA/``.
         crop: Framing.
         fingerprint: Of the plan; a part with another one belongs to another run.
-        lang: Language of reject details.
     """
 
     index: int
@@ -56,7 +55,6 @@ class ShardTask:
     out: Path
     crop: CropSettings
     fingerprint: str
-    lang: Lang
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ def _crop(
         if not Path(record.image.path).parent.exists():
             raise _source_gone(record.image) from exc
         reason = getattr(exc, "reason", "unreadable")
-        return Reject(record.image.source_path, reason, exc.text(task.lang))
+        return Reject(record.image.source_path, reason, exc.text("en"), exc.text("ko"))
     # To tell byte-identical photos, not to protect anything: the fastest digest will do.
     return _Taken(crop, hashlib.sha1(data, usedforsecurity=False).hexdigest())
 

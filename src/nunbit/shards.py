@@ -134,9 +134,10 @@ class DataSet:
         try:
             data = self._file(code, where).read_at(int(self._offset[row]), nbytes)
         except OSError as exc:
-            raise _damaged(where, str(exc.strerror or exc)) from exc
+            reason = str(exc.strerror or exc)
+            raise _damaged(where, reason, reason) from exc
         if len(data) != nbytes:
-            raise _damaged(where, "shorter than manifest.parquet says")
+            raise _damaged(where, "shorter than manifest.parquet says", "manifest.parquet보다 짧음")
         return data
 
     def pixels(self, row: int) -> NDArray[np.uint8]:
@@ -278,14 +279,14 @@ def _check_shards(path: Path, manifest: pa.Table) -> None:
         try:
             size = where.stat().st_size
         except OSError as exc:
-            raise _damaged(where, "missing") from exc
+            raise _damaged(where, "missing", "파일이 없음") from exc
         if size < row["end_max"]:
-            raise _damaged(where, "shorter than manifest.parquet says")
+            raise _damaged(where, "shorter than manifest.parquet says", "manifest.parquet보다 짧음")
 
 
-def _damaged(where: Path, detail: str) -> InputError:
+def _damaged(where: Path, detail: str, detail_ko: str) -> InputError:
     return InputError(
         en=f"{where}: cannot read this shard: {detail}; copy it again or prepare the data again",
-        ko=f"{where}: 샤드를 읽을 수 없습니다: {detail}. 다시 복사하거나 prepare를 다시 "
+        ko=f"{where}: 샤드를 읽을 수 없습니다: {detail_ko}. 다시 복사하거나 prepare를 다시 "
         "실행하십시오",
     )

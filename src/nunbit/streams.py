@@ -54,6 +54,7 @@ REASONS = (
     "no_like_baseline",
     "below_noise",
     "not_a_mean",
+    "clipped",
 )
 """Why a value is missing; '' where it is there."""
 
@@ -66,7 +67,7 @@ class Interval:
     end_s: float
 
     def __post_init__(self) -> None:
-        if not self.start_s < self.end_s:
+        if not self.start_s < self.end_s:  # NaN is refused, too
             raise ValueError(f"interval: expected start < end, got {self.start_s}, {self.end_s}")
 
     @property
@@ -106,7 +107,7 @@ class AudioInfo:
 
     Attributes:
         rate_hz: As stored in the file.
-        channels: As stored; read as their mean.
+        channels: As stored; read as the mean of those that ``SoundFacts.used`` names.
         start_s: First presentation time on the media clock.
         end_s: End of the last sample.
         stream: Which of the audio streams, from 0.
@@ -159,11 +160,14 @@ class AudioChunk:
 
     Attributes:
         start_s: Time of the first sample.
-        samples: (n,) float32 in [-1, 1], mono, 16 kHz.
+        samples: (n,) float32, mono, 16 kHz; full scale is 1, which float sound may exceed.
+        clipped: Where samples of the file were found clipped since the chunk before; not always
+            inside this chunk.
     """
 
     start_s: float
     samples: Singles
+    clipped: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +255,7 @@ class VoiceStream:
             is clipped to -120; NaN where absent.
         segments: Stretches of speech, in order, not overlapping.
         f0_range_hz: Search range of the second pass.
-        clipped_share: Share of samples at full scale.
+        clipped: (M,) whether samples are clipped there, None where it is not known.
     """
 
     times_s: Floats
@@ -261,7 +265,7 @@ class VoiceStream:
     level_dbfs: Singles
     segments: tuple[Interval, ...]
     f0_range_hz: tuple[float, float] | None = None
-    clipped_share: float = 0.0
+    clipped: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,11 +394,13 @@ class MeasureBlock:
     def __post_init__(self) -> None:
         n = len(self.t_start)
         for name in ("t_end", "value", "n_expected", "n_valid", "confidence", "mask_reason"):
-            if len(getattr(self, name)) != n:
-                raise ValueError(f"{self.measure}.{name}: expected {n} rows")
+            found = len(getattr(self, name))
+            if found != n:
+                raise ValueError(f"{self.measure}.{name}: expected {n} rows, got {found}")
         missing = np.isnan(self.value)
         if (missing & (self.mask_reason == "")).any():
-            raise ValueError(f"{self.measure}: a missing value without a reason")
+            row = int(np.flatnonzero(missing & (self.mask_reason == ""))[0])
+            raise ValueError(f"{self.measure}: row {row}: a missing value without a reason")
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,3 +213,22 @@ def _bounds(intervals: Sequence[Interval]) -> Floats:
     """Starts and ends, (N, 2)."""
     flat = [(each.start_s, each.end_s) for each in intervals]
     return np.array(flat, np.float64).reshape(-1, 2)
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """A time as people read it: 1:02:03, 12:34 or, with tenths, 12:34.5."""
+    scale = 10 if tenths else 1
+    whole = math.floor(seconds * scale + 1e-6) if tenths else round(seconds)
+    rest, part = divmod(whole, scale)
+    minutes, s = divmod(rest, 60)
+    hours, m = divmod(minutes, 60)
+    text = f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+    return f"{text}.{part}" if tenths else text
+
+
+def frame_rate(fps: str | None) -> str:
+    """An exact fraction of frames per second as people read it: ``29.97``; '' for none."""
+    if not fps:
+        return ""
+    top, _, bottom = fps.partition("/")
+    return f"{float(top) / float(bottom or 1):.2f}".rstrip("0").rstrip(".")

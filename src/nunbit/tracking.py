@@ -1,14 +1,15 @@
 """Which face of one moment is which face of the next, and whose face is analysed.
 
-Only place, size and time are compared: nothing that would recognise a person is computed or kept.
-So two tracks are one person only where nobody else could be meant; else they stay apart, and
-:class:`TargetChoice` says so. Boxes in, numbers out; nothing here knows pictures or models.
+Only place, size and time are compared: nothing that would recognise a person is kept. So two tracks
+are one person only where nobody else could be meant; else they stay apart, and
+:class:`TargetChoice` says so. Whether a track shows one face is judged elsewhere. Boxes in, numbers
+out; nothing here knows pictures or models.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -200,6 +201,8 @@ def choose_targets(
     target: Target = "largest",
     *,
     cuts_s: Sequence[float] = (),
+    changes_s: Sequence[float] = (),
+    follows: Mapping[int, int] | None = None,
     settings: LinkSettings | None = None,
 ) -> TargetChoice:
     """Join tracks to persons and choose the person to analyse.
@@ -211,6 +214,8 @@ def choose_targets(
         tracks: All of a recording.
         target: Whom to choose.
         cuts_s: Times of the first samples after a cut.
+        changes_s: Times at which another face was in the place of one.
+        follows: Ids of tracks with the id of the one in which the same face is known to go on.
         settings: When two places agree.
 
     Raises:
@@ -222,7 +227,9 @@ def choose_targets(
             raise _no_face_there(target)
         return TargetChoice((), None)
     ordered = sorted(tracks, key=lambda t: (t.times_s[0], t.track_id))
-    next_of, unclear = _successors(ordered, cuts_s, settings)
+    next_of, unclear = _successors(ordered, (*cuts_s, *changes_s), settings)
+    place = {track.track_id: k for k, track in enumerate(ordered)}
+    next_of |= {place[a]: place[b] for a, b in (follows or {}).items()}
     chains = _chains(ordered, next_of)
     if target == "only":
         chains = _alone(chains)

@@ -14,11 +14,13 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from nunbit.errors import InputError, NunbitError
@@ -74,6 +76,7 @@ def run_tasks(
     *,
     num_workers: int,
     advance: Callable[[int], None],
+    lost: Callable[[T, InputError], R] | None = None,
 ) -> Iterator[R]:
     """Yield ``function(task, tools)`` for every task, in the order of completion.
 
@@ -82,43 +85,87 @@ def run_tasks(
         tasks: Made one by one, when a worker is free.
         num_workers: 1 works in this process; more start that many processes.
         advance: Gets the units that tasks report, in this process.
+        lost: Makes the result of a task whose worker died; a new worker goes on with the others.
+            Tasks then run in processes of their own even with one worker, and must not use
+            ``Tools.turn``: its holder could take it to the grave. None: a death ends all.
 
     Raises:
         NunbitError: What a task raised; the other workers are stopped first.
         InputError: A worker died (killed, out of memory, a defect: its traceback is on stderr).
     """
-    if num_workers <= 1:
+    if num_workers <= 1 and lost is None:
         for task in tasks:
             yield function(task, Tools(advance, contextlib.nullcontext()))
         return
     context = multiprocessing.get_context("spawn")
     turn = context.Lock()
     workers: dict[Connection, BaseProcess] = {}
+    doing: dict[Connection, T] = {}
+
+    def start(task: T) -> None:
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(function, there, turn), daemon=True)
+        with _interrupts_held_back():
+            process.start()
+        there.close()
+        workers[here], doing[here] = process, task
+        with contextlib.suppress(BrokenPipeError):  # dead already: reading from it says so
+            here.send(task)
+
     try:
         pending = iter(tasks)
-        for task in _take(pending, num_workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(function, there, turn), daemon=True)
-            with _interrupts_held_back():
-                process.start()
-            there.close()
-            workers[here] = process
-            here.send(task)
+        for task in _take(pending, max(1, num_workers)):
+            start(task)
         while workers:
             for ready in multiprocessing.connection.wait(list(workers)):
                 here = cast("Connection", ready)
-                message: _Message[R] = _receive(here, workers[here])
+                try:
+                    message: _Message[R] = _receive(here, workers[here])
+                except InputError as exc:
+                    if lost is None:
+                        raise
+                    workers.pop(here).join()
+                    here.close()
+                    yield lost(doing.pop(here), exc)
+                    for task in _take(pending, 1):
+                        start(task)
+                    continue
                 if isinstance(message, _Advance):
                     advance(message.units)
                 elif isinstance(message, _Failed):
                     raise message.error
                 else:
                     yield message.result
-                    if not _send_next(here, pending):
+                    for task in _take(pending, 1):
+                        doing[here] = task
+                        with contextlib.suppress(BrokenPipeError):
+                            here.send(task)
+                        break
+                    else:
+                        here.send(None)
                         workers.pop(here).join()
                         here.close()
     finally:
         _stop(workers)
+
+
+def fault_text(path: Path, exc: Exception) -> tuple[str, str]:
+    """What to say, as (en, ko), of an error that nobody expected: it is nunbit's, and where.
+
+    Args:
+        path: The file that was worked on.
+        exc: With its traceback; nothing of it but the place is shown.
+    """
+    own = [f for f in traceback.extract_tb(exc.__traceback__) if "nunbit" in Path(f.filename).parts]
+    where = ""
+    if own:
+        place = Path(own[-1].filename)
+        where = f" ({place.parent.name}/{place.name}:{own[-1].lineno})"
+    what = f"{type(exc).__name__}: {exc}{where}"
+    return (
+        f"{path}: a fault of nunbit, not of your file; please report this line: {what}",
+        f"{path}: 파일이 아니라 nunbit의 오류입니다. 이 줄을 알려 주십시오: {what}",
+    )
 
 
 def _take(tasks: Iterator[T], count: int) -> Iterator[T]:
@@ -127,14 +174,6 @@ def _take(tasks: Iterator[T], count: int) -> Iterator[T]:
             yield next(tasks)
         except StopIteration:
             return
-
-
-def _send_next(here: Connection, pending: Iterator[T]) -> bool:
-    for task in _take(pending, 1):
-        here.send(task)
-        return True
-    here.send(None)
-    return False
 
 
 def _receive(here: Connection, process: BaseProcess) -> _Message[R]:
@@ -150,9 +189,11 @@ def _death(exitcode: int | None) -> InputError:
         name = signal.Signals(-exitcode).name
         return InputError(
             en=f"a worker process was killed ({name}), most likely for lack of memory; finished "
-            "work is kept: run the same line again, with --set num_workers=1 if it happens again",
+            "work is kept: run the same line again, if it happens again with fewer workers "
+            "(--set num_workers=1; analyze: workers=1)",
             ko=f"작업 프로세스가 강제 종료되었습니다({name}). 메모리 부족일 가능성이 큽니다. 끝난 "
-            "작업은 남아 있으니 같은 명령을 다시 실행하고, 반복되면 --set num_workers=1을 쓰십시오",
+            "작업은 남아 있으니 같은 명령을 다시 실행하고, 반복되면 작업 프로세스 수를 "
+            "줄이십시오(--set num_workers=1, analyze는 workers=1)",
         )
     return InputError(
         en=f"a worker process ended with code {exitcode} (its traceback is above); finished work "

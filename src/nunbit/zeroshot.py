@@ -11,8 +11,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.labels import LabelSet
-
 Ensemble = Literal["mean_embedding", "mean_similarity", "max", "vote"]
 ENSEMBLES: tuple[Ensemble, ...] = ("mean_embedding", "mean_similarity", "max", "vote")
 
@@ -96,9 +94,3 @@ def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) 
     exponentials = np.exp(logits)
     totals = exponentials.sum(axis=-1, keepdims=True)
     return np.asarray(exponentials / totals, dtype=np.float32)
-
-
-def group_posterior(probability: Array, label_set: LabelSet, group: str) -> Array:
-    """Probability that the class belongs to a group: the sum of its members' posteriors, (N,)."""
-    members = [label_set.index(label) for label in label_set.groups[group].labels]
-    return np.asarray(probability[:, members].sum(axis=1))

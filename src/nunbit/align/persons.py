@@ -14,13 +14,13 @@ into the vectors.
 from __future__ import annotations
 
 import collections
-import csv
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from nunbit.errors import InputError, Lang
 from nunbit.progress import say
+from nunbit.sources.tabular import open_table
 
 _MOST_NAMED = 6
 
@@ -107,21 +107,20 @@ def _by_table(paths: Sequence[Path], table: Path) -> tuple[str, ...]:
 
 
 def _read(table: Path) -> list[tuple[str, str]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        return [
-            (
-                _path_end(_nfc(row["media"]).replace("\\", "/").strip(), table),
-                _nfc(row["person"]).strip(),
-            )
-            for row in rows
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, AttributeError) as exc:
+    opened = open_table(table)
+    missing = [name for name in ("media", "person") if name not in opened.columns]
+    if missing:
         raise InputError(
-            en=f"{table}: not a CSV file with the columns media and person ({exc})",
-            ko=f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({exc})",
-        ) from exc
+            en=f"{table}: not a CSV file with the columns media and person (no {missing[0]})",
+            ko=f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({missing[0]} 없음)",
+        )
+    return [
+        (
+            _path_end(_nfc(row.text("media") or "").replace("\\", "/").strip(), table),
+            _nfc(row.text("person") or ""),
+        )
+        for row in opened.rows()
+    ]
 
 
 def _path_end(media: str, table: Path) -> str:

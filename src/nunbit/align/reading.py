@@ -23,7 +23,7 @@ from nunbit.alignment.vectors import nuisance_numbers, own_stretches
 from nunbit.analyze.aligned import Seen, window_inputs
 from nunbit.analyze.face_part import remove_parts
 from nunbit.analyze.observe import SessionJob, observe
-from nunbit.analyze.session import load_words, recognise
+from nunbit.analyze.session import load_words, read_speakers, recognise
 from nunbit.analyze.words import read_words
 from nunbit.config import settings_to_dict
 from nunbit.encoders import load_bundle
@@ -34,7 +34,6 @@ from nunbit.media import probe_media
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import Floats, Singles
 from nunbit.timebase import window_grid
-from nunbit.transcript import read_rttm
 from nunbit.workers import Tools
 
 CACHE_FORMAT = "nunbit-align-windows-2"
@@ -110,12 +109,12 @@ def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
     notices: list[tuple[str, str]] = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)
+    speakers = read_speakers(job, info).stretches
     recogniser = load_words(job, info) if transcript is None else None
     bundle = load_bundle(job.bundle, threads=job.settings.threads)
     seen = observe(job, info, bundle, tools.advance, notices)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
-    speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
     turns = turns_from(
         seen.voice, transcript, speakers, info.duration_s, target=job.settings.target_speaker
     )

@@ -15,6 +15,7 @@ import numpy as np
 from nunbit.labels import label_set_to_dict
 from nunbit.measures import session_rows
 from nunbit.measures.episodes import EXPECTED_AT_MOST
+from nunbit.reading import reading_document
 from nunbit.streams import FaceStream, Timeline, Transcript
 from nunbit.tracking import Person
 
@@ -25,7 +26,7 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
     Args:
         timeline: With everything but the document.
         found: What is not in the timeline: label_set, bundle, unvalidated, windows, sync, speech,
-            missing, notices, provenance, synthetic, path.
+            missing, notices, told, reading, provenance, synthetic, path.
     """
     media = {k: v for k, v in asdict(timeline.media).items() if k != "reading"}
     return {
@@ -62,6 +63,8 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
         "transcript": transcript_facts(timeline.transcript),
         "missing": found["missing"],
         "notices": [list(pair) for pair in found["notices"]],
+        "told": list(found["told"]),
+        "reading": reading_document(found["reading"]),
         "synthetic": found["synthetic"],
         "provenance": found["provenance"],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.analyze.face_looks import FaceChange
 from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import SearchState
 from nunbit.errors import InputError
@@ -27,7 +28,7 @@ from nunbit.streams import Floats
 
 _KEY = "key.json"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-_PLAIN = ("times_s", "counts", "cuts", "n_read", "boxes", "tracks")
+_PLAIN = ("times_s", "counts", "cuts", "n_read", "boxes", "tracks", "changed")
 _FACES = "faces_"  # before the names of the columns that have a row a face
 
 
@@ -44,6 +45,8 @@ class FacePart:
         tracks: (N,) ids of the tracks that the faces belong to.
         faces: Columns as ``TrackRows.take`` gives them, (N, ...), in order of frames.
         state: How the search goes on after the last frame.
+        changed: (C, 3) where another face came into the place of one: track, time, and the track
+            in which the first goes on, -1 for none.
     """
 
     times_s: Floats
@@ -54,6 +57,7 @@ class FacePart:
     tracks: NDArray[np.int64]
     faces: dict[str, NDArray[Any]]
     state: SearchState
+    changed: Floats
 
     @property
     def end_s(self) -> float:
@@ -66,6 +70,20 @@ class FacePart:
         columns = (self.times_s, self.counts, self.cuts, self.n_read)
         for time_s, count, cut, n in zip(*(c.tolist() for c in columns), strict=True):
             yield time_s, count, cut, list(islice(boxes, n))
+
+    def changes(self) -> list[FaceChange]:
+        """Where another face came into the place of one."""
+        return [
+            FaceChange(int(track), time_s, None if goes_on < 0 else int(goes_on))
+            for track, time_s, goes_on in self.changed.tolist()
+        ]
+
+    def faces_at(self, time_s: float) -> tuple[Floats, NDArray[np.int64]]:
+        """Boxes (n, 4) and tracks (n,) of the faces of one frame."""
+        at = int(np.searchsorted(self.times_s, time_s))
+        stop = int(self.n_read[: at + 1].sum())
+        own = slice(stop - int(self.n_read[at]), stop)
+        return self.boxes[own], self.tracks[own]
 
     def rows_of(self, track_id: int) -> dict[str, NDArray[Any]]:
         """The faces of one track."""
@@ -84,6 +102,7 @@ class PartRows:
         self._frames: list[tuple[float, int, bool, int]] = []
         self._state = SearchState()
         self._boxes, self._tracks = Column((4,), np.float64), Column((), np.int64)
+        self._changed = Column((3,), np.float64)
         self.faces = TrackRows(with_landmarks=self._with_landmarks)
 
     def __len__(self) -> int:
@@ -102,6 +121,12 @@ class PartRows:
         self._boxes.add(sample.box_xyxy)
         self.faces.add(sample)
 
+    def add_changes(self, changes: Iterable[FaceChange]) -> None:
+        """Append what was found about earlier faces."""
+        for each in changes:
+            goes_on = -1 if each.goes_on is None else each.goes_on
+            self._changed.add((each.track, each.time_s, goes_on))
+
     def take(self) -> FacePart:
         """The finished part; empty afterwards. Every face must have its answer."""
         times, counts, cuts, n_read = zip(*self._frames, strict=True)
@@ -114,6 +139,7 @@ class PartRows:
             tracks=self._tracks.take(),
             faces=self.faces.take(),
             state=self._state,
+            changed=self._changed.take(),
         )
         self._clear()
         return part

@@ -17,6 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nunbit.analyze.face_looks import (
+    FaceChange,
+    Looks,
+    LooksWatch,
+    change_notes,
+    looks_of,
+    split_tracks,
+)
 from nunbit.analyze.face_part import FacePart, PartRows
 from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import FaceSearch, Found
@@ -39,8 +47,16 @@ from nunbit.headpose import (
 from nunbit.landmarks import Landmarker, load_landmarker
 from nunbit.predict.settings import PredictSettings
 from nunbit.predict.texts import embed_all_texts
+from nunbit.reading import ReadingNote
 from nunbit.schema import Box
-from nunbit.streams import FACE_RATE_HZ, FaceStream, Floats, Frame, MediaInfo, Singles
+from nunbit.streams import (
+    FACE_RATE_HZ,
+    FaceStream,
+    Floats,
+    Frame,
+    MediaInfo,
+    Singles,
+)
 from nunbit.tracking import Linker, LinkSettings, Target, TargetChoice, box_iou, choose_targets
 from nunbit.zeroshot import ensemble_cosines, normalise, probabilities
 
@@ -147,6 +163,7 @@ class FaceReader:
         self._frames, self._last_s = 0, -math.inf
         self._step_s = math.inf
         self._searched_s = -math.inf
+        self._looks, self._changes = LooksWatch(), list[FaceChange]()
         self.cuts_s: list[float] = []
         self.choice: TargetChoice | None = None
 
@@ -185,8 +202,10 @@ class FaceReader:
         if self._part is not None:
             self._part.add_frame(frame.time_s, found.count, found.cut, found.state)
         tracks = self._link(frame.time_s, found.count, found.cut, boxes)
+        looks = []
         for track_id, face, box in zip(tracks, read, boxes, strict=True):
-            sample = self._sample(frame, face, box)
+            sample, seen = self._sample(frame, face, box)
+            looks.append((track_id, seen))
             if self._part is None:
                 rows = self._rows_of(track_id)
                 rows.add(sample)
@@ -196,6 +215,10 @@ class FaceReader:
             if self._model is not None:
                 crop = frame_face(frame.pixels, face.box_xyxy, self._model.framing)
                 self._model.waiting.append((rows, crop))
+        changes = self._looks.add(frame.time_s, looks, longest_gap_s=self._settings.link.max_gap_s)
+        self._changes += changes
+        if self._part is not None:
+            self._part.add_changes(changes)
         if self._model and len(self._model.waiting) >= self._settings.batch_size:
             self._model.run(keep_embeddings=self._settings.keep_embeddings)
 
@@ -215,8 +238,22 @@ class FaceReader:
         """Take a part of an earlier run for read; before any frame, in order."""
         for frame in part.frames():
             self._link(*frame)
+        self._changes += part.changes()
         self._searched_s = part.end_s
         self._search.resume(part.state, None)
+
+    def resume_looks(self, part: FacePart, frame: Frame) -> None:
+        """Show the faces of one of the last frames of the last part that was restored."""
+        boxes, tracks = part.faces_at(frame.time_s)
+        across, down = self._scale(frame)
+        looks = []
+        for (x0, y0, x1, y1), track in zip(boxes.tolist(), tracks.tolist(), strict=True):
+            box = x0 / across, y0 / down, x1 / across, y1 / down
+            mesh = None if self._landmarker is None else self._landmarker.find(frame.pixels, box)
+            points = None if mesh is None else mesh.points.astype(np.float64)
+            looks.append((track, looks_of(frame.pixels, box, points)))
+        gap_s = self._settings.link.max_gap_s
+        self._looks.add(frame.time_s, looks, longest_gap_s=gap_s)  # changes are in the part
 
     def resume_search(self, part: FacePart, frame: Frame) -> None:
         """Show the search the last frame of the last part that was restored."""
@@ -243,8 +280,14 @@ class FaceReader:
         if self._part is not None and frames != self._frames:
             raise ValueError(f"parts of {frames} frames, expected {self._frames}")
         tracks = tuple(self._rows.pop(track_id).track(track_id) for track_id in sorted(self._rows))
+        tracks, follows = split_tracks(tracks, self._changes)
         self.choice = choose_targets(
-            tracks, self._settings.target, cuts_s=self.cuts_s, settings=self._settings.link
+            tracks,
+            self._settings.target,
+            cuts_s=self.cuts_s,
+            changes_s=[change.time_s for change in self._changes],
+            follows=follows,
+            settings=self._settings.link,
         )
         return FaceStream(
             rate_hz=self._settings.rate_hz,
@@ -271,7 +314,7 @@ class FaceReader:
             self._rows[track_id] = TrackRows(with_landmarks=self._landmarker is not None)
         return self._rows[track_id]
 
-    def _sample(self, frame: Frame, face: FaceDetection, box: Box) -> FaceSample:
+    def _sample(self, frame: Frame, face: FaceDetection, box: Box) -> tuple[FaceSample, Looks]:
         points, eyes = None, np.nan
         if self._landmarker is not None:
             mesh = self._landmarker.find(frame.pixels, face.box_xyxy)
@@ -282,7 +325,7 @@ class FaceReader:
         rotation = np.full((3, 3), np.nan) if points is None else head_rotation(points)
         sharp = sharpness(frame.pixels, face.box_xyxy)
         scale = self._scale(frame)
-        return FaceSample(
+        sample = FaceSample(
             time_s=frame.time_s,
             box_xyxy=box,
             det_score=face.score,
@@ -293,6 +336,7 @@ class FaceReader:
             mouth_open=np.nan if points is None else float(mouth_opening(points)),
             eye_aspect=eyes,
         )
+        return sample, looks_of(frame.pixels, face.box_xyxy, points)
 
     def _reason(self, face: FaceDetection, sharp: float, rotation: Floats) -> str:
         """Why a face may not be read, '' if it may."""
@@ -304,6 +348,10 @@ class FaceReader:
         if face.size_px < settings.min_size_px or sharp < settings.min_sharpness or turned:
             return "low_quality"
         return ""
+
+    def reading(self) -> tuple[ReadingNote, ...]:
+        """What to know about who is to be seen."""
+        return change_notes(self._changes)
 
     def _scale(self, frame: Frame) -> tuple[float, float]:
         height, width = frame.pixels.shape[:2]

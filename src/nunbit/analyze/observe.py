@@ -20,6 +20,7 @@ import msgspec
 
 from nunbit.ahead import run_ahead
 from nunbit.analyze.aligned import is_aligned
+from nunbit.analyze.face_looks import LOOKS_SAMPLES
 from nunbit.analyze.face_part import FacePart, Unfinished
 from nunbit.analyze.face_reader import FaceReader, FaceSettings
 from nunbit.analyze.face_search import Found
@@ -34,6 +35,7 @@ from nunbit.media import iter_audio, read_media
 from nunbit.memory import give_back_freed_memory
 from nunbit.progress import say
 from nunbit.provenance import nunbit_version
+from nunbit.reading import ReadingNote
 from nunbit.streams import AudioChunk, FaceStream, Frame, MediaInfo, VoiceStream
 from nunbit.tracking import Person
 from nunbit.voice import VoiceReader, read_quality
@@ -61,6 +63,7 @@ class SessionJob:
     bundle_hash: str
     settings: AnalyzeSettings
     lang: Lang
+    notes: tuple[ReadingNote, ...] = ()
 
     @property
     def parts_folder(self) -> Path:
@@ -70,13 +73,23 @@ class SessionJob:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observed:
-    """What one pass over the file gave."""
+    """What one pass over the file gave.
+
+    Attributes:
+        media: From probing the file; its ``reading`` is what that showed.
+        faces: None without video.
+        voice: None without sound.
+        persons: Who is to be seen.
+        quality: Of the voice.
+        reading: What only decoding and reading the faces showed; nothing of ``media.reading``.
+    """
 
     media: MediaInfo
     faces: FaceStream | None
     voice: VoiceStream | None
     persons: tuple[Person, ...] = ()
     quality: VoiceQuality | None = None
+    reading: tuple[ReadingNote, ...] = ()
 
 
 def observe(
@@ -114,8 +127,9 @@ def observe(
             parts = Unfinished(job.parts_folder, _key(job, seek))
             last = _restore(job, faces, parts)
     voice = VoiceReader() if info.audio else None
+    reading: list[ReadingNote] = []
     reached, part_number = 0, 0 if last is None else int(last.end_s // PART_S)
-    with closing(_searched(job, faces, last, notices)) as items:
+    with closing(_searched(job, faces, last, notices, reading)) as items:
         for item, found in items:
             if isinstance(item, Frame):
                 now = item.time_s
@@ -141,21 +155,28 @@ def observe(
     face_stream = None if faces is None else faces.finish(() if parts is None else parts.parts())
     choice = None if faces is None else faces.choice
     notices += [] if choice is None else choice.notices
-    if voice is None:
-        return Observed(info, face_stream, None, () if choice is None else choice.persons)
-    heard = voice.finish(replay, info.duration_s)
-    stretches = read_quality(replay, heard, quality_stretches(heard))
-    return Observed(
+    reading += () if faces is None else faces.reading()
+    said = {note.code for note in info.reading}
+    seen = Observed(
         info,
         face_stream,
-        heard,
+        None,
         () if choice is None else choice.persons,
-        VoiceQuality.of(stretches),
+        reading=tuple(note for note in reading if note.code not in said),
     )
+    if voice is None:
+        return seen
+    heard = voice.finish(replay, info.duration_s)
+    stretches = read_quality(replay, heard, quality_stretches(heard))
+    return dataclasses.replace(seen, voice=heard, quality=VoiceQuality.of(stretches))
 
 
 def _searched(
-    job: SessionJob, faces: FaceReader | None, last: FacePart | None, notices: Notices
+    job: SessionJob,
+    faces: FaceReader | None,
+    last: FacePart | None,
+    notices: Notices,
+    reading: list[ReadingNote],
 ) -> Generator[tuple[Frame | AudioChunk, Found | None], None, None]:
     """Frames with where their faces are, and sound.
 
@@ -169,6 +190,7 @@ def _searched(
         rate_hz=None if settings.full_rate else settings.rate_hz,
         audio_stream=settings.audio_stream,
         notices=notices,
+        reading=reading,
     )
     if overlap:
         items = run_ahead(items, _DECODED_AHEAD)
@@ -181,6 +203,8 @@ def _searched(
             elif item.time_s > done_s:
                 yield item, faces.search(item)
             else:
+                if last is not None and item.time_s in last.times_s[-LOOKS_SAMPLES:]:
+                    faces.resume_looks(last, item)
                 if last is not None and item.time_s == done_s:
                     faces.resume_search(last, item)
                 yield item, None

@@ -18,12 +18,14 @@ from nunbit.analyze.aligned import (
     verdict_notices,
     write_windows,
 )
+from nunbit.analyze.baseline import baseline_notices, told_of
 from nunbit.analyze.document import summary_document
 from nunbit.analyze.face_part import remove_parts
 from nunbit.analyze.observe import Observed, SessionJob, observe
 from nunbit.analyze.synchrony import check_synchrony
 from nunbit.analyze.voice_chances import voice_chances
 from nunbit.analyze.words import Missing, read_words, text_chances
+from nunbit.analyze.written import describe_written, is_whole, stamps
 from nunbit.config import settings_to_dict
 from nunbit.encoders import Bundle, load_bundle
 from nunbit.errors import InputError
@@ -40,19 +42,25 @@ from nunbit.measures import (
 from nunbit.media import iter_audio, probe_media
 from nunbit.memory import give_back_freed_memory
 from nunbit.progress import say
+from nunbit.protocol import protocol, unsaid
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import (
     FaceStream,
-    Interval,
     MediaInfo,
     Timeline,
     Transcript,
     VoiceStream,
 )
 from nunbit.timebase import intersect_intervals, window_grid
-from nunbit.transcript import KeptBlocks, Recogniser, load_recogniser, read_rttm
+from nunbit.transcript import (
+    Diarisation,
+    KeptBlocks,
+    Recogniser,
+    load_recogniser,
+    read_rttm,
+)
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -69,20 +77,23 @@ _FREE = frozenset({"threads", "workers", "overlap", "asr_download"})
 
 
 def is_done(job: SessionJob) -> bool:
-    """Whether the folder holds the result of the same file, bundle and settings."""
-    path = job.folder / SUMMARY
+    """Whether the folder holds, whole, the result of the same file, bundle and settings."""
+    path, report = job.folder / SUMMARY, job.folder / "report.html"
     if not path.is_file():
         return False
     try:
-        stored = read_json(path)["provenance"]
-    except (InputError, KeyError, TypeError):
-        return False
-    return bool(
-        job.media.is_file()
-        and stored.get("settings") == _settings_of(job)
-        and stored.get("inputs") == _inputs_of(job)
-        and (job.folder / "report.html").is_file()
-    )
+        summary = read_json(path)
+        stored = summary["provenance"]
+        return bool(
+            job.media.is_file()
+            and stored.get("settings") == _settings_of(job)
+            and stored.get("inputs") == _inputs_of(job)
+            and report.is_file()
+            and report.stat().st_size
+            and is_whole(job.folder, summary.get("files"))
+        )
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False  # no summary of this version
 
 
 def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str, Any]:
@@ -111,23 +122,25 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     notices: Notices = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)  # first: a wrong one should not cost an hour
+    diarisation = read_speakers(job, info)
     recogniser = load_words(job, info) if transcript is None else None
     # A bundle of its own: its image tower goes when the faces are read.
     threads = job.settings.threads
     seen = observe(job, info, load_bundle(job.bundle, threads=threads), advance, notices)
-    for en, ko in notices:  # what was odd about the recording; the report says it, too
+    # What was odd about the recording; the report says it, too. Notes are said with the outcome.
+    for en, ko in unsaid(notices, (*info.reading, *seen.reading)):
         say(f"{job.session}: {en if job.lang == 'en' else ko}")
     bundle = load_bundle(job.bundle, threads=threads)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
-    speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
     give_back_freed_memory()
-    timeline, found = measure(job, seen, transcript, speakers, bundle, notices)
+    timeline, found = measure(job, seen, transcript, diarisation, bundle, notices)
     del seen  # and with it the landmarks, half of what a long recording holds
     with writing(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
     # The summary is what marks a folder as done: it goes last, and an old one goes first.
     (job.folder / SUMMARY).unlink(missing_ok=True)
+    before = stamps(job.folder)
     document = summary_document(timeline, found)
     timeline = dataclasses.replace(timeline, document=document)
     write_timeline(job.folder, timeline)
@@ -137,8 +150,20 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
         )
     for kind in job.settings.export:
         EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
+    document["files"] = describe_written(job.folder, before)
     write_json(job.folder / SUMMARY, document)
     return document
+
+
+def read_speakers(job: SessionJob, info: MediaInfo) -> Diarisation:
+    """Who spoke when, from the file beside the recording; nobody where none was given.
+
+    Raises:
+        InputError: It cannot be read, or is that of another recording.
+    """
+    if job.speakers is None:
+        return Diarisation(())
+    return read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
 
 
 def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
@@ -185,7 +210,7 @@ def measure(
     job: SessionJob,
     seen: Observed,
     transcript: Transcript | None,
-    speakers: tuple[tuple[Interval, str], ...],
+    speakers: Diarisation,
     bundle: Bundle,
     notices: Notices,
 ) -> tuple[Timeline, dict[str, Any]]:
@@ -193,7 +218,7 @@ def measure(
     settings, info = job.settings, seen.media
     windows = window_grid(info.duration_s, settings.window_s, settings.hop_s)
     turns = turns_from(
-        seen.voice, transcript, speakers, info.duration_s, target=settings.target_speaker
+        seen.voice, transcript, speakers.stretches, info.duration_s, target=settings.target_speaker
     )
     text = text_chances(bundle, transcript)
     own = tuple(turn.interval for turn in turns if turn.target)
@@ -259,6 +284,11 @@ def measure(
         episodes=tuple(episodes),
     )
     target = next((t.speaker for t in turns if t.target), None)
+    notes = protocol(info, transcript, speakers, (*job.notes, *seen.reading))
+    unused = baseline_notices(given.baseline, blocks, info.duration_s)
+    for en, ko in unused:
+        say(f"{job.session}: {en if job.lang == 'en' else ko}")
+    notices += [*(transcript.notices if transcript else ()), *measure_notices(given), *unused]
     found = {
         "label_set": bundle.label_set,
         "persons": seen.persons,
@@ -272,11 +302,9 @@ def measure(
             "assumed_single": len({t.speaker for t in turns}) <= 1,
         },
         "missing": [*text.missing, *missing_models(seen)],
-        "notices": list(
-            dict.fromkeys(
-                (*notices, *(transcript.notices if transcript else ()), *measure_notices(given))
-            )
-        ),
+        "notices": unsaid(notices, notes),
+        "told": told_of(given, baseline_unused=bool(unused)),
+        "reading": notes,
         "provenance": provenance(
             "analyze", _settings_of(job), seeds={"seed": settings.seed}, inputs=_inputs_of(job)
         ),

@@ -9,13 +9,16 @@ from typing import Annotated, Literal
 import msgspec
 
 from nunbit.analyze.face_reader import FaceSettings
+from nunbit.config import Seed, Threads, Workers
 from nunbit.errors import SettingsError
 from nunbit.faces import DetectorSettings
 from nunbit.schema import Box
 from nunbit.streams import FACE_RATE_HZ, Interval, MediaInfo
 from nunbit.tracking import TargetBox
 
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
+# A window holds a few words at least; ten steps a second are finer than any measure here.
+_WindowS = Annotated[float, msgspec.Meta(ge=0.5, le=600)]
+_HopS = Annotated[float, msgspec.Meta(ge=0.1, le=600)]
 
 
 # Frames are at most 1280 px wide: at half of that a face of 40 px, the least that is read, has the
@@ -76,19 +79,19 @@ class AnalyzeSettings:
     embed: bool = False
     full_rate: bool = False
     rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
-    window_s: _Positive = 4.0
-    hop_s: _Positive = 1.0
+    window_s: _WindowS = 4.0
+    hop_s: _HopS = 1.0
     target: Literal["largest", "only"] = "largest"
     target_box: Box | None = None
-    target_time: float | None = None
-    min_face_px: Annotated[float, msgspec.Meta(ge=8)] = 40.0
-    audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
+    target_time: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    min_face_px: Annotated[float, msgspec.Meta(ge=8, le=4000)] = 40.0
+    audio_stream: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     fuse_voice: bool = False
     unproven_agreement: bool = False
-    threads: Annotated[int, msgspec.Meta(ge=1)] = 1
-    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    threads: Threads = 1
+    workers: Workers = 0
     overlap: bool = True
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Seed = 0
 
     def baseline_interval(self) -> Interval | None:
         """``baseline`` as an interval, None where none is given.

@@ -1,13 +1,12 @@
 """Run ``nunbit analyze``: every recording to a folder of its own, then one table over all.
 
 A recording that is done is not done again: its ``summary.json`` says from which file, bundle and
-settings it came. One that cannot be read is reported and never stops the others.
+settings it came, and which files were written. One that cannot be read, or in which nunbit itself
+fails, is reported and never stops the others.
 """
 
 from __future__ import annotations
 
-import os
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,33 @@ from nunbit.analyze.session import analyse_session, is_done
 from nunbit.analyze.sessions import write_sessions
 from nunbit.analyze.settings import AnalyzeSettings
 from nunbit.encoders import load_bundle
-from nunbit.errors import InputError, Lang, MissingExtra, NunbitError
+from nunbit.errors import InputError, Lang, NunbitError
 from nunbit.files import read_json, writing
 from nunbit.predict.shipped import default_bundle_path
 from nunbit.progress import Progress, say
-from nunbit.report import check_embeddable, render_sessions
-from nunbit.workers import Tools, available_cores, run_tasks
-
-TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt")
-MEDIA_SUFFIXES = frozenset(
-    (
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts"),
-        *(".3gp", ".flv", ".ogv", ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"),
-        *(".wma", ".aiff"),
-    )
+from nunbit.protocol import note_lines, notes_of_document, problems, unsaid
+from nunbit.recordings import (
+    SPEAKER_SUFFIXES,
+    TRANSCRIPT_SUFFIXES,
+    companion,
+    list_media,
+    require_media_extra,
+    session_names,
+    unread_folders,
+    without_companion,
 )
+from nunbit.report import check_embeddable, render_sessions
+from nunbit.workers import Tools, available_cores, fault_text, run_tasks
+
+__all__ = [
+    "TRANSCRIPT_SUFFIXES",
+    "Outcome",
+    "analyze",
+    "companion",
+    "list_media",
+    "require_media_extra",
+    "session_names",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class Outcome:
             "state": self.state,
             "folder": str(self.folder),
             "error": said,
+            "reading": (self.summary or {}).get("reading"),
             "summary": self.summary,
         }
 
@@ -101,20 +113,29 @@ def analyze(
     if settings.embed:
         for path in paths:
             check_embeddable(path, path.name)
-    jobs = [
-        SessionJob(
+    jobs = []
+    for path, name in zip(paths, names, strict=True):
+        words = companion(settings.transcript, path, len(paths), TRANSCRIPT_SUFFIXES)
+        spoken = companion(settings.speakers, path, len(paths), SPEAKER_SUFFIXES)
+        job = SessionJob(
             media=path,
             folder=out / name,
             session=name,
-            transcript=companion(settings.transcript, path, len(paths), TRANSCRIPT_SUFFIXES),
-            speakers=companion(settings.speakers, path, len(paths), (".rttm",)),
+            transcript=words,
+            speakers=spoken,
             bundle=folder,
             bundle_hash=digest,
             settings=settings,
             lang=lang,
+            notes=without_companion(
+                path,
+                transcript=(settings.transcript, words),
+                speakers=(settings.speakers, spoken),
+            ),
         )
-        for path, name in zip(paths, names, strict=True)
-    ]
+        jobs.append(job)
+    for en, ko in unread_folders(media):
+        say(en if lang == "en" else ko)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)  # now, not when an hour has been read
     outcomes = _run(jobs, settings, lang)
@@ -143,116 +164,50 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings, lang: Lang) -> l
             left.append(job)
     workers = min(settings.workers or available_cores(), len(left))
     title = "분석" if lang == "ko" else "analyze"
+    # A recording that kills its process, for lack of memory, must not take the others with it.
+    lost = _lost if len(left) > 1 else None
     with Progress(title, None, "s", lang=lang) as bar:
-        for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance):
+        for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance, lost=lost):
             outcomes[outcome.session] = outcome
             # The error of an only recording is raised, and said by whoever catches it.
             if outcome.error is not None and len(jobs) > 1:
                 say(f"nunbit: {outcome.error[0] if lang == 'en' else outcome.error[1]}")
-            for en, ko in ((outcome.summary or {}).get("transcript") or {}).get("notices", ()):
-                say(f"{outcome.session}: {en if lang == 'en' else ko}")
+            for line in _reading_lines(outcome, lang):
+                say(f"{outcome.session}: {line}")
     return [outcomes[job.session] for job in jobs]
+
+
+def _reading_lines(outcome: Outcome, lang: Lang) -> list[str]:
+    """What was odd about the files of a recording: notes, then notices of the transcript."""
+    summary = outcome.summary or {}
+    notes = problems(notes_of_document(summary.get("reading")))
+    notices = (summary.get("transcript") or {}).get("notices", ())
+    rest = unsaid(((en, ko) for en, ko in notices), notes)
+    return [*note_lines(notes, lang), *(en if lang == "en" else ko for en, ko in rest)]
 
 
 def _work(job: SessionJob, tools: Tools) -> Outcome:
     try:
         summary = analyse_session(job, tools.advance)
-    except (MissingExtra, NunbitError) as exc:
+    except NunbitError as exc:
         return Outcome(job.session, job.folder, "failed", None, (exc.en, exc.ko))
+    except MemoryError:
+        return Outcome(job.session, job.folder, "failed", None, _out_of_memory(job))
+    except Exception as exc:  # whatever it is: the other recordings must be written
+        return Outcome(job.session, job.folder, "failed", None, fault_text(job.media, exc))
     return Outcome(job.session, job.folder, "done", summary)
 
 
-def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
-    """Every recording once, folders replaced by the recordings directly in them.
-
-    Raises:
-        InputError: A path is missing, or a folder has no recording.
-    """
-    found: dict[Path, None] = {}
-    for path in media:
-        if path.is_dir():
-            inside = sorted(
-                p for p in path.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES and p.is_file()
-            )
-            if not inside:
-                raise InputError(
-                    en=f"{path}: no video or sound file in this folder",
-                    ko=f"{path}: 이 폴더에 영상이나 음성 파일이 없습니다",
-                )
-            found |= dict.fromkeys(inside)
-        elif path.exists():
-            found[path] = None
-        else:
-            raise InputError(en=f"{path}: there is no such file", ko=f"{path}: 파일이 없습니다")
-    if not found:
-        raise InputError(en="no recording given", ko="영상이나 음성 파일을 하나 이상 주십시오")
-    return tuple(found)
+def _lost(job: SessionJob, error: InputError) -> Outcome:
+    """The outcome of a recording whose process was killed."""
+    said = (f"{job.media}: {error.en}", f"{job.media}: {error.ko}")
+    return Outcome(job.session, job.folder, "failed", None, said)
 
 
-def session_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """One folder name per recording: the stem; with its folder or suffix where stems repeat.
-
-    Raises:
-        InputError: Two recordings cannot be told apart even so.
-    """
-    stems = [unicodedata.normalize("NFC", p.stem) for p in paths]
-    names = []
-    for path, stem in zip(paths, stems, strict=True):
-        name = stem
-        if stems.count(stem) > 1:
-            name = f"{unicodedata.normalize('NFC', path.resolve().parent.name)}-{path.name}"
-        names.append(name)
-    if len({name.casefold() for name in names}) < len(names):
-        raise InputError(
-            en="two recordings have the same folder and file name; analyse them in two calls",
-            ko="폴더와 파일 이름이 같은 기록이 둘 있습니다. 따로 분석하십시오",
-        )
-    return tuple(names)
-
-
-def companion(given: str, media: Path, n_media: int, suffixes: tuple[str, ...]) -> Path | None:
-    """The transcript or diarisation that belongs to a recording.
-
-    Args:
-        given: A file, a folder with one file of the recording's stem, or '' for none.
-        media: The recording.
-        n_media: How many recordings there are: a single file fits only one.
-        suffixes: Of files in a folder, preferred first.
-
-    Raises:
-        InputError: It does not exist, or one file is given for several recordings.
-    """
-    if not given:
-        return None
-    path = Path(given)
-    if path.is_dir():
-        stem = unicodedata.normalize("NFC", media.stem)
-        same = {
-            p.suffix.lower(): p
-            for p in sorted(path.iterdir())
-            if unicodedata.normalize("NFC", p.stem) == stem
-        }
-        return next((same[s] for s in suffixes if s in same), None)
-    if not path.is_file():
-        raise InputError(en=f"{path}: there is no such file", ko=f"{path}: 파일이 없습니다")
-    if n_media > 1:
-        raise InputError(
-            en=f"{path}: one file for {n_media} recordings; give a folder with one file of the "
-            "same name for each",
-            ko=f"{path}: 기록이 {n_media}개인데 파일은 하나입니다. 기록과 같은 이름의 파일이 든 "
-            "폴더를 주십시오",
-        )
-    return path
-
-
-def require_media_extra() -> None:
-    """Say at once, and not after an hour, that decoding is impossible.
-
-    Raises:
-        MissingExtra: PyAV is not installed.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("av") is None:
-        raise MissingExtra("av", "media")
-    os.environ.setdefault("AV_LOG_FORCE_NOCOLOR", "1")
+def _out_of_memory(job: SessionJob) -> tuple[str, str]:
+    return (
+        f"{job.media}: out of memory; close other programs and run the same line again, with "
+        "--set workers=1 where there are several recordings",
+        f"{job.media}: 메모리가 부족합니다. 다른 프로그램을 닫고 같은 명령을 다시 실행하십시오. "
+        "기록이 여럿이면 --set workers=1을 붙이십시오",
+    )

@@ -39,7 +39,9 @@ def read_words(path: Path | None, info: MediaInfo) -> Transcript | None:
     Raises:
         InputError: It cannot be read, or is that of another recording.
     """
-    return None if path is None else read_transcript(path, duration_s=info.duration_s)
+    if path is None:
+        return None
+    return read_transcript(path, duration_s=info.duration_s, media=info.name)
 
 
 def text_chances(bundle: Bundle, transcript: Transcript | None) -> TextChances:

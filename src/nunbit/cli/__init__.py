@@ -13,12 +13,17 @@ import sys
 import click
 
 # Importing a module registers its commands.
-from nunbit.cli import aligning, experiment, photos, recordings, showing, start  # noqa: F401
+from nunbit.cli import aligning, checking, experiment, photos, recordings, showing, start  # noqa: F401
 from nunbit.cli.shared import cli, show_error
 from nunbit.errors import Lang, NunbitError
 from nunbit.language import system_language
 
 __all__ = ["cli", "main"]
+
+_OUT_OF_MEMORY: dict[Lang, str] = {
+    "en": "out of memory: lower batch_size or the number of workers with --set",
+    "ko": "메모리가 부족합니다. --set으로 batch_size나 작업 프로세스 수를 줄이십시오",
+}
 
 
 def main() -> None:
@@ -45,7 +50,9 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except MemoryError:
-        _fail("out of memory: lower batch_size or num_workers with --set")
+        line = _OUT_OF_MEMORY[_language_of(arguments)]
+        show_error(line, arguments)
+        _fail(line)
 
 
 def _treat_sigterm_as_interrupt() -> None:

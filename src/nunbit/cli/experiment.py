@@ -283,14 +283,23 @@ def evaluate(
 
 
 def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
+    if not document["finished"]:
+        return f"{out}: {_shards_text(document, lang)}"
     counts = document["counts"]
     rows = [(split, str(n)) for split, n in counts["by_split"].items()]
     rejects = sum(counts["rejects"].values())
     rows.append(("rejects" if lang == "en" else "제외", str(rejects)))
     lines = [f"{name:<12}{value:>9}" for name, value in rows]
     lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
-    lines += [f"! {note}" for note in document["notes"]]
+    lines += [f"! {note[lang == 'ko']}" for note in document["notes"]]
     return "\n".join([*lines, str(out)])
+
+
+def _shards_text(document: Mapping[str, Any], lang: Lang) -> str:
+    done, total = document["shards_finished"], document["shards"]
+    if lang == "ko":
+        return f"샤드 {total}개 중 {done}개 완료. 나머지는 다른 --part가 마칩니다"
+    return f"{done} of {total} shards are done; the other --parts finish the rest"
 
 
 def _train_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:

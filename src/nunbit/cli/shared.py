@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nunbit.errors import Lang, MissingExtra
+from nunbit.files import json_text, whole_text
 from nunbit.language import system_language
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PATHS = click.Path(path_type=Path)
 
 _ORDER = (
     *("demo", "synth", "prepare", "train", "export", "evaluate", "predict"),
-    *("analyze", "align", "search", "measures", "report", "doctor"),
+    *("check", "analyze", "align", "search", "measures", "report", "doctor"),
 )
 """Commands in the order of the work, not of the alphabet."""
 
@@ -126,9 +126,9 @@ def show(document: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print the result to stdout: one JSON object, or a text for people."""
     if as_json:
         _Shown.document = True
-        click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
-    else:
-        click.echo(text)
+        click.echo(json_text(document))
+    elif text:
+        click.echo(whole_text(text))
 
 
 def show_error(line: str, arguments: Sequence[str]) -> None:

@@ -316,18 +316,18 @@ def _matrix(table: pa.Table, name: str, path: Path) -> Floats | None:
 
 
 def _checked_probability(values: Floats | None, n: int, k: int, path: Path) -> Floats:
-    problem = None
+    problem = ("", "")
     if values is None or values.shape != (n, k):
-        problem = f"expected {k} numbers a row"
+        problem = f"expected {k} numbers a row", f"행마다 숫자가 {k}개 있어야 합니다"
     elif not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        problem = f"row {row} holds NaN or infinity"
+        problem = f"row {row} holds NaN or infinity", f"{row}행에 NaN이나 무한대가 있습니다"
     elif (values < 0).any() or not np.allclose(values.sum(axis=1), 1.0, atol=1e-3):
-        problem = "rows must be >= 0 and sum to 1"
-    if values is None or problem:
+        problem = "rows must be >= 0 and sum to 1", "행은 0 이상이고 합이 1이어야 합니다"
+    if values is None or problem[0]:
         raise InputError(
-            en=f"{path}: column probability: {problem}; mend the program that wrote it",
-            ko=f"{path}: probability 열 오류: {problem}. 파일을 만든 프로그램을 고치십시오",
+            en=f"{path}: column probability: {problem[0]}; mend the program that wrote it",
+            ko=f"{path}: probability 열 오류: {problem[1]}. 파일을 만든 프로그램을 고치십시오",
         )
     return values
 

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from nunbit.config import BatchSize, Seed, Threads
 from nunbit.schema import Policy, Split
 from nunbit.zeroshot import Ensemble
-
-Count = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,12 @@ class EvaluateSettings:
     seeds: tuple[str, ...] = ()
     part: str | None = None
     with_images: bool = False
-    batch_size: Count = 64
-    threads: Count | None = None
+    batch_size: BatchSize = 64
+    threads: Threads | None = None
     n_resamples: Annotated[int, Meta(ge=100, le=20_000)] = 2_000
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Seed = 0
     n_bins: Annotated[int, Meta(ge=2, le=100)] = 15
-    min_group: Count = 50
+    min_group: Annotated[int, Meta(ge=1, le=1_000_000)] = 50
     max_mistakes: Annotated[int, Meta(ge=0, le=200)] = 24
 
     @property

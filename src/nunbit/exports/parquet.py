@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nunbit.errors import InputError
-from nunbit.files import atomic_path
+from nunbit.files import atomic_path, whole_text
 from nunbit.streams import FaceStream, FaceTrack, MeasureBlock, Timeline, Transcript, VoiceStream
 
 TIMELINE_FILE = "timeline.parquet"
@@ -228,8 +228,10 @@ def _word_tables(transcript: Transcript | None) -> Iterator[pa.Table]:
     columns = {
         "t_start": [w.interval.start_s for w in words],
         "t_end": [w.interval.end_s for w in words],
-        "text": [w.text for w in words],
-        "speaker": pa.array([speaker for _, speaker, _ in rows], pa.string()).dictionary_encode(),
+        "text": [whole_text(w.text) for w in words],
+        "speaker": pa.array(
+            [speaker and whole_text(speaker) for _, speaker, _ in rows], pa.string()
+        ).dictionary_encode(),
         "confidence": np.array(confidences, np.float32),
         "syllables": [w.syllables for w in words],
         "filler": [w.filler for w in words],
@@ -269,7 +271,7 @@ def _constant(value: str | None, n: int) -> pa.DictionaryArray:
     if value is None:
         return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
     codes = pa.array(np.zeros(n, np.int32))
-    return pa.DictionaryArray.from_arrays(codes, pa.array([value], pa.string()))
+    return pa.DictionaryArray.from_arrays(codes, pa.array([whole_text(value)], pa.string()))
 
 
 def _encoded(texts: NDArray[np.str_]) -> pa.DictionaryArray:

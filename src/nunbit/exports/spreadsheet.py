@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from nunbit.exports.parquet import TIMELINE_SCHEMA, measure_tables
-from nunbit.files import atomic_path, write_text
+from nunbit.files import atomic_path, spreadsheet_text, write_text
 from nunbit.streams import Timeline, Transcript
 
 # Spreadsheets take UTF-8 for the system's own encoding unless the file begins with this.
@@ -25,7 +25,9 @@ _WORD_COLUMNS = (
 def write_csv(path: Path, timeline: Timeline) -> None:
     """Write every row of ``timeline.parquet``, and ``<stem>.words.csv`` if there is a transcript.
 
-    Missing numbers are empty cells; ``mask_reason`` says why.
+    Missing numbers are empty cells; ``mask_reason`` says why. A text that a spreadsheet would take
+    for a formula (``=HYPERLINK(…)``, a word such as ``-네``) gets ``'`` in front
+    (``files.spreadsheet_text``); numbers are untouched.
 
     Args:
         path: ``….csv``.
@@ -44,7 +46,7 @@ def write_csv(path: Path, timeline: Timeline) -> None:
         stream.write(_BOM.encode("utf-8"))
         with pyarrow.csv.CSVWriter(stream, schema) as writer:
             for table in measure_tables(timeline):
-                writer.write_table(_without_nan(table).cast(schema))
+                writer.write_table(_plain(_without_nan(table).cast(schema)))
     if timeline.transcript is not None:
         write_text(path.with_name(f"{path.stem}.words.csv"), _BOM + _words(timeline.transcript))
 
@@ -59,6 +61,22 @@ def _without_nan(table: pa.Table) -> pa.Table:
     return table
 
 
+def _plain(table: pa.Table) -> pa.Table:
+    """With every text cell as plain text; a column has few different texts."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            coded = table.column(index).combine_chunks().dictionary_encode()
+            texts = [None if t is None else spreadsheet_text(t) for t in _texts(coded)]
+            column = pa.DictionaryArray.from_arrays(coded.indices, pa.array(texts, pa.string()))
+            table = table.set_column(index, field, column.cast(pa.string()))
+    return table
+
+
+def _texts(coded: pa.DictionaryArray) -> list[str | None]:
+    found: list[str | None] = coded.dictionary.to_pylist()
+    return found
+
+
 def _words(transcript: Transcript) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -69,8 +87,8 @@ def _words(transcript: Transcript) -> str:
                 (
                     f"{word.interval.start_s:.3f}",
                     f"{word.interval.end_s:.3f}",
-                    utterance.speaker or "",
-                    word.text,
+                    spreadsheet_text(utterance.speaker or ""),
+                    spreadsheet_text(word.text),
                     "" if word.confidence is None else f"{word.confidence:.4f}",
                     word.syllables,
                     int(word.filler),

@@ -73,12 +73,6 @@ def load_lexicon(name: str) -> Lexicon:
     return msgspec.convert({"name": name, **document}, Lexicon)
 
 
-def lexicon_names() -> tuple[str, ...]:
-    """Names of the word lists in the package, sorted."""
-    folder = resources.files("nunbit") / "data" / "lexicons"
-    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir()))
-
-
 def tokens_of(text: str) -> tuple[str, ...]:
     """The eojeol (words between blanks) without punctuation at their edges, NFC, lower case."""
     bare = (_EDGES.sub("", part) for part in unicodedata.normalize("NFC", text).split())

@@ -7,6 +7,18 @@ also what a browser's video element counts from. Knows nothing of faces, voices 
 memory does not grow with the length of the file.
 """
 
-from nunbit.media.reading import iter_audio, iter_frames, probe_media, read_media
+from nunbit.media.levels import SoundFacts, SoundMeter, channel_notes, level_notes, sound_notes
+from nunbit.media.reading import iter_audio, iter_frames, probe_media, read_media, sample_sound
 
-__all__ = ["iter_audio", "iter_frames", "probe_media", "read_media"]
+__all__ = [
+    "SoundFacts",
+    "SoundMeter",
+    "channel_notes",
+    "iter_audio",
+    "iter_frames",
+    "level_notes",
+    "probe_media",
+    "read_media",
+    "sample_sound",
+    "sound_notes",
+]

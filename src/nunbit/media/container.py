@@ -16,7 +16,14 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nunbit.errors import InputError, MediaError, MissingExtra
-from nunbit.media.refusals import check_file, encrypted, is_cut_off, not_opened
+from nunbit.media.headers import mp3_length_s, wav_data
+from nunbit.media.refusals import (
+    check_file,
+    encrypted,
+    impossible_rate,
+    is_cut_off,
+    not_opened,
+)
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -35,12 +42,15 @@ _PROBE_BYTES = "20000000"  # MPEG-TS and FLV name their streams only when the fi
 _PROBE_MICROSECONDS = "20000000"  # sound may begin many seconds after the picture
 
 # Bare streams: length and seeking are guessed from the bit rate. They are read from the start.
-_GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "h264", "hevc", "m4v", "mpegvideo", "amr"}
+GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "h264", "hevc", "m4v", "mpegvideo", "amr"}
 _SEEK_MARGINS_S = (1.0, 15.0, 120.0)
 
 # A packet later than all before it by more than this has a broken time stamp; taken at its word,
 # a flipped bit would make a timeline of weeks.
 _MAX_JUMP_S = 6 * 3600.0
+
+_RATES_HZ = (1000, 768_000)
+"""Sampling rates of sound; others are damage of the header, or no sound."""
 
 _ENCRYPTED_TAGS = {"encv", "enca", "drms", "drmi", "drmt"}
 
@@ -74,6 +84,8 @@ class Source:
         damaged: Packets or frames that could not be decoded.
         damaged_at_s: Where the first of them was.
         cut_off: Whether reading stops at an error, or the file is shorter than it says.
+        said_end_s: Where a header says that the sound ends that FFmpeg does not ask, or None.
+        bad_rate_hz: Sampling rate of a sound stream that is left out for it, or None.
     """
 
     path: Path
@@ -87,12 +99,18 @@ class Source:
     damaged: int = 0
     damaged_at_s: float | None = None
     cut_off: bool = False
+    said_end_s: float | None = None
+    bad_rate_hz: int | None = None
     _queue: list[Packet[Any]] = field(default_factory=list)
     _latest_s: float = 0.0
 
     def time_s(self, stamp: int, time_base: Fraction) -> float:
         """A stream's time stamp on the media clock; exact, then rounded once to a double."""
-        return float(stamp * time_base - self.zero)
+        # Whole numbers, rounded once by the division: as exact as Fractions and ten times as fast,
+        # and an hour has half a million of these.
+        zero, base = self.zero.denominator, time_base.denominator
+        above = stamp * time_base.numerator * zero - self.zero.numerator * base
+        return above / (base * zero)
 
     def packet_time_s(self, packet: Packet[Any]) -> float | None:
         """Presentation time of a packet, its decoding time where it has no other, or None."""
@@ -103,18 +121,20 @@ class Source:
         """Where the header says that a stream ends; None where it does not, or only guesses."""
         if stream is None or not stream.duration or not stream.time_base:
             return None
-        if self.container.format.name in _GUESSED_LENGTH:
+        if self.container.format.name in GUESSED_LENGTH:
             return None
         return self.time_s((stream.start_time or 0) + stream.duration, stream.time_base)
 
     def announced_end_s(self) -> float | None:
         """Where the header says that what is read ends, or None."""
+        if self.said_end_s is not None and self.video is None:
+            return self.said_end_s
         ends = [self.stream_end_s(each) for each in (self.video, self.audio)]
         known = [each for each in ends if each is not None]
         if known:
             return max(known)
         everything = (self.video or self.n_video == 0) and (self.audio or self.n_audio == 0)
-        if self.container.format.name in _GUESSED_LENGTH or not everything:
+        if self.container.format.name in GUESSED_LENGTH or not everything:
             return None  # the container's length may be that of the stream that is not read
         if not self.container.duration:
             return None
@@ -157,7 +177,7 @@ class Source:
     def seek(self, time_s: float) -> None:
         """Go to where decoding gives everything from ``time_s`` on, and something before it."""
         self._latest_s = max(0.0, time_s)
-        if time_s <= _SEEK_MARGINS_S[0] or self.container.format.name in _GUESSED_LENGTH:
+        if time_s <= _SEEK_MARGINS_S[0] or self.container.format.name in GUESSED_LENGTH:
             return
         av = load_av()
         for margin_s in (*_SEEK_MARGINS_S, math.inf):
@@ -248,12 +268,15 @@ def _open(path: Path, opened: ExitStack) -> InputContainer:
         MediaError: This is no media file.
     """
     av = load_av()
+    wav = wav_data(path)
     options = {
         "format_whitelist": ",".join(_FORMATS),
         "protocol_whitelist": "file",
         "probesize": _PROBE_BYTES,
         "analyzeduration": _PROBE_MICROSECONDS,
     }
+    if wav is not None and wav.goes_on:
+        options["ignore_length"] = "1"
     # "concat:a.mp4" means something to FFmpeg; "file:" takes that away. The suffix helps with bare
     # streams, but a video named .png is taken for a row of pictures: then the name is withheld.
     stream = opened.enter_context(path.open("rb"))
@@ -296,6 +319,12 @@ def _choose(path: Path, container: InputContainer, audio_stream: int) -> Source:
     audio = sounds[audio_stream] if sounds else None
     if audio is not None and audio.codec_context is None:
         audio = None
+    bad_rate_hz = None
+    rate_hz = None if audio is None else audio.sample_rate
+    if rate_hz and not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+        bad_rate_hz, audio = rate_hz, None  # 1 Hz would make a timeline of weeks
+    if video is None and bad_rate_hz is not None:
+        raise impossible_rate(path, bad_rate_hz)
     if video is None and audio is None:
         raise MediaError(
             en=f"{path}: holds neither video nor sound that this program can decode; convert it "
@@ -318,7 +347,19 @@ def _choose(path: Path, container: InputContainer, audio_stream: int) -> Source:
         n_video=len(films),
         zero=min(starts, default=Fraction(0)),
         cut_off=is_cut_off(path),
+        said_end_s=_said_end_s(path, container, audio),
+        bad_rate_hz=bad_rate_hz,
     )
+
+
+def _said_end_s(path: Path, container: InputContainer, audio: AudioStream | None) -> float | None:
+    """Where the header of a WAV or MP3 file says that the sound ends; None where it does not."""
+    if container.format.name == "mp3":
+        return mp3_length_s(path)
+    if container.format.name != "wav" or audio is None or not audio.codec_context.bit_rate:
+        return None
+    data = wav_data(path)
+    return None if data is None else data.said * 8 / audio.codec_context.bit_rate
 
 
 def _tag(stream: Stream) -> str:

@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.media.container import Source, load_av
+from nunbit.media.fields import Fields
+from nunbit.media.notes import interlaced_note
+from nunbit.reading import ReadingNote
 from nunbit.streams import Frame
 from nunbit.timebase import TOLERANCE_S
 
@@ -150,6 +153,7 @@ class Pictures:
         self._max_side = max_side
         self._picker = None if rate_hz is None else GridPicker["VideoFrame"](rate_hz, start_s)
         self._converter = load_av().video.reformatter.VideoReformatter()
+        self._fields = Fields()
         self._turn: tuple[int, Orientation] | None = None
         self._waiting: deque[Packet[Any]] = deque()
         self._nearest: dict[int, tuple[float, int]] = {}
@@ -180,6 +184,12 @@ class Pictures:
         if self._picker is not None:
             for time_s, frame in self._picker.finish(self.end_s):
                 yield self._convert(time_s, frame)
+
+    def notes(self) -> tuple[ReadingNote, ...]:
+        """What decoding showed, after :meth:`finish`."""
+        if not self._fields.count or self._fields.first_s is None:
+            return ()
+        return (interlaced_note(self._fields.count, self._fields.first_s),)
 
     def _note_candidate(self, packet: Packet[Any]) -> None:
         assert self._picker is not None
@@ -246,13 +256,14 @@ class Pictures:
         scale = min(1.0, self._max_side / max(width, height))
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
         untagged = frame.colorspace == _UNTAGGED_COLOURS and frame.height >= _HD_ROWS
+        one_moment = self._fields.one_moment(time_s, frame)
         smaller = self._converter.reformat(
-            frame,
+            one_moment,
             width,
             height,
             format="rgb24",
             src_colorspace=_BT709 if untagged else None,
-            interpolation="AREA" if scale < 1 else "BILINEAR",
+            interpolation="AREA" if scale < 1 and one_moment is frame else "BILINEAR",
             threads=1,
         )
         # Reading side data ties a frame into a cycle that keeps its memory: so not for each.

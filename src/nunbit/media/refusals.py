@@ -12,7 +12,6 @@ Notices = list[tuple[str, str]]
 """What was odd and what was done about it, as (en, ko) pairs."""
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-_SHORTFALL_S = 1.0  # announced lengths are rounded; this much less than announced is damage
 
 
 def check_file(path: Path) -> None:
@@ -66,47 +65,14 @@ def nothing_decoded(path: Path) -> MediaError:
     )
 
 
-def cut_off_notices(
-    name: str, read_to_s: float, announced_s: float | None, *, cut_off: bool
-) -> Notices:
-    """What to say about a file that was read to ``read_to_s``; empty if all was well.
-
-    Args:
-        name: Of the file.
-        read_to_s: End of what could be read.
-        announced_s: Where the header says that it ends, or None.
-        cut_off: Whether it is known to be incomplete in another way.
-    """
-    announced = announced_s or 0.0
-    short = announced - read_to_s > _SHORTFALL_S
-    notices: Notices = []
-    if short or cut_off:
-        said = f" of {announced:.0f} s" if short else ""
-        said_ko = f"(표시된 길이 {announced:.0f}초)" if short else ""
-        notices.append(
-            (
-                f"{name}: readable only up to {read_to_s:.0f} s{said}; the file is cut off or "
-                "damaged there, and what comes before is used",
-                f"{name}: {read_to_s:.0f}초까지만 읽을 수 있습니다{said_ko}. 그 뒤는 잘렸거나 "
-                "손상되었으며, 앞부분만 사용합니다",
-            )
-        )
-    return notices
-
-
-def damage_notices(name: str, pieces: int, first_s: float | None) -> Notices:
-    """What to say about pieces inside a file that could not be decoded; empty if none."""
-    notices: Notices = []
-    if pieces:
-        at = "" if first_s is None else f", the first at {first_s:.1f} s"
-        at_ko = "" if first_s is None else f"(처음: {first_s:.1f}초)"
-        notices.append(
-            (
-                f"{name}: {pieces} damaged pieces were left out{at}",
-                f"{name}: 손상된 부분 {pieces}개를 건너뛰었습니다{at_ko}",
-            )
-        )
-    return notices
+def impossible_rate(path: Path, rate_hz: int) -> MediaError:
+    """The error for sound whose header gives it a sampling rate that no recording has."""
+    return MediaError(
+        en=f"{path}: its header gives the sound {rate_hz} samples a second, which no recording "
+        "has; repair the header or export it again",
+        ko=f"{path}: 헤더에 적힌 소리의 표본화율이 초당 {rate_hz}개로, 있을 수 없는 값입니다. "
+        "헤더를 고치거나 다시 내보내십시오",
+    )
 
 
 def encrypted(path: Path) -> MediaError:

@@ -8,15 +8,17 @@ a jump begins a new run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nunbit.media.container import Source, load_av
-from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Singles
+from nunbit.media.levels import SoundFacts, SoundMeter, mix
+from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -28,19 +30,32 @@ GAP_S = 0.02
 _BLOCK_S = 0.5
 _SMOOTHING_S = 5.0
 _DRIFT_S = 0.002  # smaller differences are left alone: no clean file is touched
+_COMPANDED, _COMPANDED_STEP = ("pcm_alaw", "pcm_mulaw"), 0.03  # coarse where it is loud
 _FULL_SCALE = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "s64": 9223372036854775808.0}
 
 
-def mono_samples(frame: AudioFrame) -> Singles:
-    """The mean of a frame's channels, (n,) float32 with full scale at 1."""
+def channel_samples(frame: AudioFrame) -> Singles:
+    """A frame's channels, (C, n) float32 with full scale at 1; float sound may have more."""
     kind = frame.format.name.removesuffix("p")
     raw = frame.to_ndarray()
     if not frame.format.is_planar:
         raw = raw.reshape(-1, frame.layout.nb_channels).T
-    scale = _FULL_SCALE.get(kind, 1.0)
-    mean = raw.mean(axis=0, dtype=np.float32 if raw.itemsize <= 4 else np.float64)
-    centred = mean - (scale if kind == "u8" else 0.0)
-    return np.asarray(centred / scale, np.float32)
+    if kind not in _FULL_SCALE:
+        return np.asarray(raw, np.float32)
+    wide: NDArray[np.floating] = raw.astype(np.float32 if raw.itemsize <= 2 else np.float64)
+    scale = _FULL_SCALE[kind]
+    return np.asarray((wide - (scale if kind == "u8" else 0.0)) / scale, np.float32)
+
+
+def meter_of(source: Source) -> SoundMeter:
+    """A meter for the sound stream of a file."""
+    assert source.audio is not None
+    context = source.audio.codec_context
+    companded = context.codec.name in _COMPANDED
+    kind = "" if context.format is None else context.format.name.removesuffix("p")
+    scale = _FULL_SCALE.get(kind)
+    step = _COMPANDED_STEP if companded else 1.0 / scale if scale else 0.0
+    return SoundMeter(step=step, lossy=not (companded or context.codec.lossless))
 
 
 @dataclass
@@ -173,8 +188,7 @@ class SampleClock:
         run.n_out += len(samples)
         early = max(0, min(len(samples), round((self._start_s - start_s) * AUDIO_RATE_HZ)))
         if early < len(samples):
-            kept = np.clip(samples[early:], -1.0, 1.0)
-            yield AudioChunk(start_s + early / AUDIO_RATE_HZ, kept)
+            yield AudioChunk(start_s + early / AUDIO_RATE_HZ, samples[early:])
 
     def _correct(self, run: _Run, samples: Singles) -> Singles:
         """Move the clock towards the time stamps, by at most one sample in a thousand."""
@@ -201,11 +215,15 @@ class Sound:
     Args:
         source: Open, with a sound stream.
         start_s: Earlier samples are left out.
+        used: Channels whose mean is read; empty takes all.
     """
 
-    def __init__(self, source: Source, *, start_s: float) -> None:
+    def __init__(self, source: Source, *, start_s: float, used: Sequence[int] = ()) -> None:
         self._source = source
+        self._used = tuple(used)
         self._clock = SampleClock(start_s)
+        self._meter = meter_of(source)
+        self._clipped: list[Interval] = []
         self._end_s: float | None = None
         if source.audio is not None and source.container.format.name.startswith("mov"):
             self._end_s = source.stream_end_s(source.audio)
@@ -225,21 +243,95 @@ class Sound:
 
     def finish(self) -> Iterator[AudioChunk]:
         """Give what is left."""
-        yield from self._clock.finish()
+        self._clipped += self._meter.flush()
+        end_s = self._clock.next_s
+        yield from map(self._with_places, self._clock.finish())
+        if self._clipped and end_s is not None:  # nothing was left to give them with
+            yield self._with_places(AudioChunk(end_s, np.zeros(0, np.float32)))
         if self._clock.dropped_s:
             self._source.note_damage(self._clock.dropped_at_s)
+
+    def facts(self) -> SoundFacts:
+        """How loud it was, channel by channel, after :meth:`finish`."""
+        return self._meter.facts()
 
     def _add_frame(self, frame: AudioFrame) -> Iterator[AudioChunk]:
         time_s = None
         if frame.pts is not None and frame.time_base:
             time_s = self._source.time_s(frame.pts, frame.time_base)
-        samples, rate_hz = mono_samples(frame), frame.sample_rate
+        samples, rate_hz = channel_samples(frame), frame.sample_rate
         begin_s = time_s if time_s is not None else self._clock.next_s or 0.0
         if self._end_s is not None:
             # Encoders pad the last packet; MP4 says where the sound really ends.
-            beyond_s = begin_s + len(samples) / rate_hz - self._end_s
+            beyond_s = begin_s + samples.shape[1] / rate_hz - self._end_s
             if 0 < beyond_s < 0.1:
-                samples = samples[: max(0, len(samples) - round(beyond_s * rate_hz))]
-        if len(samples):
-            self.end_s = max(self.end_s, begin_s + len(samples) / rate_hz)
-            yield from self._clock.add(time_s, samples, rate_hz)
+                samples = samples[:, : max(0, samples.shape[1] - round(beyond_s * rate_hz))]
+        if samples.shape[1]:
+            self._clipped += self._meter.add(begin_s, samples, rate_hz)
+            self.end_s = max(self.end_s, begin_s + samples.shape[1] / rate_hz)
+            chunks = self._clock.add(time_s, mix(samples, self._used), rate_hz)
+            yield from map(self._with_places, chunks)
+
+    def _with_places(self, chunk: AudioChunk) -> AudioChunk:
+        if not self._clipped:
+            return chunk
+        places, self._clipped = tuple(self._clipped), []
+        return AudioChunk(chunk.start_s, chunk.samples, places)
+
+
+_SAMPLED_S, _STRETCHES = 1.0, 120  # two minutes in all; shorter files are heard whole
+_UNKNOWN_PERIOD_S = 10.0  # where the header does not say how long it is
+_WARM_UP = 2  # frames after a jump that codecs with overlap decode wrong
+
+
+class SampledSound:
+    """Stretches of the sound of a file whose packets pass by.
+
+    Args:
+        source: Open, with a sound stream.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._meter = meter_of(source)
+        length_s = source.announced_end_s()
+        self._period_s = max(
+            _SAMPLED_S, _UNKNOWN_PERIOD_S if length_s is None else length_s / _STRETCHES
+        )
+        self._skipped = False
+        self._cold = 0
+
+    def add(self, packet: Packet[Any], frames: Sequence[Any] | None = None) -> None:
+        """Take the next packet of the sound stream.
+
+        Args:
+            packet: Decoded only where its stretch is wanted.
+            frames: What it held, where it was decoded before.
+        """
+        at = self._source.packet_time_s(packet)
+        if frames is None:
+            if at is None or at % self._period_s >= _SAMPLED_S or not packet.size:
+                self._skipped = True
+                return
+            frames = self._decode(packet)
+        for frame in frames:
+            if self._cold:
+                self._cold -= 1
+                continue
+            samples = channel_samples(frame)
+            if samples.shape[1] and frame.sample_rate:
+                self._meter.add(at or 0.0, samples, frame.sample_rate)
+
+    def facts(self) -> SoundFacts:
+        """How loud it was, channel by channel."""
+        return self._meter.facts()
+
+    def _decode(self, packet: Packet[Any]) -> list[Any]:
+        if self._skipped:
+            assert self._source.audio is not None
+            self._source.audio.codec_context.flush_buffers()
+            self._skipped, self._cold = False, _WARM_UP
+        try:
+            return list(packet.decode())
+        except (load_av().FFmpegError, ValueError):
+            return []

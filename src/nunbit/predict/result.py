@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.columns import width as text_width
 from nunbit.errors import InputError, Lang, NunbitError
 from nunbit.labels import LabelSet, label_set_to_dict
 from nunbit.photos import PhotoNote, note_text
@@ -194,8 +195,10 @@ class PredictResult:
         rows = [self._head(lang)]
         for file in self.files:
             rows += self._rows(file, lang)
-        lines = _aligned(rows)
-        lines += [f"! {file.error.text(lang)}" for file in self.files if file.error is not None]
+        errors = [f"! {file.error.text(lang)}" for file in self.files if file.error is not None]
+        if len(errors) == len(self.files):  # a table of nothing helps nobody
+            return "" if len(errors) == 1 else "\n".join(errors)
+        lines = [*_aligned(rows), *errors]
         return "\n".join([*lines, "", self._summary(lang), self.statement[lang]])
 
     def _head(self, lang: Lang) -> list[str]:
@@ -260,16 +263,10 @@ class PredictResult:
         )
 
 
-def columns(text: str) -> int:
-    """Terminal columns that a text takes: Hangul syllables take two, combining marks none."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
-
-
 def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(text_width(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
-        "  ".join(c + " " * (w - columns(c)) for c, w in zip(row, widths, strict=True)).rstrip()
+        "  ".join(c + " " * (w - text_width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
 
@@ -278,9 +275,9 @@ def _shortened(text: str, width: int) -> str:
     """Keep the end, where file names differ, within ``width`` columns, on one line."""
     # NFC: names from macOS come with Hangul split into jamo, which are wide and not combining.
     clean = "".join(c if c.isprintable() else "?" for c in unicodedata.normalize("NFC", text))
-    if columns(clean) <= width:
+    if text_width(clean) <= width:
         return clean
-    while columns(clean) > width - 1:
+    while text_width(clean) > width - 1:
         clean = clean[1:]
     return f"…{clean}"
 

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from nunbit.config import BatchSize, Threads
 from nunbit.faces import DetectorSettings, MinScore, PassSizes
-
-Count = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,6 @@ class PredictSettings:
     crops: bool = False
     sizes_px: PassSizes = DetectorSettings().sizes_px
     min_score: MinScore = DetectorSettings().min_score
-    tiny_px: Annotated[int, Meta(ge=0)] = 32
-    batch_size: Count = 64
-    threads: Count | None = None
+    tiny_px: Annotated[int, Meta(ge=0, le=4000)] = 32
+    batch_size: BatchSize = 64
+    threads: Threads | None = None

@@ -27,6 +27,7 @@ from nunbit.predict.shipped import default_bundle_path
 from nunbit.predict.texts import Texts, embed_all_texts
 from nunbit.progress import Progress
 from nunbit.provenance import provenance
+from nunbit.recordings import MEDIA_SUFFIXES
 from nunbit.schema import Box
 from nunbit.zeroshot import combine_cosines, normalise, probabilities, prompt_cosines
 
@@ -174,6 +175,8 @@ def _looked_at(item: Path | FileAnswer, model: _Model, targets: Mapping[Path, Pa
         photo = read_photo(item)
     except (MediaError, MissingExtra) as exc:
         reason = exc.reason if isinstance(exc, PhotoError) else "missing_extra"
+        if reason == "not_an_image" and item.suffix.lower() in MEDIA_SUFFIXES:
+            exc = _recording(item)
         return _Pending(FileAnswer(str(item), "error", reason=reason, error=exc), (), None, None)
     regions = tuple(_regions(photo, model))
     answer = FileAnswer(
@@ -186,6 +189,15 @@ def _looked_at(item: Path | FileAnswer, model: _Model, targets: Mapping[Path, Pa
     )
     target = targets.get(item)
     return _Pending(answer, regions, photo.pixels if target else None, target)
+
+
+def _recording(path: Path) -> PhotoError:
+    return PhotoError(
+        "not_an_image",
+        en=f"{path}: a recording, not a photo; `nunbit analyze {path.name} --out OUT` reads it",
+        ko=f"{path}: 사진이 아니라 녹화입니다. `nunbit analyze {path.name} --out OUT`으로 "
+        "읽으십시오",
+    )
 
 
 def _regions(photo: Photo, model: _Model) -> Iterator[_Region]:

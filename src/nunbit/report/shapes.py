@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -56,12 +55,6 @@ def decimal_interval(interval: Interval, digits: int = 3) -> str:
     if interval is None:
         return MISSING
     return f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
-
-
-def width(text: str) -> int:
-    """Columns a text takes in a terminal."""
-    narrow = sum(0 if unicodedata.combining(c) else 1 for c in text)
-    return narrow + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
 
 
 @dataclass(frozen=True, slots=True)

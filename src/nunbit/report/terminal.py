@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nunbit.columns import pad, width
 from nunbit.errors import Lang
 from nunbit.report import shapes
-from nunbit.report.shapes import width
 from nunbit.report.view import View
 from nunbit.schema import EvalResult
-
-
-def pad(text: str, columns: int, *, left: bool = False) -> str:
-    """Fill a text up to a number of columns."""
-    space = " " * max(0, columns - width(text))
-    return text + space if left else space + text
 
 
 def confusion_text(result: EvalResult, lang: Lang) -> str:

@@ -15,8 +15,9 @@ from nunbit.report.timeline_colours import class_colours, stacking_order
 from nunbit.report.timeline_data import Series, read_recording
 from nunbit.report.timeline_pack import bins, runs
 from nunbit.report.timeline_signals import speech_spans
-from nunbit.report.timeline_view import MODALITIES, TimelineView, clock
+from nunbit.report.timeline_view import MODALITIES, TimelineView
 from nunbit.streams import Flags, Floats
+from nunbit.timebase import clock
 
 _INK, _SOFT, _LINE, _BLUE, _ORANGE = "#1b2530", "#5a6775", "#dde3e9", "#1f5f9e", "#b55a00"
 _POINTS = 4000

@@ -188,8 +188,8 @@ def _link(folder: Path, media: Path | None) -> str | None:
     try:
         relative = os.path.relpath(media.resolve(), folder.resolve())
     except ValueError:  # another drive of Windows
-        return quote(media.name)
-    return quote(Path(relative).as_posix())
+        return quote(os.fsencode(media.name))
+    return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _embedded(media: Path) -> str:

@@ -24,8 +24,9 @@ from nunbit.report.timeline_colours import class_colours, stacking_order
 from nunbit.report.timeline_data import Recording, read_recording
 from nunbit.report.timeline_page import crisis_line
 from nunbit.report.timeline_tables import quantity, span
-from nunbit.report.timeline_view import TEXTS_FILE, TimelineView, clock
+from nunbit.report.timeline_view import TEXTS_FILE, TimelineView
 from nunbit.streams import Floats
+from nunbit.timebase import clock
 
 Document = dict[str, Any]
 Paths = tuple[tuple[tuple[str, str], str], ...]

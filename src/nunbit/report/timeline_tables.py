@@ -9,7 +9,8 @@ from nunbit.measures import FUNCTIONALS, SUFFIXES
 from nunbit.report import shapes
 from nunbit.report.timeline_colours import stacking_order
 from nunbit.report.timeline_definitions import parts_of
-from nunbit.report.timeline_view import MODALITIES, TimelineView, clock, is_share
+from nunbit.report.timeline_view import MODALITIES, TimelineView, is_share
+from nunbit.timebase import clock
 
 Document = dict[str, Any]
 

@@ -5,7 +5,6 @@ The template only lays out; every word and number outside the canvases is decide
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,10 +15,13 @@ import numpy as np
 
 from nunbit.errors import Lang
 from nunbit.labels import DEPRESSION_RELATED, load_label_set
+from nunbit.reading import PLAIN_CODES, TREATMENTS, place_text
 from nunbit.report import shapes
 from nunbit.report.texts import Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
 from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, parts_of
+from nunbit.sync import WARN_S
+from nunbit.timebase import clock, frame_rate
 
 Document = dict[str, Any]
 
@@ -29,6 +31,9 @@ _PAIR = re.compile(r"(face|voice)/(voice|text): (.*)", re.DOTALL)
 SOURCES = ("face", "voice", "text")
 MODALITIES = (*SOURCES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
+
+STAND_IN, UNVALIDATED, BASELINE_UNUSED = "stand_in", "unvalidated", "baseline_unused"
+"""What ``told`` in ``summary.json`` may hold: things that its ``notices`` say already."""
 
 
 class TimelineView:
@@ -223,7 +228,7 @@ class TimelineView:
         else:
             key = "facts.video_text" if video.get("fps") else "facts.video_plain"
             pairs.append(("video", t(key, width=video["width"], height=video["height"],
-                                     fps=_frame_rate(video.get("fps")))))  # fmt: skip
+                                     fps=frame_rate(video.get("fps")))))  # fmt: skip
         audio = media.get("audio")
         pairs.append(
             ("audio", t("facts.none") if audio is None
@@ -257,25 +262,55 @@ class TimelineView:
     def notices(self) -> list[str]:
         """What to know before reading: stand-ins, left out classes, oddities of the files."""
         given = [pair[0 if self.lang == "en" else 1] for pair in self.d.get("notices") or []]
-        said = " ".join(pair[0] for pair in self.d.get("notices") or [])
+        told = set(self.d.get("told") or ())  # what the notices of `analyze` say already
         own = []
         group = self.r.label_set.groups.get(DEPRESSION_RELATED)
         if (
             group is not None
             and group.stand_in_for
             and self._has("depgroup_share")
-            and "stand in" not in said
+            and STAND_IN not in told
         ):
             own.append(self.t("notices.stand_in", wanted=self.names(group.stand_in_for),
                               members=self.names(group.labels)))  # fmt: skip
-        if self.r.unvalidated and "unvalidated" not in said:
+        if self.r.unvalidated and UNVALIDATED not in told:
             own.append(self.t("notices.unvalidated", labels=self.names(self.r.unvalidated)))
         if (self.d.get("speech") or {}).get("assumed_single"):
             own.append(self.t("notices.assumed_single"))
         measures = self.d["measures"]
-        if measures and all(m.get("baseline") is None for m in measures):
+        unmarked = BASELINE_UNUSED not in told
+        if unmarked and measures and all(m.get("baseline") is None for m in measures):
             own.append(self.t("notices.no_baseline"))
         return [*own, *dict.fromkeys(given)]
+
+    def reading(self) -> list[tuple[str, str, str, str]]:
+        """The reading protocol: treatment, sentence, count and first place of each note."""
+        rows: list[tuple[str, str, str, str]] = []
+        for treatment in TREATMENTS:
+            for note in (self.d.get("reading") or {}).get(treatment) or []:
+                count = int(note.get("count") or 1)
+                rows.append(
+                    (
+                        treatment,
+                        str(note.get(self.lang) or note.get("en") or note.get("code") or ""),
+                        f"{count:,}" if count > 1 else "",
+                        place_text(str(note.get("first") or ""), self.lang),
+                    )
+                )
+        return rows
+
+    def reading_summary(self) -> str:
+        """What was read, and whether all was as it should be, in one line."""
+        read = (self.d.get("reading") or {}).get("read") or []
+        texts = [str(n.get(self.lang) or "") for n in read if n.get("code") in PLAIN_CODES]
+        state = self.t("reading.clean" if self.reading_is_clean() else "reading.odd")
+        return " · ".join([*texts, state])
+
+    def reading_is_clean(self) -> bool:
+        """Whether everything was read as it is, with nothing to know about it."""
+        found = self.d.get("reading") or {}
+        odd = [n for n in found.get("read") or [] if n.get("code") not in PLAIN_CODES]
+        return not (odd or found.get("repaired") or found.get("left_out"))
 
     def _has(self, measure: str) -> bool:
         return any(m["measure"] == measure for m in self.d["measures"])
@@ -318,7 +353,7 @@ class TimelineView:
         if offset is None:
             reason = self.reason(found.get("reason") or "unknown")
             return [t("sync.unknown", reason=reason)], False
-        warn = bool(found.get("warning", abs(offset) > 0.12))
+        warn = bool(found.get("warning", abs(offset) > WARN_S))
         r = found.get("correlation")
         first = t(
             "sync.late" if offset >= 0 else "sync.early",
@@ -375,21 +410,3 @@ class TimelineView:
 def is_share(unit: str) -> bool:
     """Whether a unit is a share of one, shown as per cent."""
     return unit in ("0–1", "0-1")
-
-
-def clock(seconds: float, *, tenths: bool = False) -> str:
-    """A time as people read it: 1:02:03, 12:34 or, with tenths, 12:34.5."""
-    scale = 10 if tenths else 1
-    whole = math.floor(seconds * scale + 1e-6) if tenths else round(seconds)
-    rest, part = divmod(whole, scale)
-    minutes, s = divmod(rest, 60)
-    hours, m = divmod(minutes, 60)
-    text = f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
-    return f"{text}.{part}" if tenths else text
-
-
-def _frame_rate(fps: str | None) -> str:
-    if not fps:
-        return ""
-    top, _, bottom = fps.partition("/")
-    return f"{float(top) / float(bottom or 1):.2f}".rstrip("0").rstrip(".")

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from nunbit import metrics
+from nunbit.columns import width
 from nunbit.errors import Lang
 from nunbit.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.report import shapes
-from nunbit.report.shapes import Plot, Row, share_plot, share_row, width
+from nunbit.report.shapes import Plot, Row, share_plot, share_row
 from nunbit.report.texts import Texts
 
 Document = dict[str, Any]

@@ -32,7 +32,7 @@ class SearchSettings:
 
     top: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     modality: Literal["all", "face", "voice", "text"] = "all"
-    apart_s: Annotated[float, msgspec.Meta(ge=0)] = 4.0
+    apart_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 4.0
 
 
 @dataclass(frozen=True, slots=True)

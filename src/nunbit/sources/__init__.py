@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nunbit.errors import InputError, Lang, SettingsError
+from nunbit.errors import InputError, SettingsError
 from nunbit.labels import LabelSet
 from nunbit.sources import aihub, folder, table
 from nunbit.sources.aihub_names import is_aihub_path, is_photo_name
@@ -22,16 +22,13 @@ __all__ = ["KINDS", "Listing", "ReadError", "read_image_bytes", "read_source"]
 KINDS = ("aihub", "folder", "table")
 
 
-def read_source(
-    paths: Sequence[Path], kind: str | None, label_set: LabelSet, *, lang: Lang
-) -> Listing:
+def read_source(paths: Sequence[Path], kind: str | None, label_set: LabelSet) -> Listing:
     """List all records of a source without opening a photo.
 
     Args:
         paths: The SRC arguments: folders, zips, label files or tables.
         kind: ``aihub``, ``folder``, ``table``, or None to find out.
         label_set: Labels that the source's spellings are looked up in.
-        lang: Language of notes and reject details.
 
     Raises:
         InputError: Nothing usable, an unknown label, or not the kind it was said to be.
@@ -53,8 +50,8 @@ def read_source(
                 "themselves",
                 ko=f"{where}: 표 자료는 CSV나 Parquet 파일만 받습니다. 파일 자체를 주십시오",
             )
-        return table.read(tables, label_set, lang=lang)
-    found = scan(paths, lang)
+        return table.read(tables, label_set)
+    found = scan(paths)
     kind = kind or _detect(found, label_set, where)
     if kind == "aihub":
         return aihub.read(found, label_set, where)

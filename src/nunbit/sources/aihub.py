@@ -150,9 +150,9 @@ class _Join:
         try:
             data = read_bytes(ref, MAX_LABEL_BYTES)
         except ReadError as exc:
-            self.rejects.append(Reject(ref.source_path, exc.reason, exc.text(self._found.lang)))
+            self.rejects.append(Reject(ref.source_path, exc.reason, exc.text("en"), exc.text("ko")))
             return
-        decoded = decode_labels(data, ref.source_path, self._found.lang)
+        decoded = decode_labels(data, ref.source_path)
         records = decoded.records
         folder, name = split_source_path(ref)
         strange = [reject.reason for reject in decoded.rejects] == ["not_labels"]
@@ -261,19 +261,19 @@ class _Join:
 
     def listing(self) -> Listing:
         """Everything joined; call once, after the last label file."""
-        lang, images = self._found.lang, self._found.images
+        images = self._found.images
         orphans = self._orphans()
         self._name_orphans(orphans)
-        texts = _REJECT_TEXTS[lang]
         for reason, indices in (
             ("no_record", orphans),
             ("duplicate_image", self._repeated.tolist()),
             ("conflicting_records", sorted(self._conflicting)),
         ):
-            self.rejects += [Reject(images[i].source_path, reason, texts[reason]) for i in indices]
+            en, ko = _REJECT_TEXTS["en"][reason], _REJECT_TEXTS["ko"][reason]
+            self.rejects += [Reject(images[i].source_path, reason, en, ko) for i in indices]
         records = self._packer.finish(drop_images=self._conflicting)
         counts = self._raw_counts(records, orphans)
-        notes = notes_for(counts, self.rejects, self._found.others, lang)
+        notes = notes_for(counts, self.rejects, self._found.others)
         return Listing("aihub", records, tuple(self.rejects), VOTE_NAMES, counts, notes)
 
     def _orphans(self) -> list[int]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nunbit.errors import Lang
-
 LABELS = ("joy", "flustered", "anger", "anxiety", "hurt", "sadness", "neutral")
 REAL_SET_MINIMUM = 1000
 
@@ -77,8 +75,8 @@ def compare_counts(raw_counts: Mapping[str, Any]) -> dict[str, Any]:
     return {"compared": compared, "differences": differences}
 
 
-def difference_lines(raw_counts: Mapping[str, Any], lang: Lang) -> tuple[str, ...]:
-    """``compare_counts`` as lines for people: one per difference, or one that says 'equal'.
+def difference_lines(raw_counts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """``compare_counts`` as (en, ko): one line per difference, or one that says 'equal'.
 
     Empty for anything but the real set.
     """
@@ -87,18 +85,20 @@ def difference_lines(raw_counts: Mapping[str, Any], lang: Lang) -> tuple[str, ..
         return ()
     if not result["differences"]:
         what = ", ".join(result["compared"])
-        if lang == "ko":
-            return (f"알려진 개수와 모두 같습니다: {what}",)
-        return (f"all counts equal the known ones: {what}",)
+        return (
+            (f"all counts equal the known ones: {what}", f"알려진 개수와 모두 같습니다: {what}"),
+        )
     lines = []
     for item in result["differences"]:
         found, known = item["found"], item["known"]
         change = f"{found - known:+,}"
-        if lang == "ko":
-            line = f"{item['what']}, {item['label']}: {found:,}개, 알려진 수 {known:,}개 ({change})"
-        else:
-            line = f"{item['what']}, {item['label']}: {found:,} found, {known:,} known ({change})"
-        lines.append(line)
+        what = f"{item['what']}, {item['label']}"
+        lines.append(
+            (
+                f"{what}: {found:,} found, {known:,} known ({change})",
+                f"{what}: {found:,}개, 알려진 수 {known:,}개 ({change})",
+            )
+        )
     return tuple(lines)
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from nunbit.errors import Lang
 from nunbit.schema import Box, Reject
 
-MAX_LABEL_BYTES = 1 << 30  # the largest label file has some 45 MB
+MAX_LABEL_BYTES = 128 << 20  # the largest label file has some 45 MB; decoded it takes six times
 MISSING_BOX: Box = (math.nan, math.nan, math.nan, math.nan)
 _BOM = b"\xef\xbb\xbf"
 
@@ -94,15 +93,16 @@ _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _ONE = msgspec.json.Decoder(LabelRecord)
 
 
-def decode_labels(data: bytes, shown: str, lang: Lang) -> LabelFile:
+def decode_labels(data: bytes, shown: str) -> LabelFile:
     """Decode a label file: UTF-8, with or without BOM, a flat list of objects.
 
     Entries that do not fit are rejected one by one (``bad_record``); a file that is no JSON is
     one reject (``broken_json``), and so is JSON of another kind (``not_labels``).
     """
-    korean = lang == "ko"
     rejects: list[Reject] = []
     body = data.removeprefix(_BOM)
+    if _is_too_dense(body):
+        return LabelFile([], [Reject(shown, "not_labels", *_TOO_DENSE)])
     try:
         records = _ALL.decode(body)
     except msgspec.ValidationError as exc:
@@ -110,19 +110,38 @@ def decode_labels(data: bytes, shown: str, lang: Lang) -> LabelFile:
             records, rejects = _one_by_one(body, shown)
         except msgspec.ValidationError:
             return LabelFile([], [Reject(shown, "not_labels", str(exc))])
+        except RecursionError:
+            return LabelFile([], [Reject(shown, "broken_json", *_TOO_DEEP)])
         if not records and rejects:
             return LabelFile([], [Reject(shown, "not_labels", rejects[0].detail)])
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        detail = (
-            f"JSON이 손상되었거나 UTF-8이 아닙니다: {exc}"
-            if korean
-            else f"broken JSON, or not UTF-8: {exc}"
-        )
-        return LabelFile([], [Reject(shown, "broken_json", detail)])
+        en, ko = f"broken JSON, or not UTF-8: {exc}", f"JSON이 손상되었거나 UTF-8이 아닙니다: {exc}"
+        return LabelFile([], [Reject(shown, "broken_json", en, ko)])
+    except RecursionError:
+        return LabelFile([], [Reject(shown, "broken_json", *_TOO_DEEP)])
     if records and not any(record.is_labelled() for record in records):
-        detail = "표정 레이블이 없는 JSON" if korean else "JSON without expression labels"
-        return LabelFile([], [Reject(shown, "not_labels", detail)])
+        en, ko = "JSON without expression labels", "표정 레이블이 없는 JSON"
+        return LabelFile([], [Reject(shown, "not_labels", en, ko)])
     return LabelFile(records, rejects)
+
+
+_JUDGED_FROM = 8 << 20  # smaller files cannot fill the memory
+_TOO_DENSE = (
+    "millions of tiny entries: no label file",
+    "아주 작은 항목이 수백만 개인 파일로, 레이블 파일이 아닙니다",
+)
+_TOO_DEEP = ("JSON nested too deeply", "JSON의 중첩이 너무 깊습니다")
+
+
+def _is_too_dense(body: bytes) -> bool:
+    """Whether a large file has far more entries a byte than labels have.
+
+    A record has some 750 bytes, 7 braces and 30 commas; ``[1,1,1,…`` of the same size would become
+    a hundred times as many objects, and more memory than a computer has.
+    """
+    if len(body) < _JUDGED_FROM:
+        return False
+    return max(30 * body.count(b"{"), 8 * body.count(b","), 30 * body.count(b"[")) > len(body)
 
 
 def _one_by_one(body: bytes, shown: str) -> tuple[list[LabelRecord], list[Reject]]:
@@ -131,7 +150,7 @@ def _one_by_one(body: bytes, shown: str) -> tuple[list[LabelRecord], list[Reject
     for number, raw in enumerate(_RAW.decode(body)):
         try:
             records.append(_ONE.decode(raw))
-        except msgspec.ValidationError as exc:
+        except (msgspec.ValidationError, RecursionError) as exc:
             rejects.append(Reject(f"{shown}#{number}", "bad_record", str(exc)))
     return records, rejects
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nunbit.errors import Lang
 from nunbit.schema import Reject
 from nunbit.sources.scan import container_notes
 
@@ -90,44 +89,41 @@ _SENTENCES: tuple[tuple[str, str, str], ...] = (
 
 
 def notes_for(
-    counts: Mapping[str, Any], rejects: Iterable[Reject], others: Counter[str], lang: Lang
-) -> tuple[str, ...]:
-    """Sentences about a listing, broken containers first.
+    counts: Mapping[str, Any], rejects: Iterable[Reject], others: Counter[str]
+) -> tuple[tuple[str, str], ...]:
+    """Sentences about a listing, as (en, ko), broken containers first.
 
     Args:
         counts: ``raw_counts``.
         rejects: All rejects of the listing.
         others: Files that nothing reads, by suffix.
-        lang: Language of the sentences.
     """
     rejects = list(rejects)
-    notes = container_notes(rejects, others, lang)
+    notes = container_notes(rejects, others)
     bad = [reject for reject in rejects if reject.reason in _LABEL_REASONS]
     if bad:
         first = f"{bad[0].file}: {bad[0].reason}"
         notes.append(
-            f"경고: 레이블 파일이나 항목 {len(bad):,}개를 읽지 못했습니다. 첫째는 {first}"
-            if lang == "ko"
-            else f"WARNING: {len(bad):,} label files or entries could not be read; first: {first}"
+            (
+                f"WARNING: {len(bad):,} label files or entries could not be read; first: {first}",
+                f"경고: 레이블 파일이나 항목 {len(bad):,}개를 읽지 못했습니다. 첫째는 {first}",
+            )
         )
     for key, en, ko in _SENTENCES:
         if counts[key]:
-            notes.append((ko if lang == "ko" else en).format(n=counts[key]))
+            notes.append((en.format(n=counts[key]), ko.format(n=counts[key])))
     persons = counts["persons"]
     if persons["train_and_validation"]:
-        notes.append(_shared_persons(persons, lang))
+        notes.append(_shared_persons(persons))
     return tuple(notes)
 
 
-def _shared_persons(persons: Mapping[str, int], lang: Lang) -> str:
+def _shared_persons(persons: Mapping[str, int]) -> tuple[str, str]:
     shared, validation = persons["train_and_validation"], persons["validation"]
     unseen = persons["images_of_validation_unseen"]
-    if lang == "ko":
-        return (
-            f"validation 인물 {validation:,}명 가운데 {shared:,}명은 train에도 나옵니다. "
-            f"처음 보는 인물의 validation 이미지는 {unseen:,}개입니다"
-        )
     return (
         f"{shared:,} of {validation:,} persons in validation also occur in train; {unseen:,} "
-        "validation images show unseen persons"
+        "validation images show unseen persons",
+        f"validation 인물 {validation:,}명 가운데 {shared:,}명은 train에도 나옵니다. "
+        f"처음 보는 인물의 validation 이미지는 {unseen:,}개입니다",
     )

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nunbit.errors import MediaError
+from nunbit.errors import InputError, MediaError
+from nunbit.files import require_regular
 from nunbit.schema import ImageRef
 from nunbit.sources.names import is_unsafe_member, repair_name
 from nunbit.sources.packed import NameIndex, name_hashes
@@ -78,9 +79,10 @@ def list_zip(path: str) -> list[Member]:
         ZipListError: Not a zip, or a broken or unreadable one.
     """
     try:
+        require_regular(Path(path))
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (*_ZIP_ERRORS, OSError) as exc:
+    except (*_ZIP_ERRORS, OSError, InputError) as exc:
         raise ZipListError(str(exc)) from exc
     members = []
     for info in infos:
@@ -113,11 +115,16 @@ def read_bytes(ref: ImageRef, limit: int) -> bytes:
         ReadError: As ``read_image_bytes``.
     """
     try:
+        require_regular(Path(ref.path))
         if ref.member is None:
             if Path(ref.path).stat().st_size > limit:
                 raise _too_large(ref, limit)
             return Path(ref.path).read_bytes()
         return _open(ref.path).read(ref.member, limit, ref)
+    except ReadError:
+        raise
+    except InputError as exc:
+        raise ReadError(en=exc.en, ko=exc.ko, reason="not_a_file") from exc
     except FileNotFoundError as exc:
         raise ReadError(
             en=f"{ref.source_path}: the file is gone",
@@ -184,13 +191,16 @@ class _OpenZip:
             raise _too_large(ref, limit)
         try:
             with self._archive.open(info) as stream:
-                return stream.read()
+                data = stream.read(limit + 1)  # never more than the directory announced
         except _ZIP_ERRORS as exc:
             raise ReadError(
                 en=f"{ref.source_path}: broken inside its zip: {exc}",
                 ko=f"{ref.source_path}: zip 안에서 손상되었습니다: {exc}",
                 reason="broken_zip_member",
             ) from exc
+        if len(data) > limit:
+            raise _too_large(ref, limit)
+        return data
 
 
 _OPEN: OrderedDict[tuple[int, str], _OpenZip] = OrderedDict()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from nunbit.errors import InputError, Lang
+from nunbit.errors import InputError
 from nunbit.labels import LabelSet
 from nunbit.schema import FaceRecord, Reject, Split
 from nunbit.sources.listing import Listing
@@ -102,7 +102,7 @@ def read(found: Scan, label_set: LabelSet, where: str) -> Listing:
     """
     if not found.images:
         raise nothing_found(where, found)
-    reader, lang = FolderReader(label_set), found.lang
+    reader = FolderReader(label_set)
     rejects = list(found.rejects)
     entries: list[tuple[int, FolderName]] = []
     unknown: Counter[str] = Counter()
@@ -115,7 +115,7 @@ def read(found: Scan, label_set: LabelSet, where: str) -> Listing:
             ignored[folder] += 1
         elif said.label is None:
             source = found.images[index].source_path
-            rejects.append(Reject(source, "no_class_folder", _NO_FOLDER[lang]))
+            rejects.append(Reject(source, "no_class_folder", *_NO_FOLDER))
         else:
             entries.append((index, said))
     if unknown:
@@ -143,8 +143,8 @@ def read(found: Scan, label_set: LabelSet, where: str) -> Listing:
             ),
         )
     raw_counts = _raw_counts(found, counts, ignored)
-    notes = container_notes(rejects, found.others, lang)
-    notes += _notes(splits_named, without_split, sum(ignored.values()), lang)
+    notes = container_notes(rejects, found.others)
+    notes += _notes(splits_named, without_split, sum(ignored.values()))
     return Listing("folder", packer.finish(), tuple(rejects), (), raw_counts, tuple(notes))
 
 
@@ -162,34 +162,33 @@ def _raw_counts(
     }
 
 
-_NO_FOLDER: dict[Lang, str] = {
-    "en": "not in a class folder",
-    "ko": "클래스 폴더 안에 있지 않음",
-}
+_NO_FOLDER = ("not in a class folder", "클래스 폴더 안에 있지 않음")
 
 
-def _notes(splits_named: bool, without_split: int, ignored: int, lang: Lang) -> list[str]:
-    korean = lang == "ko"
+def _notes(splits_named: bool, without_split: int, ignored: int) -> list[tuple[str, str]]:
     notes = []
     if not splits_named:
         notes.append(
-            "train/validation/test 폴더가 없어 이미지 열에 하나를 (파일 이름의 해시로) "
-            "validation으로 둡니다. 인물을 알 수 없으니 같은 사람이 양쪽에 있을 수 있습니다"
-            if korean
-            else "no train/validation/test folders: one image in ten (by hash of its name) is "
-            "validation; persons are unknown, so the same person may be on both sides"
+            (
+                "no train/validation/test folders: one image in ten (by hash of its name) is "
+                "validation; persons are unknown, so the same person may be on both sides",
+                "train/validation/test 폴더가 없어 이미지 열에 하나를 (파일 이름의 해시로) "
+                "validation으로 둡니다. 인물을 알 수 없으니 같은 사람이 양쪽에 있을 수 있습니다",
+            )
         )
     elif without_split:
         notes.append(
-            f"분할 폴더 밖의 이미지 {without_split:,}개는 train으로 봅니다"
-            if korean
-            else f"{without_split:,} images outside the split folders count as train"
+            (
+                f"{without_split:,} images outside the split folders count as train",
+                f"분할 폴더 밖의 이미지 {without_split:,}개는 train으로 봅니다",
+            )
         )
     if ignored:
         notes.append(
-            f"이미지 {ignored:,}개는 레이블로 쓰지 않는 폴더에 있어 쓰지 않습니다"
-            if korean
-            else f"{ignored:,} images lie in folders whose name means no usable label: not used"
+            (
+                f"{ignored:,} images lie in folders whose name means no usable label: not used",
+                f"이미지 {ignored:,}개는 레이블로 쓰지 않는 폴더에 있어 쓰지 않습니다",
+            )
         )
     return notes
 

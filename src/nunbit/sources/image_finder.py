@@ -10,36 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
-from nunbit.errors import Lang
 from nunbit.schema import ImageRef, Reject
 from nunbit.sources.archives import ZipListError, list_zip
 from nunbit.sources.names import nfc, repair_name
 from nunbit.sources.packed import NameIndex, StringColumn, name_hashes
 from nunbit.sources.scan import shown_path
 
-_TEXTS: dict[Lang, dict[str, str]] = {
-    "en": {
-        "file": "no such file",
-        "zip": "the zip cannot be read",
-        "member": "no readable file of this name in the zip",
-    },
-    "ko": {
-        "file": "그런 파일이 없음",
-        "zip": "zip을 읽을 수 없음",
-        "member": "zip 안에 그 이름의 읽을 수 있는 파일이 없음",
-    },
+_TEXTS = {
+    "file": ("no such file", "그런 파일이 없음"),
+    "zip": ("the zip cannot be read", "zip을 읽을 수 없음"),
+    "member": (
+        "no readable file of this name in the zip",
+        "zip 안에 그 이름의 읽을 수 있는 파일이 없음",
+    ),
 }
 
 
 class ImageFinder:
-    """Finds the image a path means, on disk or in a zip; lists each zip once.
+    """Finds the image a path means, on disk or in a zip; lists each zip once."""
 
-    Args:
-        lang: Language of reject details.
-    """
-
-    def __init__(self, lang: Lang) -> None:
-        self._texts = _TEXTS[lang]
+    def __init__(self) -> None:
         self._zips: dict[str, _ZipNames | None] = {}
 
     def find(self, written: str, folder: Path) -> ImageRef | Reject:
@@ -55,17 +45,17 @@ class ImageFinder:
                 return self._find_member(archive, member, folder)
             more, mark, member = member.partition("!")
             zip_name = f"{zip_name}!{more}"
-        return Reject(shown, "missing_file", self._texts["file"])
+        return Reject(shown, "missing_file", *_TEXTS["file"])
 
     def _find_member(self, archive: str, member: str, folder: Path) -> ImageRef | Reject:
         if archive not in self._zips:
             self._zips[archive] = _ZipNames.read(archive)
         names, shown = self._zips[archive], f"{_relative(archive, folder)}!"
         if names is None:
-            return Reject(shown + nfc(member), "broken_zip", self._texts["zip"])
+            return Reject(shown + nfc(member), "broken_zip", *_TEXTS["zip"])
         raw = names.find(member)
         if raw is None:
-            return Reject(shown + nfc(member), "missing_file", self._texts["member"])
+            return Reject(shown + nfc(member), "missing_file", *_TEXTS["member"])
         return ImageRef(archive, raw, shown + repair_name(raw))
 
 

@@ -20,7 +20,7 @@ class Listing:
         vote_names: Name of each position of ``FaceRecord.votes``; empty where the positions mean
             nobody in particular or there are no votes.
         raw_counts: Plain data: what was found, before any policy and any decoding.
-        notes: Sentences for people about what was unusual, most serious first.
+        notes: Sentences, as (en, ko), about what was unusual, most serious first.
     """
 
     kind: str
@@ -28,4 +28,4 @@ class Listing:
     rejects: tuple[Reject, ...]
     vote_names: tuple[str, ...]
     raw_counts: dict[str, Any]
-    notes: tuple[str, ...]
+    notes: tuple[tuple[str, str], ...]

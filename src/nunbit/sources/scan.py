@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nunbit.errors import InputError, Lang
+from nunbit.errors import LANGS, InputError
 from nunbit.schema import ImageRef, Reject
 from nunbit.sources.archives import ZipListError, list_zip
 from nunbit.sources.names import is_image_name, repair_name
@@ -47,7 +47,6 @@ class Scan:
     """
 
     roots: list[str]
-    lang: Lang
     images: PackedRefs = field(default_factory=PackedRefs)
     image_roots: array[int] = field(default_factory=lambda: array("H"))
     labels: list[tuple[ImageRef, int]] = field(default_factory=list)
@@ -83,17 +82,16 @@ def _zip_and_member(ref: ImageRef) -> tuple[str, str]:
     return ref.source_path[: end - 1], ref.source_path[end:]
 
 
-def scan(paths: Sequence[Path], lang: Lang) -> Scan:
+def scan(paths: Sequence[Path]) -> Scan:
     """Look into every SRC.
 
     Args:
         paths: Folders, zips and label files.
-        lang: Language of reject details.
 
     Raises:
         InputError: A path does not exist, cannot be listed or is a kind of file nothing reads.
     """
-    found = Scan(roots=[], lang=lang)
+    found = Scan(roots=[])
     visited: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
@@ -178,16 +176,12 @@ def _add_file(found: Scan, folder: str, name: str, head: str) -> None:
 
 
 def _add_zip(found: Scan, path: str, shown: str) -> None:
-    korean = found.lang == "ko"
     try:
         members = list_zip(path)
     except ZipListError as exc:
-        detail = (
-            f"손상되었거나 덜 받은 zip입니다. 다시 내려받으십시오 ({exc})"
-            if korean
-            else f"broken or incomplete zip, download it again ({exc})"
-        )
-        found.rejects.append(Reject(shown, "broken_zip", detail))
+        en = f"broken or incomplete zip, download it again ({exc})"
+        ko = f"손상되었거나 덜 받은 zip입니다. 다시 내려받으십시오 ({exc})"
+        found.rejects.append(Reject(shown, "broken_zip", en, ko))
         return
     found.zips += 1
     root, encrypted = len(found.roots) - 1, 0
@@ -195,8 +189,8 @@ def _add_zip(found: Scan, path: str, shown: str) -> None:
         source_path = f"{shown}!{member.name}"
         lower = member.name.lower()
         if member.unsafe:
-            detail = "압축 밖을 가리키는 이름" if korean else "its name points outside the archive"
-            found.rejects.append(Reject(source_path, "unsafe_path", detail))
+            en, ko = "its name points outside the archive", "압축 밖을 가리키는 이름"
+            found.rejects.append(Reject(source_path, "unsafe_path", en, ko))
         elif any(_is_junk(part) for part in member.name.split("/")):
             continue
         elif member.encrypted:
@@ -207,21 +201,15 @@ def _add_zip(found: Scan, path: str, shown: str) -> None:
         elif lower.endswith(".json"):
             found.labels.append((ImageRef(path, member.raw, source_path), root))
         elif lower.endswith(".zip"):
-            detail = (
-                "zip 안의 zip: 바깥 zip을 먼저 푸십시오"
-                if korean
-                else ("a zip inside a zip: unpack the outer one first")
-            )
-            found.rejects.append(Reject(source_path, "nested_zip", detail))
+            en = "a zip inside a zip: unpack the outer one first"
+            ko = "zip 안의 zip: 바깥 zip을 먼저 푸십시오"
+            found.rejects.append(Reject(source_path, "nested_zip", en, ko))
         else:
             found.others[os.path.splitext(lower)[1] or member.name] += 1  # noqa: PTH122
     if encrypted:
-        detail = (
-            f"암호가 걸린 파일 {encrypted}개: 암호로 먼저 푸십시오"
-            if korean
-            else f"{encrypted} encrypted files: unpack them with their password first"
-        )
-        found.rejects.append(Reject(shown, "encrypted_zip", detail))
+        en = f"{encrypted} encrypted files: unpack them with their password first"
+        ko = f"암호가 걸린 파일 {encrypted}개: 암호로 먼저 푸십시오"
+        found.rejects.append(Reject(shown, "encrypted_zip", en, ko))
 
 
 def _is_junk(name: str) -> bool:
@@ -245,26 +233,30 @@ def _refuse_pieces(found: Scan) -> None:
         )
 
 
-def container_notes(rejects: Sequence[Reject], others: Counter[str], lang: Lang) -> list[str]:
-    """Loud sentences about zips and folders that could not be used, wholly or in part."""
+def container_notes(rejects: Sequence[Reject], others: Counter[str]) -> list[tuple[str, str]]:
+    """Loud sentences, as (en, ko), about zips and folders that could not be used, or in part."""
     notes = []
     for reason in CONTAINER_REASONS:
         hit = [reject for reject in rejects if reject.reason == reason]
         if hit:
             names = ", ".join(reject.file for reject in hit[:3]) + (", …" if len(hit) > 3 else "")
             notes.append(
-                f"경고: {reason} {len(hit):,}건, 나머지로 계속합니다: {names}: {hit[0].detail}"
-                if lang == "ko"
-                else f"WARNING: {len(hit):,} {reason}, going on without: {names}: {hit[0].detail}"
+                (
+                    f"WARNING: {len(hit):,} {reason}, going on without: {names}: "
+                    f"{hit[0].text('en')}",
+                    f"경고: {reason} {len(hit):,}건, 나머지로 계속합니다: {names}: "
+                    f"{hit[0].text('ko')}",
+                )
             )
     unread = [f"{others[suffix]} {suffix}" for suffix in sorted(others) if suffix in _UNREAD]
     if unread:
         notes.append(
-            f"경고: 읽지 않은 파일이 있습니다: {', '.join(unread)}. 압축은 먼저 풀고, "
-            "이미지는 JPEG나 PNG로 바꾸십시오"
-            if lang == "ko"
-            else f"WARNING: files that were not read: {', '.join(unread)}; unpack archives first, "
-            "convert images to JPEG or PNG"
+            (
+                f"WARNING: files that were not read: {', '.join(unread)}; unpack archives first, "
+                "convert images to JPEG or PNG",
+                f"경고: 읽지 않은 파일이 있습니다: {', '.join(unread)}. 압축은 먼저 풀고, "
+                "이미지는 JPEG나 PNG로 바꾸십시오",
+            )
         )
     return notes
 
@@ -279,7 +271,7 @@ def nothing_found(where: str, found: Scan) -> InputError:
     why_en, why_ko = "", ""
     if found.rejects:
         first = found.rejects[0]
-        why_en = why_ko = f" ({first.file}: {first.reason}: {first.detail})"
+        why_en, why_ko = (f" ({first.file}: {first.reason}: {first.text(k)})" for k in LANGS)
     elif unread := unread_archives(found):
         why_en = f" (unpack first: {', '.join(unread)})"
         why_ko = f" (먼저 푸십시오: {', '.join(unread)})"

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nunbit.errors import InputError, Lang
+from nunbit.errors import InputError
 from nunbit.labels import LabelSet
 from nunbit.schema import Box, FaceRecord, Reject, Split
 from nunbit.sources.image_finder import ImageFinder
@@ -47,14 +47,14 @@ _COUNT_PREFIX = "votes_"
 _MAX_COUNT = 1000  # raters per label; a larger number is surely another column
 
 
-def read(paths: Sequence[Path], label_set: LabelSet, *, lang: Lang) -> Listing:
+def read(paths: Sequence[Path], label_set: LabelSet) -> Listing:
     """Turn the rows of one or more tables into records, in the order of the rows.
 
     Raises:
         InputError: Not a readable table, no ``path`` column, a value that does not fit (with its
             row number), or no image found at all.
     """
-    reader = _TableReader(label_set, lang)
+    reader = _TableReader(label_set)
     for path in paths:
         reader.read(path)
     return reader.listing(", ".join(str(path) for path in paths))
@@ -80,15 +80,15 @@ class _Tally:
 
 
 class _TableReader:
-    def __init__(self, label_set: LabelSet, lang: Lang) -> None:
-        self._label_set, self._lang = label_set, lang
+    def __init__(self, label_set: LabelSet) -> None:
+        self._label_set = label_set
         self._labels: dict[str, str | None] = {}
         self._images = PackedRefs()
         self._packer = RecordPacker(self._images)
         self._rejects: list[Reject] = []
-        self._notes: list[str] = []
+        self._notes: list[tuple[str, str]] = []
         self._given_ids: set[int] = set()
-        self._files = ImageFinder(lang)
+        self._files = ImageFinder()
         self._tally = _Tally()
 
     def read(self, path: Path) -> None:
@@ -96,16 +96,15 @@ class _TableReader:
         columns = self._columns(table)
         if table.encoding == "cp949":
             self._notes.append(
-                f"{path.name}: UTF-8이 아니어서 CP949로 읽었습니다"
-                if self._lang == "ko"
-                else f"{path.name}: not UTF-8, read as CP949"
+                (
+                    f"{path.name}: not UTF-8, read as CP949",
+                    f"{path.name}: UTF-8이 아니어서 CP949로 읽었습니다",
+                )
             )
         if columns.unknown:
             names = ", ".join(columns.unknown)
             self._notes.append(
-                f"{path.name}: 쓰지 않는 열: {names}"
-                if self._lang == "ko"
-                else f"{path.name}: columns not used: {names}"
+                (f"{path.name}: columns not used: {names}", f"{path.name}: 쓰지 않는 열: {names}")
             )
         for row in table.rows():
             self._add(row, columns, path.parent)
@@ -239,29 +238,33 @@ class _TableReader:
 
     def listing(self, where: str) -> Listing:
         """Everything read; call once."""
-        tally, korean = self._tally, self._lang == "ko"
+        tally = self._tally
         if not len(self._packer):
             raise self._nothing(where)
         notes = list(self._notes)
         if self._rejects:
             notes.insert(
                 0,
-                f"경고: 행 {len(self._rejects):,}개의 이미지가 없어 제외합니다"
-                if korean
-                else f"WARNING: the images of {len(self._rejects):,} rows are missing: rejected",
+                (
+                    f"WARNING: the images of {len(self._rejects):,} rows are missing: rejected",
+                    f"경고: 행 {len(self._rejects):,}개의 이미지가 없어 제외합니다",
+                ),
             )
         if not tally.with_split_column:
             notes.append(
-                "split 열이 없어 열에 하나를 (인물의, 없으면 이름의 해시로) validation으로 둡니다"
-                if korean
-                else "no column 'split': one in ten (by hash of the subject, else of the name) is "
-                "validation"
+                (
+                    "no column 'split': one in ten (by hash of the subject, else of the name) is "
+                    "validation",
+                    "split 열이 없어 열에 하나를 (인물의, 없으면 이름의 해시로) validation으로 "
+                    "둡니다",
+                )
             )
         elif tally.empty_splits:
             notes.append(
-                f"split이 빈 행 {tally.empty_splits:,}개는 train으로 봅니다"
-                if korean
-                else f"{tally.empty_splits:,} rows with an empty split count as train"
+                (
+                    f"{tally.empty_splits:,} rows with an empty split count as train",
+                    f"split이 빈 행 {tally.empty_splits:,}개는 train으로 봅니다",
+                )
             )
         # Counts say how many raters chose what, not who: their positions have no name.
         raters = 0 if tally.counted_votes else tally.longest_votes
@@ -290,7 +293,7 @@ class _TableReader:
             en=f"{where}: none of {len(self._rejects):,} images is there (first: {first.file}: "
             f"{first.detail}); paths are relative to the table's own folder",
             ko=f"{where}: 이미지 {len(self._rejects):,}개가 모두 없습니다(첫째: {first.file}: "
-            f"{first.detail}). 경로는 표가 있는 폴더를 기준으로 합니다",
+            f"{first.text('ko')}). 경로는 표가 있는 폴더를 기준으로 합니다",
         )
 
 

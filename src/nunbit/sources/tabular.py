@@ -1,15 +1,21 @@
-"""Rows of a CSV or Parquet file, read one after another, with values checked on access."""
+"""Rows of a CSV or Parquet file, read one after another, with values checked on access.
+
+Text tables go through ``nunbit.delimited``: commas, semicolons, tabs, ``sep=`` lines, UTF-8, UTF-16
+and CP949, decimal commas.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nunbit.delimited import delimiter_of, iter_rows, sep_line
 from nunbit.errors import InputError
+from nunbit.textfile import Encoding, encoding_of
 
 _BATCH = 4096
 
@@ -48,9 +54,11 @@ class Row:
         Raises:
             InputError: It is none.
         """
+        if isinstance(value, str) and value.count(",") == 1 and "." not in value:
+            value = value.replace(",", ".")  # decimal comma
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise self.error(
@@ -96,12 +104,16 @@ class Table:
     Attributes:
         path: The file.
         columns: Column names, trimmed and in lower case.
-        encoding: ``utf-8`` or ``cp949`` for CSV, empty for Parquet.
+        encoding: Of a text table; None for Parquet.
+        delimiter: Of a text table.
+        before: Lines of a text table above its header (``sep=;``, empty ones).
     """
 
     path: Path
     columns: tuple[str, ...]
-    encoding: str
+    encoding: Encoding | None
+    delimiter: str = ","
+    before: int = 0
 
     def rows(self) -> Iterator[Row]:
         """All rows in order, reading as it goes.
@@ -109,8 +121,8 @@ class Table:
         Raises:
             InputError: The file is damaged further down.
         """
-        if self.encoding:
-            return _csv_rows(self)
+        if self.encoding is not None:
+            return _text_rows(self)
         return _parquet_rows(self)
 
     def error(self, en: str, ko: str) -> InputError:
@@ -126,58 +138,52 @@ def open_table(path: Path) -> Table:
     """
     if path.suffix.lower() == ".parquet":
         return _open_parquet(path)
-    encoding = _encoding(path)
+    return _open_text(path)
+
+
+def _open_text(path: Path) -> Table:
+    encoding = encoding_of(path)
+    given, before, header = None, 0, ""
     try:
-        with path.open(encoding=_codec(encoding), newline="") as stream:
-            header = next(_csv_reader(path, stream), None)
+        with path.open(encoding=encoding, newline="") as stream:
+            for line in stream:
+                if sep_line(line) is not None:
+                    given = sep_line(line)
+                elif line.strip("\ufeff\r\n \t"):
+                    header = line
+                    break
+                before += 1
+        table = Table(path, (), encoding, given or delimiter_of(header), before)
+        names = next(_cells(table), (0, []))[1] if header else []
     except (OSError, csv.Error) as exc:
         raise _unreadable(path, exc) from exc
-    if not header or not any(name.strip() for name in header):
+    if not any(name.strip() for name in names):
         raise InputError(en=f"{path}: the table is empty", ko=f"{path}: 표가 비어 있습니다")
-    return Table(path, tuple(_column_name(name) for name in header), encoding)
+    return replace(table, columns=tuple(_column_name(name) for name in names))
 
 
-def _encoding(path: Path) -> str:
-    """UTF-8 if every byte of the file is, else CP949 (what Korean Excel writes)."""
-    for encoding in ("utf-8", "cp949"):
-        try:
-            with path.open(encoding=_codec(encoding), newline="") as stream:
-                while stream.read(1 << 20):
-                    pass
-        except UnicodeDecodeError:
-            continue
-        except OSError as exc:
-            raise _unreadable(path, exc) from exc
-        return encoding
-    raise InputError(
-        en=f"{path}: neither UTF-8 nor CP949 text; save it as CSV UTF-8",
-        ko=f"{path}: UTF-8도 CP949도 아닙니다. CSV UTF-8로 저장하십시오",
-    )
+def _cells(table: Table) -> Iterator[tuple[int, list[str]]]:
+    """All rows of a text table, the header first."""
+    with table.path.open(encoding=table.encoding, newline="") as stream:
+        for _ in range(table.before):
+            next(stream, "")
+        yield from iter_rows(stream, table.delimiter, line=table.before)
 
 
-def _codec(encoding: str) -> str:
-    return "utf-8-sig" if encoding == "utf-8" else encoding
-
-
-def _csv_reader(path: Path, stream: Any) -> Any:
-    return csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-
-
-def _csv_rows(table: Table) -> Iterator[Row]:
+def _text_rows(table: Table) -> Iterator[Row]:
     try:
-        with table.path.open(encoding=_codec(table.encoding), newline="") as stream:
-            reader = _csv_reader(table.path, stream)
-            next(reader, None)
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue  # spreadsheets leave rows of empty cells behind the last one
-                row = Row(table.path, reader.line_num, {})
-                if len(cells) != len(table.columns):
-                    raise row.error(
-                        f"{len(cells)} cells, the header has {len(table.columns)}",
-                        f"칸이 {len(cells)}개, 머리글은 {len(table.columns)}개",
-                    )
-                yield Row(table.path, reader.line_num, dict(zip(table.columns, cells, strict=True)))
+        rows = _cells(table)
+        next(rows, None)
+        for line, cells in rows:
+            if not any(cell.strip() for cell in cells):
+                continue  # spreadsheets leave rows of empty cells behind the last one
+            row = Row(table.path, line, {})
+            if len(cells) != len(table.columns):
+                raise row.error(
+                    f"{len(cells)} cells, the header has {len(table.columns)}",
+                    f"칸이 {len(cells)}개, 머리글은 {len(table.columns)}개",
+                )
+            yield Row(table.path, line, dict(zip(table.columns, cells, strict=True)))
     except (OSError, csv.Error) as exc:
         raise _unreadable(table.path, exc) from exc
 
@@ -191,7 +197,7 @@ def _open_parquet(path: Path) -> Table:
             names = file.schema_arrow.names
     except (pa.ArrowException, OSError) as exc:
         raise _unreadable(path, exc) from exc
-    return Table(path, tuple(_column_name(name) for name in names), "")
+    return Table(path, tuple(_column_name(name) for name in names), None)
 
 
 def _parquet_rows(table: Table) -> Iterator[Row]:
@@ -210,7 +216,7 @@ def _parquet_rows(table: Table) -> Iterator[Row]:
 
 
 def _column_name(name: str) -> str:
-    return name.strip().casefold()
+    return name.strip("\ufeff").strip().casefold()
 
 
 def _unreadable(path: Path, exc: Exception) -> InputError:

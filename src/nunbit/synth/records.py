@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from nunbit.config import Seed, Workers
 from nunbit.schema import Box
 from nunbit.synth.jpegs import giant_offset
 from nunbit.synth.people import Person
@@ -57,16 +58,16 @@ class SynthSettings:
         num_workers: Processes; 0 takes all cores. Does not change a byte.
     """
 
-    per_class: Annotated[int, msgspec.Meta(ge=1)] = 200
-    per_class_validation: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    per_class: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
+    per_class_validation: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    seed: Seed = 0
     photo_width: Annotated[int, msgspec.Meta(ge=160, le=4096)] = 960
     extra_records: Annotated[float, msgspec.Meta(ge=0, le=10)] = 1.0
-    persons: Annotated[int, msgspec.Meta(ge=0)] = 0
+    persons: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     shared: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.27
     oddities: bool = True
     giant: bool = True
-    num_workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    num_workers: Workers = 0
 
     def count(self, part: Part) -> int:
         """Ordinary photos of each emotion in a part."""

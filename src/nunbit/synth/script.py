@@ -19,6 +19,7 @@ import msgspec
 
 from nunbit.config import read_settings
 from nunbit.errors import SettingsError
+from nunbit.files import parse_toml
 from nunbit.synth.curves import Ease
 from nunbit.synth.expression import EMOTIONS, Expression
 from nunbit.synth.scenes import SCENES
@@ -289,7 +290,7 @@ def load_script(
 def _refuse_unknown_keys(path: Path) -> None:
     """Nested tables: ``read_settings`` knows the outermost keys only."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return  # read_settings says it
     for key, hint in get_type_hints(VideoScript).items():

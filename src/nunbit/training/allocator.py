@@ -2,6 +2,7 @@
 
 A step of a convolutional network frees and asks for the same hundreds of megabytes again. glibc
 takes large blocks from the system and returns them at once, so every step pays for all pages anew.
+Analysing wants the opposite, free memory back between two stages: ``nunbit.memory``.
 """
 
 from __future__ import annotations

@@ -212,11 +212,6 @@ def joined_world() -> Iterator[World]:
     dist.destroy_process_group()
 
 
-def process_count() -> int:
-    """How many processes a launcher started."""
-    return _number(_SIZE, 1)
-
-
 @contextmanager
 def _talking() -> Iterator[None]:
     try:

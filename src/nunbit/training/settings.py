@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import tomli_w
 
-from nunbit.config import read_settings, settings_to_dict
+from nunbit.config import Seed, Workers, read_settings, settings_to_dict
 from nunbit.errors import SettingsError
 from nunbit.preset import stated_by_paper
 
@@ -28,12 +28,12 @@ RUN_FILE = "run.json"
 #: What the paper states. Everything else is assumed by us, and marked so.
 STATED_BY_PAPER = stated_by_paper("train")
 
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+_NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-_Count = Annotated[int, msgspec.Meta(ge=1)]
-_CountOrNone = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+_CountOrNone = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class TrainSettings:
     grey: bool = False
     epochs: _Count | Literal["auto"] = AUTO
     max_steps: _CountOrNone = 0
-    batch_size: Annotated[int, msgspec.Meta(ge=2)] | Literal["auto"] = AUTO
+    batch_size: Annotated[int, msgspec.Meta(ge=2, le=65_536)] | Literal["auto"] = AUTO
     accumulate: _Count = 1
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     lr: _Positive | Literal["auto"] = AUTO
@@ -138,7 +138,7 @@ class TrainSettings:
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: _Share = 0.05
     grad_clip: _NotNegative = 1.0
-    logit_scale_max: Annotated[float, msgspec.Meta(gt=1)] = 100.0
+    logit_scale_max: Annotated[float, msgspec.Meta(gt=1, le=1e4)] = 100.0
     ema: _Decay = 0.0
     average_with_start: _Share | tuple[_Share, ...] = 0.0
     flip: _Share = 0.5
@@ -153,12 +153,12 @@ class TrainSettings:
     eval_every: _CountOrNone = 0
     patience: _CountOrNone = 0
     select_by: Literal["uar", "top1", "macro_f1"] = "uar"
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Seed = 0
     log_every: _Count = 10
     checkpoint_minutes: _Positive = 10.0
     keep_checkpoints: _Count = 2
-    num_workers: _CountOrNone = 0
-    threads: _CountOrNone = 0
+    num_workers: Workers = 0
+    threads: Workers = 0
 
     @property
     def start_shares(self) -> tuple[float, ...]:

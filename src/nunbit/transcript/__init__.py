@@ -9,9 +9,10 @@ nothing of media files, faces or measures.
 from nunbit.transcript.asr import Recogniser, load_recogniser, transcribe
 from nunbit.transcript.kept import KeptBlocks
 from nunbit.transcript.recognise import read_transcript
-from nunbit.transcript.rttm import read_rttm
+from nunbit.transcript.rttm import Diarisation, read_rttm
 
 __all__ = [
+    "Diarisation",
     "KeptBlocks",
     "Recogniser",
     "load_recogniser",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +14,14 @@ import numpy as np
 
 from nunbit.hangul import is_filler, is_hangul_text, syllables_per_word
 from nunbit.streams import Interval, Transcript, Utterance, Word
-from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, bad_file
+from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, bad_file, media_time
+from nunbit.transcript.notes import CUES, Notes
 from nunbit.transcript.speakers import with_speakers, without_sounds
 
 _OVERRUN_S = 0.1  # a cue may end this much after the medium without a notice
 _OVERLAP_S = 0.05
 _SHORTEST_S = 0.01  # recognisers give short words no length at all
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECES = (
     "Vosk writes Korean particles and endings as words of their own: counts of words are too high",
     "Vosk는 조사와 어미를 따로 적으므로 어절 수가 실제보다 많습니다",
@@ -40,11 +43,14 @@ def assemble(path: Path, raw: Cues, duration_s: float | None = None) -> Transcri
     Raises:
         InputError: Most cues lie beyond the end: the transcript of another recording.
     """
-    notices = list(raw.notices)
-    cues = [_clean(cue) for cue in with_speakers(raw.cues)]
-    cues = _with_length([cue for cue in cues if cue.text], notices)
+    notes = Notes(CUES)
+    notices = [*raw.notices, *((note.en, note.ko) for note in raw.reading)]
+    sound = [_sound(cue, notes) for cue in raw.cues]
+    cues = [_clean(cue) for cue in with_speakers([c for c in sound if c is not None], notes)]
+    cues = _with_length([cue for cue in cues if cue.text], notes)
     if duration_s is not None:
-        cues = _within(path, cues, duration_s, notices)
+        cues = _within(path, cues, duration_s, notes)
+    notices += [(note.en, note.ko) for note in notes.listed()]
     cues.sort(key=lambda cue: (cue.start_s, cue.end_s))
     _note_overlaps(cues, notices)
     language = raw.language
@@ -54,7 +60,37 @@ def assemble(path: Path, raw: Cues, duration_s: float | None = None) -> Transcri
     _note_words(utterances, notices)
     if raw.source == "vosk" and language == "ko" and utterances:
         notices.append(_PIECES)
-    return Transcript(utterances, raw.source, language, tuple(notices), raw.reading)
+    reading = (*raw.reading, *notes.listed())
+    return Transcript(utterances, raw.source, language, tuple(notices), reading)
+
+
+def _sound(cue: Cue, notes: Notes) -> Cue | None:
+    """A cue with finite times and characters that can be written; None without a time.
+
+    Readers see to their own values; this holds for all of them and for recognisers.
+    """
+    place = media_time(cue.start_s)
+    if not (math.isfinite(cue.start_s) and math.isfinite(cue.end_s)):
+        notes.add("time_not_a_number", place)
+        return None
+    if cue.start_s < 0 < cue.end_s:
+        notes.add("before_the_start", place)
+    words = []
+    for word in cue.words:
+        span = word.span
+        if span is not None and not (0 <= span[0] <= span[1] < math.inf):
+            notes.add("word_time_unusable", place)
+            span = None
+        words.append(replace(word, text=_writable(word.text), span=span))
+    text, speaker = _writable(cue.text), cue.speaker and _writable(cue.speaker)
+    if (text, speaker) != (cue.text, cue.speaker):
+        notes.add("unreadable_characters", place)
+    return replace(cue, text=text, speaker=speaker, words=tuple(words))
+
+
+def _writable(text: str) -> str:
+    """Half characters (lone surrogates, possible in JSON) fit no file and become U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _clean(cue: Cue) -> Cue:
@@ -68,26 +104,21 @@ def _clean(cue: Cue) -> Cue:
     return replace(cue, text=text, words=words, speaker=speaker or None)
 
 
-def _with_length(cues: Sequence[Cue], notices: list[Notice]) -> list[Cue]:
+def _with_length(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
     """Cues that cover their words and last; the others are left out."""
     kept = []
     for cue in cues:
         spans = [w.span for w in cue.words if w.span is not None]
         start = max(0.0, min([cue.start_s, *(a for a, _ in spans)]))
         end = max([cue.end_s, *(b for _, b in spans)])
-        if math.isfinite(start) and math.isfinite(end) and start < end:
+        if start < end:
             kept.append(replace(cue, start_s=start, end_s=end))
-    if lost := len(cues) - len(kept):
-        notices.append(
-            (
-                f"{lost} cue(s) that end before they start were left out",
-                f"끝이 시작보다 앞선 자막 {lost}개를 제외했습니다",
-            )
-        )
+        else:
+            notes.add("no_duration", media_time(cue.start_s))
     return kept
 
 
-def _within(path: Path, cues: Sequence[Cue], duration_s: float, notices: list[Notice]) -> list[Cue]:
+def _within(path: Path, cues: Sequence[Cue], duration_s: float, notes: Notes) -> list[Cue]:
     inside = [cue for cue in cues if cue.start_s < duration_s]
     beyond = len(cues) - len(inside)
     if beyond > len(inside):
@@ -101,16 +132,13 @@ def _within(path: Path, cues: Sequence[Cue], duration_s: float, notices: list[No
             f"{duration_s:.1f}초, 자막 {last:.1f}초). 다른 녹화의 전사이거나 시간 단위가 초가 "
             "아닙니다",
         )
-    clipped = sum(cue.end_s > duration_s + _OVERRUN_S for cue in inside)
-    if beyond or clipped:
-        notices.append(
-            (
-                f"{beyond} cue(s) after the medium's end ({duration_s:.2f} s) were left out, "
-                f"{clipped} clipped",
-                f"매체의 끝({duration_s:.2f}초)을 넘는 자막 {beyond}개를 제외하고 {clipped}개를 "
-                "잘랐습니다",
-            )
-        )
+    over = [cue for cue in inside if cue.end_s > duration_s + _OVERRUN_S]
+    if beyond or over:
+        first = min(cue.start_s for cue in cues if cue.end_s > duration_s + _OVERRUN_S)
+        notes.add(
+            "after_the_end", media_time(first), beyond + len(over),
+            beyond=beyond, clipped=len(over), end_s=duration_s,
+        )  # fmt: skip
     return [replace(cue, end_s=min(cue.end_s, duration_s)) for cue in inside]
 
 

@@ -39,7 +39,7 @@ class Cue:
     Attributes:
         start_s: Seconds; may be nonsense, ``assemble`` checks.
         end_s: Likewise.
-        text: Markup taken off, blanks as in the file.
+        text: Markup taken off, blanks as in the file; line breaks may part speakers.
         speaker: Where the format names one.
         confidence: 0 to 1, or None.
         words: Empty where the format has no word times.
@@ -93,6 +93,14 @@ def clock_s(text: str) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
+def media_time(seconds: float) -> str:
+    """A place on the media clock for a note: ``0:03.2``; ``?`` where there is none."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(max(0.0, seconds), 60.0)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
 def grouped(words: Sequence[RawWord], speaker: str | None = None) -> list[Cue]:
     """Join timed words into cues; a gap of 0.7 s or more begins a new one.
 
@@ -104,7 +112,7 @@ def grouped(words: Sequence[RawWord], speaker: str | None = None) -> list[Cue]:
     end = -math.inf
     for word in words:
         if word.span is not None:
-            if word.span[0] - end >= _UTTERANCE_GAP_S:
+            if not groups or word.span[0] - end >= _UTTERANCE_GAP_S:
                 groups.append([])
             groups[-1].append(word)
             end = word.span[1]
@@ -141,7 +149,7 @@ def cue_of_words(
         return None
     end = max(end for _, end in spans)
     text = text or " ".join(word.text for word in words)
-    return Cue(spans[0][0], end, text, speaker, words=tuple(words))
+    return Cue(min(start for start, _ in spans), end, text, speaker, words=tuple(words))
 
 
 def joined_pieces(words: Iterable[RawWord]) -> tuple[RawWord, ...]:

@@ -11,59 +11,66 @@ from pathlib import Path
 from nunbit.errors import InputError
 from nunbit.streams import Transcript
 from nunbit.transcript.assemble import assemble
-from nunbit.transcript.cues import Cues, Notice, bad_file
+from nunbit.transcript.cues import Cues, bad_file
 from nunbit.transcript.decoding import read_text
 from nunbit.transcript.elan import read_eaf
+from nunbit.transcript.notes import Notes
 from nunbit.transcript.recogniser_json import read_json_transcript
-from nunbit.transcript.subtitles import read_srt, read_vtt
+from nunbit.transcript.subtitles import has_timing_line, read_srt, read_vtt
 from nunbit.transcript.table import looks_like_table, read_table
 from nunbit.transcript.textgrid import read_textgrid
 
-Reader = Callable[[Path, str], Cues]
+Reader = Callable[[Path, str, Notes], Cues]
+OfMedium = Callable[[Path, str, Notes, str | None], Cues]
+"""A reader of a format that may speak of several recordings: it needs the medium's name."""
 
 _READERS: dict[str, Reader] = {
     "WebVTT": read_vtt,
     "SRT": read_srt,
     "TextGrid": read_textgrid,
-    "ELAN": read_eaf,
     "JSON": read_json_transcript,
-    "CSV": read_table,
 }
+_READERS_OF_MEDIUM: dict[str, OfMedium] = {"ELAN": read_eaf, "CSV": read_table}
 _SUFFIXES = {
     ".vtt": "WebVTT", ".srt": "SRT", ".textgrid": "TextGrid", ".eaf": "ELAN", ".json": "JSON",
-    ".jsonl": "JSON", ".csv": "CSV", ".tsv": "CSV",
+    ".jsonl": "JSON", ".json3": "JSON", ".csv": "CSV", ".tsv": "CSV", ".sbv": "SRT",
 }  # fmt: skip
-_TIMING = re.compile(r"^\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}\s*-->", re.MULTILINE)
-_RTTM = re.compile(r"^SPEAKER\s+\S+\s+\d", re.MULTILINE)
+_RTTM = re.compile(r"^SPEAKER[ \t]+\S.{0,200}[ \t]\d", re.MULTILINE)
 
 
-def read_transcript(path: Path, *, duration_s: float | None = None) -> Transcript:
+def read_transcript(
+    path: Path, *, duration_s: float | None = None, media: str | None = None
+) -> Transcript:
     """Read a transcript in any of the known formats.
 
-    SRT, WebVTT, Praat TextGrid, ELAN, JSON of Whisper, WhisperX and Vosk, and tables with start,
-    end and text. UTF-8, UTF-16 and CP949 are told apart.
+    SRT, SBV, WebVTT, Praat TextGrid, ELAN, JSON of Whisper, WhisperX, Vosk and of the usual
+    services, and tables with start, end and text. UTF-8, UTF-16 and CP949 are told apart.
+    ``docs/reading.md`` lists what is read, repaired and left out.
 
     Args:
         path: The file.
         duration_s: Length of the medium, to notice the transcript of another recording.
+        media: File name of the medium, for files that speak of several.
 
     Returns:
-        The transcript with notices about everything odd; no utterances where the file is well
-        formed but nobody speaks.
+        The transcript with notes and notices about everything odd (every note is a notice, too);
+        no utterances where the file is well formed but nobody speaks.
 
     Raises:
         InputError: The file is missing, empty, cut off, of an unknown format, in an unknown
             encoding, or belongs to another recording.
     """
-    text, notices = read_text(path)
-    text = unicodedata.normalize("NFC", text)  # names and headers are compared below
+    notes = Notes()
+    text = unicodedata.normalize("NFC", read_text(path, notes))  # names are compared below
     kind = _kind(path, text)
     expected = _SUFFIXES.get(path.suffix.lower())
     if expected not in (None, kind):
-        notices = (*notices, _other_suffix(path, kind))
-    raw = _READERS[kind](path, text)
-    merged = replace(raw, notices=(*notices, *raw.notices))
-    return assemble(path, merged, duration_s)
+        notes.add("other_suffix", path.name, suffix=path.suffix, kind=kind)
+    if kind in _READERS:
+        raw = _READERS[kind](path, text, notes)
+    else:
+        raw = _READERS_OF_MEDIUM[kind](path, text, notes, media)
+    return assemble(path, replace(raw, reading=notes.listed()), duration_s)
 
 
 def _kind(path: Path, text: str) -> str:
@@ -76,7 +83,7 @@ def _kind(path: Path, text: str) -> str:
         return "ELAN"
     if head[:1] in "{[" and _SUFFIXES.get(path.suffix.lower()) != "SRT":
         return "JSON"
-    if _TIMING.search(text):
+    if has_timing_line(text):
         return "SRT"
     if _RTTM.search(head):
         raise bad_file(
@@ -102,15 +109,8 @@ def _unknown(path: Path, by_suffix: str | None) -> InputError:
         )
     return bad_file(
         path,
-        "no known transcript format; give SRT, WebVTT, TextGrid, ELAN (.eaf), Whisper or Vosk "
+        "no known transcript format; give SRT, WebVTT, TextGrid, ELAN (.eaf), a recogniser's "
         "JSON, or CSV with start, end, text",
-        "알 수 없는 전사 형식입니다. SRT, WebVTT, TextGrid, ELAN(.eaf), Whisper 또는 Vosk JSON, "
+        "알 수 없는 전사 형식입니다. SRT, WebVTT, TextGrid, ELAN(.eaf), 음성 인식기의 JSON, "
         "start, end, text 열이 있는 CSV를 주십시오",
-    )
-
-
-def _other_suffix(path: Path, kind: str) -> Notice:
-    return (
-        f"{path.name} is named {path.suffix} but holds {kind}; it was read as {kind}",
-        f"{path.name}의 확장자는 {path.suffix}이지만 내용은 {kind}이어서 {kind}로 읽었습니다",
     )

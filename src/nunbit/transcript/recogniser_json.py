@@ -1,49 +1,87 @@
-"""JSON of speech recognisers: Whisper and its kin, WhisperX, whisper.cpp, Vosk."""
+"""JSON of speech recognisers: which layout a file has, and those of Whisper and Vosk.
+
+Services on the net have layouts of their own (``service_json``). No library reads these files; each
+recogniser brings a writer only. Any value of any type may stand anywhere: what cannot be used is
+left out with a note, and the rest is read.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nunbit.errors import InputError
+from nunbit.hangul import syllables_per_word
 from nunbit.transcript.cues import (
     Cue,
     Cues,
     RawWord,
     bad_file,
     cue_of_words,
+    grouped,
     joined_pieces,
+    media_time,
     with_words,
 )
+from nunbit.transcript.fields import (
+    Record,
+    confidence_of,
+    cue_of,
+    language_of,
+    number_of,
+    records_of,
+    span_of,
+    text_of,
+    value_of,
+    word_of,
+)
+from nunbit.transcript.notes import ENTRIES, Notes, shown
+from nunbit.transcript.service_json import read_service
+from nunbit.transcript.table import TYPICAL_MS
 
-_CONFIDENCES = ("confidence", "probability", "score", "prob", "conf")
-Record = Mapping[str, Any]
+_START = ("start", "startTime", "start_time", "startOffset")
+_END = ("end", "endTime", "end_time", "endOffset")
+_TEXT = ("text", "body", "transcript")
+_LONGEST_INT = 300  # digits; longer ones are beyond every float, and slow to read
+_SPECIAL = re.compile(r"\s*(?:\[_[^\]]{0,20}\]|<\|[^|]{0,40}\|>)\s*")  # whisper.cpp's marks
+_TOUCHING_S = 0.05  # words of one utterance follow one another at once
+_SYLLABLE_S = 0.2  # conversation has about five syllables a second
+_SHORTEST_S = 0.3  # a syllable alone
 
 
-def read_json_transcript(path: Path, text: str) -> Cues:
+def read_json_transcript(path: Path, text: str, notes: Notes) -> Cues:
     """Read the JSON of a recogniser.
 
     Known are ``segments`` with or without ``words`` (Whisper, faster-whisper, WhisperX and its
-    ``speaker``), ``transcription`` (whisper.cpp), ``chunks`` (the pipeline of transformers) and
-    ``result`` (Vosk, one object, a list of them or one after another).
+    ``speaker``), ``words`` alone, ``transcription`` (whisper.cpp, with its tokens), ``chunks`` (the
+    pipeline of transformers), ``result`` (Vosk, one object, a list of them or one after another)
+    and the layouts of ``service_json``.
 
     Raises:
-        InputError: The JSON is cut off or broken, or is not a transcript.
+        InputError: The JSON is cut off or broken, is not a transcript, or no entry has a time.
     """
+    notes.what = ENTRIES
     documents = _documents(path, text)
-    try:
-        cues, source, language = _understood(path, documents)
-    except (TypeError, ValueError, KeyError, AttributeError) as exc:
-        raise _no_transcript(path) from exc
-    return Cues(tuple(cues), source, language)
+    before = len(notes.listed())
+    found = _understood(documents, notes)
+    if found is None:
+        raise _no_transcript(path, documents)
+    cues, source, language = found
+    if not cues and len(notes.listed()) > before:
+        raise _nothing_usable(path, notes)
+    return Cues(tuple(with_ends(cues, notes)), source, language)
 
 
 def _documents(path: Path, text: str) -> list[Any]:
     """The JSON values of a file, one after another."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=_int)
     values, position = [], 0
     text = text.strip()
     while position < len(text):
@@ -52,11 +90,15 @@ def _documents(path: Path, text: str) -> list[Any]:
         except json.JSONDecodeError as exc:
             raise _broken(path, text, exc) from exc
         except RecursionError as exc:
-            raise _no_transcript(path) from exc
+            raise _no_transcript(path, ["…"]) from exc
         values.append(value)
         while position < len(text) and text[position] in " \t\n,":
             position += 1
     return values
+
+
+def _int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INT else math.inf
 
 
 def _broken(path: Path, text: str, exc: json.JSONDecodeError) -> InputError:
@@ -75,96 +117,235 @@ def _broken(path: Path, text: str, exc: json.JSONDecodeError) -> InputError:
     )
 
 
-def _understood(path: Path, documents: list[Any]) -> tuple[list[Cue], str, str | None]:
+def _understood(documents: list[Any], notes: Notes) -> tuple[list[Cue], str, str | None] | None:
+    """Cues, source and language; None for no known layout."""
     first = documents[0]
     if len(documents) == 1 and isinstance(first, list):
-        documents, first = first, (first[0] if first else None)
-        if isinstance(first, Mapping) and "start" in first and "result" not in first:
-            return list(_segments(documents)), "whisper", None
-    if not isinstance(first, Mapping):
-        raise _no_transcript(path)
+        documents = first
+        first = next((entry for entry in documents if isinstance(entry, dict)), None)
+        if first is not None and value_of(first, *_START) is not None and "result" not in first:
+            return _segments(documents, notes), "whisper", None
+    if not isinstance(first, dict):
+        return None
+    service = read_service(documents, first, notes)
+    if service is not None:
+        return service
+    language = first.get("language")
     if "segments" in first:
-        cues = list(_segments(first["segments"]))
-        loose = first.get("words") or first.get("word_segments") or []
-        if loose and not any(cue.words for cue in cues):
-            cues = with_words(cues, joined_pieces(map(_word, loose)))
-        return cues, "whisper", first.get("language")
+        cues = _segments(first["segments"], notes)
+        loose = first.get("words") or first.get("word_segments")
+        if isinstance(loose, list) and loose and not any(cue.words for cue in cues):
+            cues = with_words(with_ends(cues, notes), _words(loose, notes, "word"))
+        return cues, "whisper", language_of(language, notes)
     if "transcription" in first:
-        language = (first.get("result") or {}).get("language")
-        return list(_whisper_cpp(first["transcription"])), "whisper", language
+        result = first.get("result")
+        language = result.get("language") if isinstance(result, dict) else None
+        cues = _whisper_cpp(first["transcription"], notes)
+        return cues, "whisper", language_of(language, notes)
     if "chunks" in first:
-        return list(_chunks(first["chunks"])), "whisper", first.get("language")
-    if {"result", "alternatives", "partial"} & set(first) or _is_silent_vosk(first):
-        return list(_vosk(documents)), "vosk", None
-    raise _no_transcript(path)
-
-
-def _is_silent_vosk(record: Record) -> bool:
-    return set(record) == {"text"}
-
-
-def _segments(segments: Sequence[Record]) -> Iterator[Cue]:
-    for segment in segments:
-        words = joined_pieces(_word(word) for word in segment.get("words") or ())
-        text = str(segment.get("text") or " ".join(word.text for word in words))
-        confidence = _confidence(segment)
-        if confidence is None and not words and segment.get("avg_logprob") is not None:
-            confidence = min(1.0, math.exp(float(segment["avg_logprob"])))
-        speaker = segment.get("speaker")
-        yield Cue(
-            float(segment["start"]),
-            float(segment["end"]),
-            text,
-            None if speaker is None else str(speaker),
-            confidence,
-            words,
-        )
-
-
-def _word(record: Record) -> RawWord:
-    text = str(record["word"] if "word" in record else record["text"])
-    start, end = record.get("start"), record.get("end")
-    if start is None or end is None:  # WhisperX leaves out the times of numbers
-        return RawWord(text, None, _confidence(record))
-    return RawWord(text, (float(start), float(end)), _confidence(record))
-
-
-def _confidence(record: Record) -> float | None:
-    for key in _CONFIDENCES:
-        value = record.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return min(1.0, max(0.0, float(value))) if math.isfinite(value) else None
+        return _chunks(first["chunks"], notes), "whisper", language_of(language, notes)
+    if isinstance(first.get("words"), list):
+        cues = grouped(_words(first["words"], notes, "word"))
+        return cues, "whisper", language_of(language, notes)
+    if {"result", "alternatives", "partial"} & set(first) or set(first) == {"text"}:
+        return _vosk(documents, notes), "vosk", None
     return None
 
 
-def _whisper_cpp(segments: Sequence[Record]) -> Iterator[Cue]:
-    for segment in segments:
-        offsets = segment["offsets"]  # milliseconds
-        yield Cue(offsets["from"] / 1000.0, offsets["to"] / 1000.0, str(segment["text"]))
+def _segments(segments: Any, notes: Notes) -> list[Cue]:
+    found = records_of(segments, notes, "segment")
+    unit_s = _unit_s([record for _, record in found], notes)
+    cues = []
+    for place, segment in found:
+        words = _words(segment.get("words") or [], notes, f"{place} word", unit_s)
+        confidence = confidence_of(segment)
+        logarithm = number_of(segment.get("avg_logprob"))
+        if confidence is None and not words and logarithm is not None:
+            confidence = math.exp(min(0.0, logarithm))
+        cue = cue_of(
+            value_of(segment, *_START), value_of(segment, *_END), value_of(segment, *_TEXT),
+            unit_s=unit_s, notes=notes, place=place, speaker=segment.get("speaker"),
+            confidence=confidence, words=words,
+        )  # fmt: skip
+        if cue is not None:
+            cues.append(cue)
+    return words_joined(cues, notes)
 
 
-def _chunks(chunks: Sequence[Record]) -> Iterator[Cue]:
-    for chunk in chunks:
-        start, end = chunk["timestamp"]
+def _unit_s(segments: Sequence[Record], notes: Notes) -> float:
+    """Seconds per unit: whole numbers of which the usual segment lasts long are milliseconds."""
+    spans = [(value_of(s, *_START), value_of(s, *_END)) for s in segments]
+    whole = [(a, b) for a, b in spans if _is_whole(a) and _is_whole(b)]
+    if not whole or len(whole) < sum(a is not None and b is not None for a, b in spans):
+        return 1.0
+    typical = statistics.median(b - a for a, b in whole)
+    if typical < TYPICAL_MS:
+        return 1.0
+    what = ("segment", "항목")
+    notes.add("times_in_ms", "segment 1", len(whole), what=what, typical=min(typical, 1e9))
+    return 0.001
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**12
+
+
+def _words(words: Any, notes: Notes, where: str, unit_s: float = 1.0) -> tuple[RawWord, ...]:
+    found = []
+    for place, record in records_of(words, notes, where):
+        text = value_of(record, "word", "text")
+        start, end = value_of(record, *_START), value_of(record, *_END)
+        confidence = confidence_of(record)
+        word = word_of(text, start, end, confidence, unit_s=unit_s, notes=notes, place=place)
+        if word is not None:
+            found.append(word)
+    return joined_pieces(found)
+
+
+def _whisper_cpp(segments: Any, notes: Notes) -> list[Cue]:
+    cues = []
+    for place, segment in records_of(segments, notes, "segment"):
+        start, end = _offsets(segment)
+        text = segment.get("text")
+        cue = cue_of(start, end, text, unit_s=0.001, notes=notes, place=place)
+        if cue is not None:
+            words = _tokens(segment.get("tokens"), cue.text)
+            cues.append(replace(cue, words=words))
+    return words_joined(cues, notes)
+
+
+def _offsets(record: Record) -> tuple[Any, Any]:
+    """Milliseconds from ``offsets``, else from ``timestamps`` (clock times)."""
+    offsets = record.get("offsets")
+    if isinstance(offsets, dict):
+        return offsets.get("from"), offsets.get("to")
+    stamps = record.get("timestamps")
+    if isinstance(stamps, dict):
+        times = [number_of(stamps.get(name)) for name in ("from", "to")]
+        return tuple(None if t is None else 1000 * t for t in times)  # type: ignore[return-value]
+    return None, None
+
+
+def _tokens(tokens: Any, text: str) -> tuple[RawWord, ...]:
+    """Words with the times of whisper.cpp's tokens.
+
+    A token may be half a Hangul syllable, so the words are those of the text; the tokens only
+    date them, a leading blank beginning the next word. Empty where they do not fit.
+    """
+    if not isinstance(tokens, list):
+        return ()
+    groups: list[list[Record]] = []
+    for token in tokens:
+        piece = token.get("text") if isinstance(token, dict) else None
+        if not isinstance(piece, str) or _SPECIAL.fullmatch(piece) or not piece:
+            continue
+        if not groups or piece.startswith(" "):
+            groups.append([])
+        groups[-1].append(token)
+    written = text.split()
+    if len(groups) != len(written):
+        return ()
+    words = []
+    for word, group in zip(written, groups, strict=True):
+        spans = [span for token in group if (span := span_of(*_offsets(token), 0.001))]
+        known = [c for token in group if (c := confidence_of(token)) is not None]
+        span = (spans[0][0], max(spans[0][0], spans[-1][1])) if spans else None
+        words.append(RawWord(word, span, min(known) if known else None))
+    return tuple(words) if any(word.span for word in words) else ()
+
+
+def _chunks(chunks: Any, notes: Notes) -> list[Cue]:
+    cues = []
+    for place, chunk in records_of(chunks, notes, "chunk"):
+        times = chunk.get("timestamp")
+        start, end = times if isinstance(times, list) and len(times) == 2 else (None, None)
         # The last chunk of a cut recording has no end.
-        yield Cue(float(start), float(start if end is None else end), str(chunk["text"]))
+        text, speaker = chunk.get("text"), chunk.get("speaker")
+        cue = cue_of(start, end, text, unit_s=1.0, notes=notes, place=place, speaker=speaker)
+        if cue is not None:
+            cues.append(cue)
+    return words_joined(cues, notes)
 
 
-def _vosk(documents: Sequence[Record]) -> Iterator[Cue]:
-    for document in documents:
-        best = document
-        if document.get("alternatives"):
-            best = document["alternatives"][0]
-        words = [_word(word) for word in best.get("result") or ()]
-        if cue := cue_of_words(words, best.get("text")):
-            yield cue
+def _vosk(documents: Sequence[Any], notes: Notes) -> list[Cue]:
+    cues = []
+    for place, document in records_of(list(documents), notes, "result"):
+        best: Record = document
+        alternatives = document.get("alternatives")
+        if isinstance(alternatives, list) and alternatives and isinstance(alternatives[0], dict):
+            best = alternatives[0]
+        words = _words(best.get("result") or [], notes, f"{place} word")
+        text = text_of(best.get("text"))
+        cue = cue_of_words(words, text)
+        if cue is not None:
+            cues.append(cue)
+        elif text and text.strip():
+            notes.add("no_times", place)
+    return cues
 
 
-def _no_transcript(path: Path) -> InputError:
+def words_joined(cues: list[Cue], notes: Notes) -> list[Cue]:
+    """Utterances of entries that hold one word (or Whisper's piece of one) each.
+
+    Entries are words where all hold one and most follow at once upon the one before.
+    """
+    cues = [cue for cue in cues if cue.text.strip()]
+    single = all(len(cue.text.split()) == 1 and not cue.words for cue in cues)
+    if len(cues) < 2 or not single:
+        return cues
+    pairs = list(itertools.pairwise(cues))
+    touching = sum(abs(b.start_s - a.end_s) <= _TOUCHING_S for a, b in pairs)
+    if 2 * touching <= len(pairs):
+        return cues
+    notes.add("words_joined", media_time(cues[0].start_s), len(cues))
+    timed = with_ends(cues, notes)
+    found: list[Cue] = []
+    for speaker, own in itertools.groupby(timed, key=lambda cue: cue.speaker):
+        pieces = (
+            RawWord(c.text, (c.start_s, c.end_s) if c.start_s <= c.end_s else None, c.confidence)
+            for c in own
+        )
+        found += grouped(joined_pieces(pieces), speaker)
+    return found
+
+
+def with_ends(cues: Iterable[Cue], notes: Notes) -> list[Cue]:
+    """Give cues without an end one: by their syllables, at most up to the next cue."""
+    cues = list(cues)
+    starts = sorted(cue.start_s for cue in cues)
+    following = dict(itertools.pairwise(starts))
+    result = []
+    for cue in cues:
+        if math.isnan(cue.end_s):
+            notes.add("no_end", media_time(cue.start_s))
+            syllables = sum(syllables_per_word(cue.text.split()))
+            end = cue.start_s + max(_SHORTEST_S, _SYLLABLE_S * syllables)
+            limit = following.get(cue.start_s, math.inf)
+            cue = replace(cue, end_s=min(end, limit) if limit > cue.start_s else end)
+        result.append(cue)
+    return result
+
+
+def _nothing_usable(path: Path, notes: Notes) -> InputError:
+    said = notes.listed()
     return bad_file(
         path,
-        "JSON, but not a transcript: expected segments with start, end and text (Whisper, "
-        "WhisperX) or result with words (Vosk)",
-        "JSON이지만 전사 파일이 아닙니다. start, end, text가 든 segments(Whisper, WhisperX)나 "
-        "단어가 든 result(Vosk)가 필요합니다",
+        "JSON, but not a transcript that can be used: " + "; ".join(note.en for note in said),
+        "JSON이지만 쓸 수 있는 전사가 아닙니다: " + "; ".join(note.ko for note in said),
+    )
+
+
+def _no_transcript(path: Path, documents: Sequence[Any]) -> InputError:
+    first = documents[0] if documents else None
+    keys = shown(list(first)) if isinstance(first, dict) else type(first).__name__
+    return bad_file(
+        path,
+        "JSON, but not a transcript of a known layout: expected segments with start, end and text "
+        "(Whisper, WhisperX), result with words (Vosk), or the files of CLOVA, AssemblyAI, "
+        f"Google, Azure, AWS, Deepgram, RTZR or YouTube; it holds: {keys}. Export SRT or WebVTT "
+        "there",
+        "JSON이지만 알려진 전사 형식이 아닙니다. start, end, text가 든 segments(Whisper, "
+        "WhisperX), 단어가 든 result(Vosk), 또는 CLOVA, AssemblyAI, Google, Azure, AWS, Deepgram, 리턴제로, "
+        f"YouTube의 파일이어야 합니다. 들어 있는 것: {keys}. 해당 서비스에서 SRT나 WebVTT로 "
+        "내보내십시오",
     )

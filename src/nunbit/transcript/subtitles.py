@@ -1,7 +1,13 @@
-"""SubRip (SRT) and WebVTT.
+"""SubRip (SRT), YouTube's SBV and WebVTT.
 
-Both are read leniently: a cue is a line with ``-->`` and the lines below it, whatever the
-numbering. A cue whose time cannot be read is left out with a notice.
+All are read leniently: a cue is a line with two times and the lines below it, whatever the
+numbering. Lines that were meant as times (``->``, ``—>``, ``00:00:07:000``) are read as times or
+left out with the text below; they never become speech.
+
+Why not pysubs2 (1.8.1, MIT), tried on the same files: it takes ``-->`` in a NOTE for a cue, leaves
+time marks inside WebVTT cues in the text, drops voices (``<v Name>``), entities stay (``&amp;``),
+cues with an unreadable time vanish without a word, 100 hours become 0, a file with ``->`` is
+'multiple suitable formats', and CP949 or UTF-16 must be known beforehand.
 """
 
 from __future__ import annotations
@@ -9,20 +15,39 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nunbit.transcript.cues import Cue, Cues, Notice, RawWord, bad_file, clock_s
+from nunbit.transcript.cues import Cue, Cues, RawWord, bad_file, clock_s
+from nunbit.transcript.notes import Notes
 
 _ARROW = "-->"
-_TIMING = re.compile(r"^\s*([\d:.,]+)\s*-->\s*([\d:.,]+)(?:\s|$)")
-_BLOCK = re.compile(r"^(?:NOTE|STYLE|REGION)(?:\s|$)")
-_STAMP = re.compile(r"<((?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})>")
-_VOICE = re.compile(r"<v(?:\.[^\s>]+)*\s+([^>]+)>")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>|\{\\[^}]*\}")
+_TIME = r"\d{1,4}(?:\s?:\s?\d{1,2}){1,2}(?:\s?[.,:]\s?\d{1,3})?"
+_LOOSE = re.compile(
+    rf"[^\w\s]?\s?({_TIME})\s{{0,3}}(?:-{{1,3}}\s?>{{0,2}}|[—–―─]{{1,3}}\s?>?|=+>|→|➔|⇒|~|,|;)"
+    rf"\s{{0,3}}({_TIME})(?:\s{{1,3}}(?:align|line|position|size|region|vertical|X1):.*)?[^\w\s]?"
+)
+_SECONDS = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?")
+_CLOCK = re.compile(r"(\d{1,4}(?::\d{1,2}){1,2})(?:([.,:])(\d{1,9}))?")
+# A time that nobody says: three parts, or a fraction of a second.
+_STAMPED = re.compile(r"\d{1,3}:\d{2}:\d{2}(?:[.,:]\d{1,3})?|\d{1,3}:\d{2}[.,]\d{1,3}")
+_ARROWS = re.compile(r"[-—–=]>|→|➔|⇒|—|–")
+_HEADER = re.compile(
+    r"WEBVTT(?:\s.*)?|X-TIMESTAMP-MAP\s*=.*|Kind:\s?\w+|Language:\s?[\w-]{2,12}", re.IGNORECASE
+)
+_MAP = re.compile(r"X-TIMESTAMP-MAP\s?=\s?(\S{1,80})")
+_MPEG_HZ = 90_000.0  # the clock of MPEG transport streams (ISO/IEC 13818-1)
+_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
+_STAMP = re.compile(r"<((?:\d{1,4}:)?\d{1,2}:\d{2}[.,]\d{1,3})>")
+_NEAR_STAMP = re.compile(r"<[\d:.,\s]{1,40}>")
+# No class may hold another's delimiter: then the time is linear in the length of any text.
+_VOICE = re.compile(r"<v(?:\.[^\s.<>]+)*[ \t]([^<>]*)>")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}")
 # Written by our own export: not speech.
-_EMOTION = re.compile(r"<c\.emotion>.*?</c>", re.DOTALL)
+_EMOTION, _EMOTION_END = "<c.emotion>", "</c>"
+# Longer numbers are no characters, and Python refuses to read very long ones.
+_HUGE_ENTITY = re.compile(r"&#[xX]?[0-9a-fA-F]{10,};?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +60,27 @@ class _Block:
     lines: tuple[str, ...]
 
 
-def read_srt(path: Path, text: str) -> Cues:
-    """Read SubRip.
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """What a line that is meant as a cue's time says; no times where it cannot be read."""
+
+    start_s: float | None
+    end_s: float | None
+    repaired: bool
+
+
+def read_srt(path: Path, text: str, notes: Notes) -> Cues:
+    """Read SubRip, or SBV (``0:00:01.000,0:00:02.000``).
 
     Raises:
         InputError: There is no readable cue.
     """
-    blocks, notices = _blocks(path, text)
-    cues = []
-    for block in blocks:
-        plain = _plain("\n".join(block.lines))
-        cues.append(Cue(block.start_s, block.end_s, plain))
-    return Cues(tuple(cues), "srt", notices=notices)
+    blocks = _blocks(path, text, notes)
+    cues = [Cue(block.start_s, block.end_s, _plain("\n".join(block.lines))) for block in blocks]
+    return Cues(tuple(cues), "srt")
 
 
-def read_vtt(path: Path, text: str) -> Cues:
+def read_vtt(path: Path, text: str, notes: Notes) -> Cues:
     """Read WebVTT with its voices and word times.
 
     Captions that roll (as YouTube writes them) repeat the line before; repeats are left out.
@@ -57,41 +88,108 @@ def read_vtt(path: Path, text: str) -> Cues:
     Raises:
         InputError: There is no readable cue.
     """
-    blocks, notices = _blocks(path, _without_comments(text))
-    blocks = list(_without_repeats(blocks))
+    text = _without_comments(text)
+    blocks = list(_without_repeats(_blocks(path, text, notes)))
     cues = [cue for block in blocks for cue in _voices(block)]
     header = text.split("\n\n", 1)[0]
-    language = re.search(r"^Language:\s*(\S+)", header, re.MULTILINE)
-    return Cues(tuple(cues), "vtt", language[1] if language else None, notices)
+    language = re.search(r"^Language:[ \t]*(\S{1,40})", header, re.MULTILINE)
+    return Cues(tuple(cues), "vtt", language[1] if language else None)
 
 
-def _blocks(path: Path, text: str) -> tuple[list[_Block], tuple[Notice, ...]]:
-    lines = text.split("\n")
-    starts = [number for number, line in enumerate(lines) if _ARROW in line]
-    blocks: list[_Block] = []
-    unreadable = []
-    for number, following in itertools.pairwise([*starts, len(lines) + 1]):
-        timing = _TIMING.match(lines[number])
-        start, end = (clock_s(timing[1]), clock_s(timing[2])) if timing else (None, None)
+def has_timing_line(text: str) -> bool:
+    """Whether a line of the text holds two times of a cue."""
+    return any(
+        (timing := _timing(line)) is not None and timing.start_s is not None
+        for line in text.split("\n")
+        if line[:1].isdigit() or _ARROW in line or line[:1].isspace()
+    )
+
+
+def _timing(line: str) -> _Timing | None:
+    """The times of a line; None for a line that is no timing line at all."""
+    if len(line) > 300 and _ARROW not in line[:300]:
+        return None
+    if _ARROW in line:
+        left, _, right = line[:300].partition(_ARROW)
+        own = right.split()
+        start = _cue_time(left)
+        end = _cue_time(own[0] if own else "")
+        if (start is None or end is None) and (loose := _LOOSE.fullmatch(line[:300].strip())):
+            start, end = _cue_time(loose[1]), _cue_time(loose[2])
         if start is None or end is None:
-            unreadable.append(number + 1)
+            meant = any(map(str.isdigit, line))  # 'A --> B' is said; times have digits
+            return _Timing(None, None, False) if meant else None
+        return _Timing(start, end, _has_frames(left) or _has_frames(own[0]))
+    bare = line.strip()
+    loose = _LOOSE.fullmatch(bare)
+    if loose and (_STAMPED.fullmatch(loose[1]) or _STAMPED.fullmatch(loose[2])):
+        start, end = _cue_time(loose[1]), _cue_time(loose[2])
+        if start is None or end is None:
+            return _Timing(None, None, False)
+        return _Timing(start, end, "," not in bare or ">" in bare or _has_frames(loose[1]))
+    if not _STAMPED.search(bare):
+        return None
+    rest = _STAMPED.sub("", bare)
+    alone = not any(map(str.isalpha, rest)) and len(rest) <= 24
+    return _Timing(None, None, False) if alone or _ARROWS.search(rest) else None
+
+
+def _cue_time(text: str) -> float | None:
+    """Seconds of a cue's time; a colon before three digits is read as a decimal point."""
+    bare = "".join(text.split())
+    match = _CLOCK.fullmatch(bare)
+    if match is None:
+        return clock_s(bare) if _SECONDS.fullmatch(bare) else None
+    whole, mark, fraction = match.groups()
+    if mark == ":" and len(fraction) != 3:
+        return None  # frames: how long one lasts is not said
+    return clock_s(f"{whole}.{fraction}" if fraction else whole)
+
+
+def _has_frames(text: str) -> bool:
+    match = _CLOCK.fullmatch("".join(text.split()))
+    return match is not None and match[2] == ":"
+
+
+def _blocks(path: Path, text: str, notes: Notes) -> list[_Block]:
+    lines = text.split("\n")
+    timings = {number: timing for number, line in enumerate(lines) if (timing := _timing(line))}
+    shifts = _shifts(lines, notes)
+    blocks: list[_Block] = []
+    for number, following in itertools.pairwise([*timings, len(lines) + 1]):
+        timing, place = timings[number], f"line {number + 1}"
+        if timing.start_s is None or timing.end_s is None:
+            notes.add("not_a_timing_line", place)
             continue
+        if timing.repaired:
+            notes.add("timing_line_repaired", place)
         own = lines[number + 1 : following]
-        blocks.append(_Block(number + 1, start, end, _cue_lines(own, last=following > len(lines))))
+        shift = next((s for line, s in reversed(shifts) if line <= number), 0.0)
+        said = _cue_lines(own, last=following > len(lines))
+        blocks.append(_Block(number + 1, timing.start_s + shift, timing.end_s + shift, said))
     if not blocks:
         raise bad_file(
             path,
             "no cue with a readable time (00:00:01,000 --> 00:00:02,000)",
             "시간을 읽을 수 있는 자막이 없습니다 (00:00:01,000 --> 00:00:02,000)",
         )
-    if not unreadable:
-        return blocks, ()
-    n, first = len(unreadable), unreadable[0]
-    notice = (
-        f"{n} cue(s) without a readable time were left out (first at line {first})",
-        f"시간을 읽을 수 없는 자막 {n}개를 제외했습니다 (처음: {first}행)",
-    )
-    return blocks, (notice,)
+    _note_text_above(lines, next(iter(timings)), notes)
+    return blocks
+
+
+def _note_text_above(lines: Sequence[str], first: int, notes: Notes) -> None:
+    """Text above the first time; a WebVTT header's block and a cue's own number are none."""
+    above = list(lines[:first])
+    if above and above[-1].strip():
+        above.pop()  # the number or name of the first cue
+    begins = next((i for i, line in enumerate(above) if line.strip()), 0)
+    if above and above[begins].startswith("WEBVTT"):
+        blank = next((i for i in range(begins, len(above)) if not above[i].strip()), len(above))
+        begins = blank
+    for number in range(begins, len(above)):
+        line = above[number].strip()
+        if line and not line.isdigit() and not _HEADER.fullmatch(line):
+            notes.add("text_without_time", f"line {number + 1}")
 
 
 def _cue_lines(own: list[str], *, last: bool) -> tuple[str, ...]:
@@ -102,11 +200,52 @@ def _cue_lines(own: list[str], *, last: bool) -> tuple[str, ...]:
         # A number directly below the text belongs to the next cue too: blank lines get lost.
         if after_blank or own[-1].strip().isdigit():
             rest = own[:-1]
-    return tuple(line.strip() for line in rest if line.strip())
+    said = (line.strip() for line in rest)
+    # Headers stand inside where files were joined.
+    return tuple(line for line in said if line and not _HEADER.fullmatch(line))
+
+
+def _shifts(lines: Sequence[str], notes: Notes) -> list[tuple[int, float]]:
+    """What X-TIMESTAMP-MAP lines (HTTP Live Streaming, RFC 8216) ask for: (line, seconds).
+
+    A map says which time of the cues is which time of the stream. The recording's own place in the
+    stream is not known here, so the first map is taken for its clock; parts joined behind it with
+    other maps are brought onto that clock.
+    """
+    maps = []
+    for number, line in enumerate(lines):
+        found = _map_of(line) if line.startswith("X-TIMESTAMP-MAP") else None
+        if found is not None:
+            maps.append((number, *found))
+    if not maps:
+        return []
+    first, local, clock = maps[0]
+    notes.add("timestamp_map", f"line {first + 1}", local=f"{local:.3f} s", clock_s=clock)
+    shifts = [(number, (c - clock) - (own - local)) for number, own, c in maps]
+    moved = [(number, shift) for number, shift in shifts if abs(shift) > 5e-4]
+    if moved:
+        notes.add("timestamp_map_applied", f"line {moved[0][0] + 1}", len(moved))
+    return shifts
+
+
+def _map_of(line: str) -> tuple[float, float] | None:
+    match = _MAP.match(line)
+    fields = (
+        dict(part.split(":", 1) for part in match[1].split(",") if ":" in part) if match else {}
+    )
+    local = _cue_time(fields.get("LOCAL", ""))
+    mpeg = fields.get("MPEGTS", "")
+    if local is None or not (mpeg.isascii() and mpeg.isdigit() and len(mpeg) < 12):
+        return None
+    return local, int(mpeg) / _MPEG_HZ
 
 
 def _without_comments(text: str) -> str:
-    kept = (block for block in text.split("\n\n") if not _BLOCK.match(block.lstrip("\n")))
+    """Comments and styles become blank lines, so that line numbers stay true."""
+    kept = (
+        "\n" * block.count("\n") if _BLOCK.match(block.lstrip("\n")) else block
+        for block in text.split("\n\n")
+    )
     return "\n\n".join(kept)
 
 
@@ -124,13 +263,13 @@ def _without_repeats(blocks: list[_Block]) -> Iterator[_Block]:
 
 def _voices(block: _Block) -> Iterator[Cue]:
     """One cue for each voice of a block; voices of one block share its time."""
-    text = _EMOTION.sub("", "\n".join(block.lines))
+    text = _without_emotions("\n".join(block.lines))
     parts = _VOICE.split(text)  # before, name, text, name, text ...
     named = [(None, parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
     for speaker, part in named:
-        if not _plain(part):
+        if not _plain(part).strip():
             continue
-        name = html.unescape(speaker).strip() if speaker else None
+        name = _unescaped(speaker).strip() if speaker else None
         words = tuple(_timed_words(part, block))
         yield Cue(block.start_s, block.end_s, _plain(part), name, words=words)
 
@@ -150,5 +289,23 @@ def _timed_words(text: str, block: _Block) -> Iterator[RawWord]:
 
 
 def _plain(text: str) -> str:
-    text = _TAG.sub("", _STAMP.sub("", _EMOTION.sub("", text)))
-    return " ".join(html.unescape(text).replace("\u200b", "").split())
+    """Text without markup; its lines stay lines."""
+    text = _without_emotions(text)
+    text = _TAG.sub("", _NEAR_STAMP.sub("", text))
+    lines = (" ".join(line.split()) for line in _unescaped(text).replace("\u200b", "").split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _without_emotions(text: str) -> str:
+    if _EMOTION not in text:
+        return text
+    before, *others = text.split(_EMOTION)
+    kept = [before]
+    for part in others:
+        _, end, rest = part.partition(_EMOTION_END)
+        kept.append(rest if end else part)
+    return "".join(kept)
+
+
+def _unescaped(text: str) -> str:
+    return html.unescape(_HUGE_ENTITY.sub("\ufffd", text)) if "&" in text else text

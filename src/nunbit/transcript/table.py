@@ -1,17 +1,32 @@
-"""Tables of utterances or words: CSV, TSV, the tab file of DAIC-WOZ, Audacity's labels."""
+"""Tables of utterances or words: CSV, TSV, the tab file of DAIC-WOZ, Audacity's labels.
+
+``nunbit.delimited`` splits the rows; here is what the columns mean.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
 import re
+import statistics
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from nunbit.delimited import Row, first_cells, read_rows
 from nunbit.errors import InputError
-from nunbit.transcript.cues import Cue, Cues, RawWord, bad_file, clock_s, cue_of_words, grouped
+from nunbit.transcript.cues import (
+    Cue,
+    Cues,
+    RawWord,
+    bad_file,
+    clock_s,
+    cue_of_words,
+    grouped,
+    media_time,
+)
+from nunbit.transcript.notes import ROWS, Notes
 from nunbit.transcript.tiers import is_silence
 
 _NAMES = {
@@ -32,11 +47,14 @@ _NAMES = {
     "file": ("file", "filename", "파일", "파일명"),
 }  # fmt: skip
 _COLUMN = {spelling: column for column, spellings in _NAMES.items() for spelling in spellings}
-_DELIMITERS = "\t,;|"
 _DAIC_HEADER = ["starttime", "stoptime", "speaker", "value"]
 _EVENT = re.compile(r"<[a-z_]+>")  # <laughter>, <sync>
 # Its interviewer's lines: an id of the prompt, then in brackets what was said.
 _PROMPT = re.compile(r"\w+\s\((.+)\)")
+_WHOLE = re.compile(r"\s*\d{1,12}\s*")
+# Whole numbers of which the usual entry lasts longer are milliseconds: nobody says one utterance
+# for a hundred seconds on average, and no cue lasts a tenth of one.
+TYPICAL_MS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,56 +70,48 @@ class _Layout:
         return "" if position is None or position >= len(cells) else cells[position].strip()
 
 
-def read_table(path: Path, text: str) -> Cues:
+def read_table(path: Path, text: str, notes: Notes, media: str | None = None) -> Cues:
     """Read a table with start, end and text (or word), and perhaps speaker and confidence.
 
     Headers are recognised in English and Korean, whatever their case, blanks or underscores; times
-    are seconds or clock times. A table without a header must begin with start, end, text. With a
-    column ``word`` every row is a word; words are joined to utterances by a column
-    ``utterance_index`` or at gaps of 0.7 s.
+    are seconds or clock times, or milliseconds where the header or their size says so. A table
+    without a header must begin with start, end, text. With a column ``word`` every row is a word;
+    words are joined to utterances by a column ``utterance_index`` or at gaps of 0.7 s. Of several
+    recordings (column ``file``) the one with the medium's name is read.
 
     Raises:
-        InputError: Columns are missing or a time cannot be read.
+        InputError: Columns are missing, or half of the rows or more have no readable time: then a
+            column is not what its name says.
     """
-    rows = _rows(path, text)
-    layout = _layout(path, rows[0][1])
-    cues = []
-    for line, cells in rows[1:] if layout.header else rows:
-        if _filled(cells):
-            cues.append(_cue(path, line, cells, layout))
-    _one_file(path, rows, layout)
+    notes.what = ROWS
+    try:
+        rows = read_rows(text)
+    except csv.Error as exc:
+        raise bad_file(
+            path, f"cannot read this table: {exc}", f"표를 읽을 수 없습니다: {exc}"
+        ) from exc
+    rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
+    layout, rows = _layout(path, rows, notes)
+    rows = _own_rows(path, rows, layout, media, notes)
+    scale = _scale(rows, layout, notes)
+    read = [(cells, _cue(line, cells, layout, scale, notes)) for line, cells in rows]
+    if rows and 2 * sum(isinstance(cue, Cue) for _, cue in read) <= len(rows):
+        raise _bad_times(path, [cue for _, cue in read if not isinstance(cue, Cue)])
+    good = [(cells, cue) for cells, cue in read if isinstance(cue, Cue)]
+    cues = [cue for _, cue in good]
     if "word" in layout.columns and "text" not in layout.columns:
-        groups = [layout.value(cells, "group") for _, cells in rows[1:] if _filled(cells)]
-        cues = _from_words(cues, groups)
+        groups = [layout.value(cells, "group") for cells, _ in good]
+        cues = _from_words(cues, groups, notes)
     return Cues(tuple(cues), "csv")
 
 
 def looks_like_table(text: str) -> bool:
-    """Whether the first line is a header with a start, or two times before a text."""
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    cells = next(csv.reader([first], delimiter=_delimiter(first)), [])
-    return _named(cells) is not None or _is_bare(cells)
-
-
-def _rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    first = next(line for line in text.split("\n") if line.strip())
-    delimiter = _delimiter(first)
-    # A quotation mark inside a tab file is part of what was said.
-    literal = delimiter == "\t" and not first.startswith('"')
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting, strict=True)
+    """Whether the first row is a header with a start, or two times before a text."""
     try:
-        return [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error as exc:
-        raise bad_file(
-            path,
-            f"row {reader.line_num}: cannot read this table: {exc}",
-            f"{reader.line_num}행: 표를 읽을 수 없습니다: {exc}",
-        ) from exc
-
-
-def _delimiter(line: str) -> str:
-    return max(_DELIMITERS, key=line.count)
+        cells = first_cells(text)
+    except csv.Error:
+        return False
+    return _named(cells) is not None or _is_bare(cells)
 
 
 def _key(name: str) -> str:
@@ -121,12 +131,19 @@ def _is_bare(cells: Sequence[str]) -> bool:
     return len(cells) >= 3 and clock_s(cells[0]) is not None and clock_s(cells[1]) is not None
 
 
-def _layout(path: Path, first: Sequence[str]) -> _Layout:
+def _layout(path: Path, rows: list[Row], notes: Notes) -> tuple[_Layout, list[Row]]:
+    """What the columns are, and the rows that are no header.
+
+    A header that is not the first row (sorted by a spreadsheet) is one all the same: without it
+    names could be taken for speech.
+    """
+    headers = [cells for _, cells in rows if {"text", "word"} & set(_named(cells) or ())]
+    first = headers[0] if headers else rows[0][1] if rows else []
     columns = _named(first)
     if columns is None:
         if _is_bare(first):
-            return _Layout({"start": 0, "end": 1, "text": 2, "speaker": 3, "confidence": 4}, False)
-        shown = ", ".join(cell.strip() for cell in first[:8])
+            return _bare_layout(rows, notes), rows
+        shown = ", ".join(cell.strip()[:40] for cell in first[:8])
         raise bad_file(
             path,
             f"no columns start, end and text in the first row ({shown})",
@@ -140,12 +157,39 @@ def _layout(path: Path, first: Sequence[str]) -> _Layout:
         )
     if not {"end", "end_ms", "duration"} & set(columns):
         raise bad_file(path, "no column end (or duration)", "end(또는 duration) 열이 없습니다")
-    return _Layout(columns, True, [_key(cell) for cell in first] == _DAIC_HEADER)
+    prompts = [_key(cell) for cell in first] == _DAIC_HEADER
+    return _Layout(columns, True, prompts), [row for row in rows if row[1] != first]
 
 
-def _cue(path: Path, line: int, cells: Sequence[str], layout: _Layout) -> Cue:
-    start = _time(path, line, cells, layout, "start")
-    end = _time(path, line, cells, layout, "end")
+def _bare_layout(rows: Sequence[Row], notes: Notes) -> _Layout:
+    """Columns of a table without a header: start, end, then text and speaker; text is longer."""
+    lengths = [sum(len(cells[k].strip()) for _, cells in rows if len(cells) > k) for k in (2, 3)]
+    if not lengths[1]:
+        return _Layout({"start": 0, "end": 1, "text": 2}, False)
+    text, speaker = (2, 3) if lengths[0] >= lengths[1] else (3, 2)
+    order = "start, end, text, speaker" if text == 2 else "start, end, speaker, text"
+    notes.add("columns_guessed", f"row {rows[0][0]}", len(rows), order=order)
+    return _Layout({"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4}, False)
+
+
+@dataclass(frozen=True, slots=True)
+class _BadTime:
+    """A row's time that cannot be read."""
+
+    line: int
+    column: str
+    value: str
+
+
+def _cue(
+    line: int, cells: Sequence[str], layout: _Layout, scale: float, notes: Notes
+) -> Cue | _BadTime:
+    start = _time(line, cells, layout, "start")
+    end = _time(line, cells, layout, "end")
+    for time in (start, end):
+        if isinstance(time, _BadTime):
+            notes.add("time_not_a_number" if time.value else "no_times", f"row {line}")
+            return time
     text = layout.value(cells, "text") or layout.value(cells, "word")
     if layout.prompts:
         text = _EVENT.sub(" ", text)
@@ -153,57 +197,98 @@ def _cue(path: Path, line: int, cells: Sequence[str], layout: _Layout) -> Cue:
         text = prompt[1] if prompt else text
     confidence = clock_s(layout.value(cells, "confidence"))
     return Cue(
-        start,
-        end,
+        start * scale,  # type: ignore[operator]
+        end * scale,  # type: ignore[operator]
         text,
         layout.value(cells, "speaker") or None,
         None if confidence is None else min(1.0, max(0.0, confidence)),
     )
 
 
-def _time(path: Path, line: int, cells: Sequence[str], layout: _Layout, column: str) -> float:
+def _time(line: int, cells: Sequence[str], layout: _Layout, column: str) -> float | _BadTime:
     for name, scale in ((column, 1.0), (f"{column}_ms", 0.001)):
         if name in layout.columns:
             seconds = clock_s(layout.value(cells, name))
             if seconds is None:
-                raise _bad_time(path, line, name, layout.value(cells, name))
+                return _BadTime(line, name, layout.value(cells, name))
             return seconds * scale
     duration = clock_s(layout.value(cells, "duration"))
     if duration is None:
-        raise _bad_time(path, line, "duration", layout.value(cells, "duration"))
-    return _time(path, line, cells, layout, "start") + duration
+        return _BadTime(line, "duration", layout.value(cells, "duration"))
+    start = _time(line, cells, layout, "start")
+    return start if isinstance(start, _BadTime) else start + duration
 
 
-def _bad_time(path: Path, line: int, column: str, value: str) -> InputError:
+def _scale(rows: Sequence[Row], layout: _Layout, notes: Notes) -> float:
+    """Seconds per unit of the columns ``start`` and ``end``: Whisper writes whole milliseconds."""
+    if not {"start", "end"} <= set(layout.columns):
+        return 1.0
+    spans = [(layout.value(cells, "start"), layout.value(cells, "end")) for _, cells in rows]
+    known = [span for span in spans if any(span)]
+    if not known or not all(_WHOLE.fullmatch(cell) for span in known for cell in span):
+        return 1.0
+    typical = statistics.median(float(end) - float(start) for start, end in known)
+    if typical < TYPICAL_MS:
+        return 1.0
+    notes.add("times_in_ms", f"row {rows[0][0]}", len(known), what=("row", "행"), typical=typical)
+    return 0.001
+
+
+def _bad_times(path: Path, bad: Sequence[_BadTime]) -> InputError:
+    first = bad[0]
+    shown = first.value[:40]
     return bad_file(
         path,
-        f"row {line}: {column} is no time: '{value}' (seconds or 0:01:02.5)",
-        f"{line}행: {column} 값이 시간이 아닙니다: '{value}' (초 또는 0:01:02.5)",
+        f"row {first.line}: {first.column} is no time: '{shown}' (seconds or 0:01:02.5); so it is "
+        f"in {len(bad)} row(s)",
+        f"{first.line}행: {first.column} 값이 시간이 아닙니다: '{shown}' (초 또는 0:01:02.5). "
+        f"그런 행이 {len(bad)}개입니다",
     )
 
 
-def _one_file(path: Path, rows: list[tuple[int, list[str]]], layout: _Layout) -> None:
+def _own_rows(
+    path: Path, rows: list[Row], layout: _Layout, media: str | None, notes: Notes
+) -> list[Row]:
+    """The rows of one recording: the only one in ``file``, or that with the medium's name."""
     if not layout.header or "file" not in layout.columns:
-        return
-    names = {layout.value(cells, "file") for _, cells in rows[1:]} - {""}
-    if len(names) > 1:
+        return rows
+    names = Counter(layout.value(cells, "file") for _, cells in rows)
+    names.pop("", None)
+    if len(names) <= 1:
+        return rows
+    wanted = _medium_names(media)
+    own = [row for row in rows if _medium_names(layout.value(row[1], "file")) & wanted]
+    if not own:
         raise bad_file(
             path,
-            f"rows of {len(names)} recordings (column file); keep the rows of one",
-            f"녹화 {len(names)}개의 행이 섞여 있습니다(file 열). 하나의 행만 남기십시오",
+            f"rows of {len(names)} recordings (column file), none named like this one; keep the "
+            "rows of one",
+            f"녹화 {len(names)}개의 행이 섞여 있고(file 열) 이 녹화의 이름은 없습니다. 하나의 행만 "
+            "남기십시오",
         )
+    kept = {line for line, _ in own}
+    other = next(line for line, _ in rows if line not in kept)
+    notes.add("other_recordings", f"row {other}", len(rows) - len(own), name=media)
+    return own
 
 
-def _filled(cells: Sequence[str]) -> bool:
-    return any(cell.strip() for cell in cells)
+def _medium_names(path: str | None) -> set[str]:
+    """File name and stem to compare by, in lower case; empty without a name."""
+    name = unicodedata.normalize("NFC", (path or "").replace("\\", "/").rpartition("/")[2])
+    bare = name.strip().casefold()
+    return {bare, bare.rpartition(".")[0] or bare} - {""}
 
 
-def _from_words(cues: Sequence[Cue], groups: Sequence[str]) -> list[Cue]:
+def _from_words(cues: Sequence[Cue], groups: Sequence[str], notes: Notes) -> list[Cue]:
     by_owner: dict[tuple[str | None, str], list[RawWord]] = {}
     for cue, group in zip(cues, groups, strict=True):
-        if not is_silence(cue.text) and cue.start_s < cue.end_s:
-            word = RawWord(cue.text, (cue.start_s, cue.end_s), cue.confidence)
-            by_owner.setdefault((cue.speaker, group), []).append(word)
+        if is_silence(cue.text):
+            continue
+        if not cue.start_s < cue.end_s:
+            notes.add("no_duration", media_time(cue.start_s))
+            continue
+        word = RawWord(cue.text, (cue.start_s, cue.end_s), cue.confidence)
+        by_owner.setdefault((cue.speaker, group), []).append(word)
     found: list[Cue] = []
     for (speaker, group), words in by_owner.items():
         whole = cue_of_words(words, speaker=speaker) if group else None

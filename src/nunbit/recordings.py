@@ -1,0 +1,242 @@
+"""Which files are recordings, what they are called in the results, and what lies beside them.
+
+Names come from anywhere: other systems, broken downloads, people who want to break something. A
+session's name is a folder below ``--out`` and part of file names, so it is made safe here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from nunbit.errors import InputError, MissingExtra
+from nunbit.files import missing_file, require_regular
+from nunbit.reading import ReadingNote
+from nunbit.sources.names import repair_name
+
+TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt")
+SPEAKER_SUFFIXES = (".rttm",)
+MEDIA_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts"),
+        *(".3gp", ".flv", ".ogv", ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"),
+        *(".wma", ".aiff"),
+    )
+)
+
+MAX_NAME_BYTES = 150
+"""Most UTF-8 bytes of a session's name: file systems take 255, and exports add to the name."""
+
+# Not allowed in a name on one system or another, and what could be read as a path.
+_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')
+# Devices of Windows, whatever suffix follows.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+# What `analyze` writes beside the sessions' folders.
+_TAKEN = re.compile(r"index\.html|.*\.(?:parquet|csv|json)", re.IGNORECASE)
+_MOST_NAMED = 3
+
+
+def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
+    """Every recording once, folders replaced by the recordings directly in them.
+
+    Raises:
+        InputError: A path is missing or a pipe, or a folder has no recording.
+    """
+    found: dict[Path, None] = {}
+    for path in media:
+        if path.is_dir():
+            inside = _directly_in(path)
+            if not inside:
+                raise _nothing_in(path)
+            found |= dict.fromkeys(inside)
+        elif path.exists():
+            require_regular(path)
+            found[path] = None
+        else:
+            raise missing_file(path)
+    if not found:
+        raise InputError(en="no recording given", ko="영상이나 음성 파일을 하나 이상 주십시오")
+    return tuple(found)
+
+
+def unread_folders(media: Sequence[Path]) -> tuple[tuple[str, str], ...]:
+    """Sentences, as (en, ko), on recordings in folders inside the given ones: nobody reads them."""
+    said = []
+    for path in media:
+        inner = _inner_folders(path) if path.is_dir() else []
+        if inner:
+            names = _listed(inner)
+            said.append(
+                (
+                    f"{path}: recordings in folders inside it are not read ({names}); "
+                    f"to read them, too, give {path}/*/",
+                    f"{path}: 하위 폴더의 녹화는 읽지 않습니다({names}). 함께 읽으려면 "
+                    f"{path}/*/ 를 주십시오",
+                )
+            )
+    return tuple(said)
+
+
+def session_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """One folder name per recording: the stem; with its folder or suffix where stems repeat.
+
+    Every name is safe (:func:`safe_name`): it names a folder directly below ``--out``.
+
+    Raises:
+        InputError: Two recordings cannot be told apart even so.
+    """
+    stems = [safe_name(p.stem) for p in paths]
+    folded = [stem.casefold() for stem in stems]
+    names = []
+    for path, stem in zip(paths, stems, strict=True):
+        name = stem
+        if folded.count(stem.casefold()) > 1:
+            name = safe_name(f"{path.resolve().parent.name}-{path.name}")
+        names.append(name)
+    if len({name.casefold() for name in names}) < len(names):
+        raise InputError(
+            en="two recordings have the same folder and file name; analyse them in two calls",
+            ko="폴더와 파일 이름이 같은 기록이 둘 있습니다. 따로 분석하십시오",
+        )
+    return tuple(names)
+
+
+def safe_name(name: str) -> str:
+    """A name that is one folder's or file's on every system, as near to the given one as can be.
+
+    NFC; bytes that are no UTF-8 are read as CP949 where they can be; path marks, control
+    characters and what Windows forbids become ``_``, and so do dots in front. Names of Windows
+    devices and of files that ``analyze`` writes get ``_`` behind. Longer than ``MAX_NAME_BYTES``:
+    the end becomes a digest.
+    """
+    shown = _UNSAFE.sub("_", repair_name(name)).strip()
+    shown = shown.rstrip(". ")  # Windows drops them, and two names would be one folder
+    bare = shown.lstrip(".")
+    shown = "_" * (len(shown) - len(bare)) + bare or "_"
+    if _DEVICE.fullmatch(shown) or _TAKEN.fullmatch(shown):
+        shown += "_"
+    data = shown.encode("utf-8")
+    if len(data) > MAX_NAME_BYTES:
+        tail = "-" + hashlib.sha256(data).hexdigest()[:8]
+        shown = data[: MAX_NAME_BYTES - len(tail)].decode("utf-8", "ignore") + tail
+    return shown
+
+
+def companion(given: str, media: Path, n_media: int, suffixes: tuple[str, ...]) -> Path | None:
+    """The transcript or diarisation that belongs to a recording.
+
+    Args:
+        given: A file, a folder with one file of the recording's stem, or '' for none.
+        media: The recording.
+        n_media: How many recordings there are: a single file fits only one.
+        suffixes: Of files in a folder, preferred first.
+
+    Raises:
+        InputError: It does not exist, or one file is given for several recordings.
+    """
+    if not given:
+        return None
+    path = Path(given)
+    if path.is_dir():
+        stem = unicodedata.normalize("NFC", media.stem)
+        same = {
+            p.suffix.lower(): p
+            for p in sorted(path.iterdir())
+            if unicodedata.normalize("NFC", p.stem) == stem
+        }
+        return next((same[s] for s in suffixes if s in same), None)
+    if not path.exists():
+        raise missing_file(path)
+    require_regular(path)
+    if n_media > 1:
+        raise InputError(
+            en=f"{path}: one file for {n_media} recordings; give a folder with one file of the "
+            "same name for each",
+            ko=f"{path}: 기록이 {n_media}개인데 파일은 하나입니다. 기록과 같은 이름의 파일이 든 "
+            "폴더를 주십시오",
+        )
+    return path
+
+
+def without_companion(
+    media: Path, *, transcript: tuple[str, Path | None], speakers: tuple[str, Path | None]
+) -> tuple[ReadingNote, ...]:
+    """Notes where a folder of transcripts or diarisations has no file for a recording.
+
+    Args:
+        media: The recording.
+        transcript: What was given (a folder, a file or '') and what was found.
+        speakers: Likewise, of the diarisation.
+    """
+    notes = []
+    for code, (given, found), what_en, what_ko in (
+        ("no_matching_transcript", transcript, "transcript", "전사 파일"),
+        ("no_matching_speakers", speakers, "diarisation (RTTM)", "화자 구분 파일(RTTM)"),
+    ):
+        if given and found is None:
+            stem = safe_name(media.stem)
+            notes.append(
+                ReadingNote(
+                    treatment="left_out",
+                    code=code,
+                    count=1,
+                    first=media.name,
+                    en=f"{given} has no {what_en} named {stem}: the recording is read without it; "
+                    "name both files alike",
+                    ko=f"{given}에 이름이 {stem}인 {what_ko}이 없어 그것 없이 읽습니다. 두 파일의 "
+                    "이름을 같게 하십시오",
+                )
+            )
+    return tuple(notes)
+
+
+def require_media_extra() -> None:
+    """Say at once, and not after an hour, that decoding is impossible.
+
+    Raises:
+        MissingExtra: PyAV is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("av") is None:
+        raise MissingExtra("av", "media")
+    os.environ.setdefault("AV_LOG_FORCE_NOCOLOR", "1")
+
+
+def _directly_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES and p.is_file())
+
+
+def _inner_folders(folder: Path) -> list[str]:
+    """Names of folders inside that hold recordings."""
+    found = []
+    for inner in sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir()):
+        try:
+            if any(p.suffix.lower() in MEDIA_SUFFIXES for p in inner.iterdir()):
+                found.append(safe_name(inner.name))
+        except PermissionError:
+            continue  # nothing in it was asked for
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+
+
+def _nothing_in(folder: Path) -> InputError:
+    inner = _inner_folders(folder)
+    if inner:
+        return InputError(
+            en=f"{folder}: no video or sound file directly in this folder, but in folders inside "
+            f"it ({_listed(inner)}); give {folder}/*/",
+            ko=f"{folder}: 이 폴더 바로 아래에는 영상이나 음성 파일이 없고 하위 폴더"
+            f"({_listed(inner)})에 있습니다. {folder}/*/ 를 주십시오",
+        )
+    return InputError(
+        en=f"{folder}: no video or sound file in this folder",
+        ko=f"{folder}: 이 폴더에 영상이나 음성 파일이 없습니다",
+    )
