@@ -71,6 +71,21 @@ def read_wording(transcript: Transcript) -> tuple[Wording, ...]:
     return tuple(w for w in found if w is not None)
 
 
+def find_passage_groups(utterances: Sequence[Utterance]) -> tuple[tuple[int, ...], ...]:
+    """Utterances, by place, with wording of wanting to die or of self-harm.
+
+    Only for showing them to the person who has the recording before them; what this returns must
+    not be written, counted or exported.
+    """
+    known = analyser_missing() is None
+    groups = []
+    for group in _sentences(utterances, known):
+        said = " ".join(w for i in group for w in _words_of(utterances[i]) if w)
+        if has_passage(said):
+            groups.append(tuple(group))
+    return tuple(groups)
+
+
 def _words_of(utterance: Utterance) -> list[str]:
     """The words as they are written, '' for fillers, so that 안 어 좋아요 is read as 안 좋아요."""
     if utterance.words:
