@@ -180,6 +180,10 @@ def _without(flow: Flow) -> Iterator[Turn]:
         yield Turn("not", i, range(first, i))
 
 
+_MODAL = frozenset({"수", "적", "줄", "리"})
+"""웃고 떠들 수가 없다, 웃고 지낸 적이 없다: said of both verbs."""
+
+
 def _only(flow: Flow, i: int) -> bool:
     """Whether 밖에 stands before a negation: 너밖에 없다, 웃을 수밖에 없다 negate nothing."""
     return any(_is(flow, k, "밖에", "JX") for k in range(_start(flow, i), i))
@@ -191,14 +195,29 @@ def _absence(flow: Flow) -> Iterator[Turn]:
         there_is_not = _is(flow, i, "없", "VA VV VX") or _is(flow, i, "아니", "VCN VA")
         if not there_is_not or _only(flow, i) or _more_than_can_be(flow, i):
             continue
-        if _is(flow, i, "없") and i == 0:
-            yield Turn("not", i, range(0, 0))
-            continue
-        yield Turn("not", i, range(_start(flow, i), i))
+        first = _start(flow, i)
+        if flow[_before(flow, i)].form in _MODAL and i:
+            first = _start(flow, i, _OPEN | {"고", "며", "으며"})
+        elif first and all(flow[k].form in _POINTING or flow[k].tag in _LIGHT for k in range(first, i)):
+            first = _start(flow, first - 1)  # 만족? 그런 건 없어요; 행복했는데 이제는 아니에요
+        yield Turn("not", i, range(first, i))
     for i in range(len(flow)):
         if _is(flow, i, "커녕 은커녕 는커녕", "JX"):
-            noun = _before(flow, i)
-            yield Turn("not", i, range(max(noun, 0), i))
+            yield Turn("not", i, range(_start(flow, i), i))
+        elif flow[i].tag == "VA" and flow[i].form.endswith("없") and len(flow[i].form) > 1:
+            if flow[i].form not in _VERY:
+                yield Turn("not", i, range(i, i))  # 재미없다: said in one word
+        elif _is(flow, i, "안되 못되 못나 읎", "VV VA"):
+            yield Turn("not", i, range(i, i))
+
+
+_POINTING = frozenset(
+    {"그런", "이런", "그거", "그것", "이거", "것", "거", "이제", "지금", "요즘", "더", "이상", "그렇", "저", "나", "뭐"}
+)
+_LIGHT = ("JX", "JKS", "JKC", "JKB", "NP", "NNB", "ETM", "MAG")
+_VERY = frozenset(
+    {"틀림없", "변함없", "끝없", "한없", "그지없", "더없", "문제없", "상관없", "끊임없", "빈틈없", "거침없", "꾸밈없", "아낌없"}
+)
 
 
 def _more_than_can_be(flow: Flow, i: int) -> bool:
@@ -251,8 +270,7 @@ def _losses(flow: Flow) -> Iterator[Turn]:
         ]
         for k in nouns:
             # Only what is lost: 면접에서 떨어지다 loses no interview.
-            particle = flow[k + 1] if k + 1 < len(flow) else None
-            if particle is not None and not particle.tag.startswith("JKB"):
+            if not _is(flow, k + 1, "에서 에 에게 한테 으로 로 께", "JKB"):
                 yield Turn("lack", i, range(k, k + 1))
 
 
@@ -264,6 +282,12 @@ def _pretence(flow: Flow) -> Iterator[Turn]:
 
 
 _HARD = frozenset({"힘들", "어렵", "싫", "귀찮", "버겁"})
+_STRANGE = frozenset({"부럽", "낯설", "어색하", "아득하", "까마득하"})
+"""What is strange to somebody, or theirs whom one envies, is not one's own."""
+
+_UNKNOWN = frozenset({"모르", "까먹", "잊"})
+_ONCE = frozenset({"예전", "옛날", "한때"})
+_FORCED = frozenset({"억지로", "억지", "겉", "가식"})
 _HOW_MUCH = frozenset({"얼마나", "어찌나", "왜", "어째서"})
 
 
@@ -273,8 +297,39 @@ def _hardly(flow: Flow) -> Iterator[Turn]:
         clause = range(_start(flow, i), i)
         if flow[i].form in _HARD and _is(flow, _before(flow, i), "기", "ETN"):
             yield Turn("hard", i, clause)
-        elif _is(flow, i, "모르", "VV") and not any(flow[k].form in _HOW_MUCH for k in clause):
+        elif flow[i].form in _STRANGE:
             yield Turn("hard", i, clause)
+        elif flow[i].form in _UNKNOWN and flow[i].tag == "VV":
+            if not any(flow[k].form in _HOW_MUCH for k in clause):
+                yield Turn("hard", i, clause)
+        elif _is(flow, i, "지", "NNB") and any(
+            _is(flow, k, "오래 오래되 한참") for k in range(i, _end(flow, i))
+        ):
+            yield Turn("hard", i, clause)  # 웃어 본 지가 오래됐다
+        elif _is(flow, i, "보이", "VV VX") and _is(flow, i - 1, "어 아", "EC"):
+            yield Turn("hard", i, range(_start(flow, i), i))  # 행복해 보이는 사람들
+        elif flow[i].form in _FORCED and (flow[i].form != "겉" or _is(flow, i + 1, "으로")):
+            yield Turn("hard", i, range(i, _end(flow, i)))
+
+
+def _conceded(flow: Flow) -> Iterator[Turn]:
+    """웃어도 웃는 게 아니다; 예전에는 행복했는데; 행복할 줄 알았다; 행복은 개뿔."""
+    for i in range(1, len(flow)):
+        clause = range(_start(flow, i), i)
+        past = flow[i - 1].form == "었"
+        if flow[i].tag == "EC":
+            if flow[i].form in ("어도", "아도", "더라도", "여도") or (
+                flow[i].form in ("는데", "지만") and past
+                and any(flow[k].form in _ONCE for k in clause)
+            ):  # fmt: skip
+                yield Turn("hard", i, clause)
+        elif _is(flow, i, "줄", "NNB") and _is(flow, i - 1, "을 ㄹ", "ETM"):
+            if _is(flow, i + 1, "알", "VV") and _is(flow, i + 2, "었", "EP"):
+                yield Turn("hard", i, clause)
+        elif flow[i].form in ("개뿔", "무슨") and flow[i - 1].tag == "JX":
+            ends = i + 1 == len(flow) or flow[i + 1].tag in ("SF", "VCP", "EF")
+            if ends:
+                yield Turn("not", i, clause)
 
 
 _ASKED = frozenset({"뭐", "무엇", "무슨", "누구", "어떻", "어떻게", "언제", "어디", "어찌", "왜"})
@@ -295,6 +350,18 @@ def _rhetoric(flow: Flow) -> Iterator[Turn]:
                 yield Turn("not", i, range(_start(flow, i), end))
         elif _is(flow, _before(flow, i), "기", "ETN"):
             yield Turn("not", i, range(_start(flow, i), end))
+        elif _is(flow, i, "뭐 무슨 언제") and _asks_in_vain(flow, i, end):
+            yield Turn("hard", i, range(_start(flow, i), i))
+
+
+def _asks_in_vain(flow: Flow, i: int, end: int) -> bool:
+    """좋을 게 뭐가 있어요; 기분 좋은 날이 언제였나 싶다."""
+    noun = _before(flow, i)
+    to_come = noun > 0 and flow[noun].tag.startswith("NN") and _is(flow, noun - 1, "을 ㄹ", "ETM")
+    if to_come and any(_is(flow, k, "있") for k in range(i, end)):
+        return True
+    later = range(i, min(len(flow), end + 3))
+    return _is(flow, i, "언제") and any(_is(flow, k, "싶 모르 기억 가물가물") for k in later)
 
 
 # -- wishes ------------------------------------------------------------------------------------
@@ -325,7 +392,10 @@ def _if_only(flow: Flow) -> Iterator[Turn]:
             if_clause = _before(flow, i, ("J", "MA", "IC"))
             after = flow[i + 1].form if i + 1 < len(flow) else ""
             past = _is(flow, if_clause - 1, "었", "EP")
-            conditional = if_clause >= 0 and _is(flow, if_clause, "면 으면 었으면", "EC")
+            conditional = if_clause >= 0 and (
+                _is(flow, if_clause, "면 으면 었으면", "EC")
+                or (past and _is(flow, if_clause, "음 ㅁ", "ETN"))  # 행복했음 좋겠다
+            )
             if conditional and (past or _WISHFUL.fullmatch(after)):
                 first = _wish_reach(flow, if_clause).start
                 yield Turn("wish", i, range(first, i + 1))
@@ -351,6 +421,18 @@ def _hoping(flow: Flow) -> Iterator[Turn]:
             yield Turn("wish", i, _wish_reach(flow, i))
 
 
+_PRAYER = frozenset({"세요", "소서", "으세요", "시", "게"})
+
+
+def _praying(flow: Flow) -> Iterator[Turn]:
+    """행복하게 해 주세요."""
+    for i in range(3, len(flow)):
+        asked = _is(flow, i, "주", "VX VV") and _is(flow, i - 2, "하", "VX VV")
+        if asked and _is(flow, i - 3, "게", "EC"):
+            if i + 1 < len(flow) and flow[i + 1].form in _PRAYER:
+                yield Turn("doubt", i, _wish_reach(flow, i - 2))
+
+
 _QUESTION = re.compile(r"[을ㄹ]까요?|[을ㄹ]지(도)?|[을ㄹ]는지")
 _COUNTER = ("다면", "라면", "더라면", "었더라면")
 
@@ -369,5 +451,5 @@ def _doubting(flow: Flow) -> Iterator[Turn]:
 
 _RULES: tuple[Callable[[Flow], Iterator[Turn]], ...] = (
     _adverbs, _auxiliaries, _spoken_dont, _without, _absence, _lone_adverbs, _losses, _pretence,
-    _hardly, _rhetoric, _wanting, _if_only, _hoping, _doubting,
+    _hardly, _conceded, _rhetoric, _wanting, _if_only, _hoping, _praying, _doubting,
 )  # fmt: skip
