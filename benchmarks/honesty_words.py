@@ -132,13 +132,13 @@ def counts_now(transcript: Transcript) -> list[tuple[int, int, int]]:
 
 def counts_old(transcript: Transcript) -> list[tuple[int, int, int]]:
     """The same with the word lists of the baseline."""
-    from nunbit.measures import lexicon
+    from nunbit.measures import lexicon  # that of the baseline
 
     rows = []
     for u in transcript.utterances:
-        tokens = lexicon.tokens_of(u.text)  # type: ignore[attr-defined]
+        tokens = lexicon.tokens_of(u.text)
         total = {
-            name: int(lexicon.find_hits(lexicon.load_lexicon(name), tokens).sum())  # type: ignore[attr-defined]
+            name: int(lexicon.find_hits(lexicon.load_lexicon(name), tokens).sum())
             for name in lexicon.lexicon_names()
         }
         rows.append((total["positive"], total["negative"], sum(total.values())))

@@ -28,16 +28,34 @@ def _adverbs(flow: Flow) -> Iterator[Turn]:
                 continue  # 지 못하-: the next rule; 없이 못 살다: negated twice, said as strongly
             there = next_predicate(flow, i)
             if there is not None and not _only(flow, i):
-                yield Turn("not", i, range(clause_start(flow, i), _stem_end(flow, there)))
+                yield Turn("not", i, range(_first(flow, i), there + 1))
         elif is_form(flow, i, "덜", "MAG"):
             there = next_predicate(flow, i)
             if there is not None:
-                yield Turn("lack", i, range(i, _stem_end(flow, there)))
+                yield Turn("lack", i, range(i, there + 1))
 
 
-def _stem_end(flow: Flow, there: int) -> int:
-    """Place after a predicate: 행복 하 is one."""
-    return there + 1
+_POINTING = frozenset(
+    ["그런", "이런", "그거", "그것", "이거", "것", "거", "이제", "지금", "요즘", "더", "이상", "그렇", "그러"]
+    + ["이러", "저", "나", "뭐"]
+)
+_LIGHT = ("JX", "JKS", "JKC", "JKB", "NP", "NNB", "ETM", "EC", "MAG")
+
+
+def _first(flow: Flow, i: int, opened: frozenset[str] = OPEN) -> int:
+    """First place that a negation at place i is about.
+
+    A clause that only points back is about the one before: 만족? 그런 건 없어요; 다들 즐거워하는데
+    저는 그러지 못해요; 행복했는데 이제는 아니에요.
+    """
+    first = clause_start(flow, i, opened)
+    said = range(first, i)
+    if first and all(flow[k].form in _POINTING or flow[k].tag in _LIGHT for k in said):
+        after = next_predicate(flow, i)
+        short = is_form(flow, i, "안 못", "MAG") and not is_form(flow, i - 1, "지")
+        if not short or (after is not None and flow[after].form in _POINTING):
+            return clause_start(flow, first - 1)
+    return first
 
 
 def _auxiliaries(flow: Flow) -> Iterator[Turn]:
@@ -46,7 +64,7 @@ def _auxiliaries(flow: Flow) -> Iterator[Turn]:
         long_form = is_form(flow, i, "않 못하 말") or is_form(flow, i, "못", "MAG")
         if not long_form or not is_form(flow, before(flow, i), "지", "EC"):
             continue
-        yield Turn("not", i, range(clause_start(flow, i), i))
+        yield Turn("not", i, range(_first(flow, i), i))
 
 
 def _spoken_dont(flow: Flow) -> Iterator[Turn]:
@@ -79,6 +97,8 @@ def _without(flow: Flow) -> Iterator[Turn]:
 _MODAL = frozenset({"수", "적", "줄", "리"})
 """웃고 떠들 수가 없다, 웃고 지낸 적이 없다: said of both verbs."""
 
+_OPEN_TO_MODAL = OPEN | {"고", "며", "으며"}
+
 
 def _only(flow: Flow, i: int) -> bool:
     """Whether 밖에 stands before a negation: 너밖에 없다, 웃을 수밖에 없다 negate nothing."""
@@ -91,63 +111,29 @@ def _absence(flow: Flow) -> Iterator[Turn]:
         there_is_not = is_form(flow, i, "없 읎", "VA VV VX") or is_form(flow, i, "아니", "VCN VA")
         if not there_is_not or _only(flow, i) or _more_than_can_be(flow, i):
             continue
-        first = clause_start(flow, i)
-        if flow[before(flow, i)].form in _MODAL and i:
-            first = clause_start(flow, i, OPEN | {"고", "며", "으며"})
-        elif first and all(
-            flow[k].form in _POINTING or flow[k].tag in _LIGHT for k in range(first, i)
-        ):
-            first = clause_start(
-                flow, first - 1
-            )  # 만족? 그런 건 없어요; 행복했는데 이제는 아니에요
-        yield Turn("not", i, range(first, i))
+        noun = before(flow, i)
+        modal = noun >= 0 and flow[noun].form in _MODAL
+        yield Turn("not", i, range(_first(flow, i, _OPEN_TO_MODAL if modal else OPEN), i))
+
+
+def _absence_in_one_word(flow: Flow) -> Iterator[Turn]:
+    """재미없다, 커녕, 안되다; what is 상관없다 to somebody is not theirs."""
     for i in range(len(flow)):
+        word = flow[i].form
         if is_form(flow, i, "커녕 은커녕 는커녕", "JX"):
             yield Turn("not", i, range(clause_start(flow, i), i))
-        elif flow[i].tag == "VA" and flow[i].form.endswith("없") and len(flow[i].form) > 1:
-            if flow[i].form not in _VERY:
-                yield Turn("not", i, range(i, i))  # 재미없다: said in one word
+        elif word in _ALIEN:
+            yield Turn("hard", i, range(clause_start(flow, i), i))
+        elif flow[i].tag == "VA" and word.endswith("없") and len(word) > 1:
+            if word not in _VERY:
+                yield Turn("not", i, range(i, i))
         elif is_form(flow, i, "안되 못되 못나", "VV VA"):
             yield Turn("not", i, range(i, i))
 
 
-_POINTING = frozenset(
-    {
-        "그런",
-        "이런",
-        "그거",
-        "그것",
-        "이거",
-        "것",
-        "거",
-        "이제",
-        "지금",
-        "요즘",
-        "더",
-        "이상",
-        "그렇",
-        "저",
-        "나",
-        "뭐",
-    }
-)
-_LIGHT = ("JX", "JKS", "JKC", "JKB", "NP", "NNB", "ETM", "MAG")
+_ALIEN = frozenset(["상관없", "관계없", "소용없", "의미없", "부질없"])
 _VERY = frozenset(
-    {
-        "틀림없",
-        "변함없",
-        "끝없",
-        "한없",
-        "그지없",
-        "더없",
-        "문제없",
-        "상관없",
-        "끊임없",
-        "빈틈없",
-        "거침없",
-        "꾸밈없",
-        "아낌없",
-    }
+    ["틀림없", "변함없", "끝없", "한없", "그지없", "더없", "문제없", "끊임없", "빈틈없", "거침없", "꾸밈없"]
 )
 
 
@@ -185,5 +171,7 @@ def _lone_adverbs(flow: Flow) -> Iterator[Turn]:
             yield Turn("not", i, range(clause_start(flow, i), clause_end(flow, i)))
 
 
-NEGATIONS = (_adverbs, _auxiliaries, _spoken_dont, _without, _absence, _lone_adverbs)
+NEGATIONS = (
+    _adverbs, _auxiliaries, _spoken_dont, _without, _absence, _absence_in_one_word, _lone_adverbs,
+)  # fmt: skip
 """The rules, each from morphemes to turns."""

@@ -53,7 +53,8 @@ def _if_only(flow: Flow) -> Iterator[Turn]:
         elif is_form(flow, i, "면 으면 었으면", "EC") and is_form(flow, i - 1, "었", "EP"):
             following = flow[i + 1] if i + 1 < len(flow) else None
             ends = following is None or following.tag in ("SF", "SE", "SP", "JX")
-            if ends or is_form(flow, i + 1, "하 싶", "V"):
+            # 편했으면 소원이 없겠다
+            if ends or is_form(flow, i + 1, "하 싶", "V") or is_form(flow, i + 1, "소원 여한"):
                 yield Turn("wish", i, _wish_reach(flow, i))
 
 
@@ -95,6 +96,8 @@ def _doubting(flow: Flow) -> Iterator[Turn]:
         m = flow[i]
         if not m.tag.startswith(("EF", "EC")):
             continue
+        if is_form(flow, i - 1, "겠", "EP") and is_form(flow, i, "죠 지 지요"):
+            yield Turn("doubt", i, _wish_reach(flow, i))  # 좋은 날이 오겠죠
         if (m.tag == "EF" and _QUESTION.fullmatch(m.form)) or (
             m.tag == "EC" and m.form.endswith(_COUNTER)
         ):
