@@ -150,7 +150,8 @@ def one_hour(words: int = 9_000) -> tuple[float, float, float]:
     from nunbit.hangul import morphemes as module
     from nunbit.measures.wording import read_wording
 
-    texts = [text for name in ("plain", "polarity", "held_out", "held_out_2") for text, _, _ in read(name)]
+    names = ("plain", "polarity", "held_out", "held_out_2")
+    texts = [text for name in names for text, _, _ in read(name)]
     said: list[str] = []
     while sum(len(t.split()) for t in said) < words:
         # No two alike, so that nothing is taken from what was read before.

@@ -100,7 +100,7 @@ def reasons_left_out(
             reason = "not_scored"  # a language that the tower was not tested on
         if not reason and (sign > 0 or (wording.named and lean > 0)):
             reason = wording.positive
-        if not reason and (sign < 0 or (wording.named and lean < 0)):
+        if not reason and (sign < 0 or lean < 0):
             reason = wording.negative
         found.append(reason)
     return tuple(found)

@@ -36,8 +36,8 @@ def _adverbs(flow: Flow) -> Iterator[Turn]:
 
 
 _POINTING = frozenset(
-    ["그런", "이런", "그거", "그것", "이거", "것", "거", "이제", "지금", "요즘", "더", "이상", "그렇", "그러"]
-    + ["이러", "저", "나", "뭐"]
+    {"그런", "이런", "그거", "그것", "이거", "것", "거", "이제", "지금", "요즘", "더", "이상"}
+    | {"그렇", "그러", "이러", "저", "나", "뭐"}
 )
 _LIGHT = ("JX", "JKS", "JKC", "JKB", "NP", "NNB", "ETM", "EC", "MAG")
 
@@ -64,6 +64,8 @@ def _auxiliaries(flow: Flow) -> Iterator[Turn]:
         long_form = is_form(flow, i, "않 못하 말") or is_form(flow, i, "못", "MAG")
         if not long_form or not is_form(flow, before(flow, i), "지", "EC"):
             continue
+        if flow[i].start < flow[before(flow, i)].end:
+            continue  # 좋잖아요: 지 and 않 in one syllable ask for agreement
         yield Turn("not", i, range(_first(flow, i), i))
 
 
@@ -133,7 +135,8 @@ def _absence_in_one_word(flow: Flow) -> Iterator[Turn]:
 
 _ALIEN = frozenset(["상관없", "관계없", "소용없", "의미없", "부질없"])
 _VERY = frozenset(
-    ["틀림없", "변함없", "끝없", "한없", "그지없", "더없", "문제없", "끊임없", "빈틈없", "거침없", "꾸밈없"]
+    {"틀림없", "변함없", "끝없", "한없", "그지없", "더없", "문제없", "끊임없", "빈틈없"}
+    | {"거침없", "꾸밈없", "아낌없"}
 )
 
 
