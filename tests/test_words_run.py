@@ -118,7 +118,9 @@ def test_no_file_but_the_page_tells_them_from_a_short_answer(despair: Path, shor
     for name in sorted(names - {"report.html", "words.parquet", "summary.json"}):
         one, other = (folder / name for folder in (despair, short))
         if name.endswith(".parquet"):
-            assert pq.read_table(one).equals(pq.read_table(other)), name
+            # As text: NaN is not equal to itself.
+            tables = [str(pq.read_table(path).to_pylist()) for path in (one, other)]
+            assert tables[0] == tables[1], name
         else:
             texts = [_DATE.sub("", p.read_text(encoding="utf-8-sig")) for p in (one, other)]
             said = texts[0].replace("죽고", "아니").replace("싶어요", "그렇죠")
@@ -126,7 +128,8 @@ def test_no_file_but_the_page_tells_them_from_a_short_answer(despair: Path, shor
         compared += 1
     assert compared >= 5
     words = [pq.read_table(folder / "words.parquet") for folder in (despair, short)]
-    assert words[0].drop_columns("text").equals(words[1].drop_columns("text"))
+    kept = [str(table.drop_columns("text").to_pylist()) for table in words]
+    assert kept[0] == kept[1]
     summaries = [
         json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         for folder in (despair, short)
