@@ -2,7 +2,8 @@
 
 Every sentence of ``tests/sentences`` goes alone through the shipped model's text side and the word
 lists, as ``nunbit analyze`` takes it. ``polarity.toml`` (185) and ``plain.toml`` (100) were written
-before the code; ``held_out.toml`` (56) after it, and was looked at once.
+before the code. Three lists of unseen sentences were each run once before anything was changed in
+their light; what the first two showed was mended, the third is the figure for unseen sentences.
 
 The baseline is commit eb7f1f9. Its figures below come from this script on the old code:
 ``git worktree add ../old eb7f1f9; PYTHONPATH=../old/src python benchmarks/honesty_words.py --old``.
@@ -30,11 +31,14 @@ SENTENCES = Path(__file__).parent.parent / "tests" / "sentences"
 WRONG_CLASS = {"positive": -1, "negative": 1, "wish": 1}
 """Sign of the class that is wrong for what a sentence says; for ``not_scored`` every class is."""
 
-HELD_OUT = ("held_out_2",)
+HELD_OUT = "held_out_3"
+"""The first two lists of unseen sentences showed what to mend and are no longer unseen."""
 
 OLD = {
-    "polarity": "?", "words": "?", "held_out": "?", "plain_signs": "?", "not_scored": "?",
+    "polarity": "55 of 94", "words": "48 of 185", "not_scored": "31 of 31", "masked": "0",
+    "held": "18 of 24", "held_not_scored": "10 of 10", "signs": "18 of 160",
 }  # fmt: skip
+"""What the baseline gives (see above)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +172,6 @@ def one_hour(words: int = 9_000) -> tuple[float, float, float]:
     return loaded - started, ended - loaded, (after - before) / 1024
 
 
-def of(part: Sequence[Any], whole: Sequence[Any]) -> str:
-    """A count of a count."""
-    return f"{len(part)} of {len(whole)}"
-
-
 def rows(quick: bool) -> list[Row]:
     """Rows of the table; ``quick`` leaves out the hour of talk."""
     hour = None if quick else one_hour()  # first: it asks how much memory grows
@@ -191,48 +190,82 @@ def cost(hour: tuple[float, float, float]) -> Row:
     )
 
 
-def figures(counts: Any) -> list[Row]:
+def figures(counts: Any, *, show: bool = False) -> list[Row]:
     """The figures of one version of the code."""
     polarity, plain = judge(read("polarity"), counts), judge(read("plain"), counts)
-    held = [j for name in HELD_OUT for j in judge(read(name), counts)]
-    turned = [j for j in polarity if not j.plain and j.says != "not_scored"]
-    scored = [j for j in (*polarity, *held) if j.says == "not_scored"]
-    wrong = [j for j in turned if j.wrong_class]
-    words = [j for j in polarity if j.wrong_word]
-    held_turned = [j for j in held if not j.plain and j.says != "not_scored"]
-    held_wrong = [j for j in held_turned if j.wrong_class or j.wrong_word]
-    unscored = [j for j in scored if j.wrong_class or j.wrong_word]
-    own = [j for j in polarity if j.plain]
-    masked = [j for j in plain if j.masked]
-    own_masked = [j for j in own if j.masked]
-    held_masked = [j for j in held if j.plain and j.masked]
-    signs = [j for j in (*own, *plain) if j.wrong_class]
-    for j in (*wrong, *words, *held_wrong, *unscored, *masked, *own_masked, *held_masked, *signs):
-        print(f"  {j.says}: {j.text} [{j.masked or j.sign:}] +{j.positive} −{j.negative}")
-    return [
-        Row("negated, wished, double, idiom: wrong sign of the class", OLD["polarity"],
-            of(wrong, turned), "0 but the tower's own", len(wrong) <= 1),
-        Row("all of the list: word of the wrong sign counted", OLD["words"], of(words, polarity),
-            "0", not words),
-        Row("wanting to die, self-harm: scored or counted (both lists)", OLD["not_scored"],
-            of(unscored, scored), "0", not unscored),
-        Row("plain sentences of the list that are masked", "0", of(own_masked, own), "few", None),
-        Row("100 plain sentences that are masked", "0", of(masked, plain), "≤ 5", len(masked) <= 5),
-        Row("held out, not plain: wrong class or word", OLD["held_out"],
-            of(held_wrong, held_turned), "–", None),
-        Row("held out, plain: masked", "0", of(held_masked, [j for j in held if j.plain]), "–",
-            None),
-        Row("plain sentences whose class has the wrong sign (the tower's own errors)",
-            OLD["plain_signs"], of(signs, [*own, *plain]), "–", None),
-    ]  # fmt: skip
+    held = judge(read(HELD_OUT), counts)
+    rows = []
+    for key, what, some, bad, bar in (
+        ("polarity", "negated, wished, double, idiom: class of the wrong sign",
+         _turned(polarity), _wrong_class, 0),
+        ("words", "the whole list: words of the wrong sign counted", polarity, _wrong_word, 0),
+        ("not_scored", "wanting to die, self-harm: scored or counted", _despair(polarity),
+         _wrong, 0),
+        ("masked", "plain sentences of the list: masked", _plain(polarity), _masked, None),
+        ("masked", "100 plain sentences: masked", plain, _masked, 5),
+        ("held", "held out, negated and wished: wrong class or word", _turned(held), _wrong, None),
+        ("held_not_scored", "held out, wanting to die, self-harm: scored", _despair(held), _wrong,
+         None),
+        ("masked", "held out, plain: masked", _plain(held), _masked, None),
+        ("signs", "plain sentences with a class of the wrong sign (the model's own errors)",
+         [*_plain(polarity), *plain], _wrong_class, None),
+    ):  # fmt: skip
+        found = [j for j in some if bad(j)]
+        if show:
+            print(f"{what}:")
+            for j in found:
+                print(f"  {j.says}: {j.text} [{j.masked or j.sign}] +{j.positive} -{j.negative}")
+        rows.append(
+            Row(
+                what,
+                OLD[key],
+                f"{len(found)} of {len(some)}",
+                "–" if bar is None else str(bar) if not bar else f"≤ {bar}",
+                None if bar is None else len(found) <= bar,
+            )
+        )
+    return rows
+
+
+def _turned(judged: Sequence[Judged]) -> list[Judged]:
+    return [j for j in judged if not j.plain and j.says != "not_scored"]
+
+
+def _despair(judged: Sequence[Judged]) -> list[Judged]:
+    return [j for j in judged if j.says == "not_scored"]
+
+
+def _plain(judged: Sequence[Judged]) -> list[Judged]:
+    return [j for j in judged if j.plain]
+
+
+def _wrong_class(j: Judged) -> bool:
+    return j.wrong_class
+
+
+def _wrong_word(j: Judged) -> bool:
+    return j.wrong_word
+
+
+def _wrong(j: Judged) -> bool:
+    return j.wrong_class or j.wrong_word
+
+
+def _masked(j: Judged) -> bool:
+    return bool(j.masked)
 
 
 def main() -> None:
     """Print the rows, of the old code with ``--old``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--old", action="store_true", help="the code on the path is eb7f1f9's")
+    parser.add_argument("--show", action="store_true", help="also the sentences that go wrong")
     options = parser.parse_args()
-    print_rows(figures(counts_old) if options.old else rows(quick=False))
+    if options.old:
+        print_rows(figures(counts_old, show=options.show))
+    else:
+        hour = one_hour()
+        print_rows([*figures(counts_now, show=options.show), cost(hour)])
 
 
 if __name__ == "__main__":
