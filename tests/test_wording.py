@@ -13,9 +13,13 @@ import pytest
 
 pytest.importorskip("kiwipiepy")
 
+from make_measures import AIHUB, make_input, pick
+from make_measures import chances as chances_of
+from make_measures import reason as reason_of
 from nunbit.analyze.words import reasons_left_out, text_chances
 from nunbit.doctor import examine
 from nunbit.encoders import Bundle, load_bundle
+from nunbit.fuse import fuse_windows
 from nunbit.hangul import morphemes as adapter
 from nunbit.hangul.morphemes import analyser_missing, morphemes
 from nunbit.hangul.passages import find_passages, has_passage
@@ -387,3 +391,51 @@ def test_what_is_not_scored_cannot_be_told_from_a_short_answer() -> None:
     died, short = read_wording(spoken("죽고 싶어요", "네 그렇죠"))
     assert died.unscored == short.unscored == "not_scored"
     assert died.counts == short.counts == ()
+
+
+# -- what the fusion makes of it ------------------------------------------------------------------
+
+
+def fused_of(reasons: tuple[str, ...], **fields: Any) -> Any:
+    """Ten utterances of 4 s; those with a reason have no probabilities."""
+    utterances = tuple(
+        Utterance(Interval(4.0 * i, 4.0 * i + 4.0), "말") for i in range(len(reasons))
+    )
+    table = chances_of(AIHUB, joy=np.full(len(reasons), 0.9))
+    table[[bool(r) for r in reasons]] = np.nan
+    given = make_input(
+        4.0 * len(reasons), transcript=Transcript(utterances, "srt"), text_probabilities=table,
+        text_reasons=reasons, **fields,
+    )  # fmt: skip
+    return fuse_windows(given)
+
+
+def test_a_span_says_why_most_of_its_words_were_left_out() -> None:
+    blocks = fused_of(("negated",) * 4 + ("wish",) * 3 + ("not_scored",) * 3)
+    assert reason_of(blocks, "p_joy", modality="text") == "negated"
+    assert np.isnan(pick(blocks, "p_joy", "session", "fused").value[0])
+    found = pick(blocks, "p_joy", "window", "text")
+    assert found.mask_reason[0] == "negated"
+    assert found.mask_reason[-1] == "not_scored"
+    assert set(found.mask_reason) == {"negated", "wish", "not_scored"}
+
+
+@pytest.mark.parametrize(("left_out", "valid"), [(4, True), (5, True), (6, False), (9, False)])
+def test_what_is_left_speaks_for_a_span_only_if_it_is_half_of_it(
+    left_out: int, valid: bool
+) -> None:
+    blocks = fused_of(("negated",) * left_out + ("",) * (10 - left_out))
+    found = pick(blocks, "p_joy", "session", "text")
+    assert found.mask_reason[0] == ("" if valid else "negated")
+    assert np.isfinite(found.value[0]) == valid
+    assert found.n_valid[0] == 10 - left_out
+
+
+def test_reasons_are_one_for_each_utterance() -> None:
+    with pytest.raises(ValueError, match="text_reasons: expected 2, got 1"):
+        make_input(
+            8.0,
+            transcript=spoken("하나", "둘"),
+            text_probabilities=chances_of(AIHUB, joy=np.full(2, 0.9)),
+            text_reasons=("negated",),
+        )
