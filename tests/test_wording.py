@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import tomllib
 from collections.abc import Sequence
@@ -306,6 +307,12 @@ def test_without_the_analyser_nothing_korean_is_believed(bundle: Bundle) -> None
     assert absent["what"] == "analyser"
     assert absent["install"] == "pip install 'nunbit[asr]'"
     assert any("nunbit[asr]" in f.en for f in examine() if f.topic == "korean words")
+
+
+@pytest.mark.parametrize("name", ["kiwipiepy", "kiwipiepy_model"])
+def test_half_an_analyser_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    assert analyser_missing() is not None
 
 
 def test_doctor_names_the_analyser() -> None:

@@ -53,7 +53,7 @@ class Morpheme:
 
 def analyser_missing() -> MissingExtra | None:
     """Why Korean words cannot be analysed here and what to install, or None if they can."""
-    if find_spec(PACKAGE) is not None:
+    if all(_is_installed(name) for name in (PACKAGE, f"{PACKAGE}_model")):
         return None
     line = f"pip install 'nunbit[{EXTRA}]'"
     return MissingExtra(
@@ -62,6 +62,13 @@ def analyser_missing() -> MissingExtra | None:
         ko="한국어 형태소 분석기가 없어 부정이나 바람을 가릴 수 없으므로 한국어 낱말 비율과 말의 "
         f"클래스 확률을 내지 않습니다: {line}",
     )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # somebody keeps it from being imported
+        return False
 
 
 @lru_cache(maxsize=_KEPT)
