@@ -55,6 +55,10 @@ REASONS = (
     "below_noise",
     "not_a_mean",
     "clipped",
+    "no_analyser",
+    "negated",
+    "wish",
+    "not_scored",
 )
 """Why a value is missing; '' where it is there."""
 
