@@ -1,9 +1,10 @@
 """How far two modalities differ in apparent valence, each held against the person's usual.
 
 A model that reads every face as a little sad, or every sentence as a little angry, differs from the
-other one all the time: that is its bias, not disagreement. So from each modality its median over
-the recording is taken away first. What lasts longer than half of the recording counts as usual.
-Modalities with an experimental model take no part. Pure. S spans, W windows.
+other one all the time: that is its bias, not disagreement. So what usually stands between the two,
+the median over the person's windows, is taken away first; a constant bias of either is gone with
+it. What lasts longer than half of the recording counts as usual. Modalities with an experimental
+model take no part. Pure. S spans, W windows.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ MIN_USUAL_S = 30.0
 half of what a marked baseline needs, because only a middle is taken from it, no spread. Thirty
 seconds hold seven windows of 4 s that share no sample."""
 
+_SAME_S = 1e-6
+
 
 def disagreement_estimates(
     prepared: Prepared, valences: Mapping[Modality, Estimate], out: Collection[Modality]
 ) -> dict[str, Estimate]:
-    """Half the difference of centred valence, for each pair and over the pairs that are there.
+    """Half the difference of valence less its usual one, for each pair and over the pairs.
 
     Windows and turns compare what the modalities say about that very span; questions and the
     session are the mean over the windows inside, because modalities that take turns in being sad
@@ -50,9 +53,11 @@ def disagreement_estimates(
             (apart, "unvalidated"),
             n=len(spans),
         )
-        usual = _usual(prepared, first, second, reason == 0)
-        reason[(reason == 0) & np.isnan(usual)] = CODE["too_few"]
-        signed = (first.parts[0] - second.parts[0]) / 2.0 - usual
+        differ = (first.parts[0] - second.parts[0]) / 2.0
+        usual = _usual(prepared, differ, reason == 0)
+        if np.isnan(usual):
+            reason[reason == 0] = CODE["too_few"]
+        signed = differ - usual
         confidence = np.fmin(first.confidence, second.confidence)
         name = f"incongruence_{a}_{b}"
         found[name] = _averaged(spans, np.abs(signed), confidence, reason)
@@ -70,19 +75,17 @@ def disagreement_estimates(
     return found
 
 
-def _usual(prepared: Prepared, first: Estimate, second: Estimate, both: Flags) -> float:
-    """Half the difference of the two medians over the windows that have both; NaN with too little.
+def _usual(prepared: Prepared, differ: Floats, both: Flags) -> float:
+    """Median difference over the windows that have both; NaN where these cover too little.
 
-    The windows of the marked baseline are taken where they hold enough, else all: the same
-    windows for both, so that a mouth that speaks is not held against one that listens.
+    The windows of the marked baseline are taken where they hold enough, else all: only windows
+    with both, so that a mouth that speaks is not held against one that listens.
     """
     part = prepared.spans.parts["window"]
     starts, ends = prepared.spans.start_s[part], prepared.spans.end_s[part]
-    marked = prepared.summariser.in_baseline
-    for inside in (both[part] & marked, both[part]):
-        if covered_s(starts[inside], ends[inside]) >= MIN_USUAL_S - 1e-6:
-            middles = [np.median(v.parts[0][part][inside]) for v in (first, second)]
-            return float(middles[0] - middles[1]) / 2.0
+    for inside in (both[part] & prepared.summariser.in_baseline, both[part]):
+        if covered_s(starts[inside], ends[inside]) >= MIN_USUAL_S - _SAME_S:
+            return float(np.median(differ[part][inside]))
     return float("nan")
 
 

@@ -77,7 +77,8 @@ def pool(tables: Floats, weights: Floats, prior: Floats | None = None) -> Floats
     grown = np.exp(total)
     pooled = np.zeros(found.shape)
     pooled[:, known] = grown / grown.sum(axis=1, keepdims=True)
-    return np.where(used.any(axis=0)[:, None], pooled, np.nan)
+    heard: Flags = np.asarray(used.any(axis=0))
+    return np.where(heard[:, None], pooled, np.nan)
 
 
 def over_windows(spans: Spans, tables: Floats, index: Floats, used: Flags) -> tuple[Floats, Flags]:

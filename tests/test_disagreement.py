@@ -1,0 +1,87 @@
+"""Disagreement of two modalities: against what is usual for the person, in windows and episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from make_measures import FER, chances, pick, reason, value
+from nunbit.fuse import fuse_windows
+from nunbit.measures.disagreement import MIN_USUAL_S
+from nunbit.streams import Interval
+from test_pooling import recording
+
+EIGHT = "하나 둘 셋 넷 다섯 여섯 일곱 여덟"
+NAME = "incongruence_face_text"
+
+
+def leaning(valence: Any) -> np.ndarray:
+    """Class probabilities with this valence."""
+    v = np.asarray(valence, float)
+    return chances(FER, joy=np.maximum(v, 0), sadness=np.maximum(-v, 0))
+
+
+def told(face: Any, text: Any, duration_s: float = 80.0, **fields: Any) -> Any:
+    """A face at 10 Hz, and a sentence of four seconds after another, with these valences."""
+    n = round(duration_s / 4)
+    said = np.resize(text, n)
+    words = [(4.0 * i, EIGHT, leaning([said[i]])) for i in range(n)]
+    return recording(leaning(np.resize(face, round(duration_s * 10))), words, duration_s, **fields)
+
+
+@pytest.mark.parametrize(("face", "text"), [(-0.5, 0.4), (0.9, -0.6), (0.0, 0.0)])
+def test_a_constant_bias_is_no_disagreement(face: float, text: float) -> None:
+    blocks = fuse_windows(told(face, text))
+    for scope in ("window", "turn", "session"):
+        for name in ("incongruence", NAME, f"{NAME}_signed"):
+            np.testing.assert_allclose(pick(blocks, name, scope).value, 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [0.0, -0.3])
+def test_what_departs_from_the_usual_is(bias: float) -> None:
+    face = np.where((np.arange(800) >= 400) & (np.arange(800) < 520), 0.6, 0.0) + bias
+    signed = pick(fuse_windows(told(face, 0.0)), f"{NAME}_signed", "window")
+    middle = (signed.t_start + signed.t_end) / 2
+    inside, outside = (middle >= 42) & (middle <= 50), (middle <= 38) | (middle >= 54)
+    np.testing.assert_allclose(signed.value[inside], 0.3, atol=1e-6)
+    np.testing.assert_allclose(signed.value[outside], 0.0, atol=1e-6)
+    assert signed.version == "2"
+
+
+def test_opposites_that_take_turns_do_not_cancel_out() -> None:
+    face = np.where(np.arange(800) % 400 < 200, 0.8, -0.8)
+    text = np.where(np.arange(20) * 4 % 40 < 20, -0.8, 0.8)
+    blocks = fuse_windows(told(face, text))
+    assert value(blocks, NAME) > 0.6
+    assert abs(value(blocks, f"{NAME}_signed")) < 0.1
+
+
+def test_too_little_in_common_says_nothing_about_the_usual() -> None:
+    short = fuse_windows(told(0.5, -0.5, MIN_USUAL_S - 4.0))
+    for scope in ("window", "turn", "session"):
+        for name in ("incongruence", NAME, f"{NAME}_signed"):
+            found = pick(short, name, scope)
+            assert np.isnan(found.value).all()
+            assert set(found.mask_reason) == {"too_few"}
+    assert np.isfinite(pick(short, "p_joy", "window", "fused").value).all()
+    assert np.isfinite(pick(fuse_windows(told(0.5, -0.5, 40.0)), NAME, "window").value).all()
+
+
+def test_one_modality_is_compared_with_nothing() -> None:
+    blocks = fuse_windows(recording(leaning([0.3]), []))
+    assert reason(blocks, "incongruence") == "no_transcript"
+    assert reason(blocks, NAME) == "no_transcript"
+
+
+def test_a_marked_baseline_says_what_is_usual() -> None:
+    # Two thirds of the recording are incongruent: without a baseline that is what is usual.
+    face = np.where(np.arange(1200) >= 400, 0.8, 0.0)
+    plain = told(face, 0.0, 120.0)
+    marked = dataclasses.replace(plain, baseline=Interval(0.0, 40.0))
+    late = {name: pick(fuse_windows(made), f"{NAME}_signed", "window").value[60:]
+            for name, made in (("plain", plain), ("marked", marked))}  # fmt: skip
+    np.testing.assert_allclose(late["plain"], 0.0, atol=1e-6)
+    np.testing.assert_allclose(late["marked"], 0.4, atol=1e-6)
