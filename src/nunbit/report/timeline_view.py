@@ -20,6 +20,7 @@ from nunbit.report import shapes
 from nunbit.report.texts import Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
 from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, parts_of
+from nunbit.report.timeline_pairs import fusion_sentences
 
 Document = dict[str, Any]
 
@@ -344,8 +345,7 @@ class TimelineView:
             sentences.append(t("method.valence_computed"))
         if valences and self.band:
             sentences.append(self.band)
-        if self.probabilities("fused"):
-            sentences += [t("method.together"), t("method.disagreement")]
+        sentences += fusion_sentences(self, SOURCES)
         if any(measure.startswith("agreement_") for _, measure, _ in self.r.series):
             sentences.append(t("method.likeness"))
         if self.r.words is not None:

@@ -229,7 +229,8 @@ function startTimeline() {
     }
     if (track.kind === "lines") {
       return lineTexts(track.lines, t).filter(([, , lost], i, all) => !lost || (i === 0 && all.every((e) => e[2])))
-        .map(([line, value]) => [value, track.lines.length > 1 ? theme[line.colour] : null]);
+        .map(([line, value]) => [line.name === track.title ? value : `${line.name} ${value}`,
+                                 track.lines.length > 1 ? theme[line.colour] : null]);
     }
     if (track.kind === "chosen") {
       const option = chosenOption(track, data);
