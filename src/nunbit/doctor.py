@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nunbit.errors import Lang
+from nunbit.hangul.morphemes import analyser_missing
 from nunbit.landmarks import landmarks_missing
 from nunbit.provenance import nunbit_version
 
@@ -181,7 +182,21 @@ def _recordings() -> tuple[Finding, ...]:
         ", ".join(recognisers) or f"none; only `analyze --asr` needs one: {line}",
         ", ".join(recognisers) or f"없음. `analyze --asr`에만 필요합니다: {line}",
     )
-    return media, landmarks, asr
+    return media, landmarks, asr, _analyser()
+
+
+def _analyser() -> Finding:
+    missing = analyser_missing()
+    if missing is not None:
+        state: State = "missing" if find_spec("av") is not None else "note"
+        return Finding("korean words", state, missing.en, missing.ko)
+    version = metadata.version("kiwipiepy")
+    return Finding(
+        "korean words",
+        "ok",
+        f"kiwipiepy {version}, tells what is negated or wished for",
+        f"kiwipiepy {version}, 부정과 바람을 가립니다",
+    )
 
 
 def _figures() -> Finding:

@@ -41,7 +41,7 @@ from nunbit.measures.spans import (
 )
 from nunbit.measures.voice import MIN_SPEECH_S
 from nunbit.measures.words import belongs_to_target
-from nunbit.streams import Floats, MeasureBlock, Modality, Scope
+from nunbit.streams import Flags, Floats, MeasureBlock, Modality, Scope
 
 MIN_TEXT_S = 1.0
 """Speech that words must cover; half the span where that is shorter ("네" is a turn too)."""
@@ -200,9 +200,10 @@ def _text_evidence(prepared: Prepared) -> Evidence:
     said = Mass(edges[own, 0], edges[own, 1]).within(spans)
     others = Mass(edges[~own, 0], edges[~own, 1]).within(spans)
     needed = np.minimum(MIN_TEXT_S, spans.duration_s / 2.0)
-    few = weight < np.maximum(needed - _SAME_S, _SAME_S)
+    # What was left out is no chance sample of what was said: half of it has to be there.
+    few = weight < np.maximum(np.maximum(needed, MIN_SHARE * said) - _SAME_S, _SAME_S)
     reason = first_reason(
-        (few & (said >= needed), "no_model"),
+        (few & (said >= needed), _why_no_text(given, edges, own & ~known, spans)),
         (few & (others > said), "other_speaker"),
         (few, "silence"),
         n=len(spans),
@@ -218,6 +219,18 @@ def _text_evidence(prepared: Prepared) -> Evidence:
     n = (counts[0].astype(np.int64), np.maximum(counts[1], ~few).astype(np.int64))
     share = evidence_share(weight, needed, FULL_SPEECH_S)
     return _evidence(prepared, raw, n, confidence, reason, share)
+
+
+def _why_no_text(given: MeasureInput, edges: Floats, left_out: Flags, spans: Spans) -> Codes:
+    """(S,) the reason for which most of what was said was left out."""
+    names = given.text_reasons or ("no_model",) * len(edges)
+    reasons = np.array([CODE[name or "no_model"] for name in names], np.int8)
+    codes = np.unique(reasons[left_out])
+    if not len(codes):
+        return np.full(len(spans), CODE["no_model"], np.int8)
+    some = [edges[left_out & (reasons == code)] for code in codes]
+    seconds = np.stack([Mass(e[:, 0], e[:, 1]).within(spans) for e in some])
+    return np.asarray(codes[seconds.argmax(axis=0)], np.int8)
 
 
 def _weighted(edges: Floats, table: Floats, spans: Spans) -> tuple[Floats, Floats]:

@@ -49,6 +49,10 @@ REASONS = (
     "not_full_rate",
     "uncertain_speaker",
     "unvalidated",
+    "no_analyser",
+    "negated",
+    "wish",
+    "not_scored",
 )
 """Why a value is missing; '' where it is there."""
 

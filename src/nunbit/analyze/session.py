@@ -219,6 +219,7 @@ def measure(
         baseline=settings.baseline_interval(),
         full_rate=settings.full_rate,
         text_probabilities=text.chances,
+        text_reasons=text.reasons,
         voice_probabilities=spoken,
         apart=frozenset() if spoken is None or settings.fuse_voice else frozenset({"voice"}),
         experimental=frozenset() if spoken is None else frozenset({"voice"}),

@@ -109,6 +109,8 @@ class MeasureInput:
         baseline: Stretch the user marked as neutral, or None.
         full_rate: Whether every frame was read.
         text_probabilities: (U, K), NaN rows where there are none; or None without a model.
+        text_reasons: (U,) why a row is NaN, of ``REASONS``, '' where it is there; () where nobody
+            said.
         voice_probabilities: (W, K), NaN rows where there are none; or None without a model.
         apart: Modalities that are shown, but neither fused nor compared.
         experimental: Modalities whose model is experimental: never compared, whether or not the
@@ -135,6 +137,7 @@ class MeasureInput:
     baseline: Interval | None = None
     full_rate: bool = False
     text_probabilities: Singles | None = None
+    text_reasons: tuple[str, ...] = ()
     voice_probabilities: Singles | None = None
     apart: frozenset[Modality] = frozenset()
     experimental: frozenset[Modality] = frozenset()
@@ -153,6 +156,8 @@ class MeasureInput:
             expected = (len(utterances.utterances) if utterances else 0, k)
             if text.shape != expected:
                 raise ValueError(f"text_probabilities: expected {expected}, got {text.shape}")
+            if self.text_reasons and len(self.text_reasons) != len(text):
+                raise ValueError(f"text_reasons: expected {len(text)}, got {len(self.text_reasons)}")
         voice = self.voice_probabilities
         if voice is not None and voice.shape != (len(self.windows), k):
             expected = (len(self.windows), k)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.hangul import eojeol
 from nunbit.measures.estimate import Estimate, first_reason, mean_confidence, missing
-from nunbit.measures.lexicon import find_hits, load_lexicon, tokens_of
 from nunbit.measures.spans import Mass, Spans, bounds, lengths, rows_in
 from nunbit.measures.turns import UNNAMED
 from nunbit.measures.voice import VoiceSamples
+from nunbit.measures.wording import LISTS as COLUMNS
+from nunbit.measures.wording import Wording, read_wording
 from nunbit.streams import Flags, Floats, Interval, Transcript, Turn, Word
 from nunbit.timebase import intersect_intervals, merge_intervals
 
@@ -39,6 +41,8 @@ LISTS = {
 }
 """Measure -> word list."""
 
+_EDGES = ".,!?…~·\"'“”‘’()[]<>:;-–—、。，"
+
 
 @dataclass(frozen=True, eq=False)
 class WordTable:
@@ -49,10 +53,11 @@ class WordTable:
         ends_s: (n,).
         turn: (n,) index of the turn, -1 for none.
         syllables: (n,) 0 for fillers.
-        eojeol: (n,) 0 for fillers.
-        fillers: (n,) 1 for fillers.
+        eojeol: (n,) 0 for fillers and in utterances that are not scored.
+        fillers: (n,) 1 for fillers, but 0 in utterances that are not scored.
         confidence: (n,) NaN where the source gives none.
         hits: (n, lists) words on each list, in the order of ``LISTS``.
+        unread: (n,) words that nobody can look up, for want of an analyser.
         kinds: (t,) number of each spoken form in order, for MATTR, and its time.
         first_words_s: First timed word of each turn of the target.
     """
@@ -65,6 +70,7 @@ class WordTable:
     fillers: Floats
     confidence: Floats
     hits: Floats
+    unread: Floats
     kinds: tuple[NDArray[np.int64], Floats]
     first_words_s: dict[int, float]
 
@@ -106,35 +112,51 @@ def belongs_to_target(
 
 def target_words(transcript: Transcript, turns: Sequence[Turn]) -> WordTable:
     """Pick the target person's words and look them up."""
-    pairs = [(w, u.speaker) for u in transcript.utterances for w in u.words]
+    pairs = [
+        (word, utterance.speaker, wording, place)
+        for utterance, wording in zip(
+            transcript.utterances, read_wording(transcript), strict=True
+        )
+        for place, word in enumerate(utterance.words)
+    ]  # fmt: skip
     pairs.sort(key=lambda pair: pair[0].interval.start_s)
-    edges = bounds(word.interval for word, _ in pairs)
-    target, turn = belongs_to_target(turns, [s for _, s in pairs], edges.mean(axis=1))
-    words = [word for (word, _), own in zip(pairs, target, strict=True) if own]
+    edges = bounds(word.interval for word, *_ in pairs)
+    target, turn = belongs_to_target(turns, [pair[1] for pair in pairs], edges.mean(axis=1))
+    own_pairs = [pair for pair, own in zip(pairs, target, strict=True) if own]
+    words = [pair[0] for pair in own_pairs]
     edges, turn = edges[target], turn[target]
     # A word between turns, or in a turn of somebody else by its time, is in no turn of the target.
     own = np.array([t.target for t in turns] + [False], bool)[turn]
     turn = np.where(own, turn, -1)
     starts, ends = _clipped(edges, turn, turns)
-    tokens = [() if word.filler else tokens_of(word.text) for word in words]
-    flat = [token for each in tokens for token in each]
+    scored = [pair[2].unscored != "not_scored" for pair in own_pairs]
+    tokens = [
+        tuple(token.casefold() for token in eojeol(word.text)) if ok and not word.filler else ()
+        for word, ok in zip(words, scored, strict=True)
+    ]
+    flat = [token.strip(_EDGES) or token for each in tokens for token in each]
     owner = np.repeat(np.arange(len(words)), [len(each) for each in tokens])
-    hits = np.zeros((len(words), len(LISTS)))
-    for column, name in enumerate(LISTS.values()):
-        np.add.at(hits[:, column], owner, find_hits(load_lexicon(name), flat).astype(np.float64))
     _, kinds = np.unique(np.array(flat, str), return_inverse=True)
+    counts = [_counts(wording, place) for _, _, wording, place in own_pairs]
     return WordTable(
         starts_s=starts,
         ends_s=ends,
         turn=turn,
         syllables=np.array([0.0 if w.filler else float(w.syllables) for w in words]),
         eojeol=np.array([float(len(each)) for each in tokens]),
-        fillers=np.array([float(w.filler) for w in words]),
+        fillers=np.array([float(w.filler and ok) for w, ok in zip(words, scored, strict=True)]),
         confidence=np.array([np.nan if w.confidence is None else w.confidence for w in words]),
-        hits=hits,
+        hits=np.array(counts, np.float64).reshape(len(words), len(LISTS)),
+        unread=np.array([float(pair[2].unscored == "no_analyser") for pair in own_pairs]),
         kinds=(kinds.astype(np.int64), ((starts + ends) / 2.0)[owner]),
         first_words_s=_first_words(words, turn),
     )
+
+
+def _counts(wording: Wording, place: int) -> tuple[bool, ...]:
+    """Whether the word at this place of its utterance counts for each of ``LISTS``."""
+    row = wording.counts[place] if wording.counts else ()
+    return tuple(bool(row) and row[COLUMNS.index(name)] for name in LISTS.values())
 
 
 def _clipped(
@@ -274,23 +296,27 @@ def lexical_estimates(table: WordTable | None, spans: Spans) -> dict[str, Estima
         names = (*LISTS, "filler_rate", "mattr_50")
         return {name: missing(len(spans), "no_transcript") for name in names}
     starts, ends = table.starts_s, table.ends_s
-    eojeol = Mass(starts, ends, table.eojeol).within(spans)
+    said = Mass(starts, ends, table.eojeol).within(spans)
     fillers = Mass(starts, ends, table.fillers).within(spans)
     confidence = _confidence(table, spans)
-    n_all = np.rint(eojeol + fillers).astype(np.int64)
+    n_all = np.rint(said + fillers).astype(np.int64)
+    unread = Mass(starts, ends, table.unread).within(spans) > _SAME_S
 
-    def share(hits: Floats, of: Floats) -> Estimate:
+    def share(hits: Floats, of: Floats, *, listed: bool) -> Estimate:
         reason = first_reason(
-            (of <= _SAME_S, "silence"), (of < MIN_EOJEOL - _SAME_S, "too_few"), n=len(spans)
+            (unread & listed, "no_analyser"),
+            (of <= _SAME_S, "silence"),
+            (of < MIN_EOJEOL - _SAME_S, "too_few"),
+            n=len(spans),
         )
         return Estimate("ratio", (100.0 * hits, of), n_all, np.rint(of).astype(np.int64),
                         confidence, reason)  # fmt: skip
 
     found = {
-        name: share(Mass(starts, ends, table.hits[:, column]).within(spans), eojeol)
+        name: share(Mass(starts, ends, table.hits[:, column]).within(spans), said, listed=True)
         for column, name in enumerate(LISTS)
     }
-    found["filler_rate"] = share(fillers, eojeol + fillers)
+    found["filler_rate"] = share(fillers, said + fillers, listed=False)
     return found | {"mattr_50": _mattr_estimate(table, spans, confidence)}
 
 

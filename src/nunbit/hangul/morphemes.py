@@ -1,0 +1,90 @@
+"""Korean morphemes, by kiwipiepy: the one place that knows the analyser.
+
+Chosen among the analysers that are kept up (looked at on 2026-11-29):
+
+- kiwipiepy 0.24.1 (October 2026, Apache-2.0): wheels for Python 3.9 to 3.14 on Linux, macOS and
+  Windows, 12 to 15 MB on Linux, and a model package of 88 MB (107 MB installed); no Java, no
+  compiler. It splits what subtitles and recognisers write together (안좋아요, 행복했던적이없어요).
+- python-mecab-ko 1.3.7 (July 2024, BSD) with python-mecab-ko-dic (December 2022, Apache-2.0,
+  35 MB): smaller, but no wheel for Python 3.13, and it leans on the blanks being right.
+
+The analyser is an option (extra ``asr``). It is loaded on first use, once a process, with one thread
+and without its dictionary of titles and names, which would double its memory and serves nothing
+here. Calls are locked. The same text gives the same morphemes.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+from nunbit.errors import MissingExtra
+
+PACKAGE = "kiwipiepy"
+EXTRA = "asr"
+
+_LOCK = threading.Lock()
+_KEPT = 8192
+"""Texts whose morphemes are kept: several hours of talk; measures and probabilities share them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Morpheme:
+    """One morpheme of a text.
+
+    Attributes:
+        form: As in a dictionary, without the ending of predicates: 안 좋았어요 is 안 좋 었 어요.
+            Endings of one consonant are written with it alone: ㄴ, ㄹ.
+        tag: Part of speech in the Sejong set, without the mark of irregular verbs: NNG noun, NP
+            pronoun, VV verb, VA adjective, VX auxiliary, VCN 아니다, MAG adverb, JKS and others
+            particles, EP and EC and EF and ETM and ETN endings, SF and SP punctuation.
+        start: Place of its first character in the text.
+        end: Place after its last character; morphemes may share one (했 is 하 and 었).
+    """
+
+    form: str
+    tag: str
+    start: int
+    end: int
+
+
+def analyser_missing() -> MissingExtra | None:
+    """Why Korean words cannot be analysed here and what to install, or None if they can."""
+    if find_spec(PACKAGE) is not None:
+        return None
+    line = f"pip install 'nunbit[{EXTRA}]'"
+    return MissingExtra(
+        en="no Korean analyser: what is negated or wished for cannot be told from what is felt, so "
+        f"word lists and class probabilities of Korean words are left out: {line}",
+        ko="한국어 형태소 분석기가 없어 부정이나 바람을 가릴 수 없으므로 한국어 낱말 비율과 말의 "
+        f"클래스 확률을 내지 않습니다: {line}",
+    )
+
+
+@lru_cache(maxsize=_KEPT)
+def morphemes(text: str) -> tuple[Morpheme, ...]:
+    """The morphemes of a text, in order; of nothing but blanks there are none.
+
+    Raises:
+        MissingExtra: The analyser is not installed.
+    """
+    if not text.strip():
+        return ()
+    with _LOCK:
+        tokens = _analyser().tokenize(text, compatible_jamo=True)
+    return tuple(
+        Morpheme(t.form, t.tag.partition("-")[0], t.start, t.start + t.len) for t in tokens
+    )
+
+
+@cache
+def _analyser() -> Any:
+    missing = analyser_missing()
+    if missing is not None:
+        raise missing
+    from kiwipiepy import Kiwi
+
+    return Kiwi(num_workers=1, load_multi_dict=False)
