@@ -29,7 +29,7 @@ from nunbit.measures.estimate import (
 )
 from nunbit.measures.face_samples import MIN_SHARE, FaceSamples, choose, readable
 from nunbit.measures.inputs import MeasureInput
-from nunbit.measures.pooling import evidence_share, over_windows, pool, relative_weights
+from nunbit.measures.pooling import evidence_share, pool_spans
 from nunbit.measures.spans import (
     Mass,
     Spans,
@@ -201,7 +201,8 @@ def _text_evidence(prepared: Prepared) -> Evidence:
     others = Mass(edges[~own, 0], edges[~own, 1]).within(spans)
     needed = np.minimum(MIN_TEXT_S, spans.duration_s / 2.0)
     # What was left out is no chance sample of what was said: half of it has to be there.
-    few = weight < np.maximum(np.maximum(needed, MIN_SHARE * said) - _SAME_S, _SAME_S)
+    least = np.maximum(needed, MIN_SHARE * said)
+    few = weight < np.maximum(least - _SAME_S, _SAME_S)
     reason = first_reason(
         (few & (said >= needed), _why_no_text(given, edges, own & ~known, spans)),
         (few & (others > said), "other_speaker"),
@@ -217,7 +218,7 @@ def _text_evidence(prepared: Prepared) -> Evidence:
         for some in (own, good)
     ]
     n = (counts[0].astype(np.int64), np.maximum(counts[1], ~few).astype(np.int64))
-    share = evidence_share(weight, needed, FULL_SPEECH_S)
+    share = evidence_share(weight, least, np.maximum(FULL_SPEECH_S, said))
     return _evidence(prepared, raw, n, confidence, reason, share)
 
 
@@ -259,10 +260,9 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
     there = np.stack([e.reason == 0 for e in evidence.values()]) & ~apart  # (3, S)
     tables = np.stack([e.chances for e in evidence.values()])  # (3, S, K)
     there &= np.isfinite(tables).all(axis=2)
-    weights = relative_weights(np.stack([e.share for e in evidence.values()]), there)
+    shares = np.stack([e.share for e in evidence.values()])
     validated = np.array(prepared.roles.validated, np.float64)
-    index = pool(tables, weights, validated)
-    index, took_part = over_windows(prepared.spans, tables, index, weights > 0)
+    index, took_part = pool_spans(prepared.spans, tables, shares, there, validated)
     count = took_part.sum(axis=0)
     sure = np.stack([e.confidence for e in evidence.values()])
     rated = took_part & np.isfinite(sure)
@@ -279,8 +279,7 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
     expected = np.full(n, int((~apart).sum()), np.int64)
     bits = np.array([USED_BITS[name] for name in evidence], np.float64)
     used = Estimate("given", (bits @ took_part,), expected, count, confidence, np.zeros(n, np.int8))
-    share = weights.max(axis=0, initial=0.0)
-    return Evidence(index, index, expected, count, confidence, reason, share), used
+    return Evidence(index, index, expected, count, confidence, reason, np.ones(n)), used
 
 
 def _probability_blocks(

@@ -10,16 +10,23 @@ belong together. Pure. M modalities, S spans, K classes.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from nunbit.measures.spans import Spans, lengths, sum_rows
+from nunbit.measures.spans import Rows, Spans, lengths, sum_rows
 from nunbit.streams import Flags, Floats
 
 FLOOR = 1e-6
 """Share of the prior mixed into every distribution, so that a rounded zero is no proof: a class
 loses at most log 1e6 from one modality."""
 
+FADE = 0.2
+"""Of a modality's evidence on a longer span: with more its windows count in full, with less it
+fades out, so that the span's index does not jump where the modality comes to be masked."""
+
 _SAME_S = 1e-6
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
 def evidence_share(amount: Floats, least: Floats | float, full: Floats | float) -> Floats:
@@ -81,36 +88,55 @@ def pool(tables: Floats, weights: Floats, prior: Floats | None = None) -> Floats
     return np.where(heard[:, None], pooled, np.nan)
 
 
-def over_windows(spans: Spans, tables: Floats, index: Floats, used: Flags) -> tuple[Floats, Flags]:
-    """Spans that hold whole windows get the mean of these windows' indices.
+def pool_spans(
+    spans: Spans, tables: Floats, shares: Floats, there: Flags, prior: Floats | None = None
+) -> tuple[Floats, Flags]:
+    """The index of every span: of windows and what is shorter the pool, of longer spans a mean.
 
-    Long spans are not pooled anew: the windows of one recording are alike, and what face and words
-    say on average over an hour is not an hour's worth of independent evidence. The mean is never
-    surer than its windows, however many they are. Where one modality alone took part in them, its
-    own value on the span is the index.
+    Spans that hold whole windows are not pooled anew. The windows of one recording are alike, and
+    what face and words say on average over an hour is not an hour's worth of independent evidence:
+    the mean of the windows' indices is never surer than they are, however many. What is masked on
+    the span as a whole takes no part in its windows, and fades out before. Where one modality alone
+    took part, its own value on the span is the index.
 
     Args:
         spans: S spans.
         tables: (M, S, K) what each modality says.
-        index: (S, K) the pool of each span by itself.
-        used: (M, S) whether a modality took part in it.
+        shares: (M, S) how complete its evidence is, 0 to 1.
+        there: (M, S) whether it may take part.
+        prior: As :func:`pool` takes it.
 
     Returns:
-        (S, K) and (M, S) of what is shown.
+        (S, K) indices, NaN where nothing is there, and (M, S) whether a modality took part.
     """
+    weights = relative_weights(shares, there)
+    index, took = pool(tables, weights, prior), weights > 0
+    span, window = _windows_inside(spans)
+    held = np.clip(shares[:, span] / FADE, 0.0, 1.0) * shares[:, window]
+    inside = relative_weights(held, there[:, span] & there[:, window])
+    heard = np.flatnonzero((inside > 0).any(axis=0))
+    span, window, inside = span[heard], window[heard], inside[:, heard]
+    found = pool(tables[:, window], inside, prior)
+    rows = np.stack([np.searchsorted(span, np.arange(len(spans)), side) for side in _SIDES], axis=1)
+    count = lengths(rows)
+    long = count > 0
+    mean = sum_rows(found, rows) / np.maximum(count, 1)[:, None]
+    index = np.where(long[:, None], mean, index)
+    took = np.where(long, np.stack([sum_rows(flags > 0, rows) > 0 for flags in inside]), took)
+    for table, flags in zip(tables, took, strict=True):
+        alone = long & flags & (took.sum(axis=0) == 1)
+        index = np.where(alone[:, None], table, index)
+    return index, took
+
+
+def _windows_inside(spans: Spans) -> tuple[Rows, Rows]:
+    """Pairs of a span that is no window, in order, and a window that lies wholly in it."""
     part = spans.parts["window"]
-    good = np.flatnonzero(np.isfinite(index[part]).all(axis=1)) if index.size else np.empty(0, int)
-    starts, ends = spans.start_s[part][good], spans.end_s[part][good]
+    starts, ends = spans.start_s[part], spans.end_s[part]
     first = np.searchsorted(starts, spans.start_s - _SAME_S, "left")
     last = np.searchsorted(ends, spans.end_s + _SAME_S, "right")
-    rows = np.stack([first, np.maximum(first, last)], axis=1).astype(np.int64)
-    count = lengths(rows)
-    took = np.stack([sum_rows(flags[part][good], rows) > 0 for flags in used])
-    long = (count > 0) & ~spans.is_a("window")
-    mean = sum_rows(index[part][good], rows) / np.maximum(count, 1)[:, None]
-    shown = np.where(long[:, None], mean, index)
-    took = np.where(long, took, used)
-    for table, flags in zip(tables, took, strict=True):
-        alone = long & flags & (took.sum(axis=0) == 1) & np.isfinite(table).all(axis=1)
-        shown = np.where(alone[:, None], table, shown)
-    return shown, took
+    count = np.where(spans.is_a("window"), 0, np.maximum(last - first, 0))
+    span = np.repeat(np.arange(len(spans)), count)
+    before = np.cumsum(count) - count
+    window = part.start + first[span] + np.arange(len(span)) - before[span]
+    return span.astype(np.int64), window.astype(np.int64)
