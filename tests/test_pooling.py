@@ -49,7 +49,9 @@ def by_hand(tables: np.ndarray, weights: np.ndarray, prior: np.ndarray) -> np.nd
 @given(seeds)
 def test_the_pool_is_bayes_rule(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    tables, weights, prior = drawn(seed), rng.uniform(0.01, 1, (3, 5)), rng.dirichlet(np.ones(K))
+    tables, weights = drawn(seed), rng.uniform(0.01, 1, (3, 5))
+    prior = rng.dirichlet(np.ones(K)) + 0.05
+    prior /= prior.sum()
     found = pool(tables, weights, prior)
     np.testing.assert_allclose(found, by_hand(tables, weights, prior), atol=1e-3)
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
@@ -278,3 +280,49 @@ def test_an_experimental_voice_is_fused_when_asked_but_never_compared() -> None:
             assert np.isnan(found.value).all()
             assert set(found.mask_reason) == {"unvalidated"}
         assert np.isfinite(pick(blocks, "incongruence_face_text", "window").value).all()
+
+
+# -- words that are left out ----------------------------------------------------------------------
+
+
+def test_utterances_that_are_left_out_are_no_evidence_and_their_reason_is_told() -> None:
+    """Half of what was said is negated: the rest is no fair sample of it, in any scope."""
+    glad = chances(FER, joy=0.9)
+    words = [(at, "하나 둘 셋 넷 다섯 여섯 일곱 여덟", glad) for at in np.arange(0, 40, 4.0)]
+    left_out = np.concatenate([p for *_, p in words])
+    left_out[:6] = np.nan
+    given_ = recording(CALM, words, text_probabilities=left_out,
+                       text_reasons=("negated",) * 6 + ("",) * 4)  # fmt: skip
+    blocks, alone = fuse_windows(given_), fuse_windows(recording(CALM, []))
+    early = pick(blocks, "p_joy", "window", "text")
+    assert set(early.mask_reason[:20]) == {"negated"}
+    for scope in ("turn", "session"):
+        assert set(pick(blocks, "p_joy", scope, "text").mask_reason) == {"negated"}
+        for label in FER:
+            np.testing.assert_allclose(
+                pick(blocks, f"p_{label}", scope, "fused").value,
+                pick(alone, f"p_{label}", scope, "face").value,
+                atol=1e-6,
+            )
+        assert set(pick(blocks, "modalities_used", scope).value) == {1.0}
+    np.testing.assert_allclose(
+        pick(blocks, "p_joy", "window", "fused").value[:20],
+        pick(alone, "p_joy", "window", "face").value[:20],
+        atol=1e-6,
+    )
+
+
+def test_a_session_does_not_jump_where_its_words_come_to_be_masked() -> None:
+    glad = chances(FER, joy=0.9)
+    values = []
+    for seconds in np.arange(16.0, 24.1, 0.25):  # of 40 s of words, so many are left out
+        cut = int(seconds // 0.25)
+        words = [(0.25 * i, "하나", glad) for i in range(160)]
+        said = make_transcript(*[make_words(at, text, word_s=0.25) for at, text, _ in words])
+        rows = np.tile(glad, (160, 1))
+        rows[np.arange(160) % 40 < cut // 4] = np.nan
+        made = recording(CALM, words, transcript=said, text_probabilities=rows)
+        values.append(value(fuse_windows(made), "p_joy", modality="fused"))
+    assert max(values) > 0.5
+    assert min(values) == pytest.approx(0.3, abs=1e-6)
+    assert np.abs(np.diff(values)).max() < 0.15
