@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from nunbit.labels import Label, LabelSet, load_label_set
+    from nunbit.measures.changes import SeriesSummary, find_changes, summarise
     from nunbit.prompts import TemplateSet, load_template_set
     from nunbit.schema import EvalResult, FaceRecord, Scores
     from nunbit.shards import DataSet, open_dataset
@@ -38,13 +39,16 @@ _HOME = {
     "MissingExtra": "errors",
     "NunbitError": "errors",
     "Scores": "schema",
+    "SeriesSummary": "measures.changes",
     "SettingsError": "errors",
     "TemplateSet": "prompts",
     "TrainingError": "errors",
+    "find_changes": "measures.changes",
     "load_bundle": "encoders",
     "load_label_set": "labels",
     "load_template_set": "prompts",
     "open_dataset": "shards",
+    "summarise": "measures.changes",
 }
 
 __all__ = [
@@ -60,13 +64,16 @@ __all__ = [
     "MissingExtra",
     "NunbitError",
     "Scores",
+    "SeriesSummary",
     "SettingsError",
     "TemplateSet",
     "TrainingError",
+    "find_changes",
     "load_bundle",
     "load_label_set",
     "load_template_set",
     "open_dataset",
+    "summarise",
 ]
 
 
