@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from make_measures import FER, chances, pick, reason, value
-from nunbit.fuse import fuse_windows
+from nunbit.fuse import find_episodes, fuse_windows
 from nunbit.measures.disagreement import MIN_USUAL_S
-from nunbit.streams import Interval
+from nunbit.streams import Episode, Interval
 from test_pooling import recording
 
 EIGHT = "하나 둘 셋 넷 다섯 여섯 일곱 여덟"
@@ -85,3 +85,83 @@ def test_a_marked_baseline_says_what_is_usual() -> None:
             for name, made in (("plain", plain), ("marked", marked))}  # fmt: skip
     np.testing.assert_allclose(late["plain"], 0.0, atol=1e-6)
     np.testing.assert_allclose(late["marked"], 0.4, atol=1e-6)
+
+
+# -- episodes -------------------------------------------------------------------------------------
+
+PLANTED = Interval(240.0, 300.0)
+
+
+def drifting(n: int, memory: float, rng: np.random.Generator) -> np.ndarray:
+    """A first-order autoregression of variance one; the memory is in steps."""
+    phi = np.exp(-1.0 / memory)
+    noise = rng.normal(0, np.sqrt(1 - phi**2), n)
+    noise[0] = rng.normal()
+    for i in range(1, n):
+        noise[i] += phi * noise[i - 1]
+    return noise
+
+
+def talking(seed: int, *, planted: bool, duration_s: float = 600.0) -> Any:
+    """Ten minutes of face and words that wander and lean apart, with or without a minute of smiles
+    over words of despair.
+    """
+    rng = np.random.default_rng(seed)
+    face = -0.2 + 0.25 * drifting(round(duration_s * 10), 20.0, rng)
+    text = 0.2 + 0.25 * drifting(round(duration_s / 4), 0.5, rng)
+    if planted:
+        face[2400:3000] += 0.8
+        text[60:75] -= 0.7
+    return told(np.clip(face, -0.98, 0.98), np.clip(text, -0.98, 0.98), duration_s)
+
+
+def episodes(given: Any) -> list[Episode]:
+    found = find_episodes(given, fuse_windows(given))
+    return [e for e in found if e.kind == "incongruence"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_planted_incongruent_minute_is_found_and_named(seed: int) -> None:
+    given = talking(seed, planted=True)
+    found = episodes(given)
+    assert found
+    inside = 0.0
+    for each in found:
+        assert each.note.startswith("face+ text−: 하나 둘 셋")
+        assert each.interval.start_s >= PLANTED.start_s - 10
+        assert each.interval.end_s <= PLANTED.end_s + 10
+        assert each.peak > 0.5
+        inside += min(each.interval.end_s, 300.0) - max(each.interval.start_s, 240.0)
+    assert inside >= 30.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lean_that_never_changes_is_no_episode(seed: int) -> None:
+    assert episodes(talking(seed, planted=False)) == []
+
+
+def test_the_mirror_image_is_named_the_other_way_round() -> None:
+    given = talking(0, planted=True)
+    assert given.faces is not None
+    track = given.faces.tracks[0]
+    swap = [FER.index("joy"), FER.index("sadness")]
+    turned = track.probabilities.copy()
+    turned[:, swap] = turned[:, swap[::-1]]
+    faces = dataclasses.replace(
+        given.faces, tracks=(dataclasses.replace(track, probabilities=turned),)
+    )
+    said = given.text_probabilities.copy()
+    said[:, swap] = said[:, swap[::-1]]
+    mirrored = dataclasses.replace(given, faces=faces, text_probabilities=said)
+    assert {e.note.split(":")[0] for e in episodes(mirrored)} == {"text+ face−"}
+
+
+@pytest.mark.parametrize("kind", ["constant", "short", "holes", "no words"])
+def test_series_in_which_nothing_can_be_told_have_no_episode(kind: str) -> None:
+    given = {
+        "constant": told(0.9, -0.9, 200.0),
+        "short": told(np.where(np.arange(200) < 100, 0.9, -0.9), 0.0, 20.0),
+        "holes": told(0.9, -0.9, 200.0, keep=np.arange(2000) % 400 < 100),
+        "no words": recording(leaning([0.3]), []),
+    }[kind]
+    assert episodes(given) == []

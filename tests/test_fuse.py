@@ -24,7 +24,7 @@ from make_measures import (
     value,
 )
 from nunbit.fuse import MODALITIES, USED_BITS, find_episodes, find_states, fuse_windows
-from nunbit.measures import MeasureInput, compute_measures, definitions, turns_from
+from nunbit.measures import compute_measures, definitions, turns_from
 from nunbit.streams import Interval
 from nunbit.timebase import window_grid
 
@@ -63,9 +63,7 @@ SAID = {
 
 
 def three_voices(**fields: Any) -> Any:
-    return speech(
-        20.0, face=SAID["face"], text=SAID["text"], voice_chances=SAID["voice"], **fields
-    )
+    return speech(20.0, face=SAID["face"], text=SAID["text"], voice_chances=SAID["voice"], **fields)
 
 
 def product(*names: str) -> np.ndarray:
@@ -264,30 +262,6 @@ def test_small_changes_of_a_still_face_are_no_episode() -> None:
     given = make_input(300.0, faces=make_faces([track], duration_s=300.0),
                        baseline=Interval(0.0, 90.0))  # fmt: skip
     assert found(given, "depgroup") == []
-
-
-def words_within(given: MeasureInput, where: Interval) -> str:
-    """Words whose middle lies in the stretch, cut like an excerpt."""
-    assert given.transcript is not None
-    words = [w for u in given.transcript.utterances for w in u.words]
-    middles = [(w.interval.start_s + w.interval.end_s) / 2 for w in words]
-    text = " ".join(w.text for w, m in zip(words, middles, strict=True)
-                    if where.start_s <= m < where.end_s)  # fmt: skip
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def test_episodes_of_incongruence_say_which_and_how() -> None:
-    joy = np.where((np.arange(600) >= 200) & (np.arange(600) < 400), 1.0, 0.0)
-    given = speech(60.0, face=chances(AIHUB, joy=joy, sadness=1 - joy),
-                   text=chances(AIHUB, sadness=1.0), voice_probabilities=None)  # fmt: skip
-    episodes = found(given, "incongruence")
-    assert len(episodes) == 1
-    assert episodes[0].note.startswith("face+ text−: ")
-    quoted = episodes[0].note.partition(": ")[2]
-    assert quoted == words_within(given, episodes[0].interval)
-    assert episodes[0].interval.start_s == pytest.approx(20.0, abs=2.0)
-    assert episodes[0].interval.end_s == pytest.approx(40.0, abs=2.0)
-    assert episodes[0].peak == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("marked", [None, Interval(0.0, 15.0)])

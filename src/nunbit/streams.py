@@ -53,6 +53,11 @@ REASONS = (
     "negated",
     "wish",
     "not_scored",
+    "constant",
+    "too_few_independent",
+    "no_like_baseline",
+    "below_noise",
+    "not_a_mean",
 )
 """Why a value is missing; '' where it is there."""
 
@@ -363,6 +368,7 @@ class MeasureBlock:
         track: Track of a face measure where several persons are reported, else ''.
         version: Of the definition.
         experimental: Kept out of summaries unless asked for.
+        ci_reason: Why a value has no interval; '' where it has one or none was looked for.
     """
 
     scope: Scope
@@ -383,6 +389,7 @@ class MeasureBlock:
     track: str = ""
     version: str = "1"
     experimental: bool = False
+    ci_reason: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.t_start)

@@ -215,22 +215,74 @@ def long_run(deviations: Floats, there: Flags) -> LongRun:
     variance = float(d @ d) / n
     if variance <= (_TINY * float(np.abs(d).max(initial=0.0))) ** 2 or n <= MIN_INDEPENDENT:
         return LongRun(math.nan, float(n), "constant" if variance == 0 else "too_few_independent")
-    phi = _likeness(d, here)
-    least = min(phi + SURE * math.sqrt(max(1.0 - phi * phi, 0.0) / n), 1.0 - 1.0 / n)
-    independent = n * (1.0 - least) / (1.0 + least)
+    independent = memory(d[None], here[None]).independent(n, SURE)
     if independent < MIN_INDEPENDENT:
         return LongRun(math.nan, independent, "too_few_independent")
+    phi = likeness(d[None], here[None], 1)
     power = (_slow_power(d, phi) + _block_power(d)) / 2.0
     error = math.sqrt(power * len(d) * (1.0 + WIDEN / independent))
     return LongRun(error, independent, "")
 
 
-def _likeness(d: Floats, here: Flags) -> float:
-    """Correlation of neighbours, without the bias that taking out the mean brings."""
-    n, pairs = int(here.sum()), int((here[1:] & here[:-1]).sum())
-    raw = float(d[1:] @ d[:-1]) / max(pairs, 1) / (float(d @ d) / n)
-    corrected = (raw * n + 1.0) / (n - 3.0)  # Kendall 1954: E raw = phi - (1 + 3 phi) / n
-    return float(np.clip(corrected, -0.5, 1.0 - 1.0 / n))
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """For how long the values of a series are alike.
+
+    Attributes:
+        lag: Steps after which they are half alike at most.
+        likeness: Their correlation over this lag.
+        n: Values it was estimated from.
+    """
+
+    lag: int
+    likeness: float
+    n: int
+
+    def independent(self, n: int, sure: float = 0.0) -> float:
+        """How many independent values n of them are worth.
+
+        Args:
+            n: Values.
+            sure: Standard errors to be on the safe side.
+        """
+        error = math.sqrt(max(1.0 - self.likeness**2, 0.0) * self.lag / self.n)
+        most = min(max(self.likeness + sure * error, 0.0), 1.0 - self.lag / max(n, self.lag + 1))
+        return n / self.lag * (1.0 - most) / (1.0 + most)
+
+    def freedom(self, n: int) -> float:
+        """Degrees of freedom of the variance of n values: squares forget sooner (Bartlett 1946)."""
+        square = max(self.likeness, 0.0) ** 2
+        return max(n / self.lag * (1.0 - square) / (1.0 + square) - 1.0, 1.0)
+
+
+def memory(d: Floats, here: Flags) -> Memory:
+    """Memory of a series, read at the lag where its values are half alike.
+
+    At the first lag already, overlapping windows and smooth series look more alike than the
+    seconds behind them are.
+
+    Args:
+        d: (M, N) deviations from the mean of each row, 0 where missing, not all 0; N > 3.
+        here: (M, N) what is not missing.
+    """
+    lag, n = 1, int(here.sum())
+    while lag < d.shape[1] // 10 and _alike(d, here, lag) >= 0.5:
+        lag += 1
+    return Memory(lag, likeness(d, here, lag), n)
+
+
+def _alike(d: Floats, here: Flags, lag: int) -> float:
+    n, pairs = int(here.sum()), int((here[:, lag:] & here[:, :-lag]).sum())
+    raw = float((d[:, lag:] * d[:, :-lag]).sum()) / max(pairs, 1)
+    return raw / (float((d * d).sum()) / n)
+
+
+def likeness(d: Floats, here: Flags, lag: int) -> float:
+    """Correlation over a lag, without the bias that taking out the means of the rows brings."""
+    n = here.sum() / len(d) / lag
+    # Kendall 1954: E raw = phi - (1 + 3 phi) / n
+    corrected = (_alike(d, here, lag) * n + 1.0) / max(n - 3.0, 1.0)
+    return float(np.clip(corrected, -0.5, 1.0 - 1.0 / max(n, 2.0)))
 
 
 def _slow_power(d: Floats, phi: float) -> float:
@@ -374,7 +426,7 @@ def _filled(scores: Floats, rng: np.random.Generator) -> Floats:
         return scores
     at, missing = np.flatnonzero(there), np.flatnonzero(~there)
     d = np.where(there, scores, 0.0)
-    phi = float(np.clip(_likeness(d, there), 0.0, 0.999))
+    phi = float(np.clip(likeness(d[None], there[None], 1), 0.0, 0.999))
     path = _autoregression(len(scores), phi, rng)
     right = at[np.searchsorted(at, missing)]
     left = at[np.searchsorted(at, missing) - 1]

@@ -85,7 +85,7 @@ def _prepare(given: MeasureInput) -> Prepared:
         given=given,
         roles=roles,
         spans=spans,
-        summariser=Summariser(spans, scopes, given.baseline_form, given.seed),
+        summariser=Summariser(spans, scopes, given.baseline_form),
         face=face,
         voice=voice,
         words=words,
@@ -158,7 +158,9 @@ def compute_measures(given: MeasureInput) -> tuple[MeasureBlock, ...]:
     for definition in definitions():
         if definition.id.startswith(FUSED_HERE):
             continue
-        blocks += prepared.summariser.blocks(definition, found[definition.id])
+        parts = [found[definition.id + suffix] for suffix in SUFFIXES if definition.split]
+        split = (parts[0], parts[1]) if parts else None
+        blocks += prepared.summariser.blocks(definition, found[definition.id], split=split)
         if definition.split:
             for suffix in SUFFIXES:
                 name = definition.id + suffix
@@ -269,6 +271,8 @@ def session_rows(
                 "grade": b.grade,
                 "number": None if definition is None else definition.number,
                 "ci": ci,
+                "ci_reason": b.ci_reason or None,
+                "version": b.version,
                 "baseline": _known(b.baseline),
                 "z": _known(compared.get((b.modality, b.measure, b.track), np.nan)),
                 "n_expected": int(b.n_expected[0]),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.measures.changes import LEVEL, scan
 from nunbit.measures.compute import Prepared, prepare
 from nunbit.measures.estimate import CODE
 from nunbit.measures.face import joy_episodes
@@ -32,7 +33,10 @@ DEPGROUP_MIN_RISE = 0.1
 """Above the baseline's median, whatever the z: a face that never moves has a tiny MAD."""
 
 DEPGROUP_MIN_S = 4.0
-INCONGRUENCE_ON, INCONGRUENCE_OFF, INCONGRUENCE_MIN_S = 0.35, 0.25, 3.0
+INCONGRUENCE_MIN_S, INCONGRUENCE_MIN = 3.0, 0.25
+"""Mean disagreement of an episode, however sure: valences that differ by half a unit more than
+usual, half the way from neutral to wholly pleasant. Less may be no chance, yet nobody sees it."""
+
 AGREEMENT_ON_Z, AGREEMENT_OFF_Z, AGREEMENT_MIN_S = 2.0, 1.0, 4.0
 AGREEMENT_MIN_DROP = 0.2
 """Of the cosine below the usual one, whatever the z: the spread may be tiny."""
@@ -126,30 +130,35 @@ def _depgroup_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
 
 
 def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
-    """Runs in which two modalities differ.
+    """Stretches in which two modalities differ more than usual, and more than chance brings about.
 
-    The note names them and the brighter one, and quotes what is said.
+    The note names them and the brighter one, and quotes what is said. The chance of any episode
+    where nothing changes is that of ``changes.scan``, shared among the pairs that are there.
     """
+    signed = {(a, b): windows.get(("fused", f"incongruence_{a}_{b}_signed")) for a, b in PAIRS}
+    there = {pair: b for pair, b in signed.items() if b is not None and np.isfinite(b.value).any()}
     found = []
-    for a, b in PAIRS:
-        block = windows.get(("fused", f"incongruence_{a}_{b}"))
-        signed = windows.get(("fused", f"incongruence_{a}_{b}_signed"))
-        if block is None or signed is None:
+    for (a, b), block in there.items():
+        hop = float(np.median(np.diff(block.t_start))) if len(block.t_start) > 1 else 0.0
+        if not hop > 0:
             continue
-        good = np.flatnonzero(np.isfinite(block.value))
-        if not len(good):
-            continue
-        value, brighter = block.value[good], signed.value[good] > 0
-        # A change of direction is another episode, not a longer one.
-        for side in (True, False):
-            mine = np.where(brighter == side, value, 0.0)
-            flags = held(mine, INCONGRUENCE_ON, INCONGRUENCE_OFF)
-            up, down = (a, b) if side else (b, a)
-            for start, end, i in _runs_of_windows(block, flags, good, INCONGRUENCE_MIN_S):
+        changes = scan(block.value, hop, level=LEVEL / len(there), seed=given.seed)
+        for sign in (1.0, -1.0):
+            # Stretches of several rounds of the search may touch: they are one episode.
+            flags = np.zeros(len(block.value), bool)
+            for each in changes:
+                flags[each.start : each.end] |= each.up == (sign > 0)
+            for start, end, i in _runs_of_windows(
+                block, flags, np.arange(len(flags)), INCONGRUENCE_MIN_S
+            ):
+                values = sign * block.value[i]
+                if not np.nanmean(values) >= INCONGRUENCE_MIN:
+                    continue
                 where = _interval(start, end, given.duration_s)
+                up, down = (a, b) if sign > 0 else (b, a)
                 said = _said(given, where)
                 note = f"{up}+ {down}−: {said}" if said else f"{up}+ {down}−"
-                found.append(Episode("incongruence", where, float(block.value[i].max()), note))
+                found.append(Episode("incongruence", where, float(np.nanmax(values)), note))
     return found
 
 

@@ -1,31 +1,40 @@
 """From values on spans to rows of the timeline: intervals, functionals, baseline.
 
-The bootstrap draws blocks of 10 s with replacement, because neighbouring windows overlap and
-neighbouring moments are alike. A baseline is a stretch the user marked as neutral; without one
-nothing is normalised, and never to a population. S spans, B blocks, R resamples.
+Every session value is a sum over seconds, or close to one; how well that sum is known is read from
+the seconds themselves (:mod:`nunbit.measures.changes`), because neighbouring moments are alike and
+nobody knows beforehand for how long. A baseline is a stretch the user marked as neutral; without
+one nothing is normalised, and never to a population. S spans, B seconds, W windows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nunbit.measures.changes import STUDENT_8, Memory, long_run, memory
 from nunbit.measures.definitions import FUNCTIONALS, Definition
-from nunbit.measures.estimate import CODE, NAMES, Estimate, combine
+from nunbit.measures.estimate import CODE, NAMES, Estimate, Formula
 from nunbit.measures.inputs import BaselineForm
-from nunbit.measures.spans import Rows, Spans, lengths, quantile_rows, rows_in, sum_rows
-from nunbit.streams import Floats, MeasureBlock, Scope
+from nunbit.measures.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
+from nunbit.streams import Flags, Floats, MeasureBlock, Scope
 
-BLOCK_S = 10.0
-RESAMPLES = 1000
-MIN_BLOCKS = 6
+BLOCK_S = 1.0
+"""Steps that a session value is split into; how many of them hang together is estimated."""
+
 MIN_BASELINE_S = 60.0
-MAD_TO_SD = 1.4826
+MIN_BASELINE_INDEPENDENT = 2
+"""Fewer independent windows in the baseline say too little about its mean and spread for a z."""
+
+MIN_LIKE_S = 5.0
+"""Seconds of speech (or of silence) in the baseline that windows of the same kind need."""
+
 EPS = 1e-9
-_BINS = 200
 _NONE = (np.nan, np.nan)
+_LEVELS = {"median": 0.5, "p20": 0.2, "p80": 0.8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +43,60 @@ class Baseline:
 
     Attributes:
         median: Of the windows inside the marked stretch, NaN where no window has a value.
-        mad: Median absolute deviation of these windows.
         mean: Of these windows.
+        sd: Of these windows, without the bias that their likeness brings.
+        n_independent: Independent windows that they are worth.
+        freedom: Degrees of freedom of ``sd``.
         whole: The measure on the marked stretch as one; what longer spans are held against.
     """
 
     median: float
-    mad: float
     mean: float
+    sd: float
+    n_independent: float
+    freedom: float
     whole: float
 
 
-NO_BASELINE = Baseline(np.nan, np.nan, np.nan, np.nan)
+NO_BASELINE = Baseline(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A session value's interval.
+
+    Attributes:
+        low: NaN where there is none.
+        high: Likewise.
+        reason: '' or why there is none.
+    """
+
+    low: float
+    high: float
+    reason: str
 
 
 def normalised(value: Floats, baseline: Baseline, form: BaselineForm) -> Floats:
     """A value against the person's own baseline.
 
-    ``z`` = (x - median) / (1.4826 MAD + eps), NaN where the baseline does not vary at all;
+    ``z`` = (x - mean) / (SD sqrt(1 + 1 / n)), n the independent windows of the baseline, read on
+    Student's distribution and given as the standard normal value of the same probability: where
+    nothing has changed |z| > 2 in 5% of the windows, however short the baseline. NaN where the
+    baseline does not vary or is worth fewer than 2 independent windows.
     ``openwillis`` = (x + 1) / (mean + 1) - 1.
     """
     if form == "openwillis":
         return np.asarray((value + 1.0) / (baseline.mean + 1.0) - 1.0)
-    if not baseline.mad > 0:
+    if not baseline.sd > 0 or not baseline.n_independent >= MIN_BASELINE_INDEPENDENT:
         return np.full(len(value), np.nan)
-    return np.asarray((value - baseline.median) / (MAD_TO_SD * baseline.mad + EPS))
+    spread = baseline.sd * np.sqrt(1.0 + 1.0 / baseline.n_independent)
+    return _as_normal((value - baseline.mean) / spread, baseline.freedom)
+
+
+def _as_normal(t: Floats, freedom: float) -> Floats:
+    """Standard normal values as improbable as Student's (Wallace 1959, within 0.02 from 3 on)."""
+    size = np.sqrt(freedom * np.log1p(t * t / freedom))
+    return np.asarray(np.sign(t) * size * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +107,11 @@ class Summariser:
         spans: All spans; ``block`` and ``baseline`` ones do not reach the timeline.
         scopes: Reason for a scope without spans (its one row then covers the session), else ''.
         baseline_form: How values are normalised.
-        seed: Of the bootstrap.
     """
 
     spans: Spans
     scopes: dict[Scope, str]
     baseline_form: BaselineForm
-    seed: int
-
-    @cached_property
-    def draws(self) -> Floats:
-        """(R, B) how often each block was drawn."""
-        rng = np.random.default_rng(self.seed)
-        n = len(self.block_edges)
-        return rng.multinomial(n, np.full(n, 1.0 / n), RESAMPLES).astype(np.float64)
 
     @cached_property
     def block_edges(self) -> Floats:
@@ -112,6 +141,7 @@ class Summariser:
         measure: str = "",
         *,
         compared: bool = True,
+        split: tuple[Estimate, Estimate] | None = None,
     ) -> list[MeasureBlock]:
         """All rows of one measure: every scope, functionals and comparison with the baseline.
 
@@ -120,6 +150,8 @@ class Summariser:
             estimate: On all spans.
             measure: Name where it differs from the definition's (``_speaking``).
             compared: Whether the marked stretch is this person's baseline.
+            split: The same while speaking and while not; then windows are held against what is
+                usual for as much speech as they have.
         """
         name = measure or definition.id
         value = estimate.value
@@ -128,7 +160,9 @@ class Summariser:
         if definition.functionals and not measure:
             made += self._functionals(definition, name, value, estimate)
         if np.isfinite(baseline.mean):
-            made += self._normalised(definition, name, made[: len(self.scopes)], baseline)
+            rows = made[: len(self.scopes)]
+            windows, why = self._compared(value, baseline, split)
+            made += self._normalised(definition, name, rows, windows, why)
         return made
 
     def baseline(self, value: Floats) -> Baseline:
@@ -141,16 +175,66 @@ class Summariser:
         good = self.in_baseline & np.isfinite(value[window])
         if not good.any():
             long = float(self.spans.duration_s[marked][0]) >= MIN_BASELINE_S - EPS
-            return Baseline(np.nan, np.nan, np.nan, whole) if long else NO_BASELINE
+            return replace(NO_BASELINE, whole=whole) if long else NO_BASELINE
         starts, ends = self.spans.start_s[window][good], self.spans.end_s[window][good]
         # Windows overlap: the time they cover counts, not the number of windows.
         more = np.maximum(ends[1:] - np.maximum(starts[1:], ends[:-1]), 0.0).sum()
         if ends[0] - starts[0] + more < MIN_BASELINE_S - EPS:
             return NO_BASELINE
-        usual = value[window][good]
-        middle = float(np.median(usual))
-        mad = float(np.median(np.abs(usual - middle)))
-        return Baseline(middle, mad, float(usual.mean()), whole)
+        return self._usual(value[window], good, whole)
+
+    def _usual(self, series: Floats, good: np.ndarray, whole: float) -> Baseline:
+        """Mean and spread of the baseline's windows; their likeness is that of all windows."""
+        usual, n = series[good], int(good.sum())
+        mean = float(usual.mean())
+        found = _memory_in_pieces(series, max(n, 4))
+        independent, freedom = found.independent(n), found.freedom(n)
+        shrunk = max(1.0 - 1.0 / max(independent, 1.0 + EPS), EPS)
+        sd = float(np.sqrt(np.mean((usual - mean) ** 2) / shrunk))
+        return Baseline(float(np.median(usual)), mean, sd, independent, freedom, whole)
+
+    def _compared(
+        self, value: Floats, baseline: Baseline, split: tuple[Estimate, Estimate] | None
+    ) -> tuple[Floats, np.ndarray]:
+        """(W,) windows against the baseline, like with like, and (W,) why not."""
+        window = self.spans.parts["window"]
+        series = value[window]
+        why = np.full(len(series), "", dtype=object)
+        if self.baseline_form == "z":
+            if split is not None:
+                series, unlike = self._apart_from_speech(series, split)
+                good = self.in_baseline & np.isfinite(series)
+                baseline = self._usual(series, good, np.nan) if good.any() else NO_BASELINE
+                why[unlike] = "no_like_baseline"
+            flat = not baseline.sd > 0
+            why[why == ""] = "constant" if flat else "too_few_independent"
+        return normalised(series, baseline, self.baseline_form), why
+
+    def _apart_from_speech(
+        self, series: Floats, split: tuple[Estimate, Estimate]
+    ) -> tuple[Floats, np.ndarray]:
+        """(W,) windows less what is usual for as much speech as they have, and (W,) unlike ones.
+
+        Speech moves the mouth: without this a talkative stretch looks livelier than a quiet
+        baseline although nothing else has changed.
+        """
+        window = self.spans.parts["window"]
+        usual, share = [], []
+        for part in split:
+            n = part.n_valid[window].astype(np.float64)
+            value = part.value[window]
+            known = self.in_baseline & np.isfinite(value)
+            seconds = n[known] / np.maximum(part.n_expected[window][known], 1)
+            enough = known.any() and seconds.sum() >= MIN_LIKE_S
+            usual.append(float(np.average(value[known], weights=n[known])) if enough else np.nan)
+            share.append(n)
+        total = share[0] + share[1]
+        spoken = np.divide(share[0], total, out=np.zeros(len(total)), where=total > 0)
+        expected = np.where(spoken > 0, spoken * usual[0], 0.0)
+        expected = expected + np.where(spoken < 1, (1.0 - spoken) * usual[1], 0.0)
+        if np.isnan(usual).all():  # no sound: nobody knows who speaks when
+            return series, np.zeros(len(series), bool)
+        return series - expected, np.isnan(expected) & np.isfinite(series)
 
     def _rows(
         self,
@@ -161,9 +245,9 @@ class Summariser:
         baseline: Baseline,
     ) -> MeasureBlock:
         part, empty = self.spans.parts[scope], self.scopes[scope]
-        low = high = None
+        known = Known(*_NONE, "")
         if scope == "session" and not empty:
-            low, high = (np.array([edge]) for edge in self.interval(estimate))
+            known = self.interval(estimate, definition.unit)
         reason = estimate.reason[part].copy()
         shown = estimate.value[part]
         if empty:
@@ -188,44 +272,42 @@ class Summariser:
             n_valid=np.zeros_like(estimate.n_valid[part]) if empty else estimate.n_valid[part],
             confidence=estimate.confidence[part],
             mask_reason=NAMES[reason],
-            ci_low=low,
-            ci_high=high,
+            ci_low=np.array([known.low]) if scope == "session" and not empty else None,
+            ci_high=np.array([known.high]) if scope == "session" and not empty else None,
+            ci_reason=known.reason,
             baseline=baseline.median if scope == "window" else baseline.whole,
             version=definition.version,
             experimental=definition.experimental,
         )
 
-    def interval(self, estimate: Estimate) -> tuple[float, float]:
-        """95% interval of the session value by resampling blocks; NaN where there is none."""
+    def interval(self, estimate: Estimate, unit: str = "") -> Known:
+        """95% interval of the session value, or why there is none."""
         session, block = self.spans.parts["session"], self.spans.parts["block"]
-        if not np.isfinite(estimate.value[session]).all() or len(self.block_edges) < MIN_BLOCKS:
-            return _NONE
+        value = float(estimate.value[session][0])
+        if not np.isfinite(value):
+            return Known(*_NONE, "")  # the value itself says why it is missing
         if estimate.sample is not None:
-            return self._median_interval(*estimate.sample)
+            return self._of_median(*estimate.sample)
         if estimate.formula == "given":
-            return _NONE
-        parts = tuple(self.draws @ part[block] for part in estimate.parts)
-        return _percentiles(combine(estimate.formula, parts))
+            return Known(*_NONE, "not_a_mean")
+        influence, total = _influence(
+            estimate.formula, tuple(np.nan_to_num(part[block]) for part in estimate.parts)
+        )
+        found = long_run(influence, total != 0)
+        if found.reason:
+            return Known(*_NONE, found.reason)
+        half = STUDENT_8 * found.error
+        low, high = value - half, value + half
+        if estimate.formula == "decibel":
+            return Known(low, high, "")
+        positive = estimate.formula == "sd" or (estimate.parts[0][block] >= 0).all()
+        # What cannot be below 0 or above 1 is not: cutting there loses no truth.
+        low = max(low, 0.0) if positive else low
+        return Known(low, min(high, max(1.0, value)) if unit == "0–1" else high, "")
 
-    def _median_interval(self, times_s: Floats, values: Floats) -> tuple[float, float]:
-        if len(values) < MIN_BLOCKS:
-            return _NONE
-        counts, levels = self._bins(values, rows_in(times_s, self.block_spans))
-        grown = np.cumsum(self.draws @ counts, axis=1)
-        return _percentiles(_quantile_of_bins(grown, levels, 0.5))
-
-    @staticmethod
-    def _bins(values: Floats, rows: Rows) -> tuple[Floats, Floats]:
-        """(B, bins) samples of each block in bins of about equal mass, and the bins' levels."""
-        order = np.argsort(values, kind="stable")
-        n_bins = min(_BINS, len(values))
-        bin_of = np.empty(len(values), np.int64)
-        bin_of[order] = np.arange(len(values)) * n_bins // len(values)
-        levels = np.bincount(bin_of, weights=values) / np.bincount(bin_of)
-        owner = np.repeat(np.arange(len(rows)), lengths(rows))
-        inside = np.concatenate([np.arange(a, b) for a, b in rows]) if len(rows) else owner
-        flat = np.bincount(owner * n_bins + bin_of[inside], minlength=len(rows) * n_bins)
-        return flat.reshape(len(rows), n_bins).astype(np.float64), levels
+    def _of_median(self, times_s: Floats, values: Floats) -> Known:
+        rows = rows_in(times_s, self.block_spans)
+        return _of_quantile(values, 0.5, lambda below: sum_rows(below, rows), lengths(rows))
 
     def _functionals(
         self, definition: Definition, name: str, value: Floats, estimate: Estimate
@@ -235,9 +317,9 @@ class Summariser:
         series = value[part]
         good = np.flatnonzero(np.isfinite(series))
         centres = (self.spans.start_s[part] + self.spans.end_s[part]) / 2.0
-        found = dict.fromkeys(FUNCTIONALS, (np.nan, _NONE))
+        found = dict.fromkeys(FUNCTIONALS, (np.nan, Known(*_NONE, "")))
         if len(good) >= 2:
-            found = self._of_series(centres, series, good)
+            found = _of_series(centres, series)
         reasons = NAMES[estimate.reason[part]]
         kinds, counts = np.unique(reasons[reasons != ""], return_counts=True)
         why = str(kinds[np.argmax(counts)]) if len(good) == 0 and len(kinds) else "too_few"
@@ -246,40 +328,16 @@ class Summariser:
             for kind, numbers in found.items()
         ]
 
-    def _of_series(
-        self, times_s: Floats, series: Floats, good: Rows
-    ) -> dict[str, tuple[float, tuple[float, float]]]:
-        x, minutes = series[good], times_s[good] / 60.0
-        mean, middle = float(x.mean()), float(minutes.mean())
-        u, t = x - mean, minutes - middle
-        sums = np.stack([np.ones(len(x)), u, u * u, t, t * t, t * u], axis=1)
-        enough = len(self.block_edges) >= MIN_BLOCKS
-        rows = rows_in(times_s[good], self.block_spans)
-        drawn = self.draws @ sum_rows(sums, rows) if enough else np.empty((0, 6))
-        result = {}
-        for kind, of in (("mean", _mean_of), ("sd", _sd_of), ("slope", _slope_of)):
-            shift = mean if kind == "mean" else 0.0
-            value = float(of(sums.sum(axis=0)[None])[0]) + shift
-            result[kind] = (value, _percentiles(of(drawn) + shift))
-        levels = np.empty(1)
-        if enough:
-            counts, levels = self._bins(x, rows)
-            drawn = np.cumsum(self.draws @ counts, axis=1)
-        for kind, q in (("median", 0.5), ("p20", 0.2), ("p80", 0.8)):
-            edges = _percentiles(_quantile_of_bins(drawn, levels, q)) if enough else _NONE
-            result[kind] = (float(np.quantile(x, q)), edges)
-        return {kind: result[kind] for kind in FUNCTIONALS}
-
     def _single(
         self,
         definition: Definition,
         name: str,
-        numbers: tuple[float, tuple[float, float]],
+        numbers: tuple[float, Known],
         counts: tuple[int, int],
         why: str,
     ) -> MeasureBlock:
         part = self.spans.parts["session"]
-        value, (low, high) = numbers
+        value, known = numbers
         unit = f"{definition.unit}/min" if name.endswith(".slope") else definition.unit
         return MeasureBlock(
             scope="session",
@@ -294,8 +352,9 @@ class Summariser:
             n_valid=np.array([counts[1]]),
             confidence=np.array([np.nan]),
             mask_reason=np.array(["" if np.isfinite(value) else why]),
-            ci_low=np.array([low]),
-            ci_high=np.array([high]),
+            ci_low=np.array([known.low]),
+            ci_high=np.array([known.high]),
+            ci_reason=known.reason,
             version=definition.version,
             experimental=definition.experimental,
         )
@@ -305,7 +364,8 @@ class Summariser:
         definition: Definition,
         name: str,
         rows: list[MeasureBlock],
-        baseline: Baseline,
+        compared: Floats,
+        why: np.ndarray,
     ) -> list[MeasureBlock]:
         """Windows against the baseline's windows; longer spans as the median of their windows.
 
@@ -314,8 +374,6 @@ class Summariser:
         """
         suffix = "z" if self.baseline_form == "z" else "relative"
         part = self.spans.parts["window"]
-        windows = next(row for row in rows if row.scope == "window")
-        compared = normalised(windows.value, baseline, self.baseline_form)
         good = np.flatnonzero(np.isfinite(compared))
         centres = ((self.spans.start_s[part] + self.spans.end_s[part]) / 2.0)[good]
         within = rows_in(centres, self.spans)
@@ -326,6 +384,7 @@ class Summariser:
             own = row.scope == "window"
             value = compared if own else np.where(row.mask_reason == "", middle[here], np.nan)
             flat = np.isnan(value) & (row.mask_reason == "")
+            kinds = why if own else np.full(len(value), _commonest(why, compared), dtype=object)
             made.append(
                 MeasureBlock(
                     scope=row.scope,
@@ -339,7 +398,7 @@ class Summariser:
                     n_expected=row.n_expected,
                     n_valid=row.n_valid if own else counts[here],
                     confidence=row.confidence,
-                    mask_reason=np.where(flat, "too_few", row.mask_reason),
+                    mask_reason=np.where(flat, kinds, row.mask_reason).astype(np.str_),
                     version=definition.version,
                     experimental=definition.experimental,
                 )
@@ -347,36 +406,103 @@ class Summariser:
         return made
 
 
-def _mean_of(sums: Floats) -> Floats:
-    return combine("ratio", (sums[:, 1], sums[:, 0]))
+def _memory_in_pieces(series: Floats, length: int) -> Memory:
+    """Memory of the windows within pieces as long as the baseline.
+
+    A change between pieces takes no part: it is what the baseline is there to show.
+    """
+    pieces = max(len(series) // length, 1)
+    rows = series[: pieces * length].reshape(pieces, -1)
+    there = np.isfinite(rows)
+    rows, there = rows[there.sum(axis=1) > 1], there[there.sum(axis=1) > 1]
+    if not len(rows):
+        return Memory(1, 0.0, 1)
+    mean = np.where(there, rows, 0.0).sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
+    centred = np.where(there, rows - mean, 0.0)
+    return memory(centred, there) if centred.any() else Memory(1, 0.0, 1)
 
 
-def _sd_of(sums: Floats) -> Floats:
-    return combine("sd", (sums[:, 0], sums[:, 1], sums[:, 2]))
+def _commonest(why: np.ndarray, compared: Floats) -> str:
+    """Why most windows without a comparison have none."""
+    reasons = why[np.isnan(compared) & (why != "")].astype(str)
+    names, counts = np.unique(reasons, return_counts=True)
+    return str(names[np.argmax(counts)]) if len(names) else "too_few"
 
 
-def _slope_of(sums: Floats) -> Floats:
-    """Least-squares slope from n, sum u, sum u^2, sum t, sum t^2, sum t u."""
-    n, u, _, t, tt, tu = sums.T
-    return combine("ratio", (n * tu - t * u, n * tt - t * t))
+def _influence(formula: Formula, parts: tuple[Floats, ...]) -> tuple[Floats, Floats]:
+    """(B,) what each second adds to the error of the value, and (B,) what it rests on."""
+    if formula == "sd":
+        n, total, squares = parts
+        count = n.sum()
+        mean = total.sum() / count
+        around = squares - 2.0 * mean * total + mean**2 * n
+        variance = float(around.sum() / count)
+        scale = 2.0 * np.sqrt(variance) * count
+        return (around - variance * n) / (scale if scale > 0 else 1.0), n
+    above, below = parts
+    value = above.sum() / below.sum()
+    scale = below.sum()
+    if formula == "decibel":
+        scale = scale * value * np.log(10.0) / 10.0
+    return (above - value * below) / scale, below
 
 
-def _quantile_of_bins(grown: Floats, levels: Floats, quantile: float) -> Floats:
-    """(R,) level of the bin in which each row's quantile lies; NaN for an empty row.
+def _of_quantile(
+    values: Floats, quantile: float, total: Callable[[Floats], Floats], counts: NDArray[np.int64]
+) -> Known:
+    """Interval of a quantile: where the share below it may lie, read off the values.
+
+    Woodruff 1952. Nothing has to be assumed about how dense the values are there.
 
     Args:
-        grown: (R, bins) samples in a bin and those before it.
-        levels: (bins,) value that stands for each bin.
+        values: (n,).
         quantile: 0 to 1.
+        total: Sums (n,) over the steps of the series.
+        counts: Values in each step.
     """
-    total = grown[:, -1]
-    place = (grown < (quantile * total)[:, None]).sum(axis=1)
-    return np.where(total > 0, levels[np.minimum(place, len(levels) - 1)], np.nan)
+    below = (values <= np.quantile(values, quantile)).astype(np.float64)
+    share = float(below.mean())
+    found = long_run(total(below) - share * counts, counts > 0)
+    if found.reason:
+        return Known(*_NONE, found.reason)
+    half = STUDENT_8 * found.error / max(float(counts.sum()), 1.0)
+    edges = np.clip([quantile - half, quantile + half], 0.0, 1.0)
+    low, high = np.quantile(values, edges)
+    return Known(float(low), float(high), "")
 
 
-def _percentiles(draws: Floats) -> tuple[float, float]:
-    known = draws[np.isfinite(draws)]
-    if not len(known) or 2 * len(known) < len(draws):
-        return _NONE
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
+def _of_series(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:
+    """Functionals of the window values, each with its interval."""
+    there = np.isfinite(series)
+    x, minutes = series[there], times_s / 60.0
+    n, mean = len(x), float(x.mean())
+    u = np.where(there, series - mean, 0.0)
+    t = np.where(there, minutes - minutes[there].mean(), 0.0)
+    sd, length = float(x.std()), float(t @ t)
+    slope = float(t @ u) / length if length > 0 else np.nan
+    found = {
+        "mean": (mean, _around(mean, u / n, there)),
+        "sd": (
+            sd,
+            _around(sd, np.where(there, u**2 - sd**2, 0.0) / (2.0 * n * (sd or 1.0)), there),
+        ),
+        "slope": (slope, _around(slope, t * (u - slope * t) / (length or 1.0), there)),
+    }
+    steps = there.astype(np.int64)
+
+    def spread(below: Floats) -> Floats:
+        whole = np.zeros(len(series))
+        whole[there] = below
+        return whole
+
+    for kind, q in _LEVELS.items():
+        found[kind] = (float(np.quantile(x, q)), _of_quantile(x, q, spread, steps))
+    return {kind: found[kind] for kind in FUNCTIONALS}
+
+
+def _around(value: float, influence: Floats, there: Flags) -> Known:
+    found = long_run(influence, there)
+    if found.reason:
+        return Known(*_NONE, found.reason)
+    half = STUDENT_8 * found.error
+    return Known(value - half, value + half, "")
