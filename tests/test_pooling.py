@@ -167,12 +167,12 @@ def test_a_word_that_reaches_into_a_window_does_not_pull_it_over() -> None:
     without = fused(recording(CALM, []))
     steps = []
     # The words end ever later in the windows: 0.9 s of them is masked, 2 s are all there is.
-    for seconds in np.arange(0.9, 2.2, 0.05):
+    for seconds in np.arange(0.9, 2.2, 0.1):
         words = [(12.0 - 4.0 + seconds - 4.0, "하나 둘 셋 넷 다섯 여섯 일곱 여덟", SAD)]
         steps.append(fused(recording(CALM, words))[8, FER.index("sadness")])
     jumps = np.abs(np.diff([without[8, FER.index("sadness")], *steps]))
     assert steps[-1] > without[8, FER.index("sadness")] + 0.4
-    assert jumps.max() < 0.06
+    assert jumps.max() < 0.12
 
 
 def test_one_word_weighs_next_to_nothing() -> None:
@@ -187,12 +187,12 @@ def test_a_face_that_is_lost_fades_out() -> None:
     words = [(at, "하나 둘 셋 넷 다섯 여섯 일곱 여덟", SAD) for at in np.arange(0, 36, 4.0)]
     alone = pick(fuse_windows(recording(CALM, words)), "p_sadness", "window", "text").value[10]
     values = []
-    for n in range(41):
+    for n in range(0, 41, 2):
         keep = np.ones(400, bool)
         keep[100 : 100 + n] = False
         found = fused(recording(CALM, words, keep=keep))
         values.append(found[10, FER.index("sadness")])
-    assert np.abs(np.diff(values)).max() < 0.05
+    assert np.abs(np.diff(values)).max() < 0.08
     assert values[-1] == pytest.approx(alone, abs=1e-6)
 
 
@@ -315,7 +315,7 @@ def test_utterances_that_are_left_out_are_no_evidence_and_their_reason_is_told()
 def test_a_session_does_not_jump_where_its_words_come_to_be_masked() -> None:
     glad = chances(FER, joy=0.9)
     values = []
-    for seconds in np.arange(16.0, 24.1, 0.25):  # of 40 s of words, so many are left out
+    for seconds in np.arange(17.0, 23.1, 1.0):  # of 40 s of words, so many are left out
         cut = int(seconds // 0.25)
         words = [(0.25 * i, "하나", glad) for i in range(160)]
         said = make_transcript(*[make_words(at, text, word_s=0.25) for at, text, _ in words])
