@@ -14,6 +14,7 @@ import numpy as np
 
 from nunbit.labels import label_set_to_dict
 from nunbit.measures import session_rows
+from nunbit.measures.episodes import EXPECTED_AT_MOST
 from nunbit.streams import FaceStream, Timeline, Transcript
 from nunbit.tracking import Person
 
@@ -54,6 +55,7 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
             for e in timeline.episodes
             if not math.isnan(e.peak)
         ],
+        "episodes_expected": dict(EXPECTED_AT_MOST),
         "measures": session_rows(timeline.blocks, functionals=True),
         "sync": found["sync"],
         "speech": found["speech"],

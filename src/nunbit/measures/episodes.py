@@ -1,7 +1,8 @@
 """Episodes, in which something lasted, and states, in which nothing could be read.
 
-Joy comes from the frames, the paper's grouping and incongruence from the windows. States are times
-without a face, with several, of low quality, of silence, and gaps: never silently filled.
+Joy comes from the frames. The paper's grouping and low agreement come from the windows, where they
+lie farther from the usual than chance brings about (:mod:`nunbit.measures.changes`). States are
+times without a face, with several, of low quality, of silence, and gaps: never silently filled.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.measures.changes import LEVEL, scan
+from nunbit.measures.changes import LEVEL, Side, scan
 from nunbit.measures.compute import Prepared, prepare
 from nunbit.measures.estimate import CODE
 from nunbit.measures.face import joy_episodes
 from nunbit.measures.inputs import MeasureInput
-from nunbit.measures.spans import held, runs
+from nunbit.measures.spans import runs
 from nunbit.measures.voice import VoiceSamples
-from nunbit.streams import Episode, Interval, MeasureBlock, Modality
+from nunbit.streams import Episode, Floats, Interval, MeasureBlock, Modality
 from nunbit.timebase import merge_intervals, subtract_intervals
 
 PAIRS: tuple[tuple[Modality, Modality], ...] = (
@@ -28,18 +29,22 @@ PAIRS: tuple[tuple[Modality, Modality], ...] = (
 )
 """Modalities that may contradict each other."""
 
-DEPGROUP_ON_Z, DEPGROUP_OFF_Z = 2.0, 1.0
 DEPGROUP_MIN_RISE = 0.1
-"""Above the baseline's median, whatever the z: a face that never moves has a tiny MAD."""
+"""Of the mean above the usual one, however sure: a face that never moves varies very little."""
 
-DEPGROUP_MIN_S = 4.0
-INCONGRUENCE_MIN_S, INCONGRUENCE_MIN = 3.0, 0.25
-"""Mean disagreement of an episode, however sure: valences that differ by half a unit more than
-usual, half the way from neutral to wholly pleasant. Less may be no chance, yet nobody sees it."""
+INCONGRUENCE_MIN = 0.25
+"""Of the mean beside the usual one, however sure: valences that differ by half a unit more than
+they usually do, half the way from neutral to wholly pleasant. Less, nobody would see."""
 
-AGREEMENT_ON_Z, AGREEMENT_OFF_Z, AGREEMENT_MIN_S = 2.0, 1.0, 4.0
 AGREEMENT_MIN_DROP = 0.2
-"""Of the cosine below the usual one, whatever the z: the spread may be tiny."""
+"""Of the mean cosine below the usual one, however sure: it may vary very little."""
+
+EXPECTED_AT_MOST = {"depgroup": 0.05, "incongruence": 0.05, "low_agreement": 0.05}
+"""Episodes of a kind in a recording in which nothing changes, on average and at most.
+
+Simulated (benchmarks/honesty_series.py): of ten stationary minutes with memories of 2 to 30 s at
+most this share has one. Joy is not listed: its threshold is fixed and asks nothing of chance.
+"""
 
 EXCERPT_CHARACTERS = 80
 STATE_MIN_S = 0.5
@@ -96,105 +101,95 @@ def _runs_of_windows(
     return found
 
 
-def _depgroup_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
-    """The paper's grouping well above what is usual for this person.
+def _changed(
+    given: MeasureInput, block: MeasureBlock, side: Side, level: float, least: float
+) -> tuple[list[tuple[Interval, Floats]], str]:
+    """Stretches of windows that lie away from what is usual, with their values, and usual of what.
 
-    Usual is the marked baseline; without one, this very recording, and the note says so.
+    Usual is the marked baseline where it has windows; without one, this very recording.
+
+    Args:
+        given: The recording.
+        block: The windows.
+        side: Above or below.
+        level: Chance of any stretch where nothing changes.
+        least: Difference of the means that is worth a word.
+    """
+    there = np.isfinite(block.value)
+    if there.sum() < 2:
+        return [], "no_baseline"
+    inside, note = there, "no_baseline"
+    if (marked := given.baseline) is not None:
+        within = (block.t_start >= marked.start_s - _SAME_S) & (
+            block.t_end <= marked.end_s + _SAME_S
+        )
+        if (within & there).sum() >= 2:
+            inside, note = within & there, "baseline"
+    hop = float(np.median(np.diff(block.t_start)))
+    usual = float(block.value[inside].mean())
+    centres = (block.t_start + block.t_end) / 2.0
+    found = []
+    base = None if note == "no_baseline" else inside
+    for each in scan(block.value, hop, usual=base, side=side, level=level, seed=given.seed):
+        values = block.value[each.start : each.end]
+        if abs(float(np.nanmean(values)) - usual) >= least:
+            start, end = centres[each.start] - hop / 2.0, centres[each.end - 1] + hop / 2.0
+            found.append((_interval(max(start, 0.0), end, given.duration_s), values))
+    return found, note
+
+
+def _depgroup_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
+    """The paper's grouping above what is usual for this person, by more than chance brings about.
+
+    The note says whether usual is the marked baseline or this very recording.
     """
     block = windows.get(("face", "depgroup_share"))
     if block is None:
         return []
-    good = np.flatnonzero(np.isfinite(block.value))
-    if len(good) < 2:
-        return []
-    value = block.value[good]
-    inside = np.ones(len(good), bool)
-    note = "no_baseline"
-    if np.isfinite(block.baseline) and given.baseline is not None:
-        starts, ends = block.t_start[good], block.t_end[good]
-        marked = given.baseline
-        inside = (starts >= marked.start_s - _SAME_S) & (ends <= marked.end_s + _SAME_S)
-        note = "baseline"
-    usual = float(np.median(value[inside]))
-    spread = MAD_TO_SD * float(np.median(np.abs(value[inside] - usual)))
-    on = usual + max(DEPGROUP_ON_Z * spread, DEPGROUP_MIN_RISE)
-    off = usual + max(DEPGROUP_OFF_Z * spread, DEPGROUP_MIN_RISE / 2.0)
-    centres = ((block.t_start + block.t_end) / 2.0)[good]
-    hop = float(np.median(np.diff(block.t_start)))
-    breaks = np.concatenate([[True], np.diff(centres) > 1.5 * hop])
-    flags = held(value, on, off, breaks)
-    return [
-        Episode("depgroup", _interval(a, b, given.duration_s), float(block.value[i].max()), note)
-        for a, b, i in _runs_of_windows(block, flags, good, DEPGROUP_MIN_S)
-    ]
+    found, note = _changed(given, block, "up", LEVEL, DEPGROUP_MIN_RISE)
+    return [Episode("depgroup", where, float(np.nanmax(values)), note) for where, values in found]
 
 
 def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
     """Stretches in which two modalities differ more than usual, and more than chance brings about.
 
-    The note names them and the brighter one, and quotes what is said. The chance of any episode
-    where nothing changes is that of ``changes.scan``, shared among the pairs that are there.
+    The note names them and the brighter one, and quotes what is said. The pairs and the two
+    directions share the chance of an episode where nothing changes.
     """
-    signed = {(a, b): windows.get(("fused", f"incongruence_{a}_{b}_signed")) for a, b in PAIRS}
-    there = {pair: b for pair, b in signed.items() if b is not None and np.isfinite(b.value).any()}
+    blocks = {(a, b): windows.get(("fused", f"incongruence_{a}_{b}_signed")) for a, b in PAIRS}
+    there = {pair: block for pair, block in blocks.items()
+             if block is not None and np.isfinite(block.value).any()}  # fmt: skip
+    sides: tuple[tuple[Side, float], ...] = (("up", 1.0), ("down", -1.0))
     found = []
     for (a, b), block in there.items():
-        hop = float(np.median(np.diff(block.t_start))) if len(block.t_start) > 1 else 0.0
-        if not hop > 0:
-            continue
-        changes = scan(block.value, hop, level=LEVEL / len(there), seed=given.seed)
-        for sign in (1.0, -1.0):
-            # Stretches of several rounds of the search may touch: they are one episode.
-            flags = np.zeros(len(block.value), bool)
-            for each in changes:
-                flags[each.start : each.end] |= each.up == (sign > 0)
-            for start, end, i in _runs_of_windows(
-                block, flags, np.arange(len(flags)), INCONGRUENCE_MIN_S
-            ):
-                values = sign * block.value[i]
-                if not np.nanmean(values) >= INCONGRUENCE_MIN:
-                    continue
-                where = _interval(start, end, given.duration_s)
-                up, down = (a, b) if sign > 0 else (b, a)
+        for side, sign in sides:
+            level = LEVEL / (len(sides) * len(there))
+            changes = _changed(given, block, side, level, INCONGRUENCE_MIN)[0]
+            # What is found after the strongest may reach into it: that is one episode.
+            for where in merge_intervals([each for each, _ in changes]):
+                inside = [v for each, v in changes if where.start_s <= each.start_s < where.end_s]
+                peak = max(float(np.nanmax(sign * values)) for values in inside)
+                up, down = (a, b) if side == "up" else (b, a)
                 said = _said(given, where)
                 note = f"{up}+ {down}−: {said}" if said else f"{up}+ {down}−"
-                found.append(Episode("incongruence", where, float(np.nanmax(values)), note))
+                found.append(Episode("incongruence", where, peak, note))
     return found
 
 
 def _agreement_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
-    """Runs in which two modalities agree far less than is usual for this person.
+    """Stretches in which two modalities agree less than usual, by more than chance brings about.
 
-    Usual is the marked baseline where it has windows, else this very recording. The peak is the
-    lowest cosine; the note names the pair and quotes what is said.
+    The peak is the lowest cosine; the note names the pair and quotes what is said. The pairs share
+    the chance of an episode where nothing changes.
     """
+    blocks = {pair: windows.get(("fused", "agreement_{}_{}".format(*pair))) for pair in PAIRS}
+    there = {pair: block for pair, block in blocks.items() if block is not None}
     found = []
-    for a, b in PAIRS:
-        block = windows.get(("fused", f"agreement_{a}_{b}"))
-        if block is None:
-            continue
-        good = np.flatnonzero(np.isfinite(block.value))
-        if len(good) < 2:
-            continue
-        value = block.value[good]
-        inside = np.ones(len(good), bool)
-        if (marked := given.baseline) is not None:
-            within = (block.t_start[good] >= marked.start_s - _SAME_S) & (
-                block.t_end[good] <= marked.end_s + _SAME_S
-            )
-            inside = within if within.sum() >= 2 else inside
-        usual = float(np.median(value[inside]))
-        spread = MAD_TO_SD * float(np.median(np.abs(value[inside] - usual)))
-        on = max(AGREEMENT_ON_Z * spread, AGREEMENT_MIN_DROP)
-        off = max(AGREEMENT_OFF_Z * spread, AGREEMENT_MIN_DROP / 2.0)
-        centres = ((block.t_start + block.t_end) / 2.0)[good]
-        hop = float(np.median(np.diff(block.t_start)))
-        breaks = np.concatenate([[True], np.diff(centres) > 1.5 * hop])
-        flags = held(usual - value, on, off, breaks)
-        for start, end, i in _runs_of_windows(block, flags, good, AGREEMENT_MIN_S):
-            where = _interval(start, end, given.duration_s)
+    for (a, b), block in there.items():
+        level = LEVEL / len(there)
+        for where, values in _changed(given, block, "down", level, AGREEMENT_MIN_DROP)[0]:
             note = f"{a}/{b}: {_said(given, where)}"
-            found.append(Episode("low_agreement", where, float(block.value[i].min()), note))
+            found.append(Episode("low_agreement", where, float(np.nanmin(values)), note))
     return found
 
 
