@@ -1,11 +1,11 @@
 """Honesty of the fused index and of disagreement; a part of ``honesty.py``.
 
 The index on class-paired data: each FER+ face gets a KOTE comment of its own class (real faces,
-real comments, pairs drawn at random). Such pairs are independent given the class by construction, which
-recordings are not: this checks the code, it calibrates nothing. 'Before' is the equal mean, which
-version 0.1 gave to 3e-8 on the same pairs. Disagreement: neutral GRID commands joined (real), and a
-planted incongruent minute (simulated). ``NUNBIT_DATA`` names the folder of the real data; without
-it their rows say so.
+real comments, pairs drawn at random). Such pairs are independent given the class by construction,
+which recordings are not: this checks the code, it calibrates nothing. 'Before' is the equal mean,
+which version 0.1 gave to 3e-8 on the same pairs. Disagreement: neutral GRID commands joined (real),
+and a planted incongruent minute (simulated). ``NUNBIT_DATA`` names the folder of the real data;
+without it their rows say so.
 
     python benchmarks/honesty.py --only fusion
 """
@@ -231,7 +231,7 @@ def paired_rows(quick: bool) -> list[Row]:
 
 
 def join_clips(clips: list[Path], out: Path) -> None:
-    """Write clips of one camera one after the other: pictures nearly lossless, samples as they are."""
+    """Write clips one after the other: pictures nearly lossless, samples as they are."""
     with av.open(str(out), "w") as made:
         pictures = sound = None
         frames = samples = 0
@@ -360,7 +360,7 @@ def planted_rows(quick: bool) -> list[Row]:
         asked = minutes == 15
         rows.append(
             Row(
-                f"planted incongruent minute in {minutes} minutes, half or more of it found (simulated)",
+                f"planted incongruent minute in {minutes} minutes, half of it found (simulated)",
                 "–",
                 told,
                 "found" if asked else "–",

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nunbit.report.timeline_data import Series
+import numpy as np
+
+from nunbit.report.timeline_data import Recording, Series
 
 if TYPE_CHECKING:
     from nunbit.report.timeline_view import TimelineView
+
+_BITS = {"face": 1, "voice": 2, "text": 4}  # of the column modalities_used
 
 
 def disagreements(view: TimelineView) -> dict[str, Series]:
@@ -35,15 +39,26 @@ def by_first_definition(series: Iterable[Series]) -> bool:
     return all(s.version == "1" for s in series)
 
 
-def fusion_sentences(view: TimelineView, sources: tuple[str, ...]) -> list[str]:
+def sources_used(recording: Recording) -> tuple[str, ...]:
+    """Sources that took part in what is fused, in any window; () where no file says so.
+
+    A source can have class probabilities and take no part: its model is experimental.
+    """
+    used = recording.find("fused", "modalities_used")
+    if used is None:
+        return ()
+    bits = np.bitwise_or.reduce(used.value[used.there].astype(np.int64))
+    return tuple(name for name, bit in _BITS.items() if bits & bit)
+
+
+def fusion_sentences(view: TimelineView) -> list[str]:
     """How to read what is put together of several sources, and where they differ."""
     found = []
-    single = [name for name in sources if view.probabilities(name)]
     if fused := view.probabilities("fused"):
         old = by_first_definition(fused.values())
         found.append(view.t("method.together_1" if old else "method.together"))
-    elif len(single) == 1:
-        found.append(view.t("method.single", name=view.t(f"modality.{single[0]}")))
+    elif len(view.fused_sources) == 1:
+        found.append(view.t("method.single", name=view.t(f"modality.{view.fused_sources[0]}")))
     if pairs := disagreements(view):
         old = by_first_definition(pairs.values())
         found.append(view.t("method.disagreement_1" if old else "method.disagreement"))

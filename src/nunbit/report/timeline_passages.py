@@ -70,7 +70,5 @@ def _utterances(words: Words) -> list[Utterance]:
         )
         whole = Interval(spoken[0].interval.start_s, max(w.interval.end_s for w in spoken))
         speaker = words.speaker[members[0]] or None
-        utterances.append(
-            Utterance(whole, " ".join(w.text for w in spoken), speaker, words=spoken)
-        )
+        utterances.append(Utterance(whole, " ".join(w.text for w in spoken), speaker, words=spoken))
     return utterances
