@@ -63,7 +63,6 @@ def test_grades_are_those_of_the_evidence() -> None:
     assert graded["B"] == {
         "expressivity", "joy_time", "joy_episode_rate", "joy_episode_mean_s", "head_speed",
         "head_range_yaw", "head_range_pitch", "head_range_roll", "level_mean", "level_sd",
-        "neg_rate",
     }  # fmt: skip
 
 

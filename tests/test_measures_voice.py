@@ -27,9 +27,11 @@ from nunbit.measures import (
     quality_stretches,
     turns_from,
 )
-from nunbit.measures.lexicon import find_hits, lexicon_names, load_lexicon, tokens_of
+from nunbit.measures.lexicon import find_in_english, lexicon_names, load_lexicon
+from nunbit.measures.wording import LISTS as WORD_LISTS
+from nunbit.measures.wording import read_wording
 from nunbit.measures.words import mattr
-from nunbit.streams import Interval, Turn
+from nunbit.streams import Interval, Transcript, Turn, Utterance, Word
 from nunbit.timebase import merge_intervals
 
 PAUSES = (0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 0.26)
@@ -334,7 +336,11 @@ def test_words_of_others_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "hits"),
     [
-        ("first_person", "나는 내가 저도 제 저를 나한테 우리 나무 저녁 제주도 내일 나라 날씨", 6),
+        (
+            "first_person",
+            "나는 내가 저도 제 말을 저를 나한테 우리 나무 저녁 제주도 내일 나라 날씨",
+            6,
+        ),
         ("first_person", "I think my dog and I'm sure we are", 3),
         ("first_person_plural", "우리는 저희가 우리나라 우린 나는", 3),
         ("negative", "슬펐어요 너무 우울해서 힘들었고 슬픔이 컸다", 4),
@@ -351,7 +357,28 @@ def test_words_of_others_do_not_count() -> None:
     ],
 )
 def test_word_lists_equal_the_hand_count(name: str, text: str, hits: int) -> None:
-    assert find_hits(load_lexicon(name), tokens_of(text)).sum() == hits
+    words = tuple(
+        Word(Interval(float(k), k + 1.0), word) for k, word in enumerate(text.split())
+    )  # fmt: skip
+    said = Utterance(Interval(0.0, float(len(words))), text, words=words)
+    (found,) = read_wording(Transcript((said,), "srt"))
+    column = WORD_LISTS.index(name)
+    assert sum(row[column] for row in found.counts) == hits
+
+
+@pytest.mark.parametrize(
+    ("text", "hits"),
+    [
+        ("I am happy", 1),
+        ("I was never happy there", 0),
+        ("I wish I were happy", 0),
+        ("I do not think it was any good", 0),
+        ("It was not easy, but a good day", 1),
+        ("nothing good ever happens", 0),
+    ],
+)
+def test_english_words_that_are_negated_or_wished_for_do_not_count(text: str, hits: int) -> None:
+    assert find_in_english(load_lexicon("positive"), text).sum() == hits
 
 
 @pytest.mark.parametrize("name", lexicon_names())
@@ -361,7 +388,7 @@ def test_word_lists_say_that_they_are_unvalidated(name: str) -> None:
     assert lexicon.source
     assert not lexicon.validated
     for entries in (lexicon.ko, lexicon.en):
-        words = [*entries.words, *entries.nouns]
+        words = [*entries.words, *entries.nouns, *entries.pronouns, *entries.predicates]
         assert len(words) == len(set(words))
         assert len(entries.stems) == len(set(entries.stems))
 
@@ -383,7 +410,7 @@ def test_rates_of_words_per_hundred_eojeol() -> None:
 
 def test_fifty_eojeol_are_needed() -> None:
     for n, enough in ((49, False), (50, True)):
-        transcript = make_transcript(make_words(0.0, "그는 " * n))
+        transcript = make_transcript(make_words(0.0, "집에 " * n))
         turns = turns_from(None, transcript, (), 40.0)
         blocks = compute_measures(make_input(40.0, transcript=transcript, turns=turns))
         assert np.isfinite(pick(blocks, "neg_rate").value[0]) == enough

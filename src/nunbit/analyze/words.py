@@ -55,8 +55,8 @@ def text_chances(bundle: Bundle, transcript: Transcript | None) -> TextChances:
     A text tower is trained on sentences about faces. What people say differs: only where the
     bundle states that it was fitted to and tested on such sentences, and for the languages it
     names, do words get probabilities. And it hears words, not what is said of them: an utterance
-    whose class has the sign of words that are negated or wished for is left out (행복했던 적이 없어요 is
-    joy to it), as is everything Korean where there is no analyser to tell.
+    whose class has the sign of words that are negated or wished for is left out (행복했던 적이
+    없어요 is joy to it), as is everything Korean where there is no analyser to tell.
     """
     if transcript is None or not transcript.utterances:
         return TextChances(None)
@@ -100,7 +100,7 @@ def reasons_left_out(
             reason = "not_scored"  # a language that the tower was not tested on
         if not reason and (sign > 0 or (wording.named and lean > 0)):
             reason = wording.positive
-        if not reason and (sign < 0 or (wording.named and lean < 0)):
+        if not reason and (sign < 0 or lean < 0):
             reason = wording.negative
         found.append(reason)
     return tuple(found)

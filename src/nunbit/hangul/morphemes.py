@@ -8,9 +8,9 @@ Chosen among the analysers that are kept up (looked at on 2026-11-29):
 - python-mecab-ko 1.3.7 (July 2024, BSD) with python-mecab-ko-dic (December 2022, Apache-2.0,
   35 MB): smaller, but no wheel for Python 3.13, and it leans on the blanks being right.
 
-The analyser is an option (extra ``asr``). It is loaded on first use, once a process, with one thread
-and without its dictionary of titles and names, which would double its memory and serves nothing
-here. Calls are locked. The same text gives the same morphemes.
+The analyser is an option (extra ``asr``). It is loaded on first use, once a process, with one
+thread and without its dictionary of titles and names, which would double its memory and serves
+nothing here. Calls are locked. The same text gives the same morphemes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Wording of wanting to die and of self-harm, found so that it is scored as no emotion.
 
 A list of patterns over the text as written, which needs no analyser. It is neither a screening nor
-an assessment: it takes in denials, questions and quotations, because words cannot tell who is meant,
-and it misses whatever is not listed. What is found must stay inside this run: no table, summary or
-export may hold it or count it. The patterns are data (``data/passages.toml``).
+an assessment: it takes in denials, questions and quotations, because words cannot tell who is
+meant, and it misses whatever is not listed. What is found must stay inside this run: no table,
+summary or export may hold it or count it. The patterns are data (``data/passages.toml``).
 """
 
 from __future__ import annotations

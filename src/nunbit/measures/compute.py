@@ -229,11 +229,12 @@ def measure_notices(given: MeasureInput) -> tuple[tuple[str, str], ...]:
 
 
 _LEFT_OUT = (
-    "words that are negated or wished for count for nothing, and an utterance is left out where the "
-    "model took them at their word (negated, wish) or where there is nothing it can score "
-    "(not_scored: short answers, other languages, and wording that must not be read as an emotion)",
-    "부정하거나 바라는 말은 세지 않습니다. 모델이 그런 말을 그대로 받아들인 발화(negated, wish)와 점수를 "
-    "매길 수 없는 발화(not_scored: 짧은 대답, 다른 언어, 감정으로 읽어서는 안 되는 말)는 뺍니다",
+    "words that are negated or wished for count for nothing, and an utterance is left out where "
+    "the model took them at their word (negated, wish) or where there is nothing to rate "
+    "(not_scored: short answers, other languages, wording that must not be read as an emotion)",
+    "부정하거나 바라는 말은 세지 않습니다. 모델이 그런 말을 그대로 받아들인 발화(negated, wish)와 "
+    "값을 매길 수 없는 발화(not_scored: 짧은 대답, 다른 언어, 감정으로 읽어서는 안 되는 말)는 "
+    "뺍니다",
 )
 
 

@@ -157,7 +157,9 @@ class MeasureInput:
             if text.shape != expected:
                 raise ValueError(f"text_probabilities: expected {expected}, got {text.shape}")
             if self.text_reasons and len(self.text_reasons) != len(text):
-                raise ValueError(f"text_reasons: expected {len(text)}, got {len(self.text_reasons)}")
+                raise ValueError(
+                    f"text_reasons: expected {len(text)}, got {len(self.text_reasons)}"
+                )
         voice = self.voice_probabilities
         if voice is not None and voice.shape != (len(self.windows), k):
             expected = (len(self.windows), k)

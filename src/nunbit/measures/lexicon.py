@@ -1,9 +1,10 @@
 """Word lists: which words count as negative, positive, absolutist or first person.
 
 Lists are versioned TOML in the package; small seeds that nobody has validated, and they say so. A
-Korean word is found by its morphemes, whatever its ending, particle or spacing; an English one by its
-form. Whether it is negated or wished for is not decided here, but in :mod:`nunbit.measures.wording`
-for Korean; English has a rule of its own below. Knows nothing of time or speakers.
+Korean word is found by its morphemes, whatever its ending, particle or spacing; an English one by
+its form. Whether a Korean word is negated or wished for is not decided here, but in
+:mod:`nunbit.measures.wording`; English has a rule of its own below. Knows nothing of time or
+speakers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources

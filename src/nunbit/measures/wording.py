@@ -1,10 +1,10 @@
-"""What each utterance says of its own sign: words of the lists that count, and what takes them back.
+"""What each utterance says of its sign: words of the lists that count, and what takes them back.
 
 A word that is negated or wished for does not count, and where a positive word is taken back (or a
 negative one is negated) a class of that sign is not to be believed. Subtitles cut sentences into
 pieces, so pieces of one sentence are read together. Wording of wanting to die or of self-harm is
-scored as no emotion; it has the same reason as an utterance with nothing in it to score, and is kept
-apart nowhere. Knows nothing of time beyond the order of utterances, nor of models.
+scored as no emotion; it has the same reason as an utterance with nothing in it to score, and is
+kept apart nowhere. Knows nothing of time beyond the order of utterances, nor of models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ JOINED_CHARACTERS = 300
 """Text that is read at once, at most: recognisers may write an hour without a full stop."""
 
 _LAST = (".", "?", "!", "…", "。", "？", "！")
-_CONTENT = ("NNG", "NNP", "VV", "VA", "XR", "SL", "MM")
+_CONTENT = ("NNG", "NNP", "VV", "VA", "XR", "XSV", "XSA", "SL", "MM")
 _EMPTY = frozenset({"그렇", "이렇", "저렇", "그러", "이러", "그"})
 """So it is: an answer that says nothing of its own (네, 그렇죠)."""
 
@@ -177,7 +177,7 @@ def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
         spoken = [word for word in words if word]
         ends = list(accumulate((len(word) + 1 for word in spoken), initial=at))
         inside = [i for i, m in enumerate(flow) if at <= m.start < ends[-1]]
-        place = range(inside[0], inside[-1] + 1) if inside else range(0, 0)
+        place = range(inside[0], inside[-1] + 1) if inside else range(0)
         at = ends[-1]
         if not any(_has_content(flow[i]) for i in place):
             wordings.append(Wording(True, "not_scored"))
@@ -188,7 +188,7 @@ def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
         counted = {
             name: {flow[h.place.start].start for h in own[name] if h.counts} for name in LISTS
         }
-        counts = []
+        counts: list[tuple[bool, ...]] = []
         number = 0
         for word in words:
             if not word:
@@ -233,8 +233,8 @@ def _signs(
 ) -> tuple[str, str, bool]:
     """Why a positive and why a negative class is not to be believed, and whether words say so.
 
-    Where only something is negated or wished for (의욕이 없어요, 아무것도 하고 싶지 않아요), nobody can
-    say that it was nothing pleasant: a positive class needs a positive word that stands.
+    Where only something is negated or wished for (의욕이 없어요, 아무것도 하고 싶지 않아요), nobody
+    can say that it was nothing pleasant: a positive class needs a positive word that stands.
     """
     twice = any(h.turned > 1 for h in (*positive, *negative))
     turned = any(h.turned for h in positive)

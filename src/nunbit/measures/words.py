@@ -53,8 +53,9 @@ class WordTable:
         ends_s: (n,).
         turn: (n,) index of the turn, -1 for none.
         syllables: (n,) 0 for fillers.
-        eojeol: (n,) 0 for fillers and in utterances that are not scored.
-        fillers: (n,) 1 for fillers, but 0 in utterances that are not scored.
+        eojeol: (n,) 0 for fillers.
+        scored: (n,) the same, but 0 in utterances that are not scored.
+        fillers: (n,) 1 for fillers.
         confidence: (n,) NaN where the source gives none.
         hits: (n, lists) words on each list, in the order of ``LISTS``.
         unread: (n,) words that nobody can look up, for want of an analyser.
@@ -67,6 +68,7 @@ class WordTable:
     turn: NDArray[np.int64]
     syllables: Floats
     eojeol: Floats
+    scored: Floats
     fillers: Floats
     confidence: Floats
     hits: Floats
@@ -129,22 +131,24 @@ def target_words(transcript: Transcript, turns: Sequence[Turn]) -> WordTable:
     own = np.array([t.target for t in turns] + [False], bool)[turn]
     turn = np.where(own, turn, -1)
     starts, ends = _clipped(edges, turn, turns)
-    scored = [pair[2].unscored != "not_scored" for pair in own_pairs]
     tokens = [
-        tuple(token.casefold() for token in eojeol(word.text)) if ok and not word.filler else ()
-        for word, ok in zip(words, scored, strict=True)
+        () if word.filler else tuple(token.casefold() for token in eojeol(word.text))
+        for word in words
     ]
     flat = [token.strip(_EDGES) or token for each in tokens for token in each]
     owner = np.repeat(np.arange(len(words)), [len(each) for each in tokens])
     _, kinds = np.unique(np.array(flat, str), return_inverse=True)
     counts = [_counts(wording, place) for _, _, wording, place in own_pairs]
+    n_eojeol = np.array([float(len(each)) for each in tokens])
+    looked_up = np.array([pair[2].unscored != "not_scored" for pair in own_pairs], bool)
     return WordTable(
         starts_s=starts,
         ends_s=ends,
         turn=turn,
         syllables=np.array([0.0 if w.filler else float(w.syllables) for w in words]),
-        eojeol=np.array([float(len(each)) for each in tokens]),
-        fillers=np.array([float(w.filler and ok) for w, ok in zip(words, scored, strict=True)]),
+        eojeol=n_eojeol,
+        scored=np.where(looked_up, n_eojeol, 0.0),
+        fillers=np.array([float(w.filler) for w in words]),
         confidence=np.array([np.nan if w.confidence is None else w.confidence for w in words]),
         hits=np.array(counts, np.float64).reshape(len(words), len(LISTS)),
         unread=np.array([float(pair[2].unscored == "no_analyser") for pair in own_pairs]),
@@ -296,16 +300,18 @@ def lexical_estimates(table: WordTable | None, spans: Spans) -> dict[str, Estima
         names = (*LISTS, "filler_rate", "mattr_50")
         return {name: missing(len(spans), "no_transcript") for name in names}
     starts, ends = table.starts_s, table.ends_s
-    said = Mass(starts, ends, table.eojeol).within(spans)
-    fillers = Mass(starts, ends, table.fillers).within(spans)
+    said, scored, fillers, unread = (
+        Mass(starts, ends, column).within(spans)
+        for column in (table.eojeol, table.scored, table.fillers, table.unread)
+    )
     confidence = _confidence(table, spans)
     n_all = np.rint(said + fillers).astype(np.int64)
-    unread = Mass(starts, ends, table.unread).within(spans) > _SAME_S
 
     def share(hits: Floats, of: Floats, *, listed: bool) -> Estimate:
         reason = first_reason(
-            (unread & listed, "no_analyser"),
-            (of <= _SAME_S, "silence"),
+            (listed & (unread > _SAME_S), "no_analyser"),
+            (said + fillers <= _SAME_S, "silence"),
+            (of <= _SAME_S, "not_scored"),
             (of < MIN_EOJEOL - _SAME_S, "too_few"),
             n=len(spans),
         )
@@ -313,7 +319,7 @@ def lexical_estimates(table: WordTable | None, spans: Spans) -> dict[str, Estima
                         confidence, reason)  # fmt: skip
 
     found = {
-        name: share(Mass(starts, ends, table.hits[:, column]).within(spans), said, listed=True)
+        name: share(Mass(starts, ends, table.hits[:, column]).within(spans), scored, listed=True)
         for column, name in enumerate(LISTS)
     }
     found["filler_rate"] = share(fillers, said + fillers, listed=False)

