@@ -199,7 +199,10 @@ def paired_rows(quick: bool) -> list[Row]:
     nothing = np.full_like(faces, 1.0 / len(LABELS))
     moved = np.abs(fused(faces, nothing) - faces).max()
     moved_before = np.abs((faces + nothing) / 2.0 - faces).max()
-    what = f"class-paired FER+ test faces and KOTE test comments ({len(truth)} pairs, real, code check)"
+    what = (
+        f"class-paired FER+ test faces and KOTE test comments ({len(truth)} pairs, real; "
+        "code check)"
+    )
     best = min(face, text)
     return [
         Row(
