@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,3 +168,22 @@ def test_series_in_which_nothing_can_be_told_have_no_episode(kind: str) -> None:
         "no words": recording(leaning([0.3]), []),
     }[kind]
     assert episodes(given) == []
+
+
+# -- a real voice that only reads commands --------------------------------------------------------
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_neutral_commands_have_no_disagreement(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """36 s of GRID: version 0.1 found two episodes, made by the experimental voice."""
+    benchmarks = Path(__file__).resolve().parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    monkeypatch.setenv("NUNBIT_DATA", str(real_data))
+    part = importlib.import_module("honesty_fusion")
+    monkeypatch.setattr(part, "DATA", real_data)
+    asked = part.grid_rows()[0]
+    assert asked.reached
+    assert asked.value.startswith("0 (face–voice windows: unvalidated 33")

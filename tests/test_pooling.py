@@ -223,7 +223,7 @@ def test_rows_sum_to_one_or_are_missing_with_a_reason(seed: int) -> None:
 
 
 def test_a_session_is_no_surer_than_its_windows() -> None:
-    """Joy in 70% of the time in both modalities is an index of 0.7, not of 0.84."""
+    """Joy in 70% of the time in both modalities is an index of 0.7, not of 0.82."""
     joy = np.where(np.arange(4000) % 400 < 280, 0.95, 0.05)
     words = [(float(at), "하나 둘 셋 넷 다섯 여섯 일곱 여덟", chances(FER, joy=joy[int(at * 10)]))
              for at in np.arange(0, 396, 4.0)]  # fmt: skip
