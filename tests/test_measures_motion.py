@@ -22,7 +22,7 @@ from make_measures import (
 )
 from nunbit.measures import compute_measures, turns_from
 from nunbit.measures.coupling import couple
-from nunbit.measures.motion import blink_times, face_motions, head_speeds, steps_between
+from nunbit.measures.motion import blink_times, face_motions, head_turns, steps_between
 
 # -- motion ---------------------------------------------------------------------------------------
 
