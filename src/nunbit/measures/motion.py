@@ -40,6 +40,9 @@ QUIET_OF_CHI2_3 = 1.2125
 MIN_QUIET_STEPS = 20
 """Fewer steps say too little about the tremor: 2 s."""
 
+_NO_TREMOR = 1e-3
+"""Degrees or eye distances a second: below what the smallest landmarks of float32 carry."""
+
 BLINK_SHARE = 0.7
 BLINK_MEDIAN_S = 5.0
 BLINK_S = (0.05, 0.5)
@@ -93,10 +96,12 @@ class Motion:
     """A speed, freed of tremor, and how far it stood out.
 
     Attributes:
-        speed: (M,) what is left without tremor, NaN where it cannot be told.
+        measured: (M,) with tremor.
+        speed: (M,) what is left without it, NaN where it cannot be told.
         above_noise: (M,) measured speed in units of what tremor alone brings about.
     """
 
+    measured: Floats
     speed: Floats
     above_noise: Floats
 
@@ -168,10 +173,9 @@ def _quiet(rough: Floats) -> float:
 def _freed(size: Floats, noise: Floats) -> Motion:
     """Speeds whose squares have lost those of the tremor; NaN where the tremor is not known."""
     left = np.sqrt(np.maximum(size**2 - noise**2, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        above = np.where(noise > 1e-6, size / noise, np.inf)
     known = np.isfinite(size) & np.isfinite(noise)
-    return Motion(np.where(known, left, np.nan), np.where(known, above, np.nan))
+    above = size / np.maximum(noise, _NO_TREMOR)  # of drawn faces, which have none
+    return Motion(size, np.where(known, left, np.nan), np.where(known, above, np.nan))
 
 
 def face_motions(
