@@ -34,7 +34,7 @@ def summaries(rows: np.ndarray, truth: float = 0.0) -> tuple[float, float]:
     ("memory_s", "n"), [(2, 180), (2, 600), (5, 600), (5, 1800), (10, 1800), (30, 1800)]
 )
 def test_intervals_cover_where_they_are_shown(memory_s: float, n: int) -> None:
-    shown, covered = summaries(autoregressive(np.random.default_rng(n), 300, n, memory_s))
+    shown, covered = summaries(autoregressive(np.random.default_rng(n), 200, n, memory_s))
     assert 0.90 <= covered <= 0.995
     if n >= 600 and memory_s <= 5:
         assert shown >= 0.8
@@ -68,28 +68,28 @@ def share_with_changes(rows: np.ndarray) -> float:
 
 @pytest.mark.parametrize("memory_s", [2, 5, 10, 30])
 def test_nothing_is_found_where_nothing_changes(memory_s: float) -> None:
-    # At 5% a recording, 4 of 25 or more would come in 3 of 100 such tests; the seed is fixed.
-    rows = autoregressive(np.random.default_rng(11), 25, 600, memory_s)
-    assert share_with_changes(rows) <= 0.12
+    # A few recordings, seeded; hundreds in benchmarks/honesty_series.py. The old rule fired in all.
+    rows = autoregressive(np.random.default_rng(11), 8, 600, memory_s)
+    assert share_with_changes(rows) <= 0.13
 
 
 def test_skew_and_gaps_are_no_change() -> None:
     rng = np.random.default_rng(5)
-    skewed = np.exp(autoregressive(rng, 15, 600, 5))
-    gappy = autoregressive(rng, 15, 600, 10)
+    skewed = np.exp(autoregressive(rng, 6, 600, 5))
+    gappy = autoregressive(rng, 6, 600, 10)
     gappy[:, 100:160] = gappy[:, 400:460] = np.nan
-    assert share_with_changes(skewed) <= 0.14
-    assert share_with_changes(gappy) <= 0.14
+    assert share_with_changes(skewed) <= 0.17
+    assert share_with_changes(gappy) <= 0.17
 
 
 def test_a_change_is_found_where_it_is() -> None:
-    rows = autoregressive(np.random.default_rng(13), 20, 600, 2)
+    rows = autoregressive(np.random.default_rng(13), 8, 600, 2)
     rows[:, 300:320] += 2.5
     hits = 0
     for i, row in enumerate(rows):
         found = nunbit.find_changes(row, 1.0, seed=i)
         hits += any(start < 318 and end > 302 for start, end in found)
-    assert hits >= 14
+    assert hits >= 5
 
 
 def test_a_long_large_change_is_found_against_a_baseline() -> None:

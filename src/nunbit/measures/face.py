@@ -42,9 +42,9 @@ MIN_SESSION_S = 60.0
 JOY_ON, JOY_OFF, JOY_MIN_S = 0.5, 0.4, 0.5
 LONGEST_HOLE_S = 0.5  # an episode of joy does not outlast a longer stretch without a face
 DOWN_DEG = 10.0
-STANDS_OUT = 1.5
-"""Motion that measures less than this many times the tremor is not told from it: a median of
-tremor alone lies at 0.9, and tremor that is not quite without memory may reach 1.3."""
+_TREMOR, _TREMOR_SPREAD = 1.0, 0.87
+"""What tremor alone measures in units of itself: a median of 0.9, up to 1 where it has a little
+memory, and 1.645 standard errors (0.53) of a median of one value in half a second."""
 
 SPLIT = (
     "expressivity",
@@ -89,7 +89,8 @@ def _median(values: Floats, times_s: Floats, chosen: Chosen, *rules: tuple[Flags
 def _below_noise(above: Floats, chosen: Chosen) -> tuple[Flags, str]:
     """Spans whose typical motion does not stand out of the tremor of the landmarks."""
     typical = quantile_rows(above[chosen.index], chosen.rows, 0.5)
-    return np.asarray(typical < STANDS_OUT), "below_noise"
+    independent = np.maximum(chosen.n_valid / 5.0, 1.0)
+    return np.asarray(typical < _TREMOR + _TREMOR_SPREAD / np.sqrt(independent)), "below_noise"
 
 
 def face_estimates(

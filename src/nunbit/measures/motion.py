@@ -28,9 +28,6 @@ LONGEST_STEP_S = 0.25
 STEADY_DEG_S = 20.0
 """Above this head speed, rotation out of the picture plane leaks into face motion."""
 
-SMOOTHED_STEPS = 3
-"""Turns are averaged over three steps, 0.3 s: tremor shrinks to a third, a nod of 1 Hz by 14%."""
-
 QUIET = 0.25
 """Tremor is read in the quietest quarter of the recording: the rest may be talking or nodding."""
 
@@ -107,7 +104,9 @@ class Motion:
 
 
 def head_turns(rotation: Floats, steps: Steps) -> Motion:
-    """Head speed in degrees per second, averaged over three steps and freed of tremor.
+    """Head speed in degrees per second, averaged over five steps and freed of tremor.
+
+    Five steps, half a second, divide tremor by five; a nod of 1 Hz loses a third, a slow turn nothing.
 
     Unsigned angles per axis would call a turn from +10 to -10 degrees no turn; this is 20 degrees.
 
@@ -120,14 +119,15 @@ def head_turns(rotation: Floats, steps: Steps) -> Motion:
     turns[later] = _turns_deg(rotation[steps.partner[later]], rotation[later])
     turns /= steps.delta_s[:, None]
     before, after = _neighbours(steps)
-    around = np.stack([_taken(turns, before), turns, _taken(turns, after)])
+    first, last = _taken(turns, before), _taken(turns, after)
     # A step shares one end with its neighbour, which tremor moves both ways: 1, -3, 3, -1 of the
-    # angles themselves, whose squares add up to 20; a step alone has 2, three together 2 / 9.
-    rough = ((around[0] - 2.0 * around[1] + around[2]) ** 2).sum(axis=1)
+    # angles themselves, whose squares add up to 20; a step alone has 2, n together 2 / n^2.
+    rough = ((first - 2.0 * turns + last) ** 2).sum(axis=1)
+    around = np.stack([_taken(first, before), first, turns, last, _taken(last, after)])
     known = np.isfinite(around[:, :, 0])
     count = known.sum(axis=0)
     mean = np.where(known[:, :, None], around, 0.0).sum(axis=0) / np.maximum(count, 1)[:, None]
-    size = np.where(known[1], np.linalg.norm(mean, axis=1), np.nan)
+    size = np.where(known[2], np.linalg.norm(mean, axis=1), np.nan)
     per_step = 2.0 / 20.0 * _quiet(rough) * 3.0 / QUIET_OF_CHI2_3
     return _freed(size, np.sqrt(per_step) / np.maximum(count, 1))
 

@@ -104,7 +104,7 @@ def _measure_row(
     view: TimelineView, entry: Document, entries: dict[tuple[str, str], Document]
 ) -> MeasureRow:
     t, unit, measure = view.t, entry.get("unit") or "", entry["measure"]
-    value, ci, baseline, z = (entry.get(key) for key in ("value", "ci", "baseline", "z"))
+    value, baseline, z = (entry.get(key) for key in ("value", "baseline", "z"))
     if z is None:
         z = entries.get((f"{measure}.z", entry["modality"]), {}).get("value")
     known = view.meaning(measure)
