@@ -314,7 +314,7 @@ def test_emotion_follows_the_nearest_window() -> None:
         (6.5, 7.5, "슬픔"),
         (7.5, 12.0, "기쁨"),
     ]
-    assert runs[0].text == "기쁨 0.75"
+    assert runs[0].text == "기쁨 0.75 (지수)"  # fused: an index, no probability
     assert emotion_runs(timeline(blocks=())) == ()
 
 
@@ -325,6 +325,7 @@ def test_emotion_falls_back_to_the_face() -> None:
     face = [block(f"p_{k}", [v] * 9, windows, modality="face") for k, v in known.items()]
     (run,) = emotion_runs(timeline(blocks=(*gone, *face)))
     assert (run.label, run.interval) == ("sadness", Interval(0.0, 12.0))
+    assert run.text.endswith(" 0.60")
 
 
 def test_pauses_are_gaps_of_the_target_of_a_quarter_second() -> None:
@@ -401,7 +402,7 @@ def test_subtitles_come_back(tmp_path: Path) -> None:
     write_vtt(tmp_path / "a.vtt", timeline())
     text = (tmp_path / "a.vtt").read_text(encoding="utf-8")
     assert text.startswith("WEBVTT\nLanguage: ko\n\n00:00:01.000 --> 00:00:03.000\n<v 화자1>나는")
-    assert "<c.emotion>[기쁨 0.75]</c>" in text
+    assert "<c.emotion>[기쁨 0.75 (지수)]</c>" in text
     found = read_transcript(tmp_path / "a.vtt")
     assert [u.text for u in found.utterances] == [u.text for u in transcript().utterances]
     assert [u.speaker for u in found.utterances] == ["화자1", "Dr. 김", "화자1"]
@@ -418,7 +419,7 @@ def test_subtitles_without_words_show_the_emotion(tmp_path: Path) -> None:
     write_vtt(tmp_path / "a.vtt", timeline(transcript=None))
     text = (tmp_path / "a.vtt").read_text(encoding="utf-8")
     assert text.count("-->") == 4
-    assert "00:00:07.500 --> 00:00:12.000\n<c.emotion>[기쁨 0.80]</c>" in text
+    assert "00:00:07.500 --> 00:00:12.000\n<c.emotion>[기쁨 0.80 (지수)]</c>" in text
 
 
 def test_spreadsheet_has_every_row_and_empty_cells(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from make_measures import (
     value,
 )
 from nunbit.fuse import MODALITIES, USED_BITS, find_episodes, find_states, fuse_windows
-from nunbit.measures import MeasureInput, compute_measures, definitions, turns_from
+from nunbit.measures import compute_measures, definitions, turns_from
 from nunbit.streams import Interval
 from nunbit.timebase import window_grid
 
@@ -39,7 +39,7 @@ def speech(duration_s: float, **fields: Any) -> Any:
     text = fields.pop("text", chances(AIHUB, joy=0.8))
     voice = fields.pop("voice_chances", chances(AIHUB, joy=0.8))
     utterances = [make_words(float(t), "이것은 말 입니다 정말 그래요", word_s=0.5)
-                  for t in np.arange(0, duration_s - 2.6, 2.5)]  # fmt: skip
+                  for t in np.arange(0, duration_s - 2.4, 2.5)]  # fmt: skip
     heard = make_voice(duration_s, [(0.0, duration_s)])
     given: dict[str, Any] = {
         "faces": make_faces(
@@ -55,13 +55,29 @@ def speech(duration_s: float, **fields: Any) -> Any:
     return make_input(duration_s, **(given | fields))
 
 
-def test_fused_is_the_mean_of_what_is_there() -> None:
-    given = speech(20.0, text=chances(AIHUB, sadness=0.6), voice_chances=chances(AIHUB, anger=0.3))
-    blocks = fuse_windows(given)
+SAID = {
+    "face": chances(AIHUB, joy=0.5, sadness=0.1, anger=0.1),
+    "text": chances(AIHUB, joy=0.2, sadness=0.4, anger=0.1),
+    "voice": chances(AIHUB, joy=0.1, sadness=0.2, anger=0.3),
+}
+
+
+def three_voices(**fields: Any) -> Any:
+    return speech(20.0, face=SAID["face"], text=SAID["text"], voice_chances=SAID["voice"], **fields)
+
+
+def product(*names: str) -> np.ndarray:
+    """The pool of weight one and equal priors."""
+    made = np.prod([np.maximum(SAID[name][0], 1e-7) for name in names], axis=0, dtype=np.float64)
+    return np.asarray(made / made.sum())
+
+
+def test_fused_is_the_log_linear_pool_of_what_is_there() -> None:
+    blocks = fuse_windows(three_voices())
     for scope in SCOPES[:2] + SCOPES[3:]:
-        assert pick(blocks, "p_joy", scope, "fused").value[0] == pytest.approx(0.8 / 3, abs=1e-6)
-        assert pick(blocks, "p_sadness", scope, "fused").value[0] == pytest.approx(0.2, abs=1e-6)
-        assert pick(blocks, "p_anger", scope, "fused").value[0] == pytest.approx(0.1, abs=1e-6)
+        for label, wanted in zip(AIHUB, product("face", "voice", "text"), strict=True):
+            found = pick(blocks, f"p_{label}", scope, "fused")
+            np.testing.assert_allclose(found.value, wanted, atol=1e-4)
         total = sum(pick(blocks, f"p_{label}", scope, "fused").value for label in AIHUB)
         np.testing.assert_allclose(total, 1.0, atol=1e-6)
         assert set(pick(blocks, "modalities_used", scope).value) == {7.0}
@@ -70,37 +86,31 @@ def test_fused_is_the_mean_of_what_is_there() -> None:
 
 @pytest.mark.parametrize("absent", MODALITIES)
 def test_a_missing_modality_takes_no_part_and_is_named(absent: str) -> None:
-    given = speech(20.0, text=chances(AIHUB, sadness=0.6), voice_chances=chances(AIHUB, anger=0.3))
     gone = {
         "face": {"faces": None},
         "voice": {"voice_probabilities": None},
         "text": {"transcript": None, "text_probabilities": None},
     }[absent]
-    blocks = fuse_windows(dataclasses.replace(given, **gone))
-    there = {"face": {"joy": 0.8}, "voice": {"anger": 0.3}, "text": {"sadness": 0.6}}
-    for name, shares in there.items():
-        for label, share in shares.items():
-            wanted = 0.0 if name == absent else share / 2
-            assert value(blocks, f"p_{label}", modality="fused") == pytest.approx(wanted, abs=1e-6)
+    blocks = fuse_windows(dataclasses.replace(three_voices(), **gone))
+    there = [name for name in MODALITIES if name != absent]
+    for label, wanted in zip(AIHUB, product(*there), strict=True):
+        assert value(blocks, f"p_{label}", modality="fused") == pytest.approx(wanted, abs=1e-4)
     assert value(blocks, "modalities_used") == 7 - USED_BITS[absent]
     why = {"face": "no_video", "voice": "no_model", "text": "no_transcript"}[absent]
     assert reason(blocks, "p_joy", modality=absent) == why
     assert reason(blocks, "valence", modality=absent) == why
 
 
-def test_an_experimental_modality_is_shown_and_compared_but_not_fused() -> None:
-    plain = speech(20.0, text=chances(AIHUB, sadness=0.6), voice_chances=chances(AIHUB, anger=0.3))
-    given = dataclasses.replace(plain, apart=frozenset({"voice"}))
-    blocks, before = fuse_windows(given), fuse_windows(plain)
+def test_an_experimental_modality_is_shown_but_neither_fused_nor_compared() -> None:
+    given = three_voices(apart=frozenset({"voice"}))
+    blocks = fuse_windows(given)
     assert set(pick(blocks, "modalities_used", "window").value) == {5.0}  # face and text
     assert set(pick(blocks, "p_joy", "window", "fused").n_expected) == {2}
-    assert value(blocks, "p_joy", modality="fused") == pytest.approx(0.4, abs=1e-6)
-    assert value(blocks, "p_sadness", modality="fused") == pytest.approx(0.3, abs=1e-6)
-    assert value(blocks, "p_anger", modality="fused") == pytest.approx(0.0, abs=1e-6)
+    for label, wanted in zip(AIHUB, product("face", "text"), strict=True):
+        assert value(blocks, f"p_{label}", modality="fused") == pytest.approx(wanted, abs=1e-4)
     assert value(blocks, "p_anger", modality="voice") == pytest.approx(0.3, abs=1e-6)
-    assert value(blocks, "incongruence", modality="fused") == value(
-        before, "incongruence", modality="fused"
-    )
+    assert reason(blocks, "incongruence_face_voice") == "unvalidated"
+    assert reason(blocks, "incongruence_voice_text") == "unvalidated"
     # Where nothing else is there, the fused value is missing and says why.
     alone = dataclasses.replace(given, faces=None, transcript=None, text_probabilities=None)
     lonely = fuse_windows(alone)
@@ -203,50 +213,6 @@ def test_voice_windows_without_a_value_are_silent() -> None:
     assert used.value[4] == 5.0
 
 
-@pytest.mark.parametrize(("face", "text"), [(1.0, 1.0), (0.9, 0.1), (0.0, 1.0), (0.3, 0.6)])
-def test_incongruence_is_half_the_difference(face: float, text: float) -> None:
-    given = speech(
-        20.0,
-        face=chances(AIHUB, joy=face, sadness=1 - face),
-        text=chances(AIHUB, joy=text, anger=1 - text),
-        voice_probabilities=None,
-    )
-    blocks = fuse_windows(given)
-    signed = ((2 * face - 1) - (2 * text - 1)) / 2
-    for scope in ("window", "turn", "session"):
-        for name, wanted in (
-            ("incongruence", abs(signed)),
-            ("incongruence_face_text", abs(signed)),
-            ("incongruence_face_text_signed", signed),
-        ):
-            np.testing.assert_allclose(pick(blocks, name, scope).value, wanted, atol=1e-6)
-    assert reason(blocks, "incongruence_face_voice") == "no_model"
-    assert reason(blocks, "incongruence_voice_text") == "no_model"
-
-
-def test_incongruence_over_the_pairs_that_are_there() -> None:
-    given = speech(
-        20.0, face=chances(AIHUB, joy=1.0), text=chances(AIHUB, sadness=1.0),
-        voice_chances=chances(AIHUB, joy=0.0),
-    )  # fmt: skip
-    assert value(fuse_windows(given), "incongruence") == pytest.approx((1 + 0.5 + 0.5) / 3)
-
-
-def test_a_session_of_opposites_does_not_cancel_out() -> None:
-    n = 400
-    joy = np.where(np.arange(n) < 200, 1.0, 0.0)
-    face = chances(AIHUB, joy=joy, sadness=1 - joy)
-    given = speech(40.0, face=face, voice_probabilities=None)
-    count = len(given.transcript.utterances)
-    text = np.where(np.arange(count) * 2.5 < 20, 0.0, 1.0)
-    given = dataclasses.replace(
-        given, text_probabilities=chances(AIHUB, joy=text, sadness=1 - text)
-    )
-    blocks = fuse_windows(given)
-    assert value(blocks, "incongruence_face_text") > 0.85
-    assert abs(value(blocks, "incongruence_face_text_signed")) < 0.2
-
-
 # -- episodes -------------------------------------------------------------------------------------
 
 
@@ -269,12 +235,12 @@ def test_episodes_of_joy() -> None:
 
 def sad_stretch(baseline: Interval | None) -> Any:
     rng = np.random.default_rng(0)
-    share = 0.15 + rng.normal(0, 0.03, 3000)
+    share = 0.15 + rng.normal(0, 0.03, 9000)
     share[1500:1800] += 0.5
     track = make_track(
-        np.arange(3000) / 10, probabilities=chances(AIHUB, sadness=np.clip(share, 0, 1))
+        np.arange(9000) / 10, probabilities=chances(AIHUB, sadness=np.clip(share, 0, 1))
     )
-    return make_input(300.0, faces=make_faces([track], duration_s=300.0), baseline=baseline)
+    return make_input(900.0, faces=make_faces([track], duration_s=900.0), baseline=baseline)
 
 
 @pytest.mark.parametrize(
@@ -283,8 +249,8 @@ def sad_stretch(baseline: Interval | None) -> Any:
 def test_episodes_of_the_grouping_against_the_person(baseline: Any, note: str) -> None:
     episodes = found(sad_stretch(baseline), "depgroup")
     assert len(episodes) == 1
-    assert episodes[0].interval.start_s == pytest.approx(150.0, abs=2.0)
-    assert episodes[0].interval.end_s == pytest.approx(180.0, abs=2.0)
+    assert episodes[0].interval.start_s == pytest.approx(150.0, abs=5.0)
+    assert episodes[0].interval.end_s == pytest.approx(180.0, abs=5.0)
     assert episodes[0].peak == pytest.approx(0.65, abs=0.02)
     assert episodes[0].note == note
 
@@ -298,33 +264,9 @@ def test_small_changes_of_a_still_face_are_no_episode() -> None:
     assert found(given, "depgroup") == []
 
 
-def words_within(given: MeasureInput, where: Interval) -> str:
-    """Words whose middle lies in the stretch, cut like an excerpt."""
-    assert given.transcript is not None
-    words = [w for u in given.transcript.utterances for w in u.words]
-    middles = [(w.interval.start_s + w.interval.end_s) / 2 for w in words]
-    text = " ".join(w.text for w, m in zip(words, middles, strict=True)
-                    if where.start_s <= m < where.end_s)  # fmt: skip
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def test_episodes_of_incongruence_say_which_and_how() -> None:
-    joy = np.where((np.arange(600) >= 200) & (np.arange(600) < 400), 1.0, 0.0)
-    given = speech(60.0, face=chances(AIHUB, joy=joy, sadness=1 - joy),
-                   text=chances(AIHUB, sadness=1.0), voice_probabilities=None)  # fmt: skip
-    episodes = found(given, "incongruence")
-    assert len(episodes) == 1
-    assert episodes[0].note.startswith("face+ text−: ")
-    quoted = episodes[0].note.partition(": ")[2]
-    assert quoted == words_within(given, episodes[0].interval)
-    assert episodes[0].interval.start_s == pytest.approx(20.0, abs=2.0)
-    assert episodes[0].interval.end_s == pytest.approx(40.0, abs=2.0)
-    assert episodes[0].peak == pytest.approx(1.0, abs=1e-6)
-
-
-@pytest.mark.parametrize("marked", [None, Interval(0.0, 15.0)])
+@pytest.mark.parametrize("marked", [None, Interval(40.0, 200.0)])
 def test_episodes_of_low_agreement_have_time_and_words(marked: Interval | None) -> None:
-    given = speech(60.0, baseline=marked)
+    given = speech(600.0, baseline=marked)
     like = pick(fuse_windows(given), "incongruence_face_text", "window", "fused")
     middle = (like.t_start + like.t_end) / 2
     low = (middle >= 20) & (middle < 30)
@@ -332,8 +274,10 @@ def test_episodes_of_low_agreement_have_time_and_words(marked: Interval | None) 
     cosine = np.where(low, -0.4, 0.5) + rng.normal(0, 0.02, len(middle))
     block = dataclasses.replace(like, measure="agreement_face_text", value=cosine)
     (episode,) = [e for e in find_episodes(given, [block]) if e.kind == "low_agreement"]
-    assert episode.interval.start_s == pytest.approx(20.0, abs=1.0)
-    assert episode.interval.end_s == pytest.approx(30.0, abs=1.0)
+    # The search has few lengths: the edges are rough, the event lies inside.
+    assert episode.interval.start_s == pytest.approx(20.0, abs=12.0)
+    assert episode.interval.end_s == pytest.approx(30.0, abs=12.0)
+    assert episode.interval.overlap_s(Interval(20.0, 30.0)) >= 8.0
     assert episode.peak == pytest.approx(cosine[low].min())
     assert episode.note.startswith("face/text: ")
     assert "말" in episode.note

@@ -59,11 +59,15 @@ def test_all_twenty_measures_are_defined() -> None:
 
 def test_grades_are_those_of_the_evidence() -> None:
     graded = {g: {d.id for d in definitions() if d.grade == g} for g in "AB"}
-    assert graded["A"] == {"pause_sd", "speech_rate", "response_latency"}
-    assert graded["B"] == {
-        "expressivity", "joy_time", "joy_episode_rate", "joy_episode_mean_s", "head_speed",
-        "head_range_yaw", "head_range_pitch", "head_range_roll", "level_mean", "level_sd",
-    }  # fmt: skip
+    assert graded["A"] == {"speech_rate"}
+    assert {"pause_sd", "response_latency"} <= graded["B"]  # one study each
+    assert "head_speed" not in graded["B"]  # until its noise floor has been tried on real heads
+
+
+def test_grade_a_needs_several_studies() -> None:
+    for definition in definitions():
+        if definition.grade == "A":
+            assert len(definition.source.split(";")) >= 2, definition.id
 
 
 @pytest.mark.parametrize("definition", definitions(), ids=lambda d: d.id)
@@ -488,7 +492,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 @pytest.mark.parametrize(
     "name",
     ["face_coverage", "head_speed", "valence_sd", "level_mean", "f0_median", "f0_mad_st",
-     "pause_sd", "speech_rate", "neg_rate", "face_motion"],
+     "pause_sd", "speech_rate", "neg_rate"],
 )  # fmt: skip
 def test_session_intervals_hold_their_value(name: str, whole: Any) -> None:
     block = pick(whole[1], name)
@@ -520,10 +524,12 @@ def test_baseline_is_the_persons_own() -> None:
     blocks = shifted(Interval(0.0, 80.0))
     window = pick(blocks, "expressivity", "window")
     usual = window.value[:77]
-    middle = np.median(usual)
-    spread = 1.4826 * np.median(np.abs(usual - middle))
+    middle, mean = np.median(usual), usual.mean()
     z = pick(blocks, "expressivity.z", "window")
-    np.testing.assert_allclose(z.value, (window.value - middle) / (spread + 1e-9), atol=1e-6)
+    # How far the scale goes beyond the plain SD depends on the memory; order and zero do not.
+    assert np.array_equal(np.argsort(z.value), np.argsort(window.value))
+    assert (np.sign(z.value) == np.sign(window.value - mean)).all()
+    assert (np.abs(z.value) < np.abs(window.value - mean) / usual.std()).all()
     assert window.baseline == pytest.approx(middle)
     assert pick(blocks, "expressivity").baseline == pytest.approx(0.3, abs=0.02)
     assert value(blocks, "expressivity.z") == pytest.approx(np.median(z.value))

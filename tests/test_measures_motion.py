@@ -22,7 +22,7 @@ from make_measures import (
 )
 from nunbit.measures import compute_measures, turns_from
 from nunbit.measures.coupling import couple
-from nunbit.measures.motion import blink_times, face_motions, head_speeds, steps_between
+from nunbit.measures.motion import blink_times, face_motions, head_turns, steps_between
 
 # -- motion ---------------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def test_head_speed_of_a_steady_turn() -> None:
 
 def test_a_turn_through_the_middle_is_not_nothing() -> None:
     steps = steps_between(np.array([0.0, 0.1]), np.ones(2, bool))
-    speeds = head_speeds(rotation(np.array([10.0, -10.0])), steps)
+    speeds = head_turns(rotation(np.array([10.0, -10.0])), steps).measured
     assert speeds[1] == pytest.approx(200.0, abs=1e-6)
 
 
@@ -76,7 +76,7 @@ EYES = ((0, 1), (2, 3))
 
 def mean_motion(times: np.ndarray, **change: Any) -> float:
     steps = steps_between(times, np.ones(len(times), bool))
-    return float(np.nanmean(face_motions(mesh(times, **change), steps, EYES)))
+    return float(np.nanmean(face_motions(mesh(times, **change), steps, EYES).measured))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_face_motion_of_a_known_shift() -> None:
     points[:, :4, 0] = (-60, -20, 20, 60)
     points[1, 4, 1] = 10.0
     steps = steps_between(times, np.ones(2, bool))
-    found = face_motions(points, steps, EYES)[1]
+    found = face_motions(points, steps, EYES).measured[1]
     # Least squares can take out the shift, and a little by rotation and scale: do it by hand.
     a, b = points[0, :, 0] + 1j * points[0, :, 1], points[1, :, 0] + 1j * points[1, :, 1]
     a, b = a - a.mean(), b - b.mean()
@@ -119,6 +119,48 @@ def test_face_motion_leaves_fast_turns_out() -> None:
     assert np.isfinite(motion.value[:7]).all()
     assert np.isnan(motion.value[12:]).all()
     assert set(motion.mask_reason[12:]) == {"low_quality"}
+
+
+def trembling(sd_deg: float, speed: float = 0.0, rate: float = 10.0) -> Any:
+    """Measures of a minute of a head that trembles and swings to the sides at 0.3 Hz."""
+    rng = np.random.default_rng(1)
+    times = np.arange(round(60 * rate)) / rate
+    swing = speed / (2 * np.pi * 0.3) * np.sin(2 * np.pi * 0.3 * times)
+    pose = rng.normal(0, sd_deg, (len(times), 3))
+    x, y, z = np.radians(pose).T
+    small = np.stack([np.ones_like(x), -z, y, z, np.ones_like(x), -x, -y, x, np.ones_like(x)], 1)
+    u, _, v = np.linalg.svd(small.reshape(-1, 3, 3))
+    pose[:, 0] += swing
+    turned = rotation(swing) @ (u @ v)
+    track = make_track(times, rotation=turned, pose_deg=pose)
+    faces = make_faces([track], duration_s=60.0, rate_hz=rate)
+    return compute_measures(make_input(60.0, faces=faces))
+
+
+@pytest.mark.parametrize("rate", [10.0, 30.0])
+@pytest.mark.parametrize("sd_deg", [0.1, 0.5])
+def test_a_still_head_that_trembles_has_no_speed(sd_deg: float, rate: float) -> None:
+    blocks = trembling(sd_deg, rate=rate)
+    assert reason(blocks, "head_speed") == "below_noise"
+    assert np.isnan(pick(blocks, "head_speed", "window").value).mean() > 0.9
+
+
+@pytest.mark.parametrize("sd_deg", [0.02, 0.3])
+def test_a_head_that_turns_keeps_its_speed_under_tremor(sd_deg: float) -> None:
+    # Median |cos| of a swing is 0.71; three steps average a little of 0.3 Hz away.
+    assert value(trembling(sd_deg, 20.0), "head_speed") == pytest.approx(20 * 0.707, rel=0.08)
+
+
+@pytest.mark.parametrize("sd_px", [0.3, 1.0])
+def test_a_still_face_whose_landmarks_tremble_has_no_motion(sd_px: float) -> None:
+    rng = np.random.default_rng(2)
+    times = np.arange(600) / 10
+    points = np.tile(mesh(np.zeros(1)), (600, 1, 1))
+    points += rng.normal(0, sd_px, points.shape).astype(np.float32)
+    track = make_track(times, rotation=rotation(np.zeros(600)), pose_deg=np.zeros((600, 3)),
+                       landmarks=points)  # fmt: skip
+    blocks = compute_measures(make_input(60.0, faces=make_faces([track], duration_s=60.0)))
+    assert reason(blocks, "face_motion") == "below_noise"
 
 
 def test_steps_bridge_one_missing_frame_and_no_more() -> None:

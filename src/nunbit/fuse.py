@@ -1,9 +1,10 @@
-"""Class probabilities of face, voice and words side by side, and fused from what is there.
+"""Class probabilities of face, voice and words side by side, and an index fused from what is there.
 
-Late fusion: each modality gives its class probabilities for a window; the fused ones are the plain
-mean of those that are there (equal weights: nothing has been learned that would justify others).
-What is missing, and what an experimental model says, takes no part and is named. Where two
-modalities differ in apparent valence the window is incongruent. Pure. S spans, W windows, K labels.
+Late fusion: each modality gives its class probabilities for a window; the fused index is their
+log-linear pool, each weighted by how complete its evidence is (``measures/pooling.py``). It is no
+calibrated probability. What is missing, and what an experimental model says, takes no part and is
+named. Where two modalities differ in apparent valence by more than they usually do, the window is
+incongruent (``measures/disagreement.py``). Pure. S spans, W windows, K labels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 
 from nunbit.measures.compute import Prepared, prepare
 from nunbit.measures.definitions import Definition, definitions
-from nunbit.measures.episodes import PAIRS, find_episodes, find_states
+from nunbit.measures.disagreement import disagreement_estimates
+from nunbit.measures.episodes import find_episodes, find_states
 from nunbit.measures.estimate import (
     CODE,
     NAMES,
@@ -27,19 +29,32 @@ from nunbit.measures.estimate import (
 )
 from nunbit.measures.face_samples import MIN_SHARE, FaceSamples, choose, readable
 from nunbit.measures.inputs import MeasureInput
+from nunbit.measures.pooling import evidence_share, pool_spans
 from nunbit.measures.spans import (
     Mass,
     Spans,
+    Stretches,
     bounds,
     lengths,
     rows_in,
     sum_rows,
 )
+from nunbit.measures.voice import MIN_SPEECH_S
 from nunbit.measures.words import belongs_to_target
 from nunbit.streams import Flags, Floats, MeasureBlock, Modality, Scope
 
 MIN_TEXT_S = 1.0
 """Speech that words must cover; half the span where that is shorter ("네" is a turn too)."""
+
+FULL_SPEECH_S = 2.0
+"""Speech from which words and voice have all their weight: a short sentence (eight syllables, three
+eojeol). Less weighs in proportion, down to nothing where the value is masked: a window that catches
+the end of a word does not pull the index over."""
+
+FUSED_VERSION = "2"
+"""Of the fused rows. 1 was the equal mean of the modalities that are there."""
+
+INDEX_UNIT = "0–1 (index)"
 
 MODALITIES: tuple[Modality, ...] = ("face", "voice", "text")
 USED_BITS = {"face": 1, "voice": 2, "text": 4}
@@ -61,6 +76,7 @@ class Evidence:
         n_valid: (S,).
         confidence: (S,) NaN where there is none.
         reason: (S,) codes of ``REASONS``.
+        share: (S,) how complete the evidence is, 0 (about to be masked) to 1.
     """
 
     chances: Floats
@@ -69,10 +85,11 @@ class Evidence:
     n_valid: Counts
     confidence: Floats
     reason: Codes
+    share: Floats
 
 
 def fuse_windows(given: MeasureInput) -> tuple[MeasureBlock, ...]:
-    """Class probabilities per modality and fused, valence, and incongruence, on all scopes.
+    """Class probabilities per modality, the fused index, valence, and incongruence, on all scopes.
 
     ``p_<label>`` and ``valence`` for face, voice, text and fused; ``modalities_used`` says which
     took part (face 1, voice 2, text 4, added up). Unvalidated classes take no part: in windows,
@@ -104,7 +121,10 @@ def evidence_of(prepared: Prepared) -> dict[Modality, Evidence]:
 def _nothing(prepared: Prepared, reason: str) -> Evidence:
     empty = missing(len(prepared.spans), reason)
     table = np.full((len(prepared.spans), len(prepared.roles.labels)), np.nan)
-    return Evidence(table, table, empty.n_expected, empty.n_valid, empty.confidence, empty.reason)
+    counts = (empty.n_expected, empty.n_valid)
+    return Evidence(
+        table, table, *counts, empty.confidence, empty.reason, np.zeros(len(prepared.spans))
+    )
 
 
 def _face_evidence(prepared: Prepared, face: FaceSamples | None) -> Evidence:
@@ -130,6 +150,7 @@ def _face_evidence(prepared: Prepared, face: FaceSamples | None) -> Evidence:
         chosen.n_valid,
         chosen.confidence,
         chosen.reason,
+        evidence_share(chosen.n_valid / np.maximum(chosen.n_expected, 1), MIN_SHARE, 1.0),
     )
 
 
@@ -156,7 +177,10 @@ def _voice_evidence(prepared: Prepared) -> Evidence:
     n_expected = lengths(rows_in(edges.mean(axis=1), spans))
     n_expected[part] = 1
     reason = first_reason((few, "silence"), n=len(spans))
-    return _evidence(prepared, raw, (n_expected, n_valid), np.full(len(spans), np.nan), reason)
+    said = prepared.voice.speaking if prepared.voice else Stretches(np.empty((0, 2)))
+    share = evidence_share(said.within(spans), MIN_SPEECH_S, FULL_SPEECH_S)
+    unsure = np.full(len(spans), np.nan)
+    return _evidence(prepared, raw, (n_expected, n_valid), unsure, reason, share)
 
 
 def _text_evidence(prepared: Prepared) -> Evidence:
@@ -177,7 +201,8 @@ def _text_evidence(prepared: Prepared) -> Evidence:
     others = Mass(edges[~own, 0], edges[~own, 1]).within(spans)
     needed = np.minimum(MIN_TEXT_S, spans.duration_s / 2.0)
     # What was left out is no chance sample of what was said: half of it has to be there.
-    few = weight < np.maximum(np.maximum(needed, MIN_SHARE * said) - _SAME_S, _SAME_S)
+    least = np.maximum(needed, MIN_SHARE * said)
+    few = weight < np.maximum(least - _SAME_S, _SAME_S)
     reason = first_reason(
         (few & (said >= needed), _why_no_text(given, edges, own & ~known, spans)),
         (few & (others > said), "other_speaker"),
@@ -193,7 +218,8 @@ def _text_evidence(prepared: Prepared) -> Evidence:
         for some in (own, good)
     ]
     n = (counts[0].astype(np.int64), np.maximum(counts[1], ~few).astype(np.int64))
-    return _evidence(prepared, raw, n, confidence, reason)
+    share = evidence_share(weight, least, np.maximum(FULL_SPEECH_S, said))
+    return _evidence(prepared, raw, n, confidence, reason, share)
 
 
 def _why_no_text(given: MeasureInput, edges: Floats, left_out: Flags, spans: Spans) -> Codes:
@@ -221,24 +247,25 @@ def _weighted(edges: Floats, table: Floats, spans: Spans) -> tuple[Floats, Float
 
 def _evidence(
     prepared: Prepared, raw: Floats, counts: tuple[Counts, Counts], confidence: Floats,
-    reason: Codes,
+    reason: Codes, share: Floats,
 ) -> Evidence:  # fmt: skip
     raw = np.where((reason == 0)[:, None], raw, np.nan)
-    return Evidence(prepared.roles.usable(raw), raw, counts[0], counts[1], confidence, reason)
+    return Evidence(prepared.roles.usable(raw), raw, *counts, confidence, reason, share)
 
 
 def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evidence, Estimate]:
-    """Mean of the modalities that are there, and which these are."""
+    """The log-linear pool of the modalities that are there, and which these are."""
     n = len(prepared.spans)
     apart = np.array([name in prepared.given.apart for name in evidence])[:, None]
     there = np.stack([e.reason == 0 for e in evidence.values()]) & ~apart  # (3, S)
-    count = there.sum(axis=0)
     tables = np.stack([e.chances for e in evidence.values()])  # (3, S, K)
-    total = np.where(there[:, :, None], np.nan_to_num(tables), 0.0).sum(axis=0)
-    mean = np.full(total.shape, np.nan)
-    np.divide(total, count[:, None], out=mean, where=(count > 0)[:, None])
+    there &= np.isfinite(tables).all(axis=2)
+    shares = np.stack([e.share for e in evidence.values()])
+    validated = np.array(prepared.roles.validated, np.float64)
+    index, took_part = pool_spans(prepared.spans, tables, shares, there, validated)
+    count = took_part.sum(axis=0)
     sure = np.stack([e.confidence for e in evidence.values()])
-    rated = there & np.isfinite(sure)
+    rated = took_part & np.isfinite(sure)
     confidence = mean_confidence(np.where(rated, sure, 0.0).sum(axis=0), rated.sum(axis=0))
     reasons = np.stack([e.reason for e in evidence.values()])
     reasons = np.where(apart & (reasons == 0), CODE["unvalidated"], reasons)
@@ -251,27 +278,28 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
     reason = np.where(count > 0, 0, first).astype(np.int8)
     expected = np.full(n, int((~apart).sum()), np.int64)
     bits = np.array([USED_BITS[name] for name in evidence], np.float64)
-    used = Estimate("given", (bits @ there,), expected, count, confidence, np.zeros(n, np.int8))
-    return Evidence(mean, mean, expected, count, confidence, reason), used
+    used = Estimate("given", (bits @ took_part,), expected, count, confidence, np.zeros(n, np.int8))
+    return Evidence(index, index, expected, count, confidence, reason, np.ones(n)), used
 
 
 def _probability_blocks(
     prepared: Prepared, modality: Modality, found: Evidence
 ) -> list[MeasureBlock]:
     roles = prepared.roles
+    unit = INDEX_UNIT if modality == "fused" else "0–1"
     blocks: list[MeasureBlock] = []
     for column, label in enumerate(roles.labels):
         name = f"p_{label}"
         if roles.validated[column]:
             estimate = _estimate(found, found.chances[:, column])
-            blocks += _context_blocks(prepared, name, modality, "0–1", estimate)
+            blocks += _context_blocks(prepared, name, modality, unit, estimate)
             continue
         hidden = np.full(len(found.reason), CODE["unvalidated"], np.int8)
         codes = np.where(found.reason == 0, hidden, found.reason).astype(np.int8)
         shown = np.full(len(codes), np.nan) if modality == "fused" else found.raw[:, column].copy()
         shown[prepared.spans.parts["session"]] = np.nan
         blocks += _context_blocks(
-            prepared, name, modality, "0–1",
+            prepared, name, modality, unit,
             Estimate("given", (shown,), found.n_expected, found.n_valid, found.confidence, codes),
             marked=True,
         )  # fmt: skip
@@ -325,6 +353,7 @@ def _context_blocks(
                 n_valid=np.zeros_like(n_valid) if empty else n_valid,
                 confidence=estimate.confidence[part],
                 mask_reason=NAMES[codes],
+                version=FUSED_VERSION if modality == "fused" else "1",
                 experimental=marked,
             )
         )
@@ -334,7 +363,9 @@ def _context_blocks(
 def _incongruence_blocks(
     prepared: Prepared, evidence: dict[Modality, Evidence]
 ) -> list[MeasureBlock]:
-    estimates = incongruence_estimates(prepared, evidence)
+    valences = {name: valence_of(prepared, found) for name, found in evidence.items()}
+    out = prepared.given.experimental | prepared.given.apart
+    estimates = disagreement_estimates(prepared, valences, out)
     blocks: list[MeasureBlock] = []
     for definition in _incongruences():
         blocks += prepared.summariser.blocks(definition, estimates[definition.id])
@@ -343,62 +374,3 @@ def _incongruence_blocks(
 
 def _incongruences() -> tuple[Definition, ...]:
     return tuple(d for d in definitions() if d.id.startswith("incongruence"))
-
-
-def incongruence_estimates(
-    prepared: Prepared, evidence: dict[Modality, Evidence]
-) -> dict[str, Estimate]:
-    """Half the difference of apparent valence, for each pair and over the pairs that are there.
-
-    Windows and turns compare what the modalities say about that very span; questions and the
-    session are the mean over the windows inside, because modalities that take turns in being sad
-    would cancel out in one long average.
-    """
-    valences = {name: valence_of(prepared, found) for name, found in evidence.items()}
-    found: dict[str, Estimate] = {}
-    sizes = []
-    for a, b in PAIRS:
-        first, second = valences[a], valences[b]
-        reason = np.where(first.reason != 0, first.reason, second.reason).astype(np.int8)
-        signed = (first.parts[0] - second.parts[0]) / 2.0
-        confidence = np.nanmin(
-            np.stack([first.confidence, second.confidence, np.full(len(reason), np.inf)]), axis=0
-        )
-        confidence = np.where(np.isfinite(confidence), confidence, np.nan)
-        name = f"incongruence_{a}_{b}"
-        found[name] = _averaged(prepared.spans, np.abs(signed), confidence, reason)
-        found[f"{name}_signed"] = _averaged(prepared.spans, signed, confidence, reason)
-        sizes.append(np.where(reason == 0, np.abs(signed), np.nan))
-    stack = np.stack(sizes)
-    n_pairs = np.isfinite(stack).sum(axis=0)
-    mean = mean_confidence(np.nansum(stack, axis=0), n_pairs)
-    # Words are rarer than sound, and sound than pictures: the pair of face and words says most.
-    reason = np.where(n_pairs > 0, 0, found["incongruence_face_text"].reason).astype(np.int8)
-    single = np.stack([v.reason == 0 for v in valences.values()]).sum(axis=0)
-    reason = np.where((reason == 0) & (n_pairs == 0) & (single < 2), CODE["too_few"], reason)
-    found["incongruence"] = _averaged(
-        prepared.spans, mean, np.full(len(mean), np.nan), reason.astype(np.int8)
-    )
-    return found
-
-
-def _averaged(spans: Spans, value: Floats, confidence: Floats, reason: Codes) -> Estimate:
-    """Windows and turns as they are; longer spans as the mean of the windows inside."""
-    part = spans.parts["window"]
-    centres = (spans.start_s[part] + spans.end_s[part]) / 2.0
-    good = np.flatnonzero(reason[part] == 0)
-    rows = rows_in(centres[good], spans)
-    count = lengths(rows)
-    total = sum_rows(value[part][good], rows)
-    direct = spans.is_a("window", "turn")
-    n_expected = np.where(direct, 1, lengths(rows_in(centres, spans)))
-    valid = (reason == 0).astype(np.int64)
-    n_valid = np.where(direct, valid, count)
-    kinds, counts = np.unique(reason[part][reason[part] != 0], return_counts=True)
-    usual = kinds[np.argmax(counts)] if len(kinds) else CODE["too_few"]
-    codes = np.where(direct, reason, np.where(count > 0, 0, usual)).astype(np.int8)
-    parts = (
-        np.where(direct, np.where(valid > 0, value, 0.0), total),
-        n_valid.astype(np.float64),
-    )
-    return Estimate("ratio", parts, n_expected, n_valid, confidence, codes)

@@ -16,7 +16,7 @@ from nunbit.labels import label_set_to_dict
 from nunbit.measures import session_rows
 from nunbit.measures.episodes import EXPECTED_AT_MOST
 from nunbit.reading import reading_document
-from nunbit.streams import FaceStream, Timeline, Transcript
+from nunbit.streams import FaceStream, MeasureBlock, Timeline, Transcript
 from nunbit.tracking import Person
 
 
@@ -56,7 +56,7 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
             for e in timeline.episodes
             if not math.isnan(e.peak)
         ],
-        "episodes_expected": dict(EXPECTED_AT_MOST),
+        "episodes_expected": episodes_expected(timeline.blocks),
         "measures": session_rows(timeline.blocks, functionals=True),
         "sync": found["sync"],
         "speech": found["speech"],
@@ -67,6 +67,24 @@ def summary_document(timeline: Timeline, found: Mapping[str, Any]) -> dict[str, 
         "reading": reading_document(found["reading"]),
         "synthetic": found["synthetic"],
         "provenance": found["provenance"],
+    }
+
+
+_ASKED = {
+    "depgroup": "depgroup_share",
+    "incongruence": "incongruence_",
+    "low_agreement": "agreement_",
+}
+"""Beginning of the window measures that each kind of episode is looked for in."""
+
+
+def episodes_expected(blocks: Sequence[MeasureBlock]) -> dict[str, float]:
+    """How many episodes there are at most, on average, where nothing changes, by kind asked for."""
+    known = {b.measure for b in blocks if b.scope == "window" and np.isfinite(b.value).any()}
+    return {
+        kind: EXPECTED_AT_MOST[kind]
+        for kind, beginning in _ASKED.items()
+        if any(measure.startswith(beginning) for measure in known)
     }
 
 

@@ -66,10 +66,18 @@ SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
 
 VOICE_APART = (
-    "the voice tower is experimental (acted speech only): its probabilities are shown and compared "
-    "with face and words, but take no part in the fused ones; --set fuse_voice=true lets them",
-    "음성 인코더는 실험적입니다(연기한 음성으로만 학습). 확률을 보여 주고 얼굴, 말과 비교하지만 "
-    "합친 확률에는 넣지 않습니다. 넣으려면 --set fuse_voice=true",
+    "the voice tower is experimental (acted speech only): its probabilities are shown, but take "
+    "part neither in the fused index nor in disagreement. --set fuse_voice=true takes them into "
+    "the fused index, never into disagreement",
+    "음성 인코더는 실험적입니다(연기한 음성으로만 학습). 확률은 보여 주지만 결합 지수와 불일치에는 "
+    "넣지 않습니다. --set fuse_voice=true를 주면 결합 지수에는 넣고, 불일치에는 어떤 경우에도 넣지 "
+    "않습니다",
+)
+VOICE_FUSED = (
+    "as asked (fuse_voice), the experimental voice tower (acted speech only) takes part in the "
+    "fused index; it takes no part in disagreement",
+    "요청에 따라(fuse_voice) 실험적인 음성 인코더(연기한 음성으로만 학습)를 결합 지수에 "
+    "넣었습니다. 불일치에는 넣지 않습니다",
 )
 
 # What changes speed or who does the work, and no result.
@@ -241,13 +249,14 @@ def measure(
         text_reasons=text.reasons,
         voice_probabilities=spoken,
         apart=frozenset() if spoken is None or settings.fuse_voice else frozenset({"voice"}),
+        experimental=frozenset() if spoken is None else frozenset({"voice"}),
         label_set=bundle.label_set,
         voice_quality=seen.quality,
         single_speaker=settings.single_speaker,
         seed=settings.seed,
     )
-    if given.apart:
-        notices.append(VOICE_APART)
+    if given.experimental:
+        notices.append(VOICE_APART if given.apart else VOICE_FUSED)
     aligned = align_windows(bundle, Seen(seen.faces, seen.voice, transcript, turns, windows))
     if aligned is not None:
         said = [*verdict_notices(aligned.verdicts),

@@ -54,8 +54,8 @@ class AnalyzeSettings:
         target_time: When, in seconds; None takes whoever is in this place most.
         min_face_px: Smaller faces count as low quality.
         audio_stream: Which audio stream, from 0.
-        fuse_voice: Let the experimental voice tower of the bundle take part in the fused
-            probabilities; without it its answers are shown and compared only.
+        fuse_voice: Let the experimental voice tower of the bundle take part in the fused index;
+            without it its answers are shown only. It never takes part in disagreement.
         unproven_agreement: Show the agreement of face, voice and words although the verdict of
             the aligned bundle is not ``found``.
         threads: Threads of the models of one recording.

@@ -47,24 +47,26 @@ class AnnotationTier:
 
 @dataclass(frozen=True, slots=True)
 class EmotionRun:
-    """A stretch in which one class was the most probable.
+    """A stretch in which one class had the highest value.
 
     Attributes:
         interval: Seconds.
         label: Id.
         name: Korean name.
-        probability: Mean over the stretch, 0 to 1.
+        value: Mean over the stretch, 0 to 1.
+        index: Whether that is the fused index; else it is a probability of one modality.
     """
 
     interval: Interval
     label: str
     name: str
-    probability: float
+    value: float
+    index: bool = False
 
     @property
     def text(self) -> str:
-        """What annotation tools show: ``기쁨 0.62``."""
-        return f"{self.name} {self.probability:.2f}"
+        """What annotation tools show: ``기쁨 0.62``, or ``기쁨 0.62 (지수)`` for the index."""
+        return f"{self.name} {self.value:.2f}" + (" (지수)" if self.index else "")
 
 
 def annotation_tiers(timeline: Timeline) -> tuple[AnnotationTier, ...]:
@@ -97,16 +99,16 @@ def pauses(timeline: Timeline) -> tuple[Interval, ...]:
 
 
 def emotion_runs(timeline: Timeline) -> tuple[EmotionRun, ...]:
-    """The most probable class over time.
+    """The class with the highest value over time.
 
-    Windows overlap; each moment takes the window whose centre is nearest. Of the modalities the
-    fused one is taken, else face, voice, text, whichever has values. Windows without values leave
+    Windows overlap; each moment takes the window whose centre is nearest. The fused index is taken,
+    else the probabilities of face, voice, text, whichever has values. Windows without values leave
     a gap.
     """
-    found = _window_probabilities(timeline)
+    found = _window_values(timeline)
     if found is None:
         return ()
-    labels, starts, ends, values = found
+    modality, labels, starts, ends, values = found
     centres = (starts + ends) / 2
     edges = np.concatenate([[starts[0]], (centres[1:] + centres[:-1]) / 2, [ends[-1]]])
     known = ~np.isnan(values).all(axis=1)
@@ -119,7 +121,8 @@ def emotion_runs(timeline: Timeline) -> tuple[EmotionRun, ...]:
         run = list(rows)
         interval = Interval(float(edges[run[0]]), float(edges[run[-1] + 1]))
         mean = float(values[run, code].mean())
-        runs.append(EmotionRun(interval, labels[code], names[labels[code]], mean))
+        index = modality == "fused"
+        runs.append(EmotionRun(interval, labels[code], names[labels[code]], mean, index))
     return tuple(runs)
 
 
@@ -130,10 +133,10 @@ def label_names(timeline: Timeline) -> dict[str, str]:
     return {label: known.get(label, label) for label in timeline.labels}
 
 
-def _window_probabilities(
+def _window_values(
     timeline: Timeline,
-) -> tuple[tuple[str, ...], Floats, Floats, Floats] | None:
-    """Labels, window starts and ends (W,), and probabilities (W, K) of the modality shown."""
+) -> tuple[str, tuple[str, ...], Floats, Floats, Floats] | None:
+    """The modality shown, labels, window starts and ends (W,), and class values (W, K)."""
     for modality in _MODALITIES:
         blocks = {
             block.measure.removeprefix("p_"): block
@@ -149,7 +152,7 @@ def _window_probabilities(
         values = np.stack([blocks[label].value for label in labels], axis=1)
         if not np.isnan(values).all():
             first = blocks[labels[0]]
-            return labels, first.t_start, first.t_end, values
+            return modality, labels, first.t_start, first.t_end, values
     return None
 
 

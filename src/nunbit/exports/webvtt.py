@@ -1,4 +1,4 @@
-"""WebVTT subtitles: what was said, by whom, and the most probable class as a second line."""
+"""WebVTT subtitles: what was said, by whom, and the class with the highest value below it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_vtt(path: Path, timeline: Timeline) -> None:
 
     The second line, in class ``emotion``, is the class that lasted longest under the utterance; it
     is an estimate of the apparent expression. Without a transcript the cues are the stretches of
-    the most probable class.
+    one class; '(지수)' marks a value of the fused index, which is no probability.
 
     Args:
         path: ``….vtt``.

@@ -27,7 +27,7 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from nunbit.errors import InputError
 from nunbit.streams import Flags, Floats
@@ -57,6 +57,9 @@ MIN_VALUES = 30
 
 LEVEL = 0.02
 """Nominal chance of any change where nothing changes; 5% is kept with it (see the benchmark)."""
+
+REST = 4
+"""Lengths of a stretch that a series needs besides it, to be held against the rest."""
 
 DRAWS = 299
 REFINED = 4
@@ -110,7 +113,7 @@ class Change:
         start: Index of its first value.
         end: Index after its last.
         up: Whether its mean is above.
-        z: Distance in standard deviations of means over stretches of that length.
+        z: Distance in units of what only ``level`` of the draws reach: above 1.
     """
 
     start: int
@@ -355,45 +358,51 @@ def scan(
 def _scan_once(
     values: Floats, hop_s: float, usual: Flags | None, side: Side, level: float, seed: int
 ) -> list[Change]:
-    observed, highest = _held_against_draws(values, hop_s, usual, side, seed)
-    if not observed:
+    measured = _held_against_draws(values, hop_s, usual, side, seed)
+    if not measured:
         return []
-    bar = float(np.sort(highest[1:])[-max(math.floor(level * (DRAWS + 1)), 1)])
-    return _strongest(observed, bar, side) if highest[0] > bar else []
+    rank = max(math.floor(level * (DRAWS + 1)), 1)
+    # Two ways of measuring, one chance: each in units of what only `level` of the draws reach.
+    bars = [float(np.sort(highest[1:])[-rank]) for _, highest in measured]
+    units = [highest / bar for (_, highest), bar in zip(measured, bars, strict=True)]
+    together = np.maximum.reduce(units)
+    bar = float(np.sort(together[1:])[-rank])
+    if together[0] <= bar:
+        return []
+    observed: dict[int, Floats] = {}
+    for (distances, _), unit in zip(measured, bars, strict=True):
+        for width, z in distances.items():
+            best = observed.get(width, np.zeros_like(z))
+            observed[width] = np.where(np.abs(z) / unit > np.abs(best), z / unit, best)
+    return _strongest(observed, bar, side)
+
+
+_Measured = tuple[dict[int, Floats], Floats]
 
 
 def _held_against_draws(
     values: Floats, hop_s: float, usual: Flags | None, side: Side, seed: int
-) -> tuple[dict[int, Floats], Floats]:
+) -> list[_Measured]:
     """How far every stretch lies from the usual mean, and the farthest of series and draws.
 
+    Two ways: in standard deviations of means over that width in all draws, which finds short
+    changes; and in those of the rest of the same series, which finds a long or large one that
+    makes its own draws wild.
+
     Returns:
-        Width in values -> (places,) distances in standard deviations of means over that width, 0
-        where too little is there; and (1 + DRAWS,) the farthest, of the series itself first. Both
-        empty where nothing can be compared.
+        For each way: width in values -> (places,) distances, 0 where too little is there; and
+        (1 + DRAWS,) the farthest, of the series itself first. Empty where nothing can be compared.
     """
     there = np.isfinite(values)
     known = values[there]
-    none: tuple[dict[int, Floats], Floats] = ({}, np.empty(0))
     if len(known) < MIN_VALUES or np.ptp(known) <= _TINY * np.abs(known).max():
-        return none
+        return []
     base = there if usual is None else usual & there
     if not base.any():
-        return none
-    scores = np.full(len(values), np.nan)
-    scores[there] = normal_scores(known)
-    first, last = np.flatnonzero(there)[[0, -1]]
-    rows = np.zeros((DRAWS + 1, len(values)))
-    rows[0, there] = scores[there]
-    rng = np.random.default_rng(seed)
-    rows[1:, first : last + 1] = _without_events(_filled(scores[first : last + 1], rng), rng)
-    rows -= rows[:, base].mean(axis=1, keepdims=True)
-    rows[:, ~there] = 0.0
-    grown = np.zeros((DRAWS + 1, len(values) + 1), np.float32)
-    np.cumsum(rows, axis=1, out=grown[:, 1:])
+        return []
+    grown = _running_sums(known, there, base, seed)
     filled = np.concatenate([[0], np.cumsum(there)])
-    highest = np.full(DRAWS + 1, -np.inf)
-    observed: dict[int, Floats] = {}
+    ways: list[_Measured] = [({}, np.full(DRAWS + 1, -np.inf)) for _ in range(2)]
     for width in _widths(len(values), hop_s):
         count = filled[width:] - filled[:-width]
         open_ = count >= MIN_FILLED * width
@@ -403,13 +412,54 @@ def _held_against_draws(
         if not open_.all():
             distance = distance[:, open_]
         distance /= count[open_].astype(np.float32)
-        spread = float(distance[1:].std())
-        above, below = distance.max(axis=1), -distance.min(axis=1)
-        reached = {"up": above, "down": below, "both": np.maximum(above, below)}[side]
-        highest = np.maximum(highest, reached / spread)
-        observed[width] = np.zeros(len(count))
-        observed[width][open_] = distance[0] / spread
-    return observed, highest
+        scaled = [distance / distance[1:].std()]
+        if distance.shape[1] >= REST * width:
+            scaled.append(_against_the_rest(distance, width, centred=usual is None))
+        for (observed, highest), z in zip(ways, scaled, strict=False):
+            above, below = z.max(axis=1), -z.min(axis=1)
+            reached = {"up": above, "down": below, "both": np.maximum(above, below)}[side]
+            # Against the rest, short and long stretches spread unlike: each in its own unit.
+            unit = 1.0 if observed is ways[0][0] else float(np.median(reached[1:]))
+            np.maximum(highest, reached / unit, out=highest)
+            observed[width] = np.zeros(len(count))
+            observed[width][open_] = z[0] / unit
+    return [way for way in ways if way[0]]
+
+
+def _running_sums(known: Floats, there: Flags, base: Flags, seed: int) -> NDArray[np.float32]:
+    """(1 + DRAWS, n + 1) sums up to each place of the series and its draws, less the usual mean."""
+    scores = np.full(len(there), np.nan)
+    scores[there] = normal_scores(known)
+    first, last = np.flatnonzero(there)[[0, -1]]
+    rows = np.zeros((DRAWS + 1, len(there)))
+    rows[0, there] = scores[there]
+    rng = np.random.default_rng(seed)
+    rows[1:, first : last + 1] = _without_events(_filled(scores[first : last + 1], rng), rng)
+    rows -= rows[:, base].mean(axis=1, keepdims=True)
+    rows[:, ~there] = 0.0
+    grown = np.zeros((DRAWS + 1, len(there) + 1), np.float32)
+    np.cumsum(rows, axis=1, out=grown[:, 1:])
+    return grown
+
+
+def _against_the_rest(
+    distance: NDArray[np.float32], width: int, *, centred: bool
+) -> NDArray[np.float32]:
+    """(rows, places) means in standard deviations of the means that share no value with them."""
+    n = distance.shape[1]
+    at = np.arange(n)
+    others = (n - (np.minimum(at + width, n) - np.maximum(at - width + 1, 0))).astype(np.float32)
+
+    def rest(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        sums = np.zeros((len(values), n + 2 * width - 1), np.float32)
+        np.cumsum(values, axis=1, out=sums[:, width : width + n])
+        sums[:, width + n :] = sums[:, width + n - 1, None]
+        near = sums[:, 2 * width - 1 : 2 * width - 1 + n] - sums[:, :n]
+        return np.asarray((sums[:, -1:] - near) / others)
+
+    mean = rest(distance)
+    spread = np.sqrt(np.maximum(rest(distance**2) - mean**2, 1e-6))
+    return np.asarray((distance - mean if centred else distance) / spread)
 
 
 def _filled(scores: Floats, rng: np.random.Generator) -> Floats:

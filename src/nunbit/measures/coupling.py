@@ -18,7 +18,7 @@ from nunbit.measures.face_samples import FaceSamples, readable
 from nunbit.measures.roles import Roles
 from nunbit.measures.spans import Spans, rows_in
 from nunbit.measures.voice import VoiceSamples
-from nunbit.streams import Floats
+from nunbit.streams import Flags, Floats
 from nunbit.timebase import nearest_within, sample_grid
 
 RATE_HZ = 10.0
@@ -149,7 +149,7 @@ def coupling_estimate(
     reason = np.full(n, CODE["too_short"], np.int8)
     if len(asked):
         grid = sample_grid(0.0, float(spans.end_s.max()), RATE_HZ)
-        x = _expressivity(face, roles, grid)
+        x = _like_with_like(_expressivity(face, roles, grid), voice.speaking.at(grid))
         y = _level(voice, grid)
         rows = rows_in(grid, spans)
         for i in asked:
@@ -168,6 +168,18 @@ def _expressivity(face: FaceSamples, roles: Roles, grid: Floats) -> Floats:
         lively = 1.0 - face.chances[index[there]] @ roles.weights("neutral")
         values[there] = np.where(good, lively, np.nan)
     return values
+
+
+def _like_with_like(x: Floats, speaking: Flags) -> Floats:
+    """Expressivity less its mean while speaking or while not.
+
+    Speech moves the mouth: without this every beginning of speech would pass for coupling.
+    """
+    level = np.zeros(len(x))
+    for part in (speaking, ~speaking):
+        known = x[part & np.isfinite(x)]
+        level[part] = known.mean() if len(known) else 0.0
+    return x - level
 
 
 def _level(voice: VoiceSamples, grid: Floats) -> Floats:

@@ -17,7 +17,7 @@ from nunbit.measures.compute import Prepared, prepare
 from nunbit.measures.estimate import CODE
 from nunbit.measures.face import joy_episodes
 from nunbit.measures.inputs import MeasureInput
-from nunbit.measures.spans import held, runs
+from nunbit.measures.spans import runs
 from nunbit.measures.voice import VoiceSamples
 from nunbit.streams import Episode, Floats, Interval, MeasureBlock, Modality
 from nunbit.timebase import merge_intervals, subtract_intervals
@@ -32,7 +32,10 @@ PAIRS: tuple[tuple[Modality, Modality], ...] = (
 DEPGROUP_MIN_RISE = 0.1
 """Of the mean above the usual one, however sure: a face that never moves varies very little."""
 
-INCONGRUENCE_ON, INCONGRUENCE_OFF, INCONGRUENCE_MIN_S = 0.35, 0.25, 3.0
+INCONGRUENCE_MIN = 0.25
+"""Of the mean beside the usual one, however sure: valences that differ by half a unit more than
+they usually do, half the way from neutral to wholly pleasant. Less, nobody would see."""
+
 AGREEMENT_MIN_DROP = 0.2
 """Of the mean cosine below the usual one, however sure: it may vary very little."""
 
@@ -148,30 +151,28 @@ def _depgroup_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
 
 
 def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
-    """Runs in which two modalities differ.
+    """Stretches in which two modalities differ more than usual, and more than chance brings about.
 
-    The note names them and the brighter one, and quotes what is said.
+    The note names them and the brighter one, and quotes what is said. The pairs and the two
+    directions share the chance of an episode where nothing changes.
     """
+    blocks = {(a, b): windows.get(("fused", f"incongruence_{a}_{b}_signed")) for a, b in PAIRS}
+    there = {pair: block for pair, block in blocks.items()
+             if block is not None and np.isfinite(block.value).any()}  # fmt: skip
+    sides: tuple[tuple[Side, float], ...] = (("up", 1.0), ("down", -1.0))
     found = []
-    for a, b in PAIRS:
-        block = windows.get(("fused", f"incongruence_{a}_{b}"))
-        signed = windows.get(("fused", f"incongruence_{a}_{b}_signed"))
-        if block is None or signed is None:
-            continue
-        good = np.flatnonzero(np.isfinite(block.value))
-        if not len(good):
-            continue
-        value, brighter = block.value[good], signed.value[good] > 0
-        # A change of direction is another episode, not a longer one.
-        for side in (True, False):
-            mine = np.where(brighter == side, value, 0.0)
-            flags = held(mine, INCONGRUENCE_ON, INCONGRUENCE_OFF)
-            up, down = (a, b) if side else (b, a)
-            for start, end, i in _runs_of_windows(block, flags, good, INCONGRUENCE_MIN_S):
-                where = _interval(start, end, given.duration_s)
+    for (a, b), block in there.items():
+        for side, sign in sides:
+            level = LEVEL / (len(sides) * len(there))
+            changes = _changed(given, block, side, level, INCONGRUENCE_MIN)[0]
+            # What is found after the strongest may reach into it: that is one episode.
+            for where in merge_intervals([each for each, _ in changes]):
+                inside = [v for each, v in changes if where.start_s <= each.start_s < where.end_s]
+                peak = max(float(np.nanmax(sign * values)) for values in inside)
+                up, down = (a, b) if side == "up" else (b, a)
                 said = _said(given, where)
                 note = f"{up}+ {down}−: {said}" if said else f"{up}+ {down}−"
-                found.append(Episode("incongruence", where, float(block.value[i].max()), note))
+                found.append(Episode("incongruence", where, peak, note))
     return found
 
 

@@ -7,6 +7,8 @@ mouth. Knows nothing of files or models. M samples, S spans, K labels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nunbit.measures.estimate import (
@@ -40,6 +42,9 @@ MIN_SESSION_S = 60.0
 JOY_ON, JOY_OFF, JOY_MIN_S = 0.5, 0.4, 0.5
 LONGEST_HOLE_S = 0.5  # an episode of joy does not outlast a longer stretch without a face
 DOWN_DEG = 10.0
+_TREMOR, _TREMOR_SPREAD = 1.0, 0.87
+"""What tremor alone measures in units of itself: a median of 0.9, up to 1 where it has a little
+memory, and 1.645 standard errors (0.53) of a median of one value in half a second."""
 
 SPLIT = (
     "expressivity",
@@ -74,11 +79,18 @@ def _spread(values: Floats, chosen: Chosen, *rules: tuple[Flags, str]) -> Estima
     return _estimate("sd", parts, chosen, *rules)
 
 
-def _median(values: Floats, times_s: Floats, chosen: Chosen) -> Estimate:
+def _median(values: Floats, times_s: Floats, chosen: Chosen, *rules: tuple[Flags, str]) -> Estimate:
     picked = values[chosen.index]
     middle = quantile_rows(picked, chosen.rows, 0.5)
-    return Estimate("given", (middle,), chosen.n_expected, chosen.n_valid, chosen.confidence,
-                    chosen.reason, (times_s[chosen.index], picked))  # fmt: skip
+    made = _estimate("given", (middle,), chosen, *rules)
+    return replace(made, sample=(times_s[chosen.index], picked))
+
+
+def _below_noise(above: Floats, chosen: Chosen) -> tuple[Flags, str]:
+    """Spans whose typical motion does not stand out of the tremor of the landmarks."""
+    typical = quantile_rows(above[chosen.index], chosen.rows, 0.5)
+    independent = np.maximum(chosen.n_valid / 5.0, 1.0)
+    return np.asarray(typical < _TREMOR + _TREMOR_SPREAD / np.sqrt(independent)), "below_noise"
 
 
 def face_estimates(
@@ -233,8 +245,13 @@ def _of_motion(
     usual = np.median(samples.pose_deg[still == 0, 1]) if (still == 0).any() else 0.0
     down = (samples.pose_deg[:, 1] > usual + DOWN_DEG).astype(np.float64)
     found = {
-        "face_motion": _mean(samples.motion, steady),
-        "head_speed": _median(samples.speed_deg_s, samples.times_s, in_pairs),
+        "face_motion": _mean(samples.motion, steady, _below_noise(samples.motion_above, steady)),
+        "head_speed": _median(
+            samples.speed_deg_s,
+            samples.times_s,
+            in_pairs,
+            _below_noise(samples.turn_above, in_pairs),
+        ),
         "head_down_share": _mean(down, at_rest),
     }
     for column, axis in enumerate(("yaw", "pitch", "roll")):

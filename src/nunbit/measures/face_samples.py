@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.measures.estimate import CODE, Codes, Counts, first_reason, mean_confidence
-from nunbit.measures.motion import STEADY_DEG_S, face_motions, head_speeds, steps_between
+from nunbit.measures.motion import STEADY_DEG_S, face_motions, head_turns, steps_between
 from nunbit.measures.roles import Roles
 from nunbit.measures.spans import Spans, grid_counts, lengths, rows_in, sum_rows
 from nunbit.streams import FaceStream, FaceTrack, Flags, Floats
@@ -41,8 +41,10 @@ class FaceSamples:
         raw: (M, K) over all classes as the model gave them; the same as ``chances`` where all
             are validated.
         pose_deg: (M, 3) yaw, pitch, roll; NaN without.
-        speed_deg_s: (M,) geodesic head speed.
+        speed_deg_s: (M,) geodesic head speed, freed of tremor.
+        turn_above: (M,) the measured speed in units of what tremor alone brings about.
         motion: (M,) face motion, eye distances per second, fast head turns left out.
+        motion_above: (M,) likewise in units of tremor.
         eye_aspect: (M,).
         has_landmarks: Whether there was a landmark model.
     """
@@ -55,7 +57,9 @@ class FaceSamples:
     raw: Floats | None
     pose_deg: Floats
     speed_deg_s: Floats
+    turn_above: Floats
     motion: Floats
+    motion_above: Floats
     eye_aspect: Floats
     has_landmarks: bool
 
@@ -68,7 +72,8 @@ def target_samples(
     several = np.asarray(faces.n_faces) > 1
     code = np.where(several, CODE["multiple_faces"], CODE["no_face"]).astype(np.int8)
     score, eye = np.full(m, np.nan), np.full(m, np.nan)
-    pose, speed, motion = np.full((m, 3), np.nan), np.full(m, np.nan), np.full(m, np.nan)
+    pose = np.full((m, 3), np.nan)
+    speed, turn_above, motion, motion_above = (np.full(m, np.nan) for _ in range(4))
     tracks = [t for t in faces.tracks if t.track_id in faces.targets and len(t.times_s)]
     # A model that met no face of the person is no missing model.
     has_model = k > 0 and (bool(faces.labels) or any(t.probabilities is not None for t in tracks))
@@ -82,11 +87,13 @@ def target_samples(
         code[at], score[at] = codes[own], track.det_score[own]
         pose[at], eye[at] = track.pose_deg[own], track.eye_aspect[own]
         steps = steps_between(track.times_s, codes == 0)
-        fast = head_speeds(track.rotation, steps)
-        speed[at] = fast[own]
+        turned = head_turns(track.rotation, steps)
+        speed[at], turn_above[at] = turned.speed[own], turned.above_noise[own]
         if track.landmarks is not None:
             moved = face_motions(track.landmarks, steps, eye_points)
-            motion[at] = np.where(fast <= STEADY_DEG_S, moved, np.nan)[own]
+            steady = turned.speed <= STEADY_DEG_S
+            motion[at] = np.where(steady, moved.speed, np.nan)[own]
+            motion_above[at] = np.where(steady, moved.above_noise, np.nan)[own]
         if chances is not None and track.probabilities is not None:
             chances[at] = track.probabilities[own]
     return FaceSamples(
@@ -98,7 +105,9 @@ def target_samples(
         raw=chances,
         pose_deg=pose,
         speed_deg_s=speed,
+        turn_above=turn_above,
         motion=motion,
+        motion_above=motion_above,
         eye_aspect=eye,
         has_landmarks=faces.has_landmarks,
     )

@@ -112,7 +112,9 @@ class MeasureInput:
         text_reasons: (U,) why a row is NaN, of ``REASONS``, '' where it is there; () where nobody
             said.
         voice_probabilities: (W, K), NaN rows where there are none; or None without a model.
-        apart: Modalities whose model is experimental: shown and compared, but not fused.
+        apart: Modalities that are shown, but neither fused nor compared.
+        experimental: Modalities whose model is experimental: never compared, whether or not the
+            user wants them fused.
         label_set: Groups and valence of the labels; None takes those of the packaged label sets.
         voice_quality: None where it was not measured.
         single_speaker: The user says that nobody else is heard; then unnamed turns are the
@@ -138,6 +140,7 @@ class MeasureInput:
     text_reasons: tuple[str, ...] = ()
     voice_probabilities: Singles | None = None
     apart: frozenset[Modality] = frozenset()
+    experimental: frozenset[Modality] = frozenset()
     label_set: LabelSet | None = None
     voice_quality: VoiceQuality | None = None
     single_speaker: bool = False

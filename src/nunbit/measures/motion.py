@@ -1,8 +1,11 @@
 """How head and face move from one sampled frame to the next.
 
 Speeds are taken between a frame and the one about 0.1 s before it, whatever the frame rate, so
-that a recording at 60 frames a second is not called livelier for its jitter. Knows nothing of
-models or windows. M samples, L landmarks.
+that a recording at 60 frames a second is not called livelier for its jitter. Landmarks tremble
+even on a still photo; how much is read from the recording itself: tremor has no memory, so it
+shows in how a step differs from its neighbours, where turning heads hardly do. It is taken out of
+the squares of all speeds, and what does not stand out of it is no speed. Knows nothing of models or
+windows. M samples, L landmarks.
 """
 
 from __future__ import annotations
@@ -24,6 +27,18 @@ LONGEST_STEP_S = 0.25
 
 STEADY_DEG_S = 20.0
 """Above this head speed, rotation out of the picture plane leaks into face motion."""
+
+QUIET = 0.25
+"""Tremor is read in the quietest quarter of the recording: the rest may be talking or nodding."""
+
+QUIET_OF_CHI2_3 = 1.2125
+"""Lower quartile of the squared length of a normal vector in three dimensions."""
+
+MIN_QUIET_STEPS = 20
+"""Fewer steps say too little about the tremor: 2 s."""
+
+_NO_TREMOR = 1e-3
+"""Degrees or eye distances a second: below what the smallest landmarks of float32 carry."""
 
 BLINK_SHARE = 0.7
 BLINK_MEDIAN_S = 5.0
@@ -73,8 +88,25 @@ def steps_between(times_s: Floats, usable: Flags) -> Steps:
     return Steps(partner, delta)
 
 
-def head_speeds(rotation: Floats, steps: Steps) -> Floats:
-    """Geodesic head speed, degrees per second; (M,), NaN where there is no pair.
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """A speed, freed of tremor, and how far it stood out.
+
+    Attributes:
+        measured: (M,) with tremor.
+        speed: (M,) what is left without it, NaN where it cannot be told.
+        above_noise: (M,) measured speed in units of what tremor alone brings about.
+    """
+
+    measured: Floats
+    speed: Floats
+    above_noise: Floats
+
+
+def head_turns(rotation: Floats, steps: Steps) -> Motion:
+    """Head speed in degrees per second, averaged over five steps and freed of tremor.
+
+    Five steps, half a second, divide tremor by five; a nod of 1 Hz loses a third, a slow turn nothing.
 
     Unsigned angles per axis would call a turn from +10 to -10 degrees no turn; this is 20 degrees.
 
@@ -82,17 +114,74 @@ def head_speeds(rotation: Floats, steps: Steps) -> Floats:
         rotation: (M, 3, 3).
         steps: Pairs.
     """
-    speeds = np.full(len(rotation), np.nan)
+    turns = np.full((len(rotation), 3), np.nan)
     later = np.flatnonzero(steps.partner >= 0)
-    turned = geodesic_deg(rotation[steps.partner[later]], rotation[later])
-    speeds[later] = turned / steps.delta_s[later]
-    return speeds
+    turns[later] = _turns_deg(rotation[steps.partner[later]], rotation[later])
+    turns /= steps.delta_s[:, None]
+    before, after = _neighbours(steps)
+    first, last = _taken(turns, before), _taken(turns, after)
+    # A step shares one end with its neighbour, which tremor moves both ways: 1, -3, 3, -1 of the
+    # angles themselves, whose squares add up to 20; a step alone has 2, n together 2 / n^2.
+    rough = ((first - 2.0 * turns + last) ** 2).sum(axis=1)
+    around = np.stack([_taken(first, before), first, turns, last, _taken(last, after)])
+    known = np.isfinite(around[:, :, 0])
+    count = known.sum(axis=0)
+    mean = np.where(known[:, :, None], around, 0.0).sum(axis=0) / np.maximum(count, 1)[:, None]
+    size = np.where(known[2], np.linalg.norm(mean, axis=1), np.nan)
+    per_step = 2.0 / 20.0 * _quiet(rough) * 3.0 / QUIET_OF_CHI2_3
+    return _freed(size, np.sqrt(per_step) / np.maximum(count, 1))
+
+
+def _turns_deg(before: Floats, after: Floats) -> Floats:
+    """(n, 3) turn from one rotation to the other: axis times angle, degrees."""
+    turn = np.swapaxes(before, 1, 2) @ after
+    axis = np.stack(
+        [
+            turn[:, 2, 1] - turn[:, 1, 2],
+            turn[:, 0, 2] - turn[:, 2, 0],
+            turn[:, 1, 0] - turn[:, 0, 1],
+        ],
+        axis=1,
+    )
+    size = np.linalg.norm(axis, axis=1, keepdims=True)
+    angle = geodesic_deg(before, after)[:, None]
+    return np.asarray(np.divide(axis * angle, size, out=np.zeros_like(axis), where=size > 0))
+
+
+def _neighbours(steps: Steps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(M,) the step that ends where a step begins and the one that begins where it ends, or -1."""
+    m = len(steps.partner)
+    before = np.where(steps.partner >= 0, steps.partner, -1)
+    before = np.where((before >= 0) & (steps.partner[before] >= 0), before, -1)
+    after = np.full(m, -1, np.int64)
+    known = np.flatnonzero(before >= 0)
+    after[before[known]] = known
+    return before, after
+
+
+def _taken(rows: Floats, index: NDArray[np.int64]) -> Floats:
+    there = index.reshape(-1, *[1] * (rows.ndim - 1)) >= 0
+    return np.where(there, rows[index], np.nan)
+
+
+def _quiet(rough: Floats) -> float:
+    """Lower quartile, NaN where too few are known."""
+    known = rough[np.isfinite(rough)]
+    return float(np.quantile(known, QUIET)) if len(known) >= MIN_QUIET_STEPS else np.nan
+
+
+def _freed(size: Floats, noise: Floats) -> Motion:
+    """Speeds whose squares have lost those of the tremor; NaN where the tremor is not known."""
+    left = np.sqrt(np.maximum(size**2 - noise**2, 0.0))
+    known = np.isfinite(size) & np.isfinite(noise)
+    above = size / np.maximum(noise, _NO_TREMOR)  # of drawn faces, which have none
+    return Motion(size, np.where(known, left, np.nan), np.where(known, above, np.nan))
 
 
 def face_motions(
     landmarks: Singles, steps: Steps, eye_points: tuple[tuple[int, ...], tuple[int, ...]]
-) -> Floats:
-    """Mean landmark speed after similarity alignment, eye distances per second; (M,).
+) -> Motion:
+    """Mean landmark speed after similarity alignment, eye distances per second, freed of tremor.
 
     The earlier face is moved, turned and scaled onto the later one by least squares; what is left
     is motion of the face itself.
@@ -102,7 +191,8 @@ def face_motions(
         steps: Pairs.
         eye_points: Landmarks whose mean is each eye.
     """
-    motions = np.full(len(landmarks), np.nan)
+    motions, rough = np.full(len(landmarks), np.nan), np.full(len(landmarks), np.nan)
+    before, _ = _neighbours(steps)
     later = np.flatnonzero(steps.partner >= 0)
     for at in range(0, len(later), _CHUNK):
         now = later[at : at + _CHUNK]
@@ -115,7 +205,30 @@ def face_motions(
             left = here - factor[:, None] * there
             moved = np.sqrt(left.real**2 + left.imag**2).mean(axis=1, dtype=np.float64)
             motions[now] = moved / (eyes * steps.delta_s[now])
-    return np.where(np.isfinite(motions), motions, np.nan)
+            rough[now] = _roughness(landmarks, steps, before, now, eye_points)
+    # 1, -2, 1 of the places: squares add up to 6, those of a step to 2; sqrt(pi) / 2 is the mean
+    # length of a normal vector in the plane against the root of its mean square.
+    noise = np.sqrt(_quiet(rough) * 2.0 / 6.0 * np.pi / 4.0)
+    motions = np.where(np.isfinite(motions), motions, np.nan)
+    return _freed(motions, np.full(len(motions), noise))
+
+
+def _roughness(
+    landmarks: Singles, steps: Steps, before: NDArray[np.int64], now: NDArray[np.int64],
+    eye_points: tuple[tuple[int, ...], tuple[int, ...]],
+) -> Floats:  # fmt: skip
+    """(n,) mean square over the landmarks of how a step differs from the one before it."""
+    here, eyes = _centred(landmarks[now], eye_points)
+    shapes = []
+    for index in (steps.partner[now], steps.partner[np.maximum(before[now], 0)]):
+        other, _ = _centred(landmarks[index], eye_points)
+        size = np.einsum("nl,nl->n", other.conj(), other)
+        factor = np.einsum("nl,nl->n", other.conj(), here) / size
+        shapes.append(factor[:, None] * other)
+    bent = here - 2.0 * shapes[0] + shapes[1]
+    square = (bent.real**2 + bent.imag**2).mean(axis=1, dtype=np.float64)
+    found: Floats = np.where(before[now] >= 0, square / (eyes * steps.delta_s[now]) ** 2, np.nan)
+    return found
 
 
 def _centred(

@@ -71,6 +71,14 @@ def bounds(intervals: Iterable[Interval]) -> Floats:
     return np.array([(i.start_s, i.end_s) for i in intervals], np.float64).reshape(-1, 2)
 
 
+def covered_s(starts_s: Floats, ends_s: Floats) -> float:
+    """Seconds that stretches cover together, overlaps counted once; starts and ends increase."""
+    if not len(starts_s):
+        return 0.0
+    more = np.maximum(ends_s[1:] - np.maximum(starts_s[1:], ends_s[:-1]), 0.0).sum()
+    return float(ends_s[0] - starts_s[0] + more)
+
+
 def rows_in(times_s: Floats, spans: Spans) -> Rows:
     """(S, 2) first and one-past-last sample whose time lies in [start, end)."""
     # A centre computed as k * 0.01 + 0.005 may miss an edge by a rounding error.

@@ -27,7 +27,7 @@ Key = tuple[str, str, str]
 """Modality, measure, track."""
 
 _PIECE_ROWS = 65_536
-_TEXT_COLUMNS = ("track", "scope", "modality", "measure", "unit", "mask_reason", "grade")
+_TEXT_COLUMNS = ("track", "scope", "modality", "measure", "unit", "mask_reason", "grade", "version")
 _NUMBER_COLUMNS = ("t_start", "t_end", "value", "ci_low", "ci_high", "baseline", "n_expected",
                    "n_valid")  # fmt: skip
 
@@ -45,6 +45,7 @@ class Series:
         unit: Of ``value``.
         grade: A to C, or ''.
         baseline: The person's own, NaN where there is none.
+        version: Of the definition.
     """
 
     value: Floats
@@ -55,6 +56,7 @@ class Series:
     unit: str
     grade: str
     baseline: float
+    version: str = "1"
 
     @property
     def there(self) -> Flags:
@@ -306,13 +308,13 @@ def _numbers(table: pa.Table, name: str) -> Floats:
 class _Growing:
     """A :class:`Series` while the file is read piece by piece."""
 
-    def __init__(self, windows: int, unit: str, grade: str) -> None:
+    def __init__(self, windows: int, unit: str, grade: str, version: str) -> None:
         self._columns = {
             name: np.full(windows, np.nan) for name in ("value", "ci_low", "ci_high", "used")
         }
         self._reasons = np.full(windows, "gap", dtype=object)  # a window without a row
         self._baseline = float("nan")
-        self._unit, self._grade = unit, grade
+        self._unit, self._grade, self._version = unit, grade, version
 
     def add(self, at: NDArray[np.int64], numbers: dict[str, Floats], reasons: Any) -> None:
         """Take rows of windows ``at``."""
@@ -337,6 +339,7 @@ class _Growing:
             unit=self._unit,
             grade=self._grade,
             baseline=self._baseline,
+            version=self._version,
         )
 
 
@@ -382,8 +385,8 @@ def _grow(growing: dict[Key, _Growing], table: pa.Table, starts: Floats) -> None
     for key, members in _groups(rows, texts):
         if key not in growing:
             one = rows[members[0]]
-            unit, grade = (texts[name][1][texts[name][0][one]] for name in ("unit", "grade"))
-            growing[key] = _Growing(len(starts), unit, grade)
+            kept = [texts[name][1][texts[name][0][one]] for name in ("unit", "grade", "version")]
+            growing[key] = _Growing(len(starts), *kept)
         growing[key].add(
             at[members], {name: column[members] for name, column in numbers.items()},
             reasons[members],

@@ -129,6 +129,7 @@ def timeline_html(view: TimelineView, source: str | None) -> str:
             measures=plain,
             experimental=experimental,
             episodes=tables.episode_rows(view),
+            expected=tables.expected_lines(view),
             states=tables.state_groups(view),
             sync=sync,
             sync_warns=warns,

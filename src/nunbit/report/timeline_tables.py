@@ -29,7 +29,7 @@ class MeasureRow:
         name: What people call it.
         meaning: One sentence, or ''.
         value: With its unit; '' where missing.
-        interval: 95% interval, or ''.
+        interval: 95% interval, or why there is none; '' without a value.
         reason: Why it is missing, or ''.
         splits: The same while speaking and while not speaking, where known.
         baseline: The person's own value, or ''.
@@ -105,7 +105,7 @@ def _measure_row(
     view: TimelineView, entry: Document, entries: dict[tuple[str, str], Document]
 ) -> MeasureRow:
     t, unit, measure = view.t, entry.get("unit") or "", entry["measure"]
-    value, ci, baseline, z = (entry.get(key) for key in ("value", "ci", "baseline", "z"))
+    value, baseline, z = (entry.get(key) for key in ("value", "baseline", "z"))
     if z is None:
         z = entries.get((f"{measure}.z", entry["modality"]), {}).get("value")
     known = view.meaning(measure)
@@ -123,7 +123,7 @@ def _measure_row(
         name=view.measure_name(measure),
         meaning=meaning,
         value="" if value is None else quantity(view, value, unit),
-        interval="" if value is None or not ci else span(view, ci, unit),
+        interval=_interval(view, entry) if value is not None else "",
         reason=view.reason(entry.get("mask_reason") or "unknown") if value is None else "",
         splits=tuple(splits),
         baseline="" if baseline is None else quantity(view, baseline, unit),
@@ -131,6 +131,15 @@ def _measure_row(
         grade=entry.get("grade") or "",
         valid=t("measures.n_of", n=f"{entry['n_valid']:,}", expected=f"{entry['n_expected']:,}"),
     )
+
+
+def _interval(view: TimelineView, entry: Document) -> str:
+    """The interval, or why there is none; older timelines do not say why."""
+    if entry.get("ci"):
+        return span(view, entry["ci"], entry.get("unit") or "")
+    if entry.get("ci_reason"):
+        return view.t("measures.no_interval_why", reason=view.reason(entry["ci_reason"]))
+    return view.t("measures.no_interval")
 
 
 def spread_rows(view: TimelineView) -> list[tuple[str, list[str]]]:
@@ -243,6 +252,23 @@ def glance(view: TimelineView) -> list[tuple[str, str, str]]:
 def episode_rows(view: TimelineView) -> list[Document]:
     """Episodes by start, as text."""
     return [_span_row(view, entry) for entry in _sorted(view.d.get("episodes"))]
+
+
+def expected_lines(view: TimelineView) -> list[str]:
+    """Episodes found and expected where nothing changes, by kind; of old timelines, their rule."""
+    expected = view.d.get("episodes_expected")
+    if expected is None:
+        return [view.t("states.old_rule")]
+    kinds = [entry["kind"] for entry in view.d.get("episodes") or ()]
+    return [
+        view.t(
+            "states.expected",
+            kind=view.t.get(f"kind.{kind}"),
+            n=f"{kinds.count(kind):,}",
+            expected=f"{most:g}",
+        )
+        for kind, most in expected.items()
+    ]
 
 
 def state_groups(view: TimelineView) -> list[Document]:

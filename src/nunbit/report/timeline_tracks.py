@@ -18,6 +18,7 @@ from nunbit.report.timeline_colours import stacking_order
 from nunbit.report.timeline_data import Series
 from nunbit.report.timeline_definitions import parts_of
 from nunbit.report.timeline_pack import Packed, pack, pack_codes, pack_fit, pack_times
+from nunbit.report.timeline_pairs import by_first_definition, disagreements
 from nunbit.report.timeline_view import MODALITIES, TimelineView, is_share
 
 Document = dict[str, Any]
@@ -151,31 +152,25 @@ class _Payload:
         }
 
     def _disagreement(self) -> Document | None:
-        found = [
-            (measure, series)
-            for (_, measure, track), series in sorted(self.view.r.series.items())
-            if measure.startswith("incongruence")
-            and not (track or measure.endswith("_signed") or "." in measure)
-            and series.there.any()
-        ]
-        # The mean over the pairs says nothing new where there is one pair only.
-        if len(found) == 2 and found[0][0] == "incongruence":
-            found = found[1:]
+        found = disagreements(self.view)
         if not found:
             return None
         lines = [
-            self._line(self.view.measure_name(measure), _LINE_COLOURS[(i - len(found)) % 4], series)
-            for i, (measure, series) in enumerate(found)
+            self._line(name, _LINE_COLOURS[(i - len(found)) % 4], series)
+            for i, (name, series) in enumerate(found.items())
         ]
+        top = max(float(np.nanmax(series.value)) for series in found.values())
+        old = by_first_definition(found.values())
+        note = "agreement_note_1" if old else "agreement_note"
         return {
             "kind": "lines",
             "id": "disagreement",
             "title": self.t("track.agreement"),
-            "note": self.t("track.agreement_note"),
+            "note": self.t(f"track.{note}"),
             "lines": lines,
             "low": 0.0,
-            "high": 1.0,
-            "ticks": [0, 0.5, 1],
+            "high": 1.0 if top <= 1.0 else 2.0,
+            "ticks": [0, 0.5, 1] if top <= 1.0 else [0, 1, 2],
             "filled": len(lines) == 1,
         }
 

@@ -20,6 +20,7 @@ from nunbit.report import shapes
 from nunbit.report.texts import Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
 from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, parts_of
+from nunbit.report.timeline_pairs import fusion_sentences, sources_used
 from nunbit.sync import WARN_S
 from nunbit.timebase import clock, frame_rate
 
@@ -153,7 +154,7 @@ class TimelineView:
 
         What is fused of one source alone says nothing of its own: empty, too.
         """
-        if modality == "fused" and sum(bool(self.probabilities(m)) for m in SOURCES) < 2:
+        if modality == "fused" and len(self.fused_sources) < 2:
             return {}
         found = {
             label: series
@@ -163,11 +164,16 @@ class TimelineView:
         }
         return found if any(s.there.any() for s in found.values()) else {}
 
+    @cached_property
+    def fused_sources(self) -> tuple[str, ...]:
+        """Sources that took part in what is fused, in any window."""
+        return sources_used(self.r) or tuple(m for m in SOURCES if self.probabilities(m))
+
     def valences(self) -> dict[str, Series]:
         """Valence per modality: as measured, or else from the class probabilities."""
         found: dict[str, Series] = {}
         for modality in MODALITIES:
-            if modality == "fused" and len(found) < 2:
+            if modality == "fused" and (len(found) < 2 or len(self.fused_sources) < 2):
                 continue
             series = self.r.find(modality, "valence") or self._valence(modality)
             if series is not None:
@@ -379,8 +385,7 @@ class TimelineView:
             sentences.append(t("method.valence_computed"))
         if valences and self.band:
             sentences.append(self.band)
-        if self.probabilities("fused"):
-            sentences += [t("method.together"), t("method.disagreement")]
+        sentences += fusion_sentences(self)
         if any(measure.startswith("agreement_") for _, measure, _ in self.r.series):
             sentences.append(t("method.likeness"))
         if self.r.words is not None:

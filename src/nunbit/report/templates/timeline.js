@@ -229,7 +229,8 @@ function startTimeline() {
     }
     if (track.kind === "lines") {
       return lineTexts(track.lines, t).filter(([, , lost], i, all) => !lost || (i === 0 && all.every((e) => e[2])))
-        .map(([line, value]) => [value, track.lines.length > 1 ? theme[line.colour] : null]);
+        .map(([line, value]) => [line.name === track.title ? value : `${line.name} ${value}`,
+                                 track.lines.length > 1 ? theme[line.colour] : null]);
     }
     if (track.kind === "chosen") {
       const option = chosenOption(track, data);
@@ -240,7 +241,8 @@ function startTimeline() {
     if (track.kind === "samples") {
       const found = samplesAt(track, t);
       if (!found) return [["–", null]];
-      return found.map(([line, v]) => [track.unit ? `${minus(Math.round(v))}${track.unit}` : v.toFixed(2),
+      const named = (line) => found.length > 1 && line.name ? `${line.name} ` : "";
+      return found.map(([line, v]) => [named(line) + (track.unit ? `${minus(Math.round(v))}${track.unit}` : v.toFixed(2)),
                                        found.length > 1 ? theme[line.colour] : null]);
     }
     if (track.kind === "spans") return spansAt(track, t, 0).map(([kind]) => [track.lanes[kind], null]);
