@@ -82,6 +82,15 @@ def test_the_two_class_sentences_fit_every_english_template() -> None:
         assert not [t for t in texts if wrong in t], wrong
 
 
+@pytest.mark.parametrize("label_set", ["aihub7", "fer7", "dep2"])
+def test_every_sentence_fits_clip_even_byte_by_byte(label_set: str) -> None:
+    """CLIP reads 77 tokens with its two ends; where it knows no pieces, a byte is a token."""
+    for name in template_set_names():
+        for row in prompts_for(load_template_set(name), load_label_set(label_set)):
+            for text in row:
+                assert len(text.replace(" ", "").encode()) + 2 <= 77, text
+
+
 @pytest.mark.parametrize("name", ["limits.md", "limits.ko.md"])
 def test_limits_say_what_is_missing(name: str) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
