@@ -537,3 +537,18 @@ def test_the_page_says_what_is_tested_and_what_chance_gives(
     assert {"en": "t intervals over 12 persons", "ko": "인물 12명의 잭나이프 t 구간"}[
         lang
     ] in page_of(few, lang).text
+
+
+@pytest.mark.parametrize(
+    ("source", "ko", "en"),
+    [
+        ("folder", "폴더 이름 (uploader)", "name of the class folder (uploader)"),
+        ("table", "표의 레이블 (uploader)", "label in the table (uploader)"),
+        ("aihub", "게시자 레이블 (uploader)", "uploader's label (uploader)"),
+    ],
+)
+def test_a_label_is_called_what_it_is(fresh: dict[str, Any], source: str, ko: str, en: str) -> None:
+    """Nobody uploaded the class folders of a researcher."""
+    fresh["dataset"]["source"] = source
+    assert View(fresh, "ko").policy("uploader") == ko
+    assert View(fresh, "en").policy("uploader") == en
