@@ -263,8 +263,8 @@ def _ece(persons: int, seed: int) -> list[bool]:
 def rows(quick: bool) -> list[Row]:
     """All rows of this part."""
     parts: tuple[tuple[Callable[[int], list[Row]], int, int], ...] = (
-        (coverage, 600, 60),
-        (gaps, 1_000, 150),
-        (calibration, 600, 100),
+        (coverage, 300, 60),
+        (gaps, 500, 150),
+        (calibration, 300, 100),
     )
     return [row for part, full, short in parts for row in part(short if quick else full)]

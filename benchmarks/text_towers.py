@@ -83,7 +83,9 @@ def judged(bundle: Bundle, data: DataSet) -> dict[str, list[float]]:
             for part in np.array_split(rows, max(1, len(rows) // 256))
         ]
     )
-    templates = bundle.prompt_embeddings(load_template_set("natural"), bundle.label_set)
+    templates = bundle.prompt_embeddings(
+        load_template_set(bundle.default_template_set), bundle.label_set
+    )
     answers = {"templates": ensemble_cosines(images, templates, "mean_embedding").argmax(axis=1)}
     right = {"templates": answers["templates"] == truth}
     for lang in ("ko", "en"):

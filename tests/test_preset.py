@@ -80,6 +80,7 @@ def test_the_three_commands_have_it_within_fourteen_options(command: str) -> Non
 
 @pytest.mark.train
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_three_commands_on_a_drawn_tree(tmp_path: Path) -> None:
     """Effective settings are recorded in what each command writes."""
     pytest.importorskip("torch")

@@ -493,3 +493,62 @@ def test_what_is_no_evaluation_is_refused(content: str | None, words: str, tmp_p
         render_evaluation(tmp_path, lang="en")
     assert caught.value.ko
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_results_of_older_versions_stay_readable(
+    fresh: dict[str, Any], lang: Lang, tmp_path: Path
+) -> None:
+    """What version 0.1 wrote: a 'human ceiling', gaps without a test, no noise floor."""
+    old = fresh
+    ceiling = old.pop("annotators")
+    ceiling.pop("pairwise")
+    old["human_ceiling"] = ceiling
+    old["ci_method"] = "percentile bootstrap, 2000 resamples by person"
+    for key in [k for k in old["calibration"] if "floor" in k]:
+        old["calibration"].pop(key)
+    for section in old["subgroups"].values():
+        for key in ("test", "p_value", "n_groups", "expected_if_alike"):
+            (section["gap"] or {}).pop(key, None)
+    for key in ("pairwise_agreement", "unanimous", "majority_exists"):
+        old["comparison"]["findings"].pop(key)
+    write_json(tmp_path / "result.json", old)
+    render_evaluation(tmp_path, lang=lang)
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert {"en": "Made by an older version", "ko": "옛 판이 만든 결과"}[lang] in text
+    assert evaluation_text(EvalResult.from_document(old), tmp_path, lang)
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_the_page_says_what_is_tested_and_what_chance_gives(
+    document: dict[str, Any], lang: Lang
+) -> None:
+    text = page_of(document, lang).text
+    for sentence in {
+        "en": ("max-statistic", "equal groups", "Chance alone: a perfectly calibrated model"),
+        "ko": ("최대 통계량", "집단이 모두 같아도", "우연의 몫: 완벽하게 보정된 모델이라도"),
+    }[lang]:
+        assert sentence in text
+    assert {"en": "Two annotators: share of equal labels", "ko": "주석자 두 명 사이"}[lang] in text
+    assert "62.9%" in text  # of the public counts, beside the paper's 56.28%
+    assert not re.search({"en": "uman ceiling", "ko": "사람의 일치도"}[lang], text)
+    few = make_document(300, persons=12, compare=None)
+    assert {"en": "t intervals over 12 persons", "ko": "인물 12명의 잭나이프 t 구간"}[
+        lang
+    ] in page_of(few, lang).text
+
+
+@pytest.mark.parametrize(
+    ("source", "ko", "en"),
+    [
+        ("folder", "폴더 이름 (uploader)", "name of the class folder (uploader)"),
+        ("table", "표의 레이블 (uploader)", "label in the table (uploader)"),
+        ("aihub", "게시자 레이블 (uploader)", "uploader's label (uploader)"),
+    ],
+)
+def test_a_label_is_called_what_it_is(fresh: dict[str, Any], source: str, ko: str, en: str) -> None:
+    """Nobody uploaded the class folders of a researcher."""
+    fresh["dataset"]["source"] = source
+    assert View(fresh, "ko").policy("uploader") == ko
+    assert View(fresh, "en").policy("uploader") == en

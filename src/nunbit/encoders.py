@@ -26,7 +26,13 @@ from PIL import Image
 from nunbit.errors import BundleError, InputError, MissingExtra
 from nunbit.files import require_regular, sha256_file
 from nunbit.labels import LabelSet, label_set_from_dict
-from nunbit.prompts import TemplateSet, prompts_for, template_set_names
+from nunbit.prompts import (
+    TemplateSet,
+    load_template_set,
+    older_template_sets,
+    prompts_for,
+    template_set_names,
+)
 from nunbit.unigram import read_unigram
 from nunbit.zeroshot import normalise
 
@@ -198,11 +204,19 @@ class Bundle:
         """How the voice tower is used, or None without one."""
         return self._header.voice if self.has_voice_tower else None
 
-    @property
+    @cached_property
     def default_template_set(self) -> str:
-        """The set trained with where the package has it, else the first cached, else ``paper``."""
+        """The set trained with where the package has it, else the first cached, else ``paper``.
+
+        Where the package has mended a set since, the wording that was trained with.
+        """
         trained = self.document.get("trained_template_set")
         if trained in template_set_names():
+            texts = set(self.document.get("trained_prompts") or ())
+            for name in (str(trained), *older_template_sets(str(trained))) if texts else ():
+                rows = prompts_for(load_template_set(name), self.label_set)
+                if all(text in texts for row in rows for text in row):
+                    return name
             return str(trained)
         cached = self.document.get("template_sets") or ("paper",)
         return str(cached[0])

@@ -88,6 +88,13 @@ def template_set_names() -> tuple[str, ...]:
     return tuple(sorted(n.removesuffix(".toml") for n in names if n.endswith(".toml")))
 
 
+def older_template_sets(name: str) -> tuple[str, ...]:
+    """Superseded wordings of a set of the package, newest first: ``natural-0.1`` of ``natural``."""
+    folder = resources.files("nunbit") / "data" / "prompts" / "older"
+    names = (p.name.removesuffix(".toml") for p in folder.iterdir())
+    return tuple(sorted((n for n in names if n.rpartition("-")[0] == name), reverse=True))
+
+
 def template_set_from_dict(document: dict[str, Any], where: str) -> TemplateSet:
     """Read a template set from plain data, with the same checks as a file.
 

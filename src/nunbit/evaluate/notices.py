@@ -20,11 +20,13 @@ from nunbit.particles import with_particle
 Notice = dict[str, Any]
 
 _FEW_IMAGES = 200
-_FEW_PERSONS = 30
+_FEW_PERSONS = metrics.FEW
 # A relabelling must gain this much accuracy before mixed-up labels are suspected.
 _RELABELLING_GAIN = 0.15
 # A subgroup this far below everybody else, with an interval that excludes zero, is pointed out.
 _SUBGROUP_DROP = 0.10
+# Of the test of an attribute's largest gap.
+_LEVEL = 0.05
 _ALIKE = 0.99
 _HIGH_ECE = 0.10
 _NEVER_PREDICTED = 0.002
@@ -137,6 +139,9 @@ def _relabelling(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
 
 def _subgroups(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
     for attribute, section in d["subgroups"].items():
+        gap = section["gap"]
+        if gap is not None and gap["p_value"] >= _LEVEL:
+            continue  # of many groups one is always the lowest
         for group in section["groups"]:
             difference = group["difference_to_rest"]
             interval = difference["ci95"]
@@ -177,18 +182,16 @@ def _few(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
     if d["n"] < _FEW_IMAGES:
         yield _warning(
             "few_images",
-            f"Only {d['n']} labelled images: the figures are rough, and a bootstrap of so few is "
-            "itself unreliable.",
-            f"레이블이 있는 이미지가 {d['n']}장뿐입니다. 수치가 거칠고, 이 정도로는 부트스트랩 "
-            "구간도 믿기 어렵습니다.",
+            f"Only {d['n']} labelled images: the figures are rough, and so are their intervals.",
+            f"레이블이 있는 이미지가 {d['n']}장뿐입니다. 수치도 구간도 거칩니다.",
         )
     elif persons is not None and persons < _FEW_PERSONS:
         yield _warning(
             "few_persons",
-            f"Only {persons} persons: intervals by person tend to be too narrow below "
-            f"{_FEW_PERSONS}.",
-            f"인물이 {persons}명뿐입니다. {_FEW_PERSONS}명보다 적으면 인물 단위 구간이 실제보다 "
-            "좁아지기 쉽습니다.",
+            f"Only {persons} persons: the intervals are t intervals over these persons, wider than "
+            "a bootstrap's, and rest on the persons being like those you want to speak about.",
+            f"인물이 {persons}명뿐입니다. 그래서 구간은 부트스트랩보다 넓은 인물 단위 t 구간이며, "
+            "이 인물들이 말하려는 집단을 닮았을 때만 뜻이 있습니다.",
         )
 
 
