@@ -331,9 +331,7 @@ def _measured(raw: WindowTable, pair: tuple[str, str]) -> bool:
     )
 
 
-def _identity(
-    table: WindowTable, raw: WindowTable, placed: Placed, fold: Codes
-) -> dict[str, Any]:
+def _identity(table: WindowTable, raw: WindowTable, placed: Placed, fold: Codes) -> dict[str, Any]:
     """The probe for every modality: embeddings, what went in, and the raw vectors beside them."""
     found = {}
     for modality, rows in placed.items():

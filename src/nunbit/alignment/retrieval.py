@@ -100,6 +100,7 @@ def ranks_of(
     pool = np.zeros(len(table), np.int64) if pool is None else pool
     rng = np.random.default_rng([settings.seed, shift, against == "others"])
     right = _shifted(table, both, shift)
+    query, answer = _used(query, answer, both)
     usable = np.flatnonzero(both)
     groups = pool if against == "others" else table.person
     parts: list[tuple[Codes, Floats, Floats, Floats]] = []
@@ -121,7 +122,7 @@ def ranks_of(
 
 def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
     table: WindowTable,
-    rows: tuple[Singles, Singles],
+    rows: tuple[Floats, Floats],
     asked: Codes,
     right: Codes,
     inside: Codes,
@@ -148,10 +149,8 @@ def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
         chosen = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
     else:
         chosen = np.tile(np.arange(free.shape[1]), (len(asked), 1))
-    near = (query[asked] * answer[right]).sum(axis=1, dtype=np.float64)
-    scores = np.take_along_axis(
-        query[asked].astype(np.float64) @ answer[inside].astype(np.float64).T, chosen, axis=1
-    )
+    near = (query[asked] * answer[right]).sum(axis=1)
+    scores = np.take_along_axis(query[asked] @ answer[inside].T, chosen, axis=1)
     above = (scores > near[:, None] + _SAME_COSINE).sum(axis=1)
     equal = (np.abs(scores - near[:, None]) <= _SAME_COSINE).sum(axis=1)
     return (
@@ -164,6 +163,12 @@ def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
 
 def _both(query: Singles, answer: Singles) -> Flags:
     return np.asarray(np.isfinite(query).all(axis=1) & np.isfinite(answer).all(axis=1))
+
+
+def _used(query: Singles, answer: Singles, both: Flags) -> tuple[Floats, Floats]:
+    """Both without the directions that are zero throughout: most of a space has none."""
+    columns = (query[both] != 0).any(axis=0) & (answer[both] != 0).any(axis=0)
+    return query[:, columns].astype(np.float64), answer[:, columns].astype(np.float64)
 
 
 def _shifted(table: WindowTable, both: Flags, shift: int) -> Codes:
@@ -216,9 +221,7 @@ def time_shift_null(
     if not len(counts) or counts.min() < 2 * least + 1:
         return None
     shifts = np.unique(np.linspace(least, counts.min() - least, settings.n_shifts).astype(int))
-    found = [
-        ranks_of(table, query, answer, settings, shift=int(s), match=match) for s in shifts
-    ]
+    found = [ranks_of(table, query, answer, settings, shift=int(s), match=match) for s in shifts]
     if not sum(len(each) for each in found):
         return None
     return Ranks(
