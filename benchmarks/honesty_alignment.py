@@ -125,9 +125,9 @@ def nuisance_row(seeds: int) -> Row:
         found += codes["found"]
         r1 = {s: np.mean([p["steps"][s]["r1"] for p in pairs])  # type: ignore[index]
               for s in ("plain", "matched", "without_talking", "nuisance")}  # fmt: skip
-        parts.append(f"{name} SD: {codes['found']} of {seeds} (R@1 plain {r1['plain']:.3f}, headline "
-                     f"{r1['matched']:.3f}, erased {r1['without_talking']:.3f}, nuisance alone "
-                     f"{r1['nuisance']:.3f})")  # fmt: skip
+        parts.append(f"{name} SD: {codes['found']} of {seeds} (R@1 plain {r1['plain']:.3f}, "
+                     f"headline {r1['matched']:.3f}, erased {r1['without_talking']:.3f}, "
+                     f"nuisance alone {r1['nuisance']:.3f})")  # fmt: skip
     n = seeds * len(kinds)
     return Row(f"nuisance alignments read 'found', {n} runs", "all four kinds",
                f"{found} of {n}; " + "; ".join(parts), "≤ 5 of 40", found <= n / 8)  # fmt: skip
@@ -154,7 +154,7 @@ def power_rows(seeds: int) -> list[Row]:
     rows = []
     for people in POWER_PEOPLE:
         parts = []
-        for state in (0.0, *POWER_STATES):
+        for state in POWER_STATES:
             what = Planted(state=state, people=people, windows=POWER_WINDOWS)
             pairs = [judged(what, 200 + seed) for seed in range(seeds)]
             codes = Counter(p["verdict"]["code"] for p in pairs)  # type: ignore[index]

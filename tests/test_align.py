@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 pytest.importorskip("av")
 
 from nunbit.align import AlignSettings, align, result_text
+from nunbit.align.forgetting import forget
 from nunbit.align.persons import persons_notice, persons_of
 from nunbit.align.reading import RecordingWindows, _key, _to_cache, read_recording, reading_job
-from nunbit.align.forgetting import forget
 from nunbit.alignment import NUISANCES, PROSODY
 from nunbit.analyze.aligned import (
     AlignedWindows,

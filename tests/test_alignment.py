@@ -407,8 +407,8 @@ def test_talking_is_erased_although_its_measure_is_noisy() -> None:
     heads = fit(erased)
     folded = eraser.before(heads)
     for m in ("face", "voice"):
-        np.testing.assert_allclose(folded.heads[m].project(raw.vectors[m]),
-                                   heads.heads[m].project(erased.vectors[m]), atol=1e-4)  # fmt: skip
+        wanted = heads.heads[m].project(erased.vectors[m])
+        np.testing.assert_allclose(folded.heads[m].project(raw.vectors[m]), wanted, atol=1e-4)
 
 
 def test_what_is_unrelated_to_talking_is_not_erased() -> None:

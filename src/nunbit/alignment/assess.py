@@ -148,7 +148,10 @@ def assess(
         "recordings": len(np.unique(table.recording)),
         "windows": len(table),
         "headline": headline,
-        "verdict": {"code": overall(verdicts), "pairs": {n: v["code"] for n, v in verdicts.items()}},
+        "verdict": {
+            "code": overall(verdicts),
+            "pairs": {name: verdict["code"] for name, verdict in verdicts.items()},
+        },
         "pairs": judged,
         "identity": _identity(level, raw, used, fold) if by == "person" else {},
         "nuisance_coverage": {

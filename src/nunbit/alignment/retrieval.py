@@ -120,7 +120,7 @@ def ranks_of(
     return Ranks(*columns, table.person[rows], len(usable) - len(rows))
 
 
-def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
+def _rank_block(
     table: WindowTable,
     rows: tuple[Floats, Floats],
     asked: Codes,

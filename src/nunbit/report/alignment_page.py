@@ -1,4 +1,4 @@
-"""``RUN/report.html`` of an alignment: the verdict, the steps it rests on, identity, what is kept."""
+"""``RUN/report.html`` of an alignment: the verdict, what it rests on, identity, what is kept."""
 
 from __future__ import annotations
 
