@@ -352,6 +352,19 @@ def test_too_short_a_recording_is_skipped_and_counted() -> None:
     assert time_shift_null(_line(10), rows[:10], rows[:10], RETRIEVAL) is None
 
 
+def test_one_short_recording_does_not_take_the_null_from_all() -> None:
+    short, long = _line(12), _line(60)
+    rows = _unit(np.random.default_rng(4), 72)
+    table = WindowTable(
+        {"face": rows}, np.repeat([0, 1], [12, 60]), np.repeat([0, 1], [12, 60]),
+        np.concatenate([short.start_s, long.start_s]),
+    )  # fmt: skip
+    null = time_shift_null(table, rows, rows, RETRIEVAL)
+    assert null is not None
+    assert set(null.person) == {1}
+    assert time_shift_null(short, rows[:12], rows[:12], RETRIEVAL) is None
+
+
 # ---------------------------------------------------------------- table and heads
 
 
