@@ -15,27 +15,32 @@ from numpy.typing import NDArray
 pytest.importorskip("av")
 
 from nunbit.align import AlignSettings, align, result_text
-from nunbit.align.persons import persons_of
+from nunbit.align.forgetting import forget
+from nunbit.align.persons import persons_notice, persons_of
 from nunbit.align.reading import RecordingWindows, _key, _to_cache, read_recording, reading_job
-from nunbit.alignment import PROSODY
+from nunbit.alignment import NUISANCES, PROSODY
 from nunbit.analyze.aligned import (
     AlignedWindows,
     Seen,
     agreement_blocks,
     align_windows,
     excerpts_of,
+    masked_notice,
     read_heads,
     read_windows,
+    verdict_notices,
+    verdicts_of,
     write_windows,
 )
 from nunbit.encoders import load_bundle
 from nunbit.errors import BundleError, InputError, MissingExtra
 from nunbit.predict.shipped import default_bundle_path
+from nunbit.report.again import render_any
 from nunbit.report.alignment_page import AlignmentView, alignment_html
 from nunbit.streams import Interval, Transcript, Utterance, Word
 from nunbit.workers import Tools
 
-SETTINGS = AlignSettings(workers=1, n_resamples=100, folds=2)
+SETTINGS = AlignSettings(workers=1, folds=2)
 FACE = 256
 
 
@@ -48,7 +53,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _vectors(
-    n: int, rng: np.random.Generator, *, without: tuple[str, ...] = ()
+    n: int, rng: np.random.Generator, *, without: tuple[str, ...] = (), shared: bool = True
 ) -> dict[str, NDArray[np.float32]]:
     """A shared state of three numbers in few dimensions of each modality."""
     sizes = {"face": FACE, "voice": len(PROSODY), "text": FACE}
@@ -57,10 +62,17 @@ def _vectors(
     rows = {}
     for m, width in sizes.items():
         map_ = mixing.standard_normal((3, width))
+        if not shared:
+            state = rng.standard_normal((n, 3))
         rows[m] = (state @ map_ + 0.5 * rng.standard_normal((n, width))).astype(np.float32)
         if m in without:
             rows[m][:] = np.nan
     return rows
+
+
+def _nuisance(n: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    """Talking and a mouth that have nothing to do with the state."""
+    return {name: rng.random(n) for name in NUISANCES}
 
 
 def _prepare(
@@ -71,6 +83,8 @@ def _prepare(
     people: int = 6,
     n: int = 60,
     without: tuple[str, ...] = (),
+    shared: bool = True,
+    transcript: bool = True,
 ) -> list[Path]:
     """Recordings whose windows were read before: what the cache is for."""
     digest = load_bundle(bundle).hash
@@ -80,9 +94,12 @@ def _prepare(
         media.parent.mkdir(parents=True)
         media.write_bytes(b"recording %d" % k)
         job = reading_job(media, media.stem, out / "recordings", (bundle, digest), SETTINGS)
-        vectors = _vectors(n, np.random.default_rng(k), without=without)
-        _to_cache(out / "recordings" / f"{media.stem}.npz", _key(job),
-                  RecordingWindows(media.stem, np.arange(n) * 4.0, vectors))  # fmt: skip
+        vectors = _vectors(n, np.random.default_rng(k), without=without, shared=shared)
+        found = RecordingWindows(
+            media.stem, np.arange(n) * 4.0, vectors, _nuisance(n, np.random.default_rng([k, 1])),
+            duration_s=4.0 * n if n else 3.0, transcript=transcript,
+        )  # fmt: skip
+        _to_cache(out / "recordings" / f"{media.stem}.npz", _key(job), found)
         paths.append(media)
     return paths
 
@@ -103,12 +120,17 @@ def test_a_run_finds_the_planted_state(run: tuple[Path, dict[str, Any]]) -> None
     assert document["independent_windows"] == 360
     for pair in document["assessment"]["pairs"].values():
         assert pair["forward"]["within"]["r1"] > 0.5
-    assert all(p["passes"] for p in document["assessment"]["identity"].values())
+    assert document["verdict"]["code"] == "found"
+    assert set(document["verdict"]["pairs"].values()) == {"found"}
+    assert {p["state"] for p in document["assessment"]["identity"].values()} <= {
+        "passed", "cannot_tell"
+    }  # fmt: skip
     assert document["assessment"]["limits"] == ["few_people"]
     assert json.loads((out / "result.json").read_text(encoding="utf-8")) == document
     text = result_text(document, out, "ko")
-    assert "얼굴과 목소리" in text
-    assert "통과" in text
+    assert "얼굴과 목소리: 찾았습니다" in text
+    assert "nunbit align --forget" in text
+    assert "R@1" in text
 
 
 def test_the_report_names_nobody_and_loads_nothing(run: tuple[Path, dict[str, Any]]) -> None:
@@ -117,8 +139,12 @@ def test_the_report_names_nobody_and_loads_nothing(run: tuple[Path, dict[str, An
     assert "<script" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "talk0" not in page
+    assert page.index("face and voice: found") < page.index("<main>")  # on the first screen
+    assert page.index("nunbit align --forget") < page.index("<main>")
     korean = alignment_html(AlignmentView(document, "ko"))
     assert "신원 검사" in korean
+    assert "질의 구간" in korean
+    assert "대조: 시간을 섞음" in korean
     for suffix in ("png", "svg"):
         assert (out / "figures" / f"retrieval.{suffix}").stat().st_size > 1000
 
@@ -132,7 +158,13 @@ def test_the_bundle_has_the_heads(run: tuple[Path, dict[str, Any]], bundle: Path
     assert heads.size == 128
     assert read_heads(plain) is None
     assert aligned.label_set == plain.label_set
-    assert aligned.document["alignment"]["people"] == 6
+    section = aligned.document["alignment"]
+    assert section["people"] == 6
+    verdict = section["verdict"]["face-voice"]
+    assert verdict["code"] == "found"
+    assert verdict["n_people"] == 6
+    assert verdict["null"] < 0.1 < verdict["above_null_ci"][0]
+    assert section["identity"]["face"]["margin"] == 0.05
     found = {k for k in aligned.document if k not in plain.document}
     assert found == {"alignment"}
 
@@ -152,11 +184,14 @@ def test_damaged_heads_are_refused(run: tuple[Path, dict[str, Any]], tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
+        ({"n": 0, "transcript": True}, "shorter than a window of 4 s"),
+        ({"without": ("voice", "text"), "transcript": True}, "words were given, but"),
+        ({"without": ("voice", "text"), "transcript": False}, "no transcript was given"),
         ({"without": ("voice", "text")}, "two of face, voice and words"),
         ({"people": 1, "n": 10}, "only 10 windows"),
         ({"people": 1, "n": 5}, "two of face, voice and words"),  # too few for a mean
     ],
-    ids=["silent", "ten-windows", "five-windows"],
+    ids=["short-clips", "unused-words", "no-words", "silent", "ten-windows", "five-windows"],
 )
 def test_too_little_is_refused_in_one_line(
     changes: dict[str, Any], wanted: str, tmp_path: Path, bundle: Path
@@ -170,10 +205,12 @@ def test_too_little_is_refused_in_one_line(
 
 def test_one_person_and_no_words_are_stated(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "run"
-    paths = _prepare(tmp_path / "media", out, bundle, people=1, n=150, without=("text",))
+    paths = _prepare(tmp_path / "media", out, bundle, people=1, n=150, without=("text",),
+                     transcript=False)  # fmt: skip
     document = align(paths, out, SETTINGS, bundle=bundle, lang="ko")
     assert document["modalities"] == ["face", "voice"]
     assert "one_person" in document["assessment"]["limits"]
+    assert document["verdict"]["code"] == "too_little"
     assert any("no transcript" in en for en, _ in document["notices"])
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "한 사람뿐" in page
@@ -202,7 +239,122 @@ def test_contrastive_learning_without_torch_is_refused(tmp_path: Path) -> None:
         align([tmp_path], tmp_path, settings, contrastive=None, lang="en")
 
 
+def test_a_null_alignment_is_said_wherever_it_is_used(tmp_path: Path, bundle: Path) -> None:
+    out = tmp_path / "run"
+    paths = _prepare(tmp_path / "media", out, bundle, people=6, shared=False, without=("text",))
+    document = align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    assert document["verdict"]["code"] in {"not_found", "cannot_tell"}
+    text = result_text(document, out, "en")
+    assert "NOT found" in text or "cannot tell" in text
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert 'class="box warn" id="verdict"' in page
+    loaded = load_bundle(out / "bundle")
+    verdicts = verdicts_of(loaded)
+    assert verdicts["face-voice"]["code"] == document["verdict"]["code"]
+    (notice,) = verdict_notices(verdicts)
+    assert "face and voice" in notice[0]
+    assert "얼굴과 목소리" in notice[1]
+    hidden = masked_notice(verdicts, shown=False)
+    assert hidden is not None
+    assert "unproven_agreement=true" in hidden[0]
+    aligned = AlignedWindows(
+        tuple(Interval(float(k), k + 4.0) for k in range(3)),
+        {m: np.ones((3, 2), np.float32) for m in ("face", "voice")},
+        {m: np.array(["", "", "silence"]) for m in ("face", "voice")},
+        {"face-voice": np.array([0.5, 0.4, np.nan])}, ("", "", ""), verdicts,
+    )  # fmt: skip
+    (block,) = agreement_blocks(aligned)
+    assert np.isnan(block.value).all()
+    assert list(block.mask_reason) == ["unvalidated", "unvalidated", "silence"]
+    assert block.n_valid.sum() == 0
+    (shown,) = agreement_blocks(aligned, unproven=True)
+    assert shown.value[0] == 0.5
+    assert list(shown.mask_reason) == ["", "", "silence"]
+
+
+def test_a_bundle_without_a_verdict_is_read_and_says_so(
+    run: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    old = tmp_path / "b"
+    shutil.copytree(run[0] / "bundle", old)
+    document = json.loads((old / "bundle.json").read_text(encoding="utf-8"))
+    for key in ("verdict", "identity", "trend", "headline"):
+        del document["alignment"][key]
+    document["alignment"]["within_r1"] = {"face-voice": 0.6}
+    (old / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
+    loaded = load_bundle(old)
+    aligned = align_windows(loaded, _seen())
+    assert aligned is not None
+    assert {v["code"] for v in aligned.verdicts.values()} == {"no_verdict"}
+    notice = verdict_notices(aligned.verdicts)[0]
+    assert "no verdict of this kind" in notice[0]
+    assert "판정이 없습니다" in notice[1]
+
+
+def test_an_earlier_result_is_not_rendered_as_if_judged(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"format": "nunbit-alignment-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match="earlier version"):
+        render_any(tmp_path, lang="en")
+
+
+def test_readings_are_deleted_and_a_rerun_says_so(
+    tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    paths = _prepare(tmp_path / "media", out, bundle, people=2, without=("text",))
+    document = align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    assert document["readings"]["files"] == 2
+    assert document["readings"]["bytes"] > 0
+    document = forget(out, lang="en")
+    assert document["readings"]["files"] == 0
+    assert not list(out.rglob("*.npz.*")) + list((out / "recordings").glob("*"))
+    assert json.loads((out / "result.json").read_text(encoding="utf-8")) == document
+    assert "has been deleted" in (out / "report.html").read_text(encoding="utf-8")
+    assert load_bundle(out / "bundle")
+    capsys.readouterr()
+    with pytest.raises(InputError):  # the media are no recordings
+        align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    assert "was deleted on" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no run of nunbit align"):
+        forget(tmp_path / "nowhere", lang="en")
+
+
+def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:
+    from click.testing import CliRunner
+
+    from nunbit.cli import cli
+
+    out = tmp_path / "run"
+    _prepare(tmp_path / "media", out, bundle, people=2, n=4)
+    assert len(list((out / "recordings").glob("*.npz"))) == 2
+    said = CliRunner().invoke(cli, ["align", "--forget", "--out", str(out), "--json"])
+    assert said.exit_code == 0, said.output
+    assert not (out / "recordings").exists()
+    nothing = CliRunner().invoke(cli, ["align", "--out", str(out)])
+    assert nothing.exit_code == 2
+
+
 # ---------------------------------------------------------------- persons
+
+
+def test_who_was_taken_for_whom_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    media = [tmp_path / f"x_{k}.mp4" for k in range(6)] + [tmp_path / "y_0.mp4"]
+    persons = persons_of(media)
+    (notice,) = persons_notice(media, persons, "", "en")
+    assert "x (6)" in capsys.readouterr().err
+    assert notice[0].startswith("7 recordings were taken for 2 people, by file name")
+    assert "x" not in notice[0].split()  # names stay out of reports
+    assert persons_notice(media, persons, "p.csv", "en") == ()
+
+
+def test_a_path_in_the_table_loses_no_more_than_its_prefix(tmp_path: Path) -> None:
+    hidden, above = tmp_path / "s" / ".a.mp4", tmp_path / "a.mp4"
+    plain = tmp_path / "s" / "b" / "a.mp4"
+    table = tmp_path / "s" / "p.csv"
+    table.parent.mkdir()
+    table.write_text("media,person\n.a.mp4,one\n../a.mp4,two\n././b/a.mp4,three\n",
+                     encoding="utf-8")  # fmt: skip
+    assert persons_of([hidden, above, plain], str(table)) == ("one", "two", "three")
 
 
 def test_persons_by_folder_by_name_and_by_table(tmp_path: Path) -> None:
@@ -275,7 +427,7 @@ def test_agreement_is_the_cosine_and_windows_come_back(tmp_path: Path) -> None:
     value = (rows[0] * rows[1]).sum(axis=1).astype(np.float64)
     aligned = AlignedWindows(windows, {"face": rows[0], "voice": rows[1]}, reasons,
                              {"face-voice": value}, ("하나", "", "", "", "끝"))  # fmt: skip
-    (block,) = agreement_blocks(aligned)
+    (block,) = agreement_blocks(aligned, unproven=True)
     assert block.value[0] == pytest.approx(float(rows[0, 0] @ rows[1, 0]), abs=1e-6)
     assert list(block.mask_reason) == ["", "", "silence", "", ""]
     path = write_windows(tmp_path, aligned, session="회기1", bundle_hash="h")

@@ -352,6 +352,19 @@ def test_too_short_a_recording_is_skipped_and_counted() -> None:
     assert time_shift_null(_line(10), rows[:10], rows[:10], RETRIEVAL) is None
 
 
+def test_one_short_recording_does_not_take_the_null_from_all() -> None:
+    short, long = _line(12), _line(60)
+    rows = _unit(np.random.default_rng(4), 72)
+    table = WindowTable(
+        {"face": rows}, np.repeat([0, 1], [12, 60]), np.repeat([0, 1], [12, 60]),
+        np.concatenate([short.start_s, long.start_s]),
+    )  # fmt: skip
+    null = time_shift_null(table, rows, rows, RETRIEVAL)
+    assert null is not None
+    assert set(null.person) == {1}
+    assert time_shift_null(short, rows[:12], rows[:12], RETRIEVAL) is None
+
+
 # ---------------------------------------------------------------- table and heads
 
 
@@ -407,8 +420,8 @@ def test_talking_is_erased_although_its_measure_is_noisy() -> None:
     heads = fit(erased)
     folded = eraser.before(heads)
     for m in ("face", "voice"):
-        np.testing.assert_allclose(folded.heads[m].project(raw.vectors[m]),
-                                   heads.heads[m].project(erased.vectors[m]), atol=1e-4)  # fmt: skip
+        wanted = heads.heads[m].project(erased.vectors[m])
+        np.testing.assert_allclose(folded.heads[m].project(raw.vectors[m]), wanted, atol=1e-4)
 
 
 def test_what_is_unrelated_to_talking_is_not_erased() -> None:

@@ -15,7 +15,7 @@ from nunbit.encoders import load_bundle
 from nunbit.errors import BundleError, InputError
 from nunbit.files import sha256_file
 from nunbit.predict.shipped import default_bundle_path
-from nunbit.search import SearchSettings, hits_text, load_index, search
+from nunbit.search import SearchSettings, hits_text, load_index, search, search_notices
 from nunbit.search.story import query_of
 from nunbit.streams import Interval, Singles
 
@@ -126,6 +126,25 @@ def test_one_modality_alone(timelines: Path, bundle: Path) -> None:
     assert {(h.session, h.t_start) for h in hits} == {("b", 30.0), ("c", 5.0)}
     with pytest.raises(InputError, match="no window has voice"):
         search(index, load_bundle(bundle), SENTENCE, SearchSettings(modality="voice"))
+
+
+def test_a_search_says_what_the_alignment_is_worth(bundle: Path, tmp_path: Path) -> None:
+    notices = search_notices(load_bundle(bundle), "all")
+    assert "no verdict of this kind" in notices[0][0]
+    assert "--modality text" in notices[-1][0]
+    assert len(notices) == 3  # face and words, voice and words, and what follows
+    assert search_notices(load_bundle(bundle), "text") == []
+    found = tmp_path / "found"
+    shutil.copytree(bundle, found)
+    document = json.loads((found / "bundle.json").read_text(encoding="utf-8"))
+    verdict = {"code": "found", "r1": 0.6, "null": 0.05, "nuisance": 0.1, "left": 0.4,
+               "left_null": 0.05, "n_people": 30}  # fmt: skip
+    document["alignment"]["verdict"] = {"face-text": verdict, "voice-text": verdict}
+    (found / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
+    notices = search_notices(load_bundle(found), "face")
+    assert len(notices) == 1
+    assert "found" in notices[0][0]
+    assert "찾았습니다" in notices[0][1]
 
 
 def test_what_cannot_be_searched(timelines: Path, bundle: Path, tmp_path: Path) -> None:

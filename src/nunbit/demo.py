@@ -167,7 +167,7 @@ def _alignment(out: Path, lang: Lang) -> tuple[dict[str, Any], Path]:
     (out / "alignment" / "result.json").rename(out / "alignment" / "summary.json")
     judged = document["assessment"]
     sides = judged["pairs"]["face-voice"]
-    r1 = [side["within"]["r1"] for side in sides.values()]
+    r1 = [sides[way]["within"]["r1"] for way in ("forward", "backward")]
     found = {"people": judged["people"], "windows": judged["windows"], "r1": sum(r1) / len(r1)}
     return found, out / "alignment" / "report.html"
 
@@ -198,7 +198,10 @@ def _timeline(out: Path, lang: Lang) -> Path:
     _announce(lang, 6, "drawing a talking face", "말하는 얼굴을 그립니다")
     render_video(clips / "clip.mp4", load_script(None), lang=lang)
     _announce(lang, 7, "its timeline with that alignment", "그 정렬로 타임라인을 만듭니다")
-    settings = AnalyzeSettings(transcript=str(clips / "clip.srt"), single_speaker=True)
+    # Drawn people prove the program only; their alignment is shown whatever its verdict.
+    settings = AnalyzeSettings(
+        transcript=str(clips / "clip.srt"), single_speaker=True, unproven_agreement=True
+    )
     bundle = out / "alignment" / "bundle"
     media = [clips / "clip.mp4"]
     outcome = analyze(media, out / "timelines", settings, bundle=bundle, lang=lang)[0]

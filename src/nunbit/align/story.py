@@ -261,7 +261,8 @@ def _say_short(read: Sequence[RecordingWindows], window_s: float, notices: Notic
     notices.append(
         (f"{len(short)} of {len(read)} recordings are shorter than a window of {window_s:g} s and "
          "give none",
-         f"녹화 {len(read)}개 중 {len(short)}개는 구간 하나({window_s:g}초)보다 짧아 쓰지 못했습니다")
+         f"녹화 {len(read)}개 중 {len(short)}개는 구간 하나({window_s:g}초)보다 짧아 쓰지 "
+            "못했습니다")
     )  # fmt: skip
 
 

@@ -148,7 +148,10 @@ def assess(
         "recordings": len(np.unique(table.recording)),
         "windows": len(table),
         "headline": headline,
-        "verdict": {"code": overall(verdicts), "pairs": {n: v["code"] for n, v in verdicts.items()}},
+        "verdict": {
+            "code": overall(verdicts),
+            "pairs": {name: verdict["code"] for name, verdict in verdicts.items()},
+        },
         "pairs": judged,
         "identity": _identity(level, raw, used, fold) if by == "person" else {},
         "nuisance_coverage": {
@@ -331,9 +334,7 @@ def _measured(raw: WindowTable, pair: tuple[str, str]) -> bool:
     )
 
 
-def _identity(
-    table: WindowTable, raw: WindowTable, placed: Placed, fold: Codes
-) -> dict[str, Any]:
+def _identity(table: WindowTable, raw: WindowTable, placed: Placed, fold: Codes) -> dict[str, Any]:
     """The probe for every modality: embeddings, what went in, and the raw vectors beside them."""
     found = {}
     for modality, rows in placed.items():

@@ -90,8 +90,5 @@ def _t_cdf(t: float, freedom: int) -> float:
     for k in range(2 if odd else 1, freedom, 2):
         total += term
         term *= square * (k / (k + 1.0))
-    if odd:
-        inside = (angle + sine * total) * 2.0 / math.pi
-    else:
-        inside = sine * total
+    inside = (angle + sine * total) * 2.0 / math.pi if odd else sine * total
     return 0.5 + inside / 2.0

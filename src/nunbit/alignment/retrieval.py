@@ -56,6 +56,7 @@ class Ranks:
         first: (Q,) probability of being first, ties shared.
         five: (Q,) probability of being among the first five.
         person: (Q,) whose window it was.
+        row: (Q,) which window.
         n_skipped: Windows with both modalities but too few others of the person far enough away.
     """
 
@@ -63,6 +64,7 @@ class Ranks:
     first: Floats
     five: Floats
     person: Codes
+    row: Codes
     n_skipped: int
 
     def __len__(self) -> int:
@@ -100,6 +102,7 @@ def ranks_of(
     pool = np.zeros(len(table), np.int64) if pool is None else pool
     rng = np.random.default_rng([settings.seed, shift, against == "others"])
     right = _shifted(table, both, shift)
+    placed = _used(query, answer, both)
     usable = np.flatnonzero(both)
     groups = pool if against == "others" else table.person
     parts: list[tuple[Codes, Floats, Floats, Floats]] = []
@@ -111,17 +114,19 @@ def ranks_of(
         for at in range(0, len(inside), step):
             asked = inside[at : at + step]
             parts.append(
-                _rank_block(table, (query, answer), asked, right[asked], inside,
+                _rank_block(table, placed, asked, right[asked], inside,
                             settings, against, match, rng)
             )  # fmt: skip
     rows = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, np.int64)
-    columns = [np.concatenate([p[k] for p in parts]) if parts else np.zeros(0) for k in (1, 2, 3)]
-    return Ranks(*columns, table.person[rows], len(usable) - len(rows))
+    rank, first, five = (
+        np.concatenate([np.zeros(0), *(part[k] for part in parts)]) for k in (1, 2, 3)
+    )
+    return Ranks(rank, first, five, table.person[rows], rows, len(usable) - len(rows))
 
 
-def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
+def _rank_block(
     table: WindowTable,
-    rows: tuple[Singles, Singles],
+    rows: tuple[Floats, Floats],
     asked: Codes,
     right: Codes,
     inside: Codes,
@@ -148,10 +153,8 @@ def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
         chosen = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
     else:
         chosen = np.tile(np.arange(free.shape[1]), (len(asked), 1))
-    near = (query[asked] * answer[right]).sum(axis=1, dtype=np.float64)
-    scores = np.take_along_axis(
-        query[asked].astype(np.float64) @ answer[inside].astype(np.float64).T, chosen, axis=1
-    )
+    near = (query[asked] * answer[right]).sum(axis=1)
+    scores = np.take_along_axis(query[asked] @ answer[inside].T, chosen, axis=1)
     above = (scores > near[:, None] + _SAME_COSINE).sum(axis=1)
     equal = (np.abs(scores - near[:, None]) <= _SAME_COSINE).sum(axis=1)
     return (
@@ -164,6 +167,12 @@ def _rank_block(  # noqa: PLR0913, PLR0917 - one block of one loop, no interface
 
 def _both(query: Singles, answer: Singles) -> Flags:
     return np.asarray(np.isfinite(query).all(axis=1) & np.isfinite(answer).all(axis=1))
+
+
+def _used(query: Singles, answer: Singles, both: Flags) -> tuple[Floats, Floats]:
+    """Both without the directions that are zero throughout: most of a space has none."""
+    columns = (query[both] != 0).any(axis=0) & (answer[both] != 0).any(axis=0)
+    return query[:, columns].astype(np.float64), answer[:, columns].astype(np.float64)
 
 
 def _shifted(table: WindowTable, both: Flags, shift: int) -> Codes:
@@ -202,30 +211,30 @@ def time_shift_null(
 ) -> Ranks | None:
     """Ranks within the person when time is shifted: what chance gives on these very windows.
 
-    Shifts are spread evenly over the shortest recording, at least ``apart_s`` from either end.
-    None where a recording is too short for that.
+    Shifts are spread evenly over the shortest recording that can be shifted by ``apart_s`` from
+    either end; the windows of shorter ones are not asked. None where all are shorter.
     """
     both = _both(query, answer)
     if match is not None:
         both &= np.isfinite(match)
-    counts = np.bincount(table.recording[both]) if both.any() else np.zeros(1, np.int64)
-    counts = counts[counts > 0]
+    counts = np.bincount(table.recording[both], minlength=int(table.recording.max(initial=0)) + 1)
     steps = np.diff(table.start_s)
     hop = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
     least = int(np.ceil(settings.apart_s / hop))
-    if not len(counts) or counts.min() < 2 * least + 1:
+    long_enough = counts >= 2 * least + 1
+    if not long_enough.any():
         return None
-    shifts = np.unique(np.linspace(least, counts.min() - least, settings.n_shifts).astype(int))
-    found = [
-        ranks_of(table, query, answer, settings, shift=int(s), match=match) for s in shifts
-    ]
-    if not sum(len(each) for each in found):
+    shortest = int(counts[long_enough].min())
+    shifts = np.unique(np.linspace(least, shortest - least, settings.n_shifts).astype(int))
+    found = [ranks_of(table, query, answer, settings, shift=int(s), match=match) for s in shifts]
+    kept = [long_enough[table.recording[each.row]] for each in found]
+    if not sum(int(rows.sum()) for rows in kept):
         return None
-    return Ranks(
-        *(np.concatenate([getattr(each, name) for each in found])
-          for name in ("rank", "first", "five", "person")),
-        sum(each.n_skipped for each in found),
-    )  # fmt: skip
+    rank, first, five, person, row = (
+        np.concatenate([getattr(each, name)[rows] for each, rows in zip(found, kept, strict=True)])
+        for name in ("rank", "first", "five", "person", "row")
+    )
+    return Ranks(rank, first, five, person, row, sum(each.n_skipped for each in found))
 
 
 def recall_summary(ranks: Ranks) -> dict[str, object] | None:

@@ -132,7 +132,7 @@ def detrended(table: WindowTable) -> WindowTable:
     def level(rows: Singles | Floats) -> Floats:
         wide = rows.reshape(len(rows), -1)
         result = np.full(wide.shape, np.nan)
-        there = np.isfinite(wide).all(axis=1)
+        there = np.asarray(np.isfinite(wide).all(axis=1))
         for group in groups:
             own = group[there[group]]
             if len(own) >= MIN_TO_CENTRE:

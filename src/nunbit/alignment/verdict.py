@@ -155,8 +155,8 @@ _SENTENCES = {
         "{pair}: NOT shown. The right moment comes first in {r1} of cases (chance {null}), but "
         "talking or the mouth could not be measured, so articulation may be all of it; nunbit "
         "doctor prints the line that installs the landmarks.",
-        "{pair}: 보이지 못했습니다. 맞는 순간이 1위인 비율은 {r1}(우연 {null})이지만 말하는 양이나 "
-        "입 움직임을 재지 못해 발음 동작 때문일 수 있습니다. 얼굴 특징점 설치 명령은 nunbit "
+        "{pair}: 확인되지 않았습니다. 맞는 순간이 1위인 비율은 {r1}(우연 {null})이지만 말하는 "
+        "양이나 입 움직임을 재지 못해 발음 동작 때문일 수 있습니다. 얼굴 특징점 설치 명령은 nunbit "
         "doctor가 알려 줍니다.",
     ),
     "not_found": (
@@ -168,14 +168,14 @@ _SENTENCES = {
     "cannot_tell": (
         "{pair}: cannot tell. {r1} against {null} by chance; with {n} people anything up to "
         "{upper} above chance is possible.",
-        "{pair}: 판단할 수 없습니다. {r1}, 우연 {null}입니다. {n}명의 자료로는 우연보다 {upper}까지 "
-        "높을 수 있습니다.",
+        "{pair}: 판단할 수 없습니다. {r1}, 우연 {null}입니다. {n}명의 자료로는 우연보다 "
+        "{upper}까지 높을 수 있습니다.",
     ),
     "too_little": (
         "{pair}: too little. {n} people could be judged, at least {fewest} are needed, each with "
         "recordings long enough for windows far apart.",
-        "{pair}: 자료가 너무 적습니다. 판정할 수 있는 사람이 {n}명입니다. 서로 떨어진 구간이 충분한 "
-        "녹화를 가진 사람이 {fewest}명 이상 필요합니다.",
+        "{pair}: 자료가 너무 적습니다. 판정할 수 있는 사람이 {n}명입니다. 서로 떨어진 구간이 "
+        "충분한 녹화를 가진 사람이 {fewest}명 이상 필요합니다.",
     ),
     NO_VERDICT: (
         "{pair}: this bundle was made before alignments were judged against drift and talking; it "

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from nunbit.errors import InputError, Lang
 from nunbit.files import read_json
-from nunbit.report.alignment_page import FORMAT as ALIGNMENT
-from nunbit.report.alignment_page import render_alignment
+from nunbit.report.alignment_page import EARLIER, FORMAT, render_alignment
 from nunbit.report.page import render_evaluation
 from nunbit.report.timeline_page import render_timeline
 from nunbit.report.timeline_sessions import render_sessions
@@ -20,7 +19,7 @@ def render_any(path: Path, *, lang: Lang) -> Path:
         InputError: The folder holds none of these.
     """
     if (path / "result.json").is_file():
-        if read_json(path / "result.json").get("format") == ALIGNMENT:
+        if read_json(path / "result.json").get("format") in (EARLIER, FORMAT):
             return render_alignment(path, lang=lang)
         return render_evaluation(path, lang=lang)
     if (path / "summary.json").is_file() and (path / "timeline.parquet").is_file():

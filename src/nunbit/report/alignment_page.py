@@ -1,4 +1,4 @@
-"""``RUN/report.html`` of an alignment: the verdict, the steps it rests on, identity, what is kept."""
+"""``RUN/report.html`` of an alignment: the verdict, what it rests on, identity, what is kept."""
 
 from __future__ import annotations
 
@@ -82,9 +82,10 @@ class AlignmentView:
 
     def step_table(self) -> list[list[str]]:
         """Every step with its null and the paired difference."""
+        several = len(self.d["assessment"]["pairs"]) > 1
         return [
             [
-                f"{pair}: {step}",
+                f"{pair}: {step}" if several else step,
                 shapes.whole(figures["n_people"]),
                 _with(shapes.percent(figures["r1"]), figures["ci95"]),
                 _with(shapes.percent(figures["null"]), figures["null_ci95"]),
