@@ -30,7 +30,13 @@ from nunbit.transcript import read_rttm, read_transcript
 
 SLOW_S = 2.0
 HANG_S = 20
-LINES = ["오늘은 어떠세요", "저는 그냥 그래요", "how are you today", "fine, thank you", "음 3명이 왔어요"]
+LINES = [
+    "오늘은 어떠세요",
+    "저는 그냥 그래요",
+    "how are you today",
+    "fine, thank you",
+    "음 3명이 왔어요",
+]
 NAMES = ["상담자", "Kim, Minji", "Dr. Lee", "SPEAKER_00", "내담자 2"]
 
 
@@ -84,12 +90,17 @@ def eaf() -> bytes:
     )
 
     def tier(name: str, texts: list[str]) -> str:
-        return f'<TIER TIER_ID="{name}" LINGUISTIC_TYPE_REF="d">' + "".join(
-            f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{name}{k}" TIME_SLOT_REF1="t{2 * k}"'
-            f' TIME_SLOT_REF2="t{2 * k + 1}"><ANNOTATION_VALUE>{text}</ANNOTATION_VALUE>'
-            "</ALIGNABLE_ANNOTATION></ANNOTATION>"
-            for k, text in enumerate(texts)
-        ) + "</TIER>"
+        return (
+            f'<TIER TIER_ID="{name}" LINGUISTIC_TYPE_REF="d">'
+            + "".join(
+                f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{name}{k}" '
+                f'TIME_SLOT_REF1="t{2 * k}" TIME_SLOT_REF2="t{2 * k + 1}">'
+                f"<ANNOTATION_VALUE>{text}</ANNOTATION_VALUE>"
+                "</ALIGNABLE_ANNOTATION></ANNOTATION>"
+                for k, text in enumerate(texts)
+            )
+            + "</TIER>"
+        )
 
     media = "".join(
         f'<MEDIA_DESCRIPTOR MEDIA_URL="file:///{name}" TIME_ORIGIN="{origin}"/>'
@@ -139,7 +150,8 @@ def json_documents() -> list[Any]:
                 "avg_logprob": -0.3, "words": _words(k, x, "word")} for k, x in each]  # fmt: skip
     clova = [{"start": 2000 * k, "end": 2000 * k + 1500, "text": x, "textEdited": x,
               "speaker": {"label": str(k), "name": NAMES[k]}, "confidence": 0.9,
-              "words": [[2000 * k, 2000 * k + 300, w] for w in x.split()]} for k, x in each]  # fmt: skip
+              "words": [[2000 * k, 2000 * k + 300, w] for w in x.split()]}
+             for k, x in each]  # fmt: skip
     google = [{"alternatives": [{"transcript": x, "confidence": 0.9, "words": [
         {"word": w, "startTime": f"{2 * k + 0.2 * i}s", "endTime": f"{2 * k + 0.2 * i + 0.1}s",
          "speakerTag": 1} for i, w in enumerate(x.split())]}],
@@ -158,11 +170,14 @@ def json_documents() -> list[Any]:
         {"text": f" {w}", "offsets": {"from": 2000 * k, "to": 2000 * k + 100}, "p": 0.9}
         for w in x.split()]} for k, x in each]  # fmt: skip
     rtzr = [{"start_at": 2000 * k, "duration": 1500, "msg": x, "spk": k} for k, x in each]
-    rev = [{"speaker": k, "elements": [{"type": "text", "value": x, "ts": 2 * k, "end_ts": 2 * k + 1},
-                                       {"type": "punct", "value": "."}]} for k, x in each]  # fmt: skip
+    rev = [{"speaker": k, "elements": [
+        {"type": "text", "value": x, "ts": 2 * k, "end_ts": 2 * k + 1},
+        {"type": "punct", "value": "."}]} for k, x in each]  # fmt: skip
     vosk = [{"text": x, "result": [{"conf": 1.0, "start": 2 * k, "end": 2 * k + 1, "word": x}]}
             for k, x in each]  # fmt: skip
-    chunks = [{"timestamp": [2 * k, None if k == 4 else 2 * k + 1], "text": f" {x}"} for k, x in each]
+    chunks = [
+        {"timestamp": [2 * k, None if k == 4 else 2 * k + 1], "text": f" {x}"} for k, x in each
+    ]
     return [
         {"segments": whisper, "language": "ko", "text": "x"},
         {"words": [w for k, x in each for w in _words(k, x, "word")], "language": "korean"},
@@ -186,7 +201,8 @@ def json_documents() -> list[Any]:
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 10**400, -(10**18), 1e308, -1e308, float("nan"), float("inf"), "",
     " ", "NaN", "1e999", "1:2:3:4", "9" * 5000, "\ud800", "\x00", "text: text", "&#" + "9" * 4400,
-    "@huge@", "@deep@", [], {}, [[]], [None], {"a": 1}, [1, 2, 3], {"seconds": "x", "nanos": {}}, "ㄱ" * 300,
+    "@huge@", "@deep@", [], {}, [[]], [None], {"a": 1}, [1, 2, 3],
+    {"seconds": "x", "nanos": {}}, "ㄱ" * 300,
 )  # fmt: skip
 TEXT_SEEDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "srt": (srt, ".srt"),
@@ -252,8 +268,9 @@ def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
                 del raw[k : k + rng.randint(1, 40)]
             elif act == 2:
                 raw[k:k] = rng.choice(
-                    [b'"', b"-->", b"<v.", b"<c.emotion>", b"&#99999999999;", b"\0", b"\xff", b"{\\",
-                     b"[", b":", b"\n\n", b"9" * 400, b"NaN", b"\xed\xa0\x80", b"-", b"\t", b";"]
+                    [b'"', b"-->", b"<v.", b"<c.emotion>", b"&#99999999999;", b"\0", b"\xff",
+                     b"{\\", b"[", b":", b"\n\n", b"9" * 400, b"NaN", b"\xed\xa0\x80", b"-", b"\t",
+                     b";"]
                 )  # fmt: skip
             elif act == 3:
                 raw = raw[: max(1, k)]

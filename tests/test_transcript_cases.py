@@ -1,7 +1,7 @@
 """Situations from the world in which a transcript was read wrong, each with the right reading.
 
-Every input is made here. Each code of ``nunbit.transcript.notes.KINDS`` is met at least once in this
-file or one of those named in ``test_reading_docs``.
+Every input is made here. ``docs/reading.md`` names the test of each line, ``test_reading_docs``
+compares.
 """
 
 from __future__ import annotations
@@ -241,7 +241,9 @@ def test_a_name_on_a_line_of_its_own(put: Put) -> None:
 
 
 def test_clock_maps_of_live_streams(put: Put) -> None:
-    one = "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\n00:01.000 --> 00:02.000\na b\n"
+    one = (
+        "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\n00:01.000 --> 00:02.000\na b\n"
+    )
     found = read_transcript(put("one.vtt", one))
     assert said(found) == [(1.0, 2.0, None, "a b")]
     assert noted(found.reading) == {"timestamp_map": ("read", 1, "line 2")}
@@ -268,7 +270,8 @@ def test_a_bad_segment_costs_only_itself(put: Put) -> None:
         {"start": 3, "end": 4, "text": {"a": 1}},
         [1, 2],
         {"start": 6.0, "end": 7.0, "text": " last words", "words": [
-            {"word": " last", "start": NAN, "end": 6.4}, {"word": " words", "start": 6.4, "end": 7}]},
+            {"word": " last", "start": NAN, "end": 6.4},
+            {"word": " words", "start": 6.4, "end": 7}]},
     ]  # fmt: skip
     found = read_transcript(put("a.json", document({"segments": segments, "language": "en"})))
     assert said(found) == [(1.0, 2.0, None, "good words"), (6.0, 7.0, None, "last words")]
@@ -440,7 +443,8 @@ def test_a_time_slot_that_is_no_number(put: Put) -> None:
 def test_coding_tiers_are_no_speech(put: Put) -> None:
     tiers = (
         tier("Sora", 1, "one two") + tier("Sora-nodding", 2, "nod") + tier("Sora_hm", 3, "nod")
-        + tier("Ben-Lee", 5, "yes") + tier("고개짓", 4, "끄덕") + tier("react", 6, "x", kind="coded")
+        + tier("Ben-Lee", 5, "yes") + tier("고개짓", 4, "끄덕")
+        + tier("react", 6, "x", kind="coded")
     )  # fmt: skip
     types = '<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="coded" CONTROLLED_VOCABULARY_REF="v"/>'
     found = read_transcript(put("a.eaf", eaf("", tiers, types)))
@@ -478,12 +482,15 @@ def test_a_textgrid_with_impossible_sizes(put: Put, size: str) -> None:
 # ---------------------------------------------------------------- tables
 
 
+EXCEL = '시작\t끝\t화자\t내용\r\n1,25\t2,5\t가\t"그냥, ""네"""\r\n3,0\t4,0\t나\t네 "음\r\n'
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
         (
             "excel.txt",
-            '시작\t끝\t화자\t내용\r\n1,25\t2,5\t가\t"그냥, ""네"""\r\n3,0\t4,0\t나\t네 "음\r\n'.encode("utf-16"),
+            EXCEL.encode("utf-16"),
             [(1.25, 2.5, "가", '그냥, "네"'), (3.0, 4.0, "나", '네 "음')],
         ),
         (
@@ -507,7 +514,9 @@ def test_how_tables_are_written(
 
 
 def test_whispers_table_in_milliseconds(put: Put) -> None:
-    found = read_transcript(put("a.tsv", 'start\tend\ttext\n1200\t2400\tso "well\n3000\t3900\tyes\n'))
+    found = read_transcript(
+        put("a.tsv", 'start\tend\ttext\n1200\t2400\tso "well\n3000\t3900\tyes\n')
+    )
     assert said(found) == [(1.2, 2.4, None, 'so "well'), (3.0, 3.9, None, "yes")]
     assert noted(found.reading) == {"times_in_ms": ("read", 2, "row 2")}
 
@@ -532,7 +541,10 @@ def test_a_table_without_header_whose_third_column_is_the_speaker(put: Put) -> N
 def test_a_header_that_is_not_the_first_row(put: Put) -> None:
     text = "1.0,2.0,가,오늘은 어떠세요\nstart,end,speaker,text\n3.0,4.0,나,네\n"
     found = read_transcript(put("a.csv", text))
-    assert [(u.speaker, u.text) for u in found.utterances] == [("가", "오늘은 어떠세요"), ("나", "네")]
+    assert [(u.speaker, u.text) for u in found.utterances] == [
+        ("가", "오늘은 어떠세요"),
+        ("나", "네"),
+    ]
 
 
 def test_a_table_of_several_recordings(put: Put) -> None:

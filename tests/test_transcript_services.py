@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -129,8 +130,15 @@ GLADIA = {"result": {"transcription": {"full_transcript": "x", "utterances": [
     {"start": 0.5, "end": 1.5, "text": "Hello there.", "speaker": 0, "words": [
         {"word": "Hello", "start": 0.5, "end": 0.9}, {"word": " there.", "start": 0.9, "end": 1.5}]}
 ]}}}  # fmt: skip
-OPENAI = {"task": "transcribe", "language": "english", "text": "Hello there", "words": [
-    {"word": "Hello", "start": 0.5, "end": 0.9}, {"word": "there", "start": 0.9, "end": 1.5}]}
+OPENAI = {
+    "task": "transcribe",
+    "language": "english",
+    "text": "Hello there",
+    "words": [
+        {"word": "Hello", "start": 0.5, "end": 0.9},
+        {"word": "there", "start": 0.9, "end": 1.5},
+    ],
+}
 PODCAST = {"version": "1.0.0", "segments": [
     {"speaker": "A", "startTime": 0.5, "endTime": 1.5, "body": "Hello there."}]}  # fmt: skip
 
@@ -207,12 +215,9 @@ def test_any_value_of_any_type_in_them(tmp_path: Path, source: str, value: objec
         for key in place[:-1]:
             inner = inner[key]
         inner[place[-1]] = odd[number % len(odd)]
-        try:
+        with contextlib.suppress(InputError):
             found = read(tmp_path, changed)
-        except InputError as exc:
-            assert "\n" not in exc.text("ko")
-        else:
-            assert all(u.text for u in found.utterances)
+            assert all(u.text and u.interval.duration_s > 0 for u in found.utterances)
 
 
 def _places(value: object, at: tuple[object, ...] = ()) -> list[tuple[object, ...]]:

@@ -148,9 +148,7 @@ def _within(path: Path, cues: Sequence[Cue], duration_s: float, notes: Notes) ->
             "after_the_end", media_time(first), beyond + len(over),
             beyond=beyond, clipped=len(over), end_s=duration_s,
         )  # fmt: skip
-    return [
-        replace(cue, end_s=duration_s) if cue.end_s > duration_s else cue for cue in inside
-    ]
+    return [replace(cue, end_s=duration_s) if cue.end_s > duration_s else cue for cue in inside]
 
 
 def _note_overlaps(cues: Sequence[Cue], notices: list[Notice]) -> None:

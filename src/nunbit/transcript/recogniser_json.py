@@ -346,6 +346,6 @@ def _no_transcript(path: Path, documents: Sequence[Any]) -> InputError:
         "there",
         "JSON이지만 알려진 전사 형식이 아닙니다. start, end, text가 든 segments(Whisper, "
         "WhisperX), 단어가 든 result(Vosk), 또는 CLOVA, AssemblyAI, Google, Azure, AWS, Deepgram, "
-        f"리턴제로, YouTube의 파일이어야 합니다. 들어 있는 것: {keys}. 해당 서비스에서 SRT나 WebVTT로 "
-        "내보내십시오",
+        f"리턴제로, YouTube의 파일이어야 합니다. 들어 있는 것: {keys}. 해당 서비스에서 SRT나 "
+        "WebVTT로 내보내십시오",
     )
