@@ -54,7 +54,7 @@ def records_of(value: Any, notes: Notes, where: str = "entry") -> list[tuple[str
     found = []
     for number, entry in enumerate(value, start=1):
         place = f"{where} {number}"
-        if isinstance(entry, Mapping):
+        if isinstance(entry, dict):
             found.append((place, entry))
         else:
             notes.add("not_understood", place)
@@ -73,7 +73,7 @@ def number_of(value: Any) -> float | None:
         return number if math.isfinite(number) else None
     if isinstance(value, str):
         return _number_in(value[:80].strip())
-    if isinstance(value, Mapping) and {"seconds", "nanos"} & set(value):
+    if isinstance(value, dict) and {"seconds", "nanos"} & set(value):
         seconds, nanos = (number_of(value.get(name, 0)) for name in ("seconds", "nanos"))
         return None if seconds is None or nanos is None else seconds + nanos * 1e-9
     return None
@@ -97,7 +97,8 @@ def text_of(value: Any) -> str | None:
 def confidence_of(record: Record) -> float | None:
     """0 to 1, or None."""
     for name in _CONFIDENCES:
-        number = number_of(record.get(name))
+        value = record.get(name)
+        number = None if value is None else number_of(value)
         if number is not None:
             return min(1.0, max(0.0, number))
     return None
@@ -105,7 +106,7 @@ def confidence_of(record: Record) -> float | None:
 
 def speaker_of(value: Any, notes: Notes, place: str) -> str | None:
     """A speaker's name: a text, a number, or an object with a name or label."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value_of(value, *_NAMES)
     if value is None:
         return None
