@@ -51,7 +51,7 @@ def records_of(value: Any, notes: Notes, where: str = "entry") -> list[tuple[str
         if value is not None:
             notes.add("not_understood", where)
         return []
-    found = []
+    found: list[tuple[str, Record]] = []
     for number, entry in enumerate(value, start=1):
         place = f"{where} {number}"
         if isinstance(entry, dict):
