@@ -521,6 +521,18 @@ def test_whispers_table_in_milliseconds(put: Put) -> None:
     assert noted(found.reading) == {"times_in_ms": ("read", 2, "row 2")}
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json"])
+def test_long_utterances_in_whole_seconds_stay_seconds(put: Put, name: str) -> None:
+    text = "이야기가 길어집니다 " * 40
+    rows = [(0, 180, text), (180, 420, text), (420, 600, text)]
+    table = "start,end,text\n" + "".join(f"{a},{b},{t}\n" for a, b, t in rows)
+    segments = [{"start": a, "end": b, "text": t} for a, b, t in rows]
+    content = table if name == "a.csv" else document({"segments": segments})
+    found = read_transcript(put(name, content))
+    assert [u.interval.end_s for u in found.utterances] == [180, 420, 600]
+    assert found.reading == ()
+
+
 def test_bad_rows_of_a_table(put: Put) -> None:
     text = "start,end,text\n1,2,a b\nsoon,3,x\n,,y\n4,5,c d\n6,7,e f\n"
     found = read_transcript(put("a.csv", text))

@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import re
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from nunbit.transcript.cues import (
     grouped,
     joined_pieces,
     media_time,
+    milliseconds_typical,
     with_words,
 )
 from nunbit.transcript.fields import (
@@ -44,7 +44,6 @@ from nunbit.transcript.fields import (
 )
 from nunbit.transcript.notes import ENTRIES, Notes, shown
 from nunbit.transcript.service_json import read_service
-from nunbit.transcript.table import TYPICAL_MS
 
 _START = ("start", "startTime", "start_time", "startOffset")
 _END = ("end", "endTime", "end_time", "endOffset")
@@ -178,8 +177,9 @@ def _unit_s(segments: Sequence[Record], notes: Notes) -> float:
     whole = [(a, b) for a, b in spans if _is_whole(a) and _is_whole(b)]
     if not whole or len(whole) < sum(a is not None and b is not None for a, b in spans):
         return 1.0
-    typical = statistics.median(b - a for a, b in whole)
-    if typical < TYPICAL_MS:
+    said = sum(len(text_of(value_of(s, *_TEXT)) or "") for s in segments)
+    typical = milliseconds_typical([b - a for a, b in whole], said)
+    if typical is None:
         return 1.0
     what = ("segment", "항목")
     notes.add("times_in_ms", "segment 1", len(whole), what=what, typical=min(typical, 1e9))
