@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nunbit.transcript.cues import Cue, RawWord, clock_s
@@ -35,6 +36,21 @@ _LANGUAGES = {
     "korean": "ko", "english": "en", "japanese": "ja", "chinese": "zh", "german": "de",
     "french": "fr", "spanish": "es", "italian": "it", "russian": "ru", "vietnamese": "vi",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a value stands: for its notes, and in what unit its times are.
+
+    Attributes:
+        notes: Take what cannot be used.
+        place: For them.
+        unit_s: Seconds per unit.
+    """
+
+    notes: Notes
+    place: str
+    unit_s: float
 
 
 def value_of(record: Record, *names: str) -> Any:
@@ -140,26 +156,22 @@ def span_of(start: Any, end: Any, unit_s: float) -> tuple[float, float] | None:
     return a * unit_s, b * unit_s
 
 
-def word_of(
-    text: Any, start: Any, end: Any, confidence: float | None, *, unit_s: float, notes: Notes,
-    place: str,
-) -> RawWord | None:  # fmt: skip
+def word_of(text: Any, start: Any, end: Any, confidence: float | None, at: At) -> RawWord | None:
     """A word; None where it has no text. A time that cannot be used is noted."""
     own = text_of(text)
     if own is None:
         if text is not None:
-            notes.add("not_understood", place)
+            at.notes.add("not_understood", at.place)
         return None
-    span = span_of(start, end, unit_s)
+    span = span_of(start, end, at.unit_s)
     if span is None and (start is not None or end is not None):
-        notes.add("word_time_unusable", place)
+        at.notes.add("word_time_unusable", at.place)
     return RawWord(own, span, confidence)
 
 
 def cue_of(
-    start: Any, end: Any, text: Any, *, unit_s: float, notes: Notes, place: str,
-    speaker: Any = None, confidence: float | None = None, words: tuple[RawWord, ...] = (),
-) -> Cue | None:  # fmt: skip
+    start: Any, end: Any, text: Any, at: At, words: tuple[RawWord, ...] = (), speaker: Any = None
+) -> Cue | None:
     """An utterance; None (and a note) where it has no time or no text.
 
     Where only the end is missing it is NaN, for ``with_ends``; where the times are missing and the
@@ -167,26 +179,25 @@ def cue_of(
     """
     spans = [word.span for word in words if word.span is not None]
     if start is None and spans:
-        start = min(a for a, _ in spans) / unit_s
+        start = min(a for a, _ in spans) / at.unit_s
     if end is None and spans:
-        end = max(b for _, b in spans) / unit_s
+        end = max(b for _, b in spans) / at.unit_s
     own = text_of(text)
     if own is None and text is not None:
-        notes.add("not_understood", place)
+        at.notes.add("not_understood", at.place)
         return None
     own = own or " ".join(word.text.strip() for word in words)
     if start is None:
-        notes.add("no_times", place)
+        at.notes.add("no_times", at.place)
         return None
     begins, ends = number_of(start), number_of(end)
     if begins is None or (end is not None and ends is None):
-        notes.add("time_not_a_number", place)
+        at.notes.add("time_not_a_number", at.place)
         return None
     return Cue(
-        begins * unit_s,
-        math.nan if ends is None else ends * unit_s,
+        begins * at.unit_s,
+        math.nan if ends is None else ends * at.unit_s,
         own,
-        speaker_of(speaker, notes, place),
-        confidence,
-        words,
+        speaker_of(speaker, at.notes, at.place),
+        words=words,
     )

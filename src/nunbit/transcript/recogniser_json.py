@@ -31,6 +31,7 @@ from nunbit.transcript.cues import (
     with_words,
 )
 from nunbit.transcript.fields import (
+    At,
     Record,
     confidence_of,
     cue_of,
@@ -161,13 +162,11 @@ def _segments(segments: Any, notes: Notes) -> list[Cue]:
         logarithm = number_of(segment.get("avg_logprob"))
         if confidence is None and not words and logarithm is not None:
             confidence = math.exp(min(0.0, logarithm))
-        cue = cue_of(
-            value_of(segment, *_START), value_of(segment, *_END), value_of(segment, *_TEXT),
-            unit_s=unit_s, notes=notes, place=place, speaker=segment.get("speaker"),
-            confidence=confidence, words=words,
-        )  # fmt: skip
+        start, end = value_of(segment, *_START), value_of(segment, *_END)
+        text, speaker = value_of(segment, *_TEXT), segment.get("speaker")
+        cue = cue_of(start, end, text, At(notes, place, unit_s), words, speaker)
         if cue is not None:
-            cues.append(cue)
+            cues.append(replace(cue, confidence=confidence))
     return words_joined(cues, notes)
 
 
@@ -196,7 +195,7 @@ def _words(words: Any, notes: Notes, where: str, unit_s: float = 1.0) -> tuple[R
         text = value_of(record, "word", "text")
         start, end = value_of(record, *_START), value_of(record, *_END)
         confidence = confidence_of(record)
-        word = word_of(text, start, end, confidence, unit_s=unit_s, notes=notes, place=place)
+        word = word_of(text, start, end, confidence, At(notes, place, unit_s))
         if word is not None:
             found.append(word)
     return joined_pieces(found)
@@ -207,7 +206,7 @@ def _whisper_cpp(segments: Any, notes: Notes) -> list[Cue]:
     for place, segment in records_of(segments, notes, "segment"):
         start, end = _offsets(segment)
         text = segment.get("text")
-        cue = cue_of(start, end, text, unit_s=0.001, notes=notes, place=place)
+        cue = cue_of(start, end, text, At(notes, place, 0.001))
         if cue is not None:
             words = _tokens(segment.get("tokens"), cue.text)
             cues.append(replace(cue, words=words))
@@ -261,7 +260,7 @@ def _chunks(chunks: Any, notes: Notes) -> list[Cue]:
         start, end = times if isinstance(times, list) and len(times) == 2 else (None, None)
         # The last chunk of a cut recording has no end.
         text, speaker = chunk.get("text"), chunk.get("speaker")
-        cue = cue_of(start, end, text, unit_s=1.0, notes=notes, place=place, speaker=speaker)
+        cue = cue_of(start, end, text, At(notes, place, 1.0), speaker=speaker)
         if cue is not None:
             cues.append(cue)
     return words_joined(cues, notes)
