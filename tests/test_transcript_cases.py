@@ -235,6 +235,11 @@ def test_two_people_in_one_cue(put: Put) -> None:
     assert [w.text for u in found.utterances for w in u.words if "-" in w.text] == []
 
 
+def test_noises_in_brackets_are_nobody(put: Put) -> None:
+    text = "1\n00:00:01,000 --> 00:00:03,000\n[문 닫는 소리] 네\n"
+    assert said(read_transcript(put("a.srt", text))) == [(1.0, 3.0, None, "네")]
+
+
 def test_a_name_on_a_line_of_its_own(put: Put) -> None:
     text = "1\n00:00:01,000 --> 00:00:03,000\n상담자:\n오늘 어때요\n"
     assert said(read_transcript(put("a.srt", text))) == [(1.0, 3.0, "상담자", "오늘 어때요")]

@@ -19,7 +19,7 @@ from nunbit.transcript.notes import Notes, shown
 
 _SOUND = (
     "음악|박수|웃음|웃으며|웃는|한숨|침묵|울음|울먹|흐느|기침|잡음|소음|환호|효과음|노래|탄식|숨소리|정적|"
-    "불명|안 ?들림|청취 ?불가|music|applause|laugh|silence|noise|inaudible|sigh|cough|crying|"
+    "소리|불명|안 ?들림|청취 ?불가|music|applause|laugh|silence|noise|inaudible|sigh|cough|crying|"
     "sob|cheer|crosstalk|unintelligible|blank.?audio|pause|sniff|breath"
 )
 _INSIDE = r"[^\[\]()（）【】<>]{0,12}"
