@@ -107,6 +107,14 @@ def test_pipes_and_devices_are_refused_unread(tmp_path: Path) -> None:
             read_rttm(path)
 
 
+def test_too_large_files_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.touch()
+    os.truncate(path, 300 << 20)  # a hole: no disk is used
+    with pytest.raises(InputError, match="300 MB, too large"):
+        read_transcript(path)
+
+
 @pytest.mark.parametrize("nested", ['{"segments":' + "[" * 50_000, "[" * 50_000 + "]" * 50_000])
 def test_nesting_without_end(tmp_path: Path, nested: str) -> None:
     path = tmp_path / "a.json"
