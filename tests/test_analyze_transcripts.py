@@ -112,6 +112,22 @@ def test_cues_after_the_end_are_left_out_and_the_rest_is_kept(media: Path, tmp_p
     assert len(done.words) == 10
 
 
+def test_lines_of_a_diarisation_that_are_left_out_are_told(media: Path, tmp_path: Path) -> None:
+    lines = [(0.1, 3.8, "Lee Sora"), (4.0, 0.0, "Ben"), (4.5, 2.8, "Ben")]
+    rttm = tmp_path / "who.rttm"
+    rttm.write_text(
+        "".join(f"SPEAKER talk 1 {a} {n} <NA> <NA> {who} <NA> <NA>\n" for a, n, who in lines)
+    )
+    line = ["analyze", str(media), "--speakers", str(rttm), "--out", str(tmp_path / "out"),
+            "--set", "workers=1", "--lang", "en"]  # fmt: skip
+    result = CliRunner().invoke(cli, line)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("1 line(s) that end before they start, or have no length") == 1
+    summary = (tmp_path / "out" / "talk" / "summary.json").read_text(encoding="utf-8")
+    told = " ".join(en for en, _ in json.loads(summary)["notices"])
+    assert "speakers: Lee Sora, Ben" in told
+
+
 @pytest.mark.parametrize(
     ("transcript", "message"),
     [

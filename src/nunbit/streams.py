@@ -336,7 +336,7 @@ class Transcript:
     Attributes:
         utterances: Sorted by start.
         source: ``srt``, ``vtt``, ``textgrid``, ``eaf``, ``whisper``, ``csv``, ``faster-whisper``,
-            ``vosk``.
+            ``vosk``, or the service: ``clova``, ``google`` and others.
         language: BCP 47, or None.
         notices: What was odd and what was done about it, as (en, ko) pairs.
         reading: What was read, repaired and left out of the file.

@@ -109,7 +109,10 @@ def _read(job: SessionJob, tools: Tools) -> RecordingWindows:
     notices: list[tuple[str, str]] = []
     info = probe_media(job.media, audio_stream=job.settings.audio_stream, notices=notices)
     transcript = read_words(job.transcript, info)
-    speakers = read_speakers(job, info).stretches
+    diarisation = read_speakers(job, info)
+    speakers = diarisation.stretches
+    reading = (*(transcript.reading if transcript else ()), *diarisation.reading)
+    notices += [(note.en, note.ko) for note in reading if note.treatment != "read"]
     recogniser = load_words(job, info) if transcript is None else None
     bundle = load_bundle(job.bundle, threads=job.settings.threads)
     seen = observe(job, info, bundle, tools.advance, notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import unicodedata
@@ -41,6 +42,7 @@ def spoken_form(text: str, language: str | None = None) -> str:
     return speak_korean(text) if _is_korean(text, language) else speak_english(text)
 
 
+@functools.lru_cache(maxsize=1 << 15)  # a few thousand words make up what people say
 def spoken_syllables(text: str, language: str | None = None) -> int:
     """Number of syllables said.
 
@@ -70,6 +72,7 @@ def syllables_per_word(words: Sequence[str], language: str | None = None) -> tup
     return tuple(counts)
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def is_filler(word: str, language: str | None = None) -> bool:
     """Whether a word on its own is a filled pause: 어, 음, uh.
 

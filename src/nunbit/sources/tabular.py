@@ -18,6 +18,7 @@ from nunbit.errors import InputError
 from nunbit.textfile import Encoding, encoding_of
 
 _BATCH = 4096
+_ENOUGH = 4  # numbers of a box
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Row:
     def numbers(self, column: str) -> Sequence[float | None]:
         """A list of numbers, or text with numbers between commas, semicolons or blanks.
 
+        Between blanks or semicolons a comma inside a number is a decimal comma.
+
         Raises:
             InputError: An item is no finite number.
         """
@@ -87,7 +90,10 @@ class Row:
         text = self.text(column)
         if text is None:
             return []
-        items = text.strip("[]()").replace(",", " ").replace(";", " ").split()
+        items = text.strip("[]()").replace(";", " ").split()
+        # '0,5 0,5 9,5 9,5': four items and more between blanks have decimal commas.
+        if len(items) < _ENOUGH or any(item.strip(",") != item for item in items):
+            items = " ".join(items).replace(",", " ").split()
         return [self.number_of(column, item) for item in items]
 
     def error(self, en: str, ko: str) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -9,8 +10,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from nunbit.hangul import is_filler, is_hangul_text, syllables_per_word
 from nunbit.streams import Interval, Transcript, Utterance, Word
@@ -20,12 +19,17 @@ from nunbit.transcript.speakers import with_speakers, without_sounds
 
 _OVERRUN_S = 0.1  # a cue may end this much after the medium without a notice
 _OVERLAP_S = 0.05
+_MOST_S = 1e9  # 31 years: what is beyond is no time on a recording
 _SHORTEST_S = 0.01  # recognisers give short words no length at all
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECES = (
     "Vosk writes Korean particles and endings as words of their own: counts of words are too high",
     "Vosk는 조사와 어미를 따로 적으므로 어절 수가 실제보다 많습니다",
 )
+
+
+# People say 네 and 'yeah' a thousand times in an interview.
+_syllables = functools.lru_cache(maxsize=1 << 14)(syllables_per_word)
 
 
 def assemble(path: Path, raw: Cues, duration_s: float | None = None) -> Transcript:
@@ -70,7 +74,8 @@ def _sound(cue: Cue, notes: Notes) -> Cue | None:
     Readers see to their own values; this holds for all of them and for recognisers.
     """
     place = media_time(cue.start_s)
-    if not (math.isfinite(cue.start_s) and math.isfinite(cue.end_s)):
+    # NaN fails the comparison, too.
+    if not (abs(cue.start_s) < _MOST_S and abs(cue.end_s) < _MOST_S):
         notes.add("time_not_a_number", place)
         return None
     if cue.start_s < 0 < cue.end_s:
@@ -78,14 +83,17 @@ def _sound(cue: Cue, notes: Notes) -> Cue | None:
     words = []
     for word in cue.words:
         span = word.span
-        if span is not None and not (0 <= span[0] <= span[1] < math.inf):
+        if span is not None and not (0 <= span[0] <= span[1] < _MOST_S):
             notes.add("word_time_unusable", place)
             span = None
-        words.append(replace(word, text=_writable(word.text), span=span))
+        text = _writable(word.text)
+        same = text == word.text and span == word.span
+        words.append(word if same else replace(word, text=text, span=span))
     text, speaker = _writable(cue.text), cue.speaker and _writable(cue.speaker)
     if (text, speaker) != (cue.text, cue.speaker):
         notes.add("unreadable_characters", place)
-    return replace(cue, text=text, speaker=speaker, words=tuple(words))
+        return replace(cue, text=text, speaker=speaker, words=tuple(words))
+    return replace(cue, words=tuple(words)) if words else cue
 
 
 def _writable(text: str) -> str:
@@ -112,7 +120,8 @@ def _with_length(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
         start = max(0.0, min([cue.start_s, *(a for a, _ in spans)]))
         end = max([cue.end_s, *(b for _, b in spans)])
         if start < end:
-            kept.append(replace(cue, start_s=start, end_s=end))
+            same = start == cue.start_s and end == cue.end_s
+            kept.append(cue if same else replace(cue, start_s=start, end_s=end))
         else:
             notes.add("no_duration", media_time(cue.start_s))
     return kept
@@ -139,7 +148,7 @@ def _within(path: Path, cues: Sequence[Cue], duration_s: float, notes: Notes) ->
             "after_the_end", media_time(first), beyond + len(over),
             beyond=beyond, clipped=len(over), end_s=duration_s,
         )  # fmt: skip
-    return [replace(cue, end_s=min(cue.end_s, duration_s)) for cue in inside]
+    return [replace(cue, end_s=duration_s) if cue.end_s > duration_s else cue for cue in inside]
 
 
 def _note_overlaps(cues: Sequence[Cue], notices: list[Notice]) -> None:
@@ -163,7 +172,7 @@ def _utterance(cue: Cue, language: str | None, duration_s: float | None) -> Utte
         raw = tuple(w for w in raw if w.span is None or w.span[0] < duration_s)
     if not raw:
         return None
-    counts = syllables_per_word([word.text for word in raw], language)
+    counts = _syllables(tuple(word.text for word in raw), language)
     words = tuple(
         Word(interval, word.text, word.confidence, count, is_filler(word.text, language), estimated)
         for word, count, (interval, estimated) in zip(
@@ -173,7 +182,7 @@ def _utterance(cue: Cue, language: str | None, duration_s: float | None) -> Utte
     known = [word.confidence for word in words if word.confidence is not None]
     confidence = cue.confidence
     if confidence is None and known:
-        confidence = float(np.mean(known))
+        confidence = sum(known) / len(known)
     return Utterance(Interval(cue.start_s, cue.end_s), cue.text, cue.speaker, confidence, words)
 
 
@@ -220,9 +229,9 @@ def _lasting(start_s: float, end_s: float, duration_s: float | None) -> Interval
 
 def _spread(start_s: float, end_s: float, counts: Sequence[int]) -> list[tuple[float, float]]:
     """Cut a stretch in proportion to the syllables, at least one each."""
-    shares = np.cumsum([0, *(max(1, count) for count in counts)], dtype=np.float64)
-    edges = start_s + (end_s - start_s) * shares / shares[-1]
-    return [(float(a), float(b)) for a, b in itertools.pairwise(edges)]
+    shares = list(itertools.accumulate((max(1, count) for count in counts), initial=0))
+    edges = [start_s + (end_s - start_s) * (share / shares[-1]) for share in shares]
+    return list(itertools.pairwise(edges))
 
 
 def _note_words(utterances: Sequence[Utterance], notices: list[Notice]) -> None:

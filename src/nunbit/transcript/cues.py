@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from nunbit.reading import ReadingNote
 Notice = tuple[str, str]
 """What was odd, as (en, ko)."""
 
+_TYPICAL_MS = 100.0  # no cue lasts a tenth of a second as a rule, few last a hundred
+_FEWEST_PER_S = 0.05  # characters
 _UTTERANCE_GAP_S = 0.7  # words further apart than this are taken for two utterances
 
 
@@ -91,6 +94,23 @@ def clock_s(text: str) -> float | None:
         except ValueError:
             return None
     return seconds if math.isfinite(seconds) else None
+
+
+def milliseconds_typical(lengths: Sequence[float], characters: int) -> float | None:
+    """The usual length of whole-number entries if they are milliseconds, else None.
+
+    Seconds it cannot be where the usual entry lasts a hundred of them and fewer than one character
+    is said in twenty: people say five to fifteen a second. Long seconds with as much text as
+    somebody says in that time stay seconds.
+
+    Args:
+        lengths: End minus start of the entries, in the unit to be told.
+        characters: Of all their texts.
+    """
+    total = sum(length for length in lengths if length > 0)
+    if not lengths or statistics.median(lengths) < _TYPICAL_MS:
+        return None
+    return statistics.median(lengths) if characters < _FEWEST_PER_S * total else None
 
 
 def media_time(seconds: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nunbit.transcript.cues import Cue, RawWord, clock_s
@@ -37,6 +38,21 @@ _LANGUAGES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a value stands: for its notes, and in what unit its times are.
+
+    Attributes:
+        notes: Take what cannot be used.
+        place: For them.
+        unit_s: Seconds per unit.
+    """
+
+    notes: Notes
+    place: str
+    unit_s: float
+
+
 def value_of(record: Record, *names: str) -> Any:
     """The value of the first name that is there and not null."""
     for name in names:
@@ -51,10 +67,10 @@ def records_of(value: Any, notes: Notes, where: str = "entry") -> list[tuple[str
         if value is not None:
             notes.add("not_understood", where)
         return []
-    found = []
+    found: list[tuple[str, Record]] = []
     for number, entry in enumerate(value, start=1):
         place = f"{where} {number}"
-        if isinstance(entry, Mapping):
+        if isinstance(entry, dict):
             found.append((place, entry))
         else:
             notes.add("not_understood", place)
@@ -73,7 +89,7 @@ def number_of(value: Any) -> float | None:
         return number if math.isfinite(number) else None
     if isinstance(value, str):
         return _number_in(value[:80].strip())
-    if isinstance(value, Mapping) and {"seconds", "nanos"} & set(value):
+    if isinstance(value, dict) and {"seconds", "nanos"} & set(value):
         seconds, nanos = (number_of(value.get(name, 0)) for name in ("seconds", "nanos"))
         return None if seconds is None or nanos is None else seconds + nanos * 1e-9
     return None
@@ -97,7 +113,8 @@ def text_of(value: Any) -> str | None:
 def confidence_of(record: Record) -> float | None:
     """0 to 1, or None."""
     for name in _CONFIDENCES:
-        number = number_of(record.get(name))
+        value = record.get(name)
+        number = None if value is None else number_of(value)
         if number is not None:
             return min(1.0, max(0.0, number))
     return None
@@ -105,7 +122,7 @@ def confidence_of(record: Record) -> float | None:
 
 def speaker_of(value: Any, notes: Notes, place: str) -> str | None:
     """A speaker's name: a text, a number, or an object with a name or label."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value_of(value, *_NAMES)
     if value is None:
         return None
@@ -139,26 +156,22 @@ def span_of(start: Any, end: Any, unit_s: float) -> tuple[float, float] | None:
     return a * unit_s, b * unit_s
 
 
-def word_of(
-    text: Any, start: Any, end: Any, confidence: float | None, *, unit_s: float, notes: Notes,
-    place: str,
-) -> RawWord | None:  # fmt: skip
+def word_of(text: Any, start: Any, end: Any, confidence: float | None, at: At) -> RawWord | None:
     """A word; None where it has no text. A time that cannot be used is noted."""
     own = text_of(text)
     if own is None:
         if text is not None:
-            notes.add("not_understood", place)
+            at.notes.add("not_understood", at.place)
         return None
-    span = span_of(start, end, unit_s)
+    span = span_of(start, end, at.unit_s)
     if span is None and (start is not None or end is not None):
-        notes.add("word_time_unusable", place)
+        at.notes.add("word_time_unusable", at.place)
     return RawWord(own, span, confidence)
 
 
 def cue_of(
-    start: Any, end: Any, text: Any, *, unit_s: float, notes: Notes, place: str,
-    speaker: Any = None, confidence: float | None = None, words: tuple[RawWord, ...] = (),
-) -> Cue | None:  # fmt: skip
+    start: Any, end: Any, text: Any, at: At, words: tuple[RawWord, ...] = (), speaker: Any = None
+) -> Cue | None:
     """An utterance; None (and a note) where it has no time or no text.
 
     Where only the end is missing it is NaN, for ``with_ends``; where the times are missing and the
@@ -166,26 +179,25 @@ def cue_of(
     """
     spans = [word.span for word in words if word.span is not None]
     if start is None and spans:
-        start = min(a for a, _ in spans) / unit_s
+        start = min(a for a, _ in spans) / at.unit_s
     if end is None and spans:
-        end = max(b for _, b in spans) / unit_s
+        end = max(b for _, b in spans) / at.unit_s
     own = text_of(text)
     if own is None and text is not None:
-        notes.add("not_understood", place)
+        at.notes.add("not_understood", at.place)
         return None
     own = own or " ".join(word.text.strip() for word in words)
     if start is None:
-        notes.add("no_times", place)
+        at.notes.add("no_times", at.place)
         return None
     begins, ends = number_of(start), number_of(end)
     if begins is None or (end is not None and ends is None):
-        notes.add("time_not_a_number", place)
+        at.notes.add("time_not_a_number", at.place)
         return None
     return Cue(
-        begins * unit_s,
-        math.nan if ends is None else ends * unit_s,
+        begins * at.unit_s,
+        math.nan if ends is None else ends * at.unit_s,
         own,
-        speaker_of(speaker, notes, place),
-        confidence,
-        words,
+        speaker_of(speaker, at.notes, at.place),
+        words=words,
     )

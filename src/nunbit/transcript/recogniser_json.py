@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import re
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +27,11 @@ from nunbit.transcript.cues import (
     grouped,
     joined_pieces,
     media_time,
+    milliseconds_typical,
     with_words,
 )
 from nunbit.transcript.fields import (
+    At,
     Record,
     confidence_of,
     cue_of,
@@ -44,7 +45,6 @@ from nunbit.transcript.fields import (
 )
 from nunbit.transcript.notes import ENTRIES, Notes, shown
 from nunbit.transcript.service_json import read_service
-from nunbit.transcript.table import TYPICAL_MS
 
 _START = ("start", "startTime", "start_time", "startOffset")
 _END = ("end", "endTime", "end_time", "endOffset")
@@ -162,13 +162,11 @@ def _segments(segments: Any, notes: Notes) -> list[Cue]:
         logarithm = number_of(segment.get("avg_logprob"))
         if confidence is None and not words and logarithm is not None:
             confidence = math.exp(min(0.0, logarithm))
-        cue = cue_of(
-            value_of(segment, *_START), value_of(segment, *_END), value_of(segment, *_TEXT),
-            unit_s=unit_s, notes=notes, place=place, speaker=segment.get("speaker"),
-            confidence=confidence, words=words,
-        )  # fmt: skip
+        start, end = value_of(segment, *_START), value_of(segment, *_END)
+        text, speaker = value_of(segment, *_TEXT), segment.get("speaker")
+        cue = cue_of(start, end, text, At(notes, place, unit_s), words, speaker)
         if cue is not None:
-            cues.append(cue)
+            cues.append(replace(cue, confidence=confidence))
     return words_joined(cues, notes)
 
 
@@ -178,8 +176,9 @@ def _unit_s(segments: Sequence[Record], notes: Notes) -> float:
     whole = [(a, b) for a, b in spans if _is_whole(a) and _is_whole(b)]
     if not whole or len(whole) < sum(a is not None and b is not None for a, b in spans):
         return 1.0
-    typical = statistics.median(b - a for a, b in whole)
-    if typical < TYPICAL_MS:
+    said = sum(len(text_of(value_of(s, *_TEXT)) or "") for s in segments)
+    typical = milliseconds_typical([b - a for a, b in whole], said)
+    if typical is None:
         return 1.0
     what = ("segment", "항목")
     notes.add("times_in_ms", "segment 1", len(whole), what=what, typical=min(typical, 1e9))
@@ -196,7 +195,7 @@ def _words(words: Any, notes: Notes, where: str, unit_s: float = 1.0) -> tuple[R
         text = value_of(record, "word", "text")
         start, end = value_of(record, *_START), value_of(record, *_END)
         confidence = confidence_of(record)
-        word = word_of(text, start, end, confidence, unit_s=unit_s, notes=notes, place=place)
+        word = word_of(text, start, end, confidence, At(notes, place, unit_s))
         if word is not None:
             found.append(word)
     return joined_pieces(found)
@@ -207,7 +206,7 @@ def _whisper_cpp(segments: Any, notes: Notes) -> list[Cue]:
     for place, segment in records_of(segments, notes, "segment"):
         start, end = _offsets(segment)
         text = segment.get("text")
-        cue = cue_of(start, end, text, unit_s=0.001, notes=notes, place=place)
+        cue = cue_of(start, end, text, At(notes, place, 0.001))
         if cue is not None:
             words = _tokens(segment.get("tokens"), cue.text)
             cues.append(replace(cue, words=words))
@@ -261,7 +260,7 @@ def _chunks(chunks: Any, notes: Notes) -> list[Cue]:
         start, end = times if isinstance(times, list) and len(times) == 2 else (None, None)
         # The last chunk of a cut recording has no end.
         text, speaker = chunk.get("text"), chunk.get("speaker")
-        cue = cue_of(start, end, text, unit_s=1.0, notes=notes, place=place, speaker=speaker)
+        cue = cue_of(start, end, text, At(notes, place, 1.0), speaker=speaker)
         if cue is not None:
             cues.append(cue)
     return words_joined(cues, notes)
@@ -345,7 +344,7 @@ def _no_transcript(path: Path, documents: Sequence[Any]) -> InputError:
         f"Google, Azure, AWS, Deepgram, RTZR or YouTube; it holds: {keys}. Export SRT or WebVTT "
         "there",
         "JSON이지만 알려진 전사 형식이 아닙니다. start, end, text가 든 segments(Whisper, "
-        "WhisperX), 단어가 든 result(Vosk), 또는 CLOVA, AssemblyAI, Google, Azure, AWS, Deepgram, 리턴제로, "
-        f"YouTube의 파일이어야 합니다. 들어 있는 것: {keys}. 해당 서비스에서 SRT나 WebVTT로 "
-        "내보내십시오",
+        "WhisperX), 단어가 든 result(Vosk), 또는 CLOVA, AssemblyAI, Google, Azure, AWS, Deepgram, "
+        f"리턴제로, YouTube의 파일이어야 합니다. 들어 있는 것: {keys}. 해당 서비스에서 SRT나 "
+        "WebVTT로 내보내십시오",
     )

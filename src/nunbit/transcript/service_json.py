@@ -2,19 +2,20 @@
 
 Each service has a layout and a unit of its own; reading milliseconds as seconds would put every
 word somewhere else. A layout is known by fields that no other has; the field names are those of
-the services' public documentation (2026). Layouts that are one list of utterances are rows of a
-table (``_LISTS``); the others have a function each.
+the services' public documentation (2026). Layouts that are one list of utterances stand in
+``service_lists``; the others have a function each, here.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from nunbit.transcript.cues import Cue, RawWord, cue_of_words, grouped
 from nunbit.transcript.fields import (
+    At,
     Record,
     confidence_of,
     cue_of,
@@ -27,159 +28,27 @@ from nunbit.transcript.fields import (
     word_of,
 )
 from nunbit.transcript.notes import Notes
-
-Found = tuple[list[Cue], str, str | None]
-
-_TICK_S = 1e-7  # Azure counts in 100 ns
-_UNITS = {1.0: ("in seconds", "초"), 1e-3: ("in milliseconds", "밀리초"), _TICK_S: (
-    "in ticks of 100 ns", "100나노초")}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _List:
-    """A layout that is a list of utterances.
-
-    Attributes:
-        service: Its name.
-        source: As in ``Transcript.source``.
-        path: Keys that lead to the list; ``*`` takes every item of a list.
-        marks: Any of these keys must be in the document, or in the first utterance.
-        unit_s: Seconds per unit of all times.
-        start: Key of the start; ``end`` or ``duration`` says the rest.
-        end: Key of the end, or None.
-        duration: Key of the length, or None.
-        text: Key of the text.
-        speaker: Key of the speaker.
-        words: Key of the words, or None.
-        word: Their keys: text, start, end, duration.
-    """
-
-    service: str
-    source: str
-    path: tuple[str, ...]
-    marks: frozenset[str]
-    unit_s: float
-    start: str
-    end: str | None
-    text: str
-    speaker: str
-    words: str | None = "words"
-    word: tuple[str, str, str | None] = ("text", "start", "end")
-    duration: str | None = None
-    word_duration: str | None = None
-
-
-_LISTS = (
-    _List("CLOVA Speech", "clova", ("segments",),
-          frozenset(("textEdited", "diarization", "eventTypes")),
-          1e-3, "start", "end", "text", "speaker"),
-    _List("AssemblyAI", "assemblyai", ("utterances",),
-          frozenset(("audio_duration", "acoustic_model", "speech_model", "language_code",
-                     "audio_url", "punctuate", "speaker_labels")),
-          1e-3, "start", "end", "text", "speaker"),
-    _List("RTZR", "rtzr", ("results", "utterances"), frozenset(("msg", "start_at", "spk")),
-          1e-3, "start_at", None, "msg", "spk", duration="duration",
-          word=("text", "start_at", None), word_duration="duration"),
-    _List("Deepgram", "deepgram", ("results", "utterances"), frozenset(("metadata", "transcript")),
-          1.0, "start", "end", "transcript", "speaker", word=("word", "start", "end")),
-    _List("Azure Speech", "azure", ("phrases",),
-          frozenset(("combinedPhrases", "offsetMilliseconds")),
-          1e-3, "offsetMilliseconds", None, "text", "speaker", duration="durationMilliseconds",
-          word=("text", "offsetMilliseconds", None), word_duration="durationMilliseconds"),
-    _List("Gladia", "gladia", ("result", "transcription", "utterances"),
-          frozenset(("full_transcript", "words")),
-          1.0, "start", "end", "text", "speaker", word=("word", "start", "end")),
-    _List("Gladia", "gladia", ("transcription", "utterances"), frozenset(("full_transcript",)),
-          1.0, "start", "end", "text", "speaker", word=("word", "start", "end")),
-)  # fmt: skip
+from nunbit.transcript.service_lists import (
+    LISTS,
+    TICK_S,
+    Found,
+    at_path,
+    language_in,
+    read_list,
+    told,
+)
 
 
 def read_service(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
     """Cues, source and language of a service's file; None where it is none of those known."""
-    for layout in _LISTS:
-        utterances = _at(first, layout.path)
-        if isinstance(utterances, list) and utterances and _is_marked(first, utterances, layout):
-            return _from_list(layout, utterances, first, notes)
+    listed = read_list(first, notes)
+    if listed is not None:
+        return listed
     for reader in (_assemblyai_words, _deepgram, _azure_batch, _aws, _google, _youtube, _rev):
         found = reader(documents, first, notes)
         if found is not None:
             return found
     return None
-
-
-def _at(document: Any, path: Iterable[str]) -> Any:
-    for key in path:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document
-
-
-def _is_marked(first: Record, utterances: list[Any], layout: _List) -> bool:
-    head = next((entry for entry in utterances if isinstance(entry, dict)), {})
-    parent = _at(first, layout.path[:-1])
-    places = [set(first), set(head), set(parent) if isinstance(parent, dict) else set()]
-    return any(layout.marks & keys for keys in places)
-
-
-def _told(notes: Notes, service: str, unit_s: float) -> None:
-    unit, unit_ko = _UNITS[unit_s]
-    notes.add("service_layout", service, service=service, unit=unit, unit_ko=unit_ko)
-
-
-def _language(first: Record, notes: Notes) -> str | None:
-    params = first.get("params")
-    given = value_of(first, "language", "language_code", "languageCode", "locale")
-    if given is None and isinstance(params, dict):
-        given = params.get("language")
-    return language_of(given, notes) if given != "enko" else "ko"  # CLOVA: Korean with English
-
-
-def _from_list(layout: _List, utterances: list[Any], first: Record, notes: Notes) -> Found:
-    _told(notes, layout.service, layout.unit_s)
-    cues = []
-    for place, entry in records_of(utterances, notes, "utterance"):
-        start = entry.get(layout.start)
-        end = _end(entry, start, layout.end, layout.duration)
-        words = _list_words(layout, entry, place, notes) if layout.words else ()
-        cue = cue_of(
-            start, end, entry.get(layout.text), unit_s=layout.unit_s, notes=notes, place=place,
-            speaker=value_of(entry, layout.speaker, "diarization"),
-            confidence=confidence_of(entry), words=words,
-        )  # fmt: skip
-        if cue is not None:
-            cues.append(cue)
-    return cues, layout.source, _language(first, notes)
-
-
-def _end(entry: Record, start: Any, end: str | None, duration: str | None) -> Any:
-    """The end, or start and length together; what cannot be added is handed on to be noted."""
-    if end is not None:
-        return entry.get(end)
-    length = entry.get(duration or "")
-    a, b = number_of(start), number_of(length)
-    return length if a is None or b is None else a + b
-
-
-def _list_words(layout: _List, entry: Record, place: str, notes: Notes) -> tuple[RawWord, ...]:
-    given = entry.get(layout.words or "")
-    if not isinstance(given, list):
-        return ()
-    found = []
-    for word in given:
-        if isinstance(word, list) and len(word) == 3:  # CLOVA: [start, end, text]
-            start, end, text = word
-            confidence = None
-        elif isinstance(word, dict):
-            start = word.get(layout.word[1])
-            text = value_of(word, "punctuated_word", layout.word[0], "word")
-            end = _end(word, start, layout.word[2], layout.word_duration)
-            confidence = confidence_of(word)
-        else:
-            notes.add("not_understood", place)
-            continue
-        own = word_of(text, start, end, confidence, unit_s=layout.unit_s, notes=notes, place=place)
-        if own is not None and own.text.strip():
-            found.append(RawWord(own.text.strip(), own.span, own.confidence))
-    return tuple(found)
 
 
 def _spoken_words(
@@ -195,7 +64,7 @@ def _spoken_words(
     for place, word in words:
         own = word_of(
             value_of(word, *keys[0]), value_of(word, *keys[1]), value_of(word, *keys[2]),
-            confidence_of(word), unit_s=unit_s, notes=notes, place=place,
+            confidence_of(word), At(notes, place, unit_s),
         )  # fmt: skip
         if own is not None and own.text.strip():
             who = speaker_of(value_of(word, *speaker), notes, place)
@@ -213,22 +82,22 @@ def _by_speaker(words: Iterable[tuple[str | None, RawWord]]) -> list[Cue]:
 
 def _assemblyai_words(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
     """AssemblyAI without speakers: ``words`` in milliseconds."""
-    layout = next(layout for layout in _LISTS if layout.source == "assemblyai")
+    layout = next(layout for layout in LISTS if layout.source == "assemblyai")
     words = first.get("words")
     if not (isinstance(words, list) and words and layout.marks & set(first)):
         return None
-    _told(notes, layout.service, layout.unit_s)
+    told(notes, layout.service, layout.unit_s)
     keys = (("text",), ("start",), ("end",))
     found = _spoken_words(records_of(words, notes, "word"), notes, keys=keys, unit_s=1e-3)
-    return _by_speaker(found), layout.source, _language(first, notes)
+    return _by_speaker(found), layout.source, language_in(first, notes)
 
 
 def _deepgram(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
     """Deepgram without utterances: ``results.channels[].alternatives[0].words`` in seconds."""
-    channels = _at(first, ("results", "channels"))
+    channels = at_path(first, ("results", "channels"))
     if not isinstance(channels, list):
         return None
-    _told(notes, "Deepgram", 1.0)
+    told(notes, "Deepgram", 1.0)
     keys = (("punctuated_word", "word"), ("start",), ("end",))
     cues: list[Cue] = []
     for place, channel in records_of(channels, notes, "channel"):
@@ -257,7 +126,7 @@ def _azure_batch(documents: Sequence[Any], first: Record, notes: Notes) -> Found
         if "NBest" not in first:
             return None
         phrases = list(documents)
-    _told(notes, "Azure Speech", _TICK_S)
+    told(notes, "Azure Speech", TICK_S)
     cues = []
     for place, phrase in records_of(phrases, notes, "phrase"):
         best = _best(phrase, "nBest", "NBest")
@@ -267,18 +136,14 @@ def _azure_batch(documents: Sequence[Any], first: Record, notes: Notes) -> Found
         for word_place, word in records_of(value_of(best, "words", "Words"), notes, place):
             start, end = _ticks(word)
             text = value_of(word, "word", "Word", "displayText")
-            own = word_of(
-                text, start, end, confidence_of(word), unit_s=_TICK_S, notes=notes, place=word_place
-            )
+            own = word_of(text, start, end, confidence_of(word), At(notes, word_place, TICK_S))
             words += [] if own is None else [own]
         text = value_of(best, "display", "Display", "lexical", "Lexical")
         start, end = _ticks(phrase)
-        cue = cue_of(
-            start, end, text, unit_s=_TICK_S, notes=notes, place=place,
-            speaker=phrase.get("speaker"), confidence=confidence_of(best), words=tuple(words),
-        )  # fmt: skip
+        at = At(notes, place, TICK_S)
+        cue = cue_of(start, end, text, at, tuple(words), phrase.get("speaker"))
         if cue is not None:
-            cues.append(cue)
+            cues.append(replace(cue, confidence=confidence_of(best)))
     return cues, "azure", language_of(value_of(first, "locale"), notes)
 
 
@@ -288,7 +153,7 @@ def _ticks(record: Record) -> tuple[Any, Any]:
     length = value_of(record, "durationInTicks", "Duration")
     if start is None:
         start, length = (
-            None if (seconds := number_of(record.get(name))) is None else seconds / _TICK_S
+            None if (seconds := number_of(record.get(name))) is None else seconds / TICK_S
             for name in ("offset", "duration")
         )
     a, b = number_of(start), number_of(length)
@@ -300,7 +165,7 @@ def _aws(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
 
     Punctuation is an item of its own without a time; it goes with the word before it.
     """
-    items = _at(first, ("results", "items"))
+    items = at_path(first, ("results", "items"))
     service, source = "AWS Transcribe", "aws"
     if not isinstance(items, list):
         items = first.get("results")
@@ -308,7 +173,7 @@ def _aws(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
         head = items[0] if isinstance(items, list) and items else None
         if not (isinstance(head, dict) and "type" in head and "alternatives" in head):
             return None
-    _told(notes, service, 1.0)
+    told(notes, service, 1.0)
     words: list[tuple[str | None, RawWord]] = []
     for place, item in records_of(items, notes, "item"):
         best = _best(item, "alternatives")
@@ -322,13 +187,13 @@ def _aws(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
             continue
         own = word_of(
             text, item.get("start_time"), item.get("end_time"), confidence_of(best),
-            unit_s=1.0, notes=notes, place=place,
+            At(notes, place, 1.0),
         )  # fmt: skip
         if own is not None:
             named = value_of(item, "speaker_label")
             named = best.get("speaker") if named is None else named
             words.append((speaker_of(named, notes, place), own))
-    return _by_speaker(words), source, _language(first, notes)
+    return _by_speaker(words), source, language_in(first, notes)
 
 
 def _google(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
@@ -342,7 +207,7 @@ def _google(documents: Sequence[Any], first: Record, notes: Notes) -> Found | No
         service, source, results = "Daglo", "daglo", first["sttResults"]
     if not isinstance(results, list):
         return None
-    _told(notes, service, 1.0)
+    told(notes, service, 1.0)
     keys = (("word", "text"), ("startTime", "start_time", "startOffset", "start_offset"),
             ("endTime", "end_time", "endOffset", "end_offset"))  # fmt: skip
     speakers = ("speakerLabel", "speaker_label", "speakerTag", "speaker_tag", "speaker")
@@ -359,9 +224,8 @@ def _google(documents: Sequence[Any], first: Record, notes: Notes) -> Found | No
             parts.append([(None if who == "0" else who, word) for who, word in words])
         elif (text := best.get("transcript")) is not None:
             start = before if end is not None else None
-            cue = cue_of(start, end, text, unit_s=1.0, notes=notes, place=place,
-                         confidence=confidence_of(best))  # fmt: skip
-            cues += [] if cue is None else [cue]
+            cue = cue_of(start, end, text, At(notes, place, 1.0))
+            cues += [] if cue is None else [replace(cue, confidence=confidence_of(best))]
         before = end if end is not None else before
     if len(parts) > 1 and _repeats_all(parts):
         parts = parts[-1:]
@@ -394,7 +258,7 @@ def _youtube(documents: Sequence[Any], first: Record, notes: Notes) -> Found | N
         return None
     if not any(isinstance(event, dict) and "tStartMs" in event for event in events):
         return None
-    _told(notes, "YouTube", 1e-3)
+    told(notes, "YouTube", 1e-3)
     shown = [
         (place, event)
         for place, event in records_of(events, notes, "event")
@@ -413,7 +277,7 @@ def _youtube(documents: Sequence[Any], first: Record, notes: Notes) -> Found | N
         text = "".join(text_of(piece.get("utf8")) or "" for _, piece in pieces)
         if not text.strip():
             continue
-        cue = cue_of(event.get("tStartMs"), end, text, unit_s=1e-3, notes=notes, place=place)
+        cue = cue_of(event.get("tStartMs"), end, text, At(notes, place, 1e-3))
         if cue is not None:
             words = _youtube_words([piece for _, piece in pieces], start, end)
             cues.append(Cue(cue.start_s, cue.end_s, cue.text, words=words))
@@ -447,7 +311,7 @@ def _rev(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
     monologues = first.get("monologues")
     if not isinstance(monologues, list):
         return None
-    _told(notes, "Rev", 1.0)
+    told(notes, "Rev", 1.0)
     cues = []
     for place, monologue in records_of(monologues, notes, "monologue"):
         words: list[RawWord] = []
@@ -462,7 +326,7 @@ def _rev(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
                 continue
             own = word_of(
                 text, element.get("ts"), element.get("end_ts"), confidence_of(element),
-                unit_s=1.0, notes=notes, place=word_place,
+                At(notes, word_place, 1.0),
             )  # fmt: skip
             words += [] if own is None else [own]
         cue = cue_of_words(words, speaker=speaker_of(monologue.get("speaker"), notes, place))

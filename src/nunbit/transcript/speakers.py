@@ -7,6 +7,7 @@ for a name is always told (``speakers_inferred``).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from nunbit.transcript.notes import Notes, shown
 
 _SOUND = (
     "음악|박수|웃음|웃으며|웃는|한숨|침묵|울음|울먹|흐느|기침|잡음|소음|환호|효과음|노래|탄식|숨소리|정적|"
-    "불명|안 ?들림|청취 ?불가|music|applause|laugh|silence|noise|inaudible|sigh|cough|crying|"
+    "소리|불명|안 ?들림|청취 ?불가|music|applause|laugh|silence|noise|inaudible|sigh|cough|crying|"
     "sob|cheer|crosstalk|unintelligible|blank.?audio|pause|sniff|breath"
 )
 _INSIDE = r"[^\[\]()（）【】<>]{0,12}"
@@ -249,16 +250,19 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
     if len(parts) == 1:
         skipped = len(cue.text.split()) - len(texts[0].split()) if parts[0].speaker else 0
         words = cue.words[skipped:]
+        if parts[0].speaker is None and texts[0] == cue.text:
+            return [cue]
         return [replace(cue, speaker=parts[0].speaker, text=texts[0], words=words)]
     shared = _shared_words(cue, parts, texts)
     if shared is None:  # its words are not those of the text: they cannot be told apart
         return [replace(cue, text=" ".join(texts))]
     notes.add("cue_split", media_time(cue.start_s))
     weights = [max(1, sum(syllables_per_word(text.split()))) for text in texts]
+    edges = list(itertools.accumulate(weights))
     length = cue.end_s - cue.start_s
     result, start = [], cue.start_s
-    for k, (part, text, own) in enumerate(zip(parts, texts, shared, strict=True)):
-        end = cue.start_s + length * sum(weights[: k + 1]) / sum(weights)
+    for part, text, own, edge in zip(parts, texts, shared, edges, strict=True):
+        end = cue.start_s + length * (edge / edges[-1])
         spans = [word.span for word in own if word.span is not None]
         begins = min((a for a, _ in spans), default=start)
         ends = max((b for _, b in spans), default=end)

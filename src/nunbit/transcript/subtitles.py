@@ -25,7 +25,7 @@ from nunbit.transcript.notes import Notes
 _ARROW = "-->"
 _TIME = r"\d{1,4}(?:\s?:\s?\d{1,2}){1,2}(?:\s?[.,:]\s?\d{1,3})?"
 _LOOSE = re.compile(
-    rf"[^\w\s]?\s?({_TIME})\s{{0,3}}(?:-{{1,3}}\s?>{{0,2}}|[—–―─]{{1,3}}\s?>?|=+>|→|➔|⇒|~|,|;)"
+    rf"[^\w\s]?\s?({_TIME})\s{{0,3}}(-{{1,3}}\s?>{{0,2}}|[—–―─]{{1,3}}\s?>?|=+>|→|➔|⇒|~|,|;)"
     rf"\s{{0,3}}({_TIME})(?:\s{{1,3}}(?:align|line|position|size|region|vertical|X1):.*)?[^\w\s]?"
 )
 _SECONDS = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?")
@@ -115,18 +115,18 @@ def _timing(line: str) -> _Timing | None:
         start = _cue_time(left)
         end = _cue_time(own[0] if own else "")
         if (start is None or end is None) and (loose := _LOOSE.fullmatch(line[:300].strip())):
-            start, end = _cue_time(loose[1]), _cue_time(loose[2])
+            start, end = _cue_time(loose[1]), _cue_time(loose[3])
         if start is None or end is None:
             meant = any(map(str.isdigit, line))  # 'A --> B' is said; times have digits
             return _Timing(None, None, False) if meant else None
         return _Timing(start, end, _has_frames(left) or _has_frames(own[0]))
     bare = line.strip()
     loose = _LOOSE.fullmatch(bare)
-    if loose and (_STAMPED.fullmatch(loose[1]) or _STAMPED.fullmatch(loose[2])):
-        start, end = _cue_time(loose[1]), _cue_time(loose[2])
+    if loose and (_STAMPED.fullmatch(loose[1]) or _STAMPED.fullmatch(loose[3])):
+        start, end = _cue_time(loose[1]), _cue_time(loose[3])
         if start is None or end is None:
             return _Timing(None, None, False)
-        return _Timing(start, end, "," not in bare or ">" in bare or _has_frames(loose[1]))
+        return _Timing(start, end, loose[2] != "," or _has_frames(loose[1]))  # SBV has a comma
     if not _STAMPED.search(bare):
         return None
     rest = _STAMPED.sub("", bare)

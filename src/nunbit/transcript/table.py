@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import re
-import statistics
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from nunbit.transcript.cues import (
     cue_of_words,
     grouped,
     media_time,
+    milliseconds_typical,
 )
 from nunbit.transcript.notes import ROWS, Notes
 from nunbit.transcript.tiers import is_silence
@@ -52,9 +52,6 @@ _EVENT = re.compile(r"<[a-z_]+>")  # <laughter>, <sync>
 # Its interviewer's lines: an id of the prompt, then in brackets what was said.
 _PROMPT = re.compile(r"\w+\s\((.+)\)")
 _WHOLE = re.compile(r"\s*\d{1,12}\s*")
-# Whole numbers of which the usual entry lasts longer are milliseconds: nobody says one utterance
-# for a hundred seconds on average, and no cue lasts a tenth of one.
-TYPICAL_MS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +224,9 @@ def _scale(rows: Sequence[Row], layout: _Layout, notes: Notes) -> float:
     known = [span for span in spans if any(span)]
     if not known or not all(_WHOLE.fullmatch(cell) for span in known for cell in span):
         return 1.0
-    typical = statistics.median(float(end) - float(start) for start, end in known)
-    if typical < TYPICAL_MS:
+    said = sum(len(layout.value(cells, k)) for _, cells in rows for k in ("text", "word"))
+    typical = milliseconds_typical([float(end) - float(start) for start, end in known], said)
+    if typical is None:
         return 1.0
     notes.add("times_in_ms", f"row {rows[0][0]}", len(known), what=("row", "행"), typical=typical)
     return 0.001
