@@ -257,6 +257,7 @@ class Heard:
     hnr_db: float
     n_frames: int = 10
     shimmer_local_db: float = 0.5
+    clipped: bool = False
 
 
 def test_voice_quality_is_the_weighted_mean_of_the_persons_stretches() -> None:

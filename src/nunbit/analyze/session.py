@@ -50,7 +50,15 @@ from nunbit.streams import (
     VoiceStream,
 )
 from nunbit.timebase import intersect_intervals, window_grid
-from nunbit.transcript import KeptBlocks, Recogniser, load_recogniser, read_rttm
+from nunbit.transcript import (
+    KeptBlocks,
+    Recogniser,
+    fit_notes,
+    fit_words,
+    load_recogniser,
+    read_rttm,
+    said_intervals,
+)
 
 SUMMARY = "summary.json"
 Notices = list[tuple[str, str]]
@@ -116,6 +124,7 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     for en, ko in notices:  # what was odd about the recording; the report says it, too
         say(f"{job.session}: {en if job.lang == 'en' else ko}")
     bundle = load_bundle(job.bundle, threads=threads)
+    seen = with_word_fit(seen, transcript)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
     speakers = () if job.speakers is None else read_rttm(job.speakers, duration_s=info.duration_s)
@@ -137,6 +146,15 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
         EXPORTS[kind](job.folder / f"{job.session}{SUFFIXES[kind]}", timeline)
     write_json(job.folder / SUMMARY, document)
     return document
+
+
+def with_word_fit(seen: Observed, transcript: Transcript | None) -> Observed:
+    """With a note where the words of a transcript do not lie where somebody speaks."""
+    if transcript is None or seen.voice is None:
+        return seen
+    said = said_intervals(transcript)
+    fit = fit_words(seen.voice.segments, said, seen.media.duration_s)
+    return dataclasses.replace(seen, reading=(*seen.reading, *fit_notes(fit)))
 
 
 def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:
