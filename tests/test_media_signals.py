@@ -294,9 +294,7 @@ def test_an_mp3_that_holds_more_than_it_promises(tmp_path: Path) -> None:
     assert "header_shorter_than_data" in notes_of(path)
 
 
-@pytest.mark.parametrize(
-    ("place", "code"), [(0, "damaged_bytes"), (1, "damaged"), (2, "damaged")]
-)
+@pytest.mark.parametrize(("place", "code"), [(0, "damaged_bytes"), (1, "damaged"), (2, "damaged")])
 def test_zeros_in_an_mp3_are_told(tmp_path: Path, place: int, code: str) -> None:
     """They shift everything behind them."""
     path = tmp_path / "a.mp3"
