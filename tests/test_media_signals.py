@@ -15,7 +15,15 @@ import pytest
 from make_media import Film, Sound, film, write_media
 from make_voice import talk
 from nunbit.errors import MediaError
-from nunbit.media import SoundMeter, iter_audio, probe_media, read_media, sample_sound, sound_notes
+from nunbit.media import (
+    SoundMeter,
+    container,
+    iter_audio,
+    probe_media,
+    read_media,
+    sample_sound,
+    sound_notes,
+)
 from nunbit.media.fields import is_combed
 from nunbit.media.levels import clipped_samples, time_text
 from nunbit.reading import ReadingNote
@@ -273,6 +281,44 @@ def test_a_rate_too_low_for_speech_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(wav_bytes(speech(2.0), 4000))
     assert set(notes_of(path)) == {"sample_rate_low"}
+
+
+def test_an_impossible_rate_beside_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sound of a film whose header is damaged; the limits are moved, to have such a file."""
+    monkeypatch.setattr(container, "_RATES_HZ", (20_000, 40_000))
+    path = write_media(tmp_path / "a.mkv", film("25", 25), Sound(speech(1.0)[None], RATE))
+    info = probe_media(path)
+    assert info.audio is None
+    assert info.video is not None
+    assert [note.code for note in info.reading] == ["sample_rate_impossible"]
+    assert mono(path).size == 0
+
+
+def test_streams_that_cannot_be_decoded_are_told(tmp_path: Path) -> None:
+    """Their packets hold noise; what cannot be opened is beside the point."""
+    path = write_media(tmp_path / "a.mkv", film("25", 50), Sound(speech(2.0)[None], RATE))
+    noise = np.random.default_rng(0)
+    for kind, code in (("video", "pictures_not_decoded"), ("audio", "sound_not_decoded")):
+        spoilt = tmp_path / f"{kind}.mkv"
+        with av.open(str(path)) as source, av.open(str(spoilt), "w") as target:
+            streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+            for packet in source.demux():
+                if not packet.size:
+                    continue
+                bad = packet.stream.type == kind
+                data = noise.integers(0, 255, packet.size).astype(np.uint8).tobytes()
+                made = av.Packet(data if bad else bytes(packet))
+                made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+                made.stream = streams[packet.stream.index]
+                target.mux(made)
+        assert code in {note.code for note in probe_media(spoilt).reading}, kind
+
+
+def test_second_picture_streams_are_told(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.mkv", [film("25", 25), film("25", 25, default=False)])
+    assert set(notes_of(path)) == {"several_picture_streams"}
 
 
 def mp3(path: Path, seconds: float = 6.0) -> bytes:
