@@ -27,7 +27,7 @@ from nunbit.headpose import head_rotation, pose_angles
 from nunbit.landmarks import Landmarker, load_landmarker
 from nunbit.media import read_media
 from nunbit.schema import Box
-from nunbit.streams import Frame
+from nunbit.streams import Floats, Frame
 
 STUDIOS = ("grid", "mead")
 
@@ -62,12 +62,7 @@ def read_clip(path: Path, landmarker: Landmarker) -> tuple[list[Looks], list[flo
     return looks, lean
 
 
-def lean_of(
-    frame: Frame,
-    box: Box,
-    points: np.ndarray[tuple[int, int], np.dtype[np.float64]],
-    lm: Landmarker,
-) -> float:
+def lean_of(frame: Frame, box: Box, points: Floats, lm: Landmarker) -> float:
     """Mean of the yaw and that of the mirrored picture, degrees; NaN where it shows no face."""
     width = frame.pixels.shape[1]
     mirrored = np.ascontiguousarray(frame.pixels[:, ::-1])

@@ -1,9 +1,9 @@
 """Transcripts that fit, are late, drift, or belong to another recording, on joined sentences.
 
-Sentences of EmoDB (`$NUNBIT_DATA/speech/emodb`, German, none of which was looked at when the limits of
-`transcript.fit` were chosen) are joined with pauses; speech is what the voice reader hears, cues are
-the sentences with loose ends (-0.3 to +0.1 s, -0.1 to +0.5 s). Printed: how often each answer is
-given, of the recordings of one length. Baseline: no check, which tells none of them.
+Sentences of EmoDB (`$NUNBIT_DATA/speech/emodb`, German, none of which was looked at when the limits
+of `transcript.fit` were chosen) are joined with pauses; speech is what the voice reader hears, cues
+are the sentences with loose ends (-0.3 to +0.1 s, -0.1 to +0.5 s). Printed: how often each answer
+is given, of the recordings of one length. Baseline: no check, which tells none of them.
 
     NUNBIT_DATA=... python benchmarks/word_fit.py [--recordings 40]
 """
