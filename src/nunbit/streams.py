@@ -26,8 +26,8 @@ FACE_RATE_HZ = 10.0
 
 MOST_CLIPPED = 0.1
 """Share of the voiced 10 ms frames of a stretch that may hold clipped samples. Up to a tenth,
-shimmer is off by at most 3% of itself in nine of ten stretches, beyond a fifth by a quarter; jitter
-and harmonicity suffer less and later (13 recordings clipped at seven levels: docs/results.md)."""
+shimmer is off by at most 3% of itself in nine of ten stretches, beyond a fifth by 15%, beyond two
+by 36%; jitter and harmonicity suffer less and later (``benchmarks/clipped_voice.py``)."""
 
 Modality = Literal["face", "voice", "text", "fused", "media"]
 Scope = Literal["window", "turn", "question", "session"]
