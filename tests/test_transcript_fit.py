@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nunbit.streams import Interval, Transcript, Utterance, Word
+from nunbit.analyze.observe import Observed
+from nunbit.analyze.session import with_word_fit
+from nunbit.streams import Interval, MediaInfo, Transcript, Utterance, VoiceStream, Word
 from nunbit.transcript import WordFit, fit_notes, fit_words, said_intervals
 
 Spans = list[tuple[float, float]]
@@ -132,3 +134,18 @@ def test_overlapping_cues_count_once() -> None:
     assert fit(speech, doubled(cues), 300.0).correlation == pytest.approx(
         fit(speech, cues, 300.0).correlation, abs=0.02
     )
+
+
+def test_analyze_compares_the_words_with_the_speech_it_heard() -> None:
+    speech, cues = conversation(120.0, 4)
+    voice = VoiceStream(
+        times_s=np.zeros(0), present=np.zeros(0, bool), speech=np.zeros(0, bool),
+        f0_hz=np.zeros(0, np.float32), level_dbfs=np.zeros(0, np.float32),
+        segments=tuple(Interval(a, b) for a, b in speech),
+    )  # fmt: skip
+    seen = Observed(MediaInfo("a.wav", 120.0, None, None), None, voice)
+    for shift_s, codes in ((0.0, []), (3.0, ["words_outside_speech"])):
+        said = [Utterance(Interval(a + shift_s, b + shift_s), "말") for a, b in cues]
+        found = with_word_fit(seen, Transcript(tuple(said), "srt"))
+        assert [note.code for note in found.reading] == codes
+    assert with_word_fit(seen, None) is seen
