@@ -210,7 +210,6 @@ class _Wish:
 def _read(
     path: Path, wish: _Wish, notices: Notices | None, reading: list[ReadingNote] | None
 ) -> Iterator[Frame | AudioChunk]:
-    used = _used_channels(path, wish) if wish.want_audio else ()
     with open_media(
         path,
         audio_stream=wish.audio_stream,
@@ -226,6 +225,8 @@ def _read(
                 source, rate_hz=wish.rate_hz, start_s=wish.start_s, max_side=wish.max_side
             )
         if source.audio is not None:
+            several = source.audio.codec_context.layout.nb_channels > 1
+            used = _used_channels(path, wish) if several else ()
             sound = Sound(source, start_s=wish.start_s, used=used)
         source.seek(wish.start_s)
         for packet in source.packets():
