@@ -190,6 +190,19 @@ def test_the_others_words_are_not_the_persons() -> None:
     np.testing.assert_allclose(pick(blocks, "p_sadness", "question", "text").value, [1.0])
 
 
+def test_voice_windows_that_are_clipped_say_so() -> None:
+    given = speech(20.0)
+    assert given.voice is not None
+    voice = dataclasses.replace(given.voice, clipped=given.voice.times_s < 8.0)
+    table = np.array(given.voice_probabilities)
+    table[:5] = np.nan
+    table[12] = np.nan
+    changed = dataclasses.replace(given, voice=voice, voice_probabilities=table)
+    window = pick(fuse_windows(changed), "p_joy", "window", "voice")
+    assert set(window.mask_reason[:5]) == {"clipped"}
+    assert window.mask_reason[12] == "silence"
+
+
 def test_voice_windows_without_a_value_are_silent() -> None:
     given = speech(20.0)
     table = np.array(given.voice_probabilities)

@@ -257,6 +257,7 @@ class Heard:
     hnr_db: float
     n_frames: int = 10
     shimmer_local_db: float = 0.5
+    clipped: bool = False
 
 
 def test_voice_quality_is_the_weighted_mean_of_the_persons_stretches() -> None:
@@ -276,6 +277,18 @@ def test_voice_quality_is_the_weighted_mean_of_the_persons_stretches() -> None:
     assert pick(blocks, "jitter_local").n_valid[0] == 2
     assert pick(blocks, "jitter_local").experimental
     assert reason(analysed(50.0, voice, turns), "jitter_local") == "no_model"
+
+
+def test_clipped_stretches_have_no_voice_quality() -> None:
+    voice, turns = interview()
+    heard = Heard(Interval(5.0, 7.0), 100, 0.01, 10.0)
+    spoilt = Heard(Interval(7.0, 9.0), 0, np.nan, np.nan, n_frames=0, clipped=True)
+    worse = Heard(Interval(26.0, 28.0), 0, np.nan, np.nan, n_frames=0, clipped=True)
+    half = analysed(50.0, voice, turns, voice_quality=VoiceQuality.of([heard, spoilt]))
+    assert value(half, "hnr_db") == pytest.approx(10.0)
+    most = analysed(50.0, voice, turns, voice_quality=VoiceQuality.of([heard, spoilt, worse]))
+    assert reason(most, "hnr_db") == "clipped"
+    assert reason(most, "shimmer_local_db") == "clipped"
 
 
 def test_stretches_for_voice_quality_cover_all_speech() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from nunbit.errors import MissingExtra
 from nunbit.photos import (
@@ -25,6 +25,7 @@ from nunbit.photos import (
     note_text,
     read_photo,
 )
+from nunbit.reading import ReadingNote
 
 # Four corners that differ, so that every rotation and reflection is told from every other.
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (90, 90, 90)
@@ -255,6 +256,41 @@ def test_a_jpeg_of_20_000_pixels_squared_is_read_in_bounded_memory(tmp_path: Pat
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(64)
 
 
+def test_avif_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    for name, kind in (("a.avif", "AVIF"), ("b.jfif", "JPEG"), ("c.picture", "PNG")):
+        (tmp_path / name).write_bytes(encoded(corners(), kind))
+    photos = [read_photo(p) for p in list_photos(tmp_path)]
+    assert len(photos) == 3
+    assert {photo.size for photo in photos} == {corners().size}
+    for photo in photos:
+        assert_upright(photo.pixels)
+
+
+def test_avif_without_a_decoder_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "check", lambda feature: False)
+    path = tmp_path / "a.avif"
+    path.write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(64))
+    assert list_photos(tmp_path) == (path,)
+    with pytest.raises(MissingExtra, match="pillow"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\0\0\0\x0cJXL \r\n\x87\n", b"8BPS\0\1", b"\0\0\0\x0cjP  \r\n\x87\n"]
+)
+def test_pictures_that_cannot_be_read_are_reported_not_skipped(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(head + bytes(100))
+    assert list_photos(tmp_path) == (path,)
+    with pytest.raises(PhotoError) as caught:
+        read_photo(path)
+    assert caught.value.reason == "not_an_image"
+
+
 def test_heic_without_a_decoder_names_the_line_that_installs_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,10 +333,14 @@ def test_odd_metadata_is_no_matter_of_the_reader() -> None:
 def test_a_folder_gives_the_photos_directly_in_it(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg"):
         (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "camera.dat").write_bytes(b"\xff\xd8\xff\xe0 content, not name")
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "c.jpg").write_bytes(b"x")
     (tmp_path / "d.jpg").mkdir()
-    assert [p.name for p in list_photos(tmp_path)] == ["a.png", "b.JPG"]
+    told: list[ReadingNote] = []
+    assert [p.name for p in list_photos(tmp_path, told)] == ["a.png", "b.JPG", "camera.dat"]
+    assert [(n.code, n.count, n.first) for n in told] == [("not_a_picture", 4, ".hidden.jpg")]
+    assert "d.jpg" in told[0].en
     assert list_photos(tmp_path / "notes.txt") == (tmp_path / "notes.txt",)
 
 

@@ -13,9 +13,17 @@ import pytest
 
 from make_voice import RATE, chunked, noise, read, silence, talk
 from nunbit.errors import MissingExtra
-from nunbit.streams import AudioChunk, Singles, VoiceStream
-from nunbit.voice import ActivitySettings, VoiceReader, f0_track, level_track
+from nunbit.streams import AudioChunk, Interval, Singles, VoiceStream
+from nunbit.voice import (
+    ActivitySettings,
+    VoiceQuality,
+    VoiceReader,
+    f0_track,
+    level_track,
+    read_quality,
+)
 from nunbit.voice.activity import CHUNK, SpeechDetector, speech_runs
+from nunbit.voice.reader import frames_of
 
 
 def _hz(x: Singles) -> float:
@@ -165,6 +173,47 @@ def test_spoilt_speech_is_still_speech(name: str) -> None:
     for (start, end), (got_start, got_end) in zip(pauses, _pauses(voice), strict=True):
         assert got_end - got_start == pytest.approx(end - start, abs=0.03)
     assert np.nanmedian(voice.f0_hz) == pytest.approx(125, abs=15)
+
+
+def _clipping(x: Singles, places: list[Interval]) -> tuple[VoiceStream, VoiceQuality]:
+    """Voice and its quality, the sound said to be clipped at some places."""
+    chunks = [AudioChunk(0.0, x, tuple(places))]
+    voice = read(chunks, _hz(x))
+    return voice, read_quality(lambda: chunks, voice, [Interval(0.0, _hz(x))])[0]
+
+
+def test_a_clipped_voice_has_no_shimmer() -> None:
+    x = talk(3.0)
+    _, clean = _clipping(x, [])
+    assert math.isfinite(clean.shimmer_local_db)
+    assert not clean.clipped
+    spots = [Interval(t, t + 0.001) for t in np.arange(0.2, 2.8, 0.02).tolist()]
+    voice, spoilt = _clipping(x, spots)
+    assert voice.clipped is not None
+    assert 0.3 < voice.clipped.mean() < 0.6
+    assert spoilt.clipped
+    assert math.isnan(spoilt.shimmer_local_db)
+    assert math.isnan(spoilt.hnr_db)
+    _, few = _clipping(x, spots[:4])
+    assert few.shimmer_local_db == clean.shimmer_local_db
+
+
+def test_frames_that_are_clipped() -> None:
+    places = [Interval(0.012, 0.013), Interval(0.03, 0.0401), Interval(0.9, 1.5)]
+    assert np.flatnonzero(frames_of(places, 100)).tolist() == [1, 3, 4, *range(90, 100)]
+
+
+def test_float_sound_beyond_full_scale_is_heard_as_it_is() -> None:
+    """Nothing but the level changes when the same sound is louder."""
+    x, _ = _conversation()
+    soft, loud = (read(chunked(factor * x, [4096]), _hz(x)) for factor in (0.5, 8.0))
+    assert np.abs(8 * x).max() > 2
+    assert [s.start_s for s in soft.segments] == [s.start_s for s in loud.segments]
+    np.testing.assert_array_equal(np.isfinite(soft.f0_hz), np.isfinite(loud.f0_hz))
+    np.testing.assert_allclose(soft.f0_hz, loud.f0_hz, rtol=1e-3)
+    heard = loud.speech
+    gained = loud.level_dbfs[heard] - soft.level_dbfs[heard]
+    np.testing.assert_allclose(gained, 20 * math.log10(16), atol=0.01)
 
 
 def _low_pass(x: Singles, hz: float) -> Singles:

@@ -240,6 +240,11 @@ def test_chances_follow_the_voice_of_the_person(tmp_path: Path) -> None:
     joy, sadness = (bundle.label_set.index(label) for label in ("joy", "sadness"))
     assert (chances[[12, 32], joy] > 2 * chances[[12, 32], sadness]).all()
     assert (chances[[2, 22], joy] < chances[[2, 22], sadness] / 2).all()
+    spoilt = replace(voice, clipped=np.arange(4000) < 1000)
+    masked = voice_chances(bundle, lambda: iter(chunks), windows, spoilt)
+    assert masked is not None
+    assert np.isnan(masked[:9]).all()
+    np.testing.assert_array_equal(masked[10:], chances[10:])
     own = [Interval(0.0, 20.0)]
     part = voice_chances(bundle, lambda: iter(chunks), windows, voice, own)
     assert part is not None

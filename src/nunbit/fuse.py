@@ -155,7 +155,8 @@ def _voice_evidence(prepared: Prepared) -> Evidence:
     n_valid[part] = known
     n_expected = lengths(rows_in(edges.mean(axis=1), spans))
     n_expected[part] = 1
-    reason = first_reason((few, "silence"), n=len(spans))
+    spoilt = given.voice.are_clipped(spans.start_s, spans.end_s)
+    reason = first_reason((few & spoilt, "clipped"), (few, "silence"), n=len(spans))
     return _evidence(prepared, raw, (n_expected, n_valid), np.full(len(spans), np.nan), reason)
 
 

@@ -1,7 +1,8 @@
 """Read a photo as its owner sees it: upright, 8-bit RGB, in bounded memory.
 
-JPEG, PNG, WebP, BMP, TIFF and GIF; HEIC where ``pi-heif`` or ``pillow-heif`` is installed. Of
-animations and multi-page files the first picture. Knows nothing of faces or models.
+JPEG, PNG, WebP, BMP, TIFF and GIF; AVIF from Pillow 11.3 on, HEIC where ``pi-heif`` or
+``pillow-heif`` is installed. What a file is, its content says and not its name. Of animations and
+multi-page files the first picture. Knows nothing of faces or models.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib
 import io
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin, features
 
 from nunbit.decode import (
     BROKEN,
@@ -39,6 +40,7 @@ from nunbit.decode import (
 )
 from nunbit.errors import Lang, MediaError, MissingExtra
 from nunbit.files import missing_file
+from nunbit.reading import ReadingNote
 
 PhotoNote = Literal["first_frame", "reduced"]
 
@@ -51,15 +53,25 @@ JPEG_PIXEL_CAP = 1_000_000_000
 FILE_CAP_BYTES = 500_000_000
 
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic",
+    ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng",
 )  # fmt: skip
-"""What counts as a photo inside a folder; a file named itself may be called anything."""
+"""A file of a folder that is called so is taken for a photo, and if it is none, that is said; so is
+a file called otherwise whose first bytes are those of a picture."""
+
+_AVIF_BYTES = 14  # a pixel: planes of the decoder, RGB, and Pillow's copy
 
 _NOTES = {
     "first_frame": ("first picture of several", "여러 장 중 첫 장"),
     "reduced": ("decoded smaller", "줄여서 읽음"),
 }
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEAD_BYTES = 64
+_PICTURES = (
+    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+    b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ",
+)  # fmt: skip
 
 # libheif raises one more kind than Pillow's plugins.
 _BROKEN = (*BROKEN, RuntimeError)
@@ -112,31 +124,70 @@ def note_text(note: PhotoNote, lang: Lang) -> str:
     return _NOTES[note][lang == "ko"]
 
 
-def list_photos(path: Path) -> tuple[Path, ...]:
+def list_photos(path: Path, reading: list[ReadingNote] | None = None) -> tuple[Path, ...]:
     """The photos that one argument names: itself, or those directly in a folder, by name.
 
     Folders inside the folder are left alone: a photo library is read only where it is named.
+
+    Args:
+        path: A photo or a folder.
+        reading: Gets a note of what in the folder was left out.
 
     Raises:
         PhotoError: ``missing``, ``url``, or ``empty_folder``.
     """
     if path.is_dir():
+        inside = sorted(path.iterdir())
         found = tuple(
-            sorted(
-                p
-                for p in path.iterdir()
-                if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
-            )
+            p for p in inside if p.is_file() and not p.name.startswith(".") and _is_photo(p)
         )
+        others = [p.name for p in inside if p not in set(found)]
+        if others and reading is not None:
+            reading.append(_left_out(path, others))
         if not found:
             raise PhotoError(
                 "empty_folder",
-                en=f"{path}: no photos directly in this folder ({' '.join(SUFFIXES)})",
-                ko=f"{path}: 이 폴더 바로 아래에 사진이 없습니다 ({' '.join(SUFFIXES)})",
+                en=f"{path}: no photos directly in this folder (it holds {len(inside)} other "
+                "files and folders)",
+                ko=f"{path}: 이 폴더 바로 아래에 사진이 없습니다(다른 파일과 폴더 {len(inside)}개)",
             )
         return found
     _must_be_file(path)
     return (path,)
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether its name or its first bytes are those of a picture; unreadable ones count by name."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return (
+        head.startswith(_PICTURES)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))
+        or bool(_brands(head) & {*_HEIF_BRANDS, *_AVIF_BRANDS})
+    )
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """What an ISO media file says it is; empty for anything else."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), _HEAD_BYTES)
+    return {data[8:12], *(data[k : k + 4] for k in range(16, end - 3, 4))}
+
+
+def _left_out(folder: Path, names: Sequence[str]) -> ReadingNote:
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return ReadingNote(
+        "left_out", "not_a_picture", len(names), names[0],
+        f"{folder}: {len(names)} files or folders are no pictures and were left out ({shown})",
+        f"{folder}: 사진이 아닌 파일이나 폴더 {len(names)}개를 제외했습니다({shown})",
+    )  # fmt: skip
 
 
 def read_photo(path: Path) -> Photo:
@@ -240,6 +291,8 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         plugin = TiffImagePlugin.TiffImageFile
     elif data.startswith(b"GIF8"):
         plugin = GifImagePlugin.GifImageFile
+    elif _brands(data) & set(_AVIF_BRANDS) and data[8:12] not in _HEIF_BRANDS[:6]:
+        plugin, limit = _avif_plugin(), DECODE_BUDGET_BYTES // _AVIF_BYTES
     elif data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         plugin, limit = _heif_plugin(), PIXEL_CAP
     else:
@@ -265,9 +318,20 @@ def _open_shared(data: bytes) -> ImageFile.ImageFile:
             raise
         raise PhotoError(
             "not_an_image",
-            en="not a JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC file",
-            ko="JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC 파일이 아닙니다",
+            en="not a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC file; save it as one of these",
+            ko="JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC 파일이 아닙니다. 그중 하나로 "
+            "저장하십시오",
         ) from exc
+
+
+def _avif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    if not features.check("avif"):
+        raise MissingExtra(
+            en="an AVIF photo, which needs Pillow 11.3 or newer: pip install -U pillow",
+            ko="AVIF 사진을 읽으려면 Pillow 11.3 이상이 필요합니다: pip install -U pillow",
+        )
+    plugin: Any = importlib.import_module("PIL.AvifImagePlugin").AvifImageFile
+    return plugin  # type: ignore[no-any-return]
 
 
 def _heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:

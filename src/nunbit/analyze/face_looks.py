@@ -26,15 +26,17 @@ LOOKS_SAMPLES = 4
 """Samples of a track that are compared: two and two."""
 
 _SIDE = 16
+_READ_PX = 160  # lines that are looked at; more take longer and show no more
 _FINE = 2  # times finer before it is averaged down
 _FACE, _AROUND = 2.6, 5.0  # side in the mean of eye distance and eye-mouth distance
 _MOUTH_CORNERS = (61, 291)
 _BOX_FACE, _BOX_AROUND = 1.0, 1.9  # side in face boxes, without landmarks
 # 1 - correlation of the pictures two samples before and two after, the least of the four pairs. Of
-# 3869 consecutive samples of single persons (58 clips of seven sources) none had both a face above
-# 0.35, surroundings above 0.10, and a product above 0.07; of two different persons put one after
-# the other 91% had it, of two in front of the same backdrop 31%.
-_CHANGED_FACE, _CHANGED_AROUND, _CHANGED_BOTH = 0.35, 0.10, 0.07
+# 3869 consecutive samples of single persons (clips of seven sources) none had a face above 0.35 and
+# surroundings above 0.10 with a product above 0.067; of two different persons put one after the
+# other 87% are above all three, of two in front of the same backdrop 27%: rather a change unseen
+# than a person in two (benchmarks/face_changes.py).
+_CHANGED_FACE, _CHANGED_AROUND, _CHANGED_BOTH = 0.35, 0.10, 0.09
 # Where one face changed, the picture was cut: then less will do for the others.
 _ALSO_FACE, _ALSO_BOTH = 0.2, 0.02
 # The same face elsewhere after a cut: this alike, and any other this many times less alike.
@@ -102,7 +104,7 @@ class LooksWatch:
             recent.times_s.append(time_s)
             recent.looks.append(looks)
         found = {track: apart(self._tracks[track].looks) for track, _ in faces}
-        changed = {track for track, (face, around) in found.items() if _is_other(face, around)}
+        changed = {track for track, (face, around) in found.items() if is_other(face, around)}
         when = {self._tracks[track].times_s[-2] for track in changed}
         changed |= {
             track
@@ -183,7 +185,7 @@ def looks_of(pixels: NDArray[np.uint8], box: Box, points: Floats | None) -> Look
     if x1 - x0 < 2 or y1 - y0 < 2:
         nothing = np.zeros(_SIDE * _SIDE, np.float32)
         return Looks(nothing, nothing, points is not None)
-    step = max(1, (y1 - y0) // 256)
+    step = max(1, (y1 - y0) // _READ_PX)
     part = np.ascontiguousarray(pixels[y0:y1:step, x0:x1:step])
     grey = Image.fromarray(part).convert("L")
     local = (centre - (x0, y0)) / step
@@ -277,7 +279,8 @@ def _picture(grey: Image.Image, centre: Floats, across: Floats, side: float) -> 
     return np.asarray(flat / length if length > 1.0 else flat * 0.0, np.float32)
 
 
-def _is_other(face: float, around: float) -> bool:
+def is_other(face: float, around: float) -> bool:
+    """Whether two faces so far apart, by :func:`apart`, are two persons."""
     return face > _CHANGED_FACE and around > _CHANGED_AROUND and face * around > _CHANGED_BOTH
 
 

@@ -56,8 +56,11 @@ from nunbit.transcript import (
     Diarisation,
     KeptBlocks,
     Recogniser,
+    fit_notes,
+    fit_words,
     load_recogniser,
     read_rttm,
+    said_intervals,
 )
 
 SUMMARY = "summary.json"
@@ -129,6 +132,7 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     for en, ko in unsaid(notices, (*info.reading, *seen.reading)):
         say(f"{job.session}: {en if job.lang == 'en' else ko}")
     bundle = load_bundle(job.bundle, threads=threads)
+    seen = with_word_fit(seen, transcript)
     if recogniser is not None and seen.voice is not None:
         transcript = recognise(job, recogniser, seen.voice)
     give_back_freed_memory()
@@ -162,6 +166,15 @@ def read_speakers(job: SessionJob, info: MediaInfo) -> Diarisation:
     if job.speakers is None:
         return Diarisation(())
     return read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
+
+
+def with_word_fit(seen: Observed, transcript: Transcript | None) -> Observed:
+    """With a note where the words of a transcript do not lie where somebody speaks."""
+    if transcript is None or seen.voice is None:
+        return seen
+    said = said_intervals(transcript)
+    fit = fit_words(seen.voice.segments, said, seen.media.duration_s)
+    return dataclasses.replace(seen, reading=(*seen.reading, *fit_notes(fit)))
 
 
 def load_words(job: SessionJob, info: MediaInfo) -> Recogniser | None:

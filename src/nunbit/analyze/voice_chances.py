@@ -53,8 +53,9 @@ def voice_chances(
         own: Stretches of the person analysed; None takes all speech as theirs.
 
     Returns:
-        (W, K) rows sum to one, NaN with less than a second of the person's speech, or everywhere
-        with less than 10 s in the recording; None without a voice tower for these functionals.
+        (W, K) rows sum to one, NaN with less than a second of the person's speech or where the
+        voice is clipped, everywhere with less than 10 s in the recording; None without a voice
+        tower for these functionals.
     """
     section = voice_section(bundle)
     if section is None:
@@ -66,6 +67,8 @@ def voice_chances(
         prompts = bundle.prompt_embeddings(templates, bundle.label_set)
         cosines = ensemble_cosines(vectors, prompts, "mean_embedding")
         chances[rows] = probabilities(cosines, section.logit_scale, section.temperature)
+        edges = np.array([(each.start_s, each.end_s) for each in windows], np.float64)
+        chances[voice.are_clipped(edges[:, 0], edges[:, 1])] = np.nan
     return chances
 
 

@@ -33,8 +33,8 @@ def predict(
 ) -> None:
     """Estimate the apparent expression of the faces in photos.
 
-    FILE is a photo (JPEG, PNG, WebP, BMP, TIFF, GIF; HEIC with pi-heif) or a folder of photos.
-    Your own sentences are compared among themselves, beside the classes.
+    FILE is a photo (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF; HEIC with pi-heif) or a folder of
+    photos. Your own sentences are compared among themselves, beside the classes.
 
     \b
     Examples:

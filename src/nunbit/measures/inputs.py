@@ -17,6 +17,7 @@ from nunbit.headpose import KEPT_EYES
 from nunbit.labels import LabelSet
 from nunbit.streams import (
     FaceStream,
+    Flags,
     Floats,
     Interval,
     Modality,
@@ -47,6 +48,8 @@ class StretchQuality(Protocol):
     def shimmer_local_db(self) -> float: ...  # noqa: D102
     @property
     def hnr_db(self) -> float: ...  # noqa: D102
+    @property
+    def clipped(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class VoiceQuality:
         jitter_local: (V,) mean |T_i - T_i+1| / mean T, NaN where not measurable.
         shimmer_local_db: (V,) mean |20 log10(A_i+1 / A_i)|.
         hnr_db: (V,) 10 log10(r / (1 - r)).
+        clipped: (V,) whether nothing was measured because the voice is clipped, None for nowhere.
     """
 
     times_s: Floats
@@ -68,6 +72,7 @@ class VoiceQuality:
     jitter_local: Floats
     shimmer_local_db: Floats
     hnr_db: Floats
+    clipped: Flags | None = None
 
     @classmethod
     def of(cls, stretches: Sequence[StretchQuality]) -> VoiceQuality:
@@ -80,6 +85,7 @@ class VoiceQuality:
             jitter_local=np.array([s.jitter_local for s in found], np.float64),
             shimmer_local_db=np.array([s.shimmer_local_db for s in found], np.float64),
             hnr_db=np.array([s.hnr_db for s in found], np.float64),
+            clipped=np.array([s.clipped for s in found], np.bool_),
         )
 
 

@@ -344,6 +344,9 @@ def quality_estimates(
     )
     own = samples.speaking.at(quality.times_s)
     heard = lengths(rows_in(quality.times_s[own], spans))
+    spoilt = np.zeros_like(heard)
+    if quality.clipped is not None:
+        spoilt = lengths(rows_in(quality.times_s[own & quality.clipped], spans))
     found = {}
     for name, (column, weight) in zip(QUALITY, columns, strict=True):
         index = np.flatnonzero(own & np.isfinite(column) & (weight > 0))
@@ -355,6 +358,7 @@ def quality_estimates(
             (sums[:, 0], sums[:, 1]),
             (heard.astype(np.float64), n),
             (heard == 0, "silence"),
+            (2 * spoilt > heard, "clipped"),
             (n == 0, "too_few"),
         )
     return found

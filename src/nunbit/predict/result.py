@@ -13,6 +13,7 @@ from nunbit.columns import width as text_width
 from nunbit.errors import InputError, Lang, NunbitError
 from nunbit.labels import LabelSet, label_set_to_dict
 from nunbit.photos import PhotoNote, note_text
+from nunbit.reading import ReadingNote, reading_document
 from nunbit.schema import Box
 
 FORMAT = "nunbit-predict-1"
@@ -94,6 +95,7 @@ class PredictResult:
         bundle_hash: Of the model.
         statement: What the figures are and are not, by language.
         provenance: How this came about.
+        reading: What in the folders was left out.
     """
 
     label_set: LabelSet
@@ -106,6 +108,7 @@ class PredictResult:
     bundle_hash: str
     statement: dict[str, str]
     provenance: dict[str, Any]
+    reading: tuple[ReadingNote, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -152,6 +155,7 @@ class PredictResult:
             "counts": self.counts,
             "files": [self._file_document(file) for file in self.files],
             "statement": self.statement,
+            "reading": reading_document(self.reading),
             "provenance": self.provenance,
         }
 

@@ -25,8 +25,9 @@ from nunbit.predict.result import FaceAnswer, FileAnswer, PredictResult
 from nunbit.predict.settings import PredictSettings
 from nunbit.predict.shipped import default_bundle_path
 from nunbit.predict.texts import Texts, embed_all_texts
-from nunbit.progress import Progress
+from nunbit.progress import Progress, say
 from nunbit.provenance import provenance
+from nunbit.reading import ReadingNote
 from nunbit.recordings import MEDIA_SUFFIXES
 from nunbit.schema import Box
 from nunbit.zeroshot import combine_cosines, normalise, probabilities, prompt_cosines
@@ -106,7 +107,10 @@ def predict(
         lang=lang,
         statement=STATEMENT | (loaded.document.get("statement") or {}),
     )
-    listed = list(_listed(files))
+    reading: list[ReadingNote] = []
+    listed = list(_listed(files, reading))
+    for note in reading:
+        say(note.text(lang))
     paths = [item for item in listed if isinstance(item, Path)]
     targets = annotation_targets(paths, annotate) if annotate is not None else {}
     answers: list[FileAnswer] = []
@@ -121,7 +125,7 @@ def predict(
             if progress is not None:
                 progress.advance()
         answers += _answered(pending, model)
-    return _result(answers, model)
+    return replace(_result(answers, model), reading=tuple(reading))
 
 
 def annotation_targets(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -153,12 +157,12 @@ def annotation_targets(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     return targets
 
 
-def _listed(files: Sequence[Path]) -> Iterator[Path | FileAnswer]:
+def _listed(files: Sequence[Path], reading: list[ReadingNote]) -> Iterator[Path | FileAnswer]:
     """Every photo once, in order; an argument that names none becomes an answer that says so."""
     seen = set()
     for argument in files:
         try:
-            found = list_photos(argument)
+            found = list_photos(argument, reading)
         except PhotoError as exc:
             yield FileAnswer(str(argument), "error", reason=exc.reason, error=exc)
             continue

@@ -7,6 +7,7 @@ nothing of media files, faces or measures.
 """
 
 from nunbit.transcript.asr import Recogniser, load_recogniser, transcribe
+from nunbit.transcript.fit import WordFit, fit_notes, fit_words, said_intervals
 from nunbit.transcript.kept import KeptBlocks
 from nunbit.transcript.recognise import read_transcript
 from nunbit.transcript.rttm import Diarisation, read_rttm
@@ -15,8 +16,12 @@ __all__ = [
     "Diarisation",
     "KeptBlocks",
     "Recogniser",
+    "WordFit",
+    "fit_notes",
+    "fit_words",
     "load_recogniser",
     "read_rttm",
     "read_transcript",
+    "said_intervals",
     "transcribe",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class VoiceQuality:
             with too few.
         shimmer_local_db: Mean absolute level difference of neighbouring periods; NaN with too few.
         hnr_db: Mean harmonics-to-noise ratio of the voiced frames; NaN with too few.
+        clipped: Whether nothing was measured because the voice is clipped.
     """
 
     interval: Interval
@@ -65,6 +66,7 @@ class VoiceQuality:
     jitter_local: float
     shimmer_local_db: float
     hnr_db: float
+    clipped: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,7 +103,14 @@ def read_quality(
     if voice.f0_range_hz is None or not wanted:
         return tuple(_none(interval) for interval in wanted)
     hnr, pulses = _listen(replay(), voice.f0_hz, voice.f0_range_hz)
-    return tuple(_summary(interval, voice.times_s, hnr, pulses) for interval in wanted)
+    edges = np.array([(each.start_s, each.end_s) for each in wanted], np.float64)
+    spoilt = voice.are_clipped(edges[:, 0], edges[:, 1])
+    return tuple(
+        replace(_none(interval), clipped=True)
+        if clipped
+        else _summary(interval, voice.times_s, hnr, pulses)
+        for interval, clipped in zip(wanted, spoilt.tolist(), strict=True)
+    )
 
 
 def voice_quality(samples: Singles | Floats, f0_hz: Singles, f0_range_hz: Range) -> VoiceQuality:
