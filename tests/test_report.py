@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from make import make_world
-from nunbit.columns import pad
+from nunbit.columns import pad, width
 from nunbit.errors import InputError, Lang
 from nunbit.evaluate import EvaluateSettings
 from nunbit.evaluate.assess import assess
@@ -37,7 +37,6 @@ from nunbit.report.shapes import (
     points_plot,
     share_plot,
     share_row,
-    width,
 )
 from nunbit.report.tables import csv_text, evaluation_tables, latex_text, write_tables
 from nunbit.report.view import View

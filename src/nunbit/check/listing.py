@@ -55,6 +55,7 @@ _SHORT = {
     "several_faces": ("several faces", "여러 얼굴"),
     "small_faces": ("small faces", "작은 얼굴"),
     "no_speech": ("no speech", "말소리 없음"),
+    "over_full_scale": ("over full scale", "최대 진폭 초과"),
     "first_frame": ("first picture of several", "여러 장 중 첫 장"),
     "reduced": ("decoded smaller", "줄여서 읽음"),
 }

@@ -29,6 +29,7 @@ from nunbit.streams import (
     Transcript,
 )
 from nunbit.timebase import clock, intersect_intervals
+from nunbit.transcript import fit_notes, fit_words, said_intervals
 from nunbit.voice.activity import CHUNK, ActivitySettings, SpeechDetector
 
 _STRETCH_S = 6.0  # long enough to hear a sentence begin and end, short enough for twenty of them
@@ -171,9 +172,20 @@ def stretches_of(span: Interval, budget_s: float) -> tuple[Interval, ...]:
 
 
 def fit_of(
-    transcript: Transcript, heard: Sequence[Interval], speech: Sequence[Interval]
+    transcript: Transcript,
+    heard: Sequence[Interval],
+    speech: Sequence[Interval],
+    whole_s: float | None = None,
 ) -> tuple[Fit, Notes]:
-    """Whether words lie where somebody speaks, in the sound that was listened to."""
+    """Whether words lie where somebody speaks, in the sound that was listened to.
+
+    Args:
+        transcript: With words.
+        heard: The stretches listened to.
+        speech: The speech in them.
+        whole_s: Length of the recording where all of it was listened to: then the words are
+            compared as ``analyze`` does; else the sampled words are counted.
+    """
     spans = [word.interval for u in transcript.utterances for word in u.words]
     middles = np.array([(span.start_s + span.end_s) / 2 for span in spans])
     near = [Interval(each.start_s - _EDGE_S, each.end_s + _EDGE_S) for each in speech]
@@ -186,6 +198,10 @@ def fit_of(
         speech_s=round(sum(each.duration_s for each in speech), 2),
         covered_s=round(sum(i.duration_s for i in intersect_intervals(speech, said)), 2),
     )
+    if whole_s is not None:
+        compared = fit_words(speech, said_intervals(transcript), whole_s)
+        if compared.kind != "unknown":
+            return fit, list(fit_notes(compared))
     outside = fit.words - fit.in_speech
     if fit.words < _FEW_WORDS or fit.in_speech >= _FITS * fit.words:
         return fit, []

@@ -191,7 +191,8 @@ def _recording(job: Job) -> Checked:
         heard, listened, speech = listen(job.path, media, settings)
         noticed += sound_notes(heard, sample_sound(job.path, audio_stream=settings.audio_stream))
         if transcript is not None:
-            fit, own = fit_of(transcript, listened, speech)
+            whole_s = media.duration_s if heard.whole else None
+            fit, own = fit_of(transcript, listened, speech, whole_s)
             noticed += own
     notes = protocol(media, transcript, spoken, noticed)
     return Checked(str(job.path), "recording", notes, None, media, heard, seen, fit)
