@@ -7,10 +7,10 @@ named), or with one change planted. What version 0.1 gave is quoted from the rev
 from __future__ import annotations
 
 import numpy as np
-from honesty import Row
 from numpy.typing import NDArray
 
 import nunbit
+from honesty import Row
 from nunbit.measures.spans import lay_out
 from nunbit.measures.summary import Summariser, normalised
 
