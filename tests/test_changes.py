@@ -143,6 +143,7 @@ def test_bad_series_are_refused(call: object) -> None:
         nunbit.find_changes([np.nan] * 50 + [1.0] * 50, 1.0, baseline=(0, 40))
 
 
+@pytest.mark.slow
 def test_two_hours_take_seconds() -> None:
     row = autoregressive(np.random.default_rng(0), 1, 7200, 5)[0]
     assert len(changes.scan(row, 1.0)) <= 1

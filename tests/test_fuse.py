@@ -248,12 +248,12 @@ def test_episodes_of_joy() -> None:
 
 def sad_stretch(baseline: Interval | None) -> Any:
     rng = np.random.default_rng(0)
-    share = 0.15 + rng.normal(0, 0.03, 9000)
+    share = 0.15 + rng.normal(0, 0.03, 6000)
     share[1500:1800] += 0.5
     track = make_track(
-        np.arange(9000) / 10, probabilities=chances(AIHUB, sadness=np.clip(share, 0, 1))
+        np.arange(6000) / 10, probabilities=chances(AIHUB, sadness=np.clip(share, 0, 1))
     )
-    return make_input(900.0, faces=make_faces([track], duration_s=900.0), baseline=baseline)
+    return make_input(600.0, faces=make_faces([track], duration_s=600.0), baseline=baseline)
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def sad_stretch(baseline: Interval | None) -> Any:
 def test_episodes_of_the_grouping_against_the_person(baseline: Any, note: str) -> None:
     episodes = found(sad_stretch(baseline), "depgroup")
     assert len(episodes) == 1
-    assert episodes[0].interval.start_s == pytest.approx(150.0, abs=5.0)
-    assert episodes[0].interval.end_s == pytest.approx(180.0, abs=5.0)
+    assert episodes[0].interval.start_s == pytest.approx(150.0, abs=4.0)
+    assert episodes[0].interval.end_s == pytest.approx(180.0, abs=4.0)
     assert episodes[0].peak == pytest.approx(0.65, abs=0.02)
     assert episodes[0].note == note
 
@@ -277,20 +277,18 @@ def test_small_changes_of_a_still_face_are_no_episode() -> None:
     assert found(given, "depgroup") == []
 
 
-@pytest.mark.parametrize("marked", [None, Interval(40.0, 200.0)])
+@pytest.mark.parametrize("marked", [None, Interval(0.0, 200.0)])
 def test_episodes_of_low_agreement_have_time_and_words(marked: Interval | None) -> None:
     given = speech(600.0, baseline=marked)
     like = pick(fuse_windows(given), "incongruence_face_text", "window", "fused")
     middle = (like.t_start + like.t_end) / 2
-    low = (middle >= 20) & (middle < 30)
+    low = (middle >= 300) & (middle < 320)
     rng = np.random.default_rng(0)
     cosine = np.where(low, -0.4, 0.5) + rng.normal(0, 0.02, len(middle))
     block = dataclasses.replace(like, measure="agreement_face_text", value=cosine)
     (episode,) = [e for e in find_episodes(given, [block]) if e.kind == "low_agreement"]
-    # The search has few lengths: the edges are rough, the event lies inside.
-    assert episode.interval.start_s == pytest.approx(20.0, abs=12.0)
-    assert episode.interval.end_s == pytest.approx(30.0, abs=12.0)
-    assert episode.interval.overlap_s(Interval(20.0, 30.0)) >= 8.0
+    assert episode.interval.start_s == pytest.approx(300.0, abs=4.0)
+    assert episode.interval.end_s == pytest.approx(320.0, abs=4.0)
     assert episode.peak == pytest.approx(cosine[low].min())
     assert episode.note.startswith("face/text: ")
     assert "말" in episode.note

@@ -374,7 +374,7 @@ def _scan_once(
         for width, z in distances.items():
             best = observed.get(width, np.zeros_like(z))
             observed[width] = np.where(np.abs(z) / unit > np.abs(best), z / unit, best)
-    return _strongest(observed, bar, side)
+    return _strongest(observed, measured[0][0], bar, side)
 
 
 _Measured = tuple[dict[int, Floats], Floats]
@@ -528,8 +528,14 @@ def _widths(n: int, hop_s: float) -> list[int]:
     return sorted(set(widths))
 
 
-def _strongest(observed: dict[int, Floats], bar: float, side: Side) -> list[Change]:
-    """Stretches above the bar, the strongest first, none touching another."""
+def _strongest(
+    observed: dict[int, Floats], plain: dict[int, Floats], bar: float, side: Side
+) -> list[Change]:
+    """Stretches above the bar, the strongest first, none touching another.
+
+    Where it lies is read from the plain distances: held against the rest, a stretch much longer
+    than the change may look the strongest.
+    """
     sign = {"both": 0.0, "up": 1.0, "down": -1.0}[side]
     judged = {w: np.abs(z) if not sign else sign * z for w, z in observed.items()}
     found: list[Change] = []
@@ -538,10 +544,24 @@ def _strongest(observed: dict[int, Floats], bar: float, side: Side) -> list[Chan
         start = int(judged[width].argmax())
         if not judged[width][start] > bar:
             return found
+        start, width = _place(judged, plain, (start, start + width), bar)
         end, z = start + width, float(observed[width][start])
         found.append(Change(start, end, z > 0, abs(z)))
         for other, places in judged.items():
             places[max(start - other + 1, 0) : end] = -np.inf
+
+
+def _place(
+    judged: dict[int, Floats], plain: dict[int, Floats], found: tuple[int, int], bar: float
+) -> tuple[int, int]:
+    """Start and width of the stretch above the bar that lies farthest off, touching the found."""
+    best = (-1.0, found[0], found[1] - found[0])
+    for width, places in judged.items():
+        near = slice(max(found[0] - width + 1, 0), found[1])
+        size = np.where(places[near] > bar, np.abs(plain[width][near]), -1.0)
+        if len(size) and size.max() > best[0]:
+            best = (float(size.max()), near.start + int(size.argmax()), width)
+    return best[1], best[2]
 
 
 @lru_cache(maxsize=8)

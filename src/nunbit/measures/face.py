@@ -43,6 +43,7 @@ JOY_ON, JOY_OFF, JOY_MIN_S = 0.5, 0.4, 0.5
 LONGEST_HOLE_S = 0.5  # an episode of joy does not outlast a longer stretch without a face
 DOWN_DEG = 10.0
 _TREMOR, _TREMOR_SPREAD = 1.0, 0.87
+_FACE_TREMOR = 1.4  # landmarks of a still photo under sensor noise tremble together: 1.25 is seen
 """What tremor alone measures in units of itself: a median of 0.9, up to 1 where it has a little
 memory, and 1.645 standard errors (0.53) of a median of one value in half a second."""
 
@@ -86,11 +87,11 @@ def _median(values: Floats, times_s: Floats, chosen: Chosen, *rules: tuple[Flags
     return replace(made, sample=(times_s[chosen.index], picked))
 
 
-def _below_noise(above: Floats, chosen: Chosen) -> tuple[Flags, str]:
+def _below_noise(above: Floats, chosen: Chosen, tremor: float) -> tuple[Flags, str]:
     """Spans whose typical motion does not stand out of the tremor of the landmarks."""
     typical = quantile_rows(above[chosen.index], chosen.rows, 0.5)
     independent = np.maximum(chosen.n_valid / 5.0, 1.0)
-    return np.asarray(typical < _TREMOR + _TREMOR_SPREAD / np.sqrt(independent)), "below_noise"
+    return np.asarray(typical < tremor + _TREMOR_SPREAD / np.sqrt(independent)), "below_noise"
 
 
 def face_estimates(
@@ -245,12 +246,14 @@ def _of_motion(
     usual = np.median(samples.pose_deg[still == 0, 1]) if (still == 0).any() else 0.0
     down = (samples.pose_deg[:, 1] > usual + DOWN_DEG).astype(np.float64)
     found = {
-        "face_motion": _mean(samples.motion, steady, _below_noise(samples.motion_above, steady)),
+        "face_motion": _mean(
+            samples.motion, steady, _below_noise(samples.motion_above, steady, _FACE_TREMOR)
+        ),
         "head_speed": _median(
             samples.speed_deg_s,
             samples.times_s,
             in_pairs,
-            _below_noise(samples.turn_above, in_pairs),
+            _below_noise(samples.turn_above, in_pairs, _TREMOR),
         ),
         "head_down_share": _mean(down, at_rest),
     }

@@ -106,7 +106,7 @@ class Motion:
 def head_turns(rotation: Floats, steps: Steps) -> Motion:
     """Head speed in degrees per second, averaged over five steps and freed of tremor.
 
-    Five steps, half a second, divide tremor by five; a nod of 1 Hz loses a third, a slow turn nothing.
+    Five steps, half a second, divide tremor by five; a nod of 1 Hz loses a third, slow turns none.
 
     Unsigned angles per axis would call a turn from +10 to -10 degrees no turn; this is 20 degrees.
 
