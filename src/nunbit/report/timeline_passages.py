@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from nunbit.measures.wording import find_passage_groups
 from nunbit.report.timeline_data import Words
-from nunbit.report.timeline_view import TimelineView, clock
+from nunbit.report.timeline_view import TimelineView
 from nunbit.streams import Interval, Utterance, Word
+from nunbit.timebase import clock
 
 
 @dataclass(frozen=True, slots=True)
