@@ -75,7 +75,7 @@ def test_tables_of_images_in_every_spelling(tmp_path: Path, name: str) -> None:
     write_images(tmp_path, "a.jpg")
     path = tmp_path / name
     path.write_bytes(_tables()[name])
-    listing = read([path], load_label_set("aihub7"), lang="en")
+    listing = read([path], load_label_set("aihub7"))
     (record,) = listing.records
     assert record.uploader_label == "joy"
     assert record.box_xyxy == (0, 0, 9.5, 9)
@@ -104,7 +104,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="a pipe or a device"):
         open_table(pipe)
-    with pytest.raises(InputError, match="it is a folder"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         open_table(tmp_path)
     binary = tmp_path / "b.csv"
     binary.write_bytes(bytes(range(256)) * 20)

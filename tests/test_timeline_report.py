@@ -513,11 +513,11 @@ def test_measures_say_value_baseline_grade_and_why_missing(interview: Path) -> N
 
 def test_depgroup_names_its_classes(interview: Path, odd: Path) -> None:
     stand_in = {r.id: r for r in _rows_of(measure_tables(view_of(interview))[0])}["depgroup_share"]
-    assert stand_in.name == "depgroup share"
+    assert stand_in.name == "sum of sadness, fear"
     assert "sadness, fear" in stand_in.meaning
     assert "standing in" in stand_in.meaning
     original = {r.id: r for r in _rows_of(measure_tables(view_of(odd))[0])}["depgroup_share"]
-    assert "sadness, anxiety, emotional hurt (the paper's grouping)" in original.meaning
+    assert "sadness, anxiety, hurt (the paper's grouping)" in original.meaning
 
 
 def test_unvalidated_classes_stay_out_and_are_named(odd: Path) -> None:
@@ -525,7 +525,7 @@ def test_unvalidated_classes_stay_out_and_are_named(odd: Path) -> None:
     assert "hurt" not in view.probabilities("face")
     assert all(s.label != "hurt" for _, shares in class_shares(view) for s in shares)
     found = Page(kept(odd))
-    assert "Classes left out because they are not validated: emotional hurt" in found.text
+    assert "Classes left out because they are not validated: hurt" in found.text
     hurt = str([c["id"] for c in found.data["classes"]].index("hurt"))
     assert hurt not in found.values("button", "data-class")
 

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.analyze.story import Outcome
+from nunbit.columns import pad
 from nunbit.errors import Lang
+from nunbit.labels import label_set_from_dict
 from nunbit.measures import definitions
+from nunbit.report.texts import Texts
+from nunbit.report.timeline_view import TEXTS_FILE
 
 _SHOWN = (
     *("face_coverage", "expressivity", "joy_time", "negative_share", "depgroup_share"),
@@ -18,7 +22,7 @@ _SHOWN = (
 
 NOT_A_DIAGNOSIS = {
     "en": "A summary of nonverbal signals, not a diagnosis.",
-    "ko": "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마세요.",
+    "ko": "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마십시오.",
 }
 
 
@@ -35,7 +39,7 @@ def outcomes_text(outcomes: Sequence[Outcome], out: Path, lang: Lang) -> str:
             detail = outcome.folder / "report.html" if outcome.error is None else ""
             if outcome.error is not None:
                 detail = outcome.error[1] if lang == "ko" else outcome.error[0]
-            lines.append(f"{outcome.session:<28} {state:<8} {detail}")
+            lines.append(f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}")
         lines.append(str(out / "index.html"))
     return "\n".join([*lines, NOT_A_DIAGNOSIS[lang]])
 
@@ -48,7 +52,10 @@ _STATES = {
 
 
 def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
-    names = {d.id: d.name_ko if lang == "ko" else d.name_en for d in definitions()}
+    stored = summary.get("label_set")
+    label_set = label_set_from_dict(stored, "summary.json") if stored else None
+    names = {d.id: d.name(lang) for d in definitions(label_set)}
+    t = Texts(lang, TEXTS_FILE)
     rows = {(m["measure"], m["modality"]): m for m in summary["measures"] if not m.get("track")}
     lines = []
     for shown in _SHOWN:
@@ -56,11 +63,12 @@ def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
             if measure != shown:
                 continue
             if row["value"] is None:
-                value, interval = "–", row["mask_reason"]
+                value, interval = "–", t.get(f"reason.{row['mask_reason']}")
             else:
                 value = f"{row['value']:.3g} {row['unit']}".strip()
                 ci = row["ci"]
                 interval = "" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]"
             name = names.get(measure, measure)
-            lines.append(f"{modality:<6} {name:<34} {value:>16}  {interval}")
+            source = pad(t.get(f"modality.{modality}"), 6, left=True)
+            lines.append(f"{source} {pad(name, 34, left=True)} {pad(value, 16)}  {interval}")
     return lines
