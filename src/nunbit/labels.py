@@ -35,7 +35,7 @@ class Label:
         en_adjective: Form that stands before an English noun (sad), or None.
         valence: -1, 0 or 1.
         aliases: Other spellings that sources use.
-        en_noun: English noun that fills prompts, where the name is none (neutrality); else None.
+        en_noun: English noun that fills prompts, where the name is none (neutral); else None.
     """
 
     id: str
@@ -162,7 +162,7 @@ def label_set_to_dict(label_set: LabelSet) -> dict[str, Any]:
 def label_set_from_dict(document: dict[str, Any], where: str) -> LabelSet:
     """Read a label set from plain data, with the same checks as a file.
 
-    Version 0.1 called the classes by the nouns of its prompts (neutrality): they get today's names.
+    Version 0.1 called the classes by the nouns of its prompts: they get today's names.
 
     Raises:
         InputError: ``where`` does not describe a label set.

@@ -285,11 +285,13 @@ def evaluate(
 def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     if not document["finished"]:
         return f"{out}: {_shards_text(document, lang)}"
+    from nunbit.columns import pad
+
     counts = document["counts"]
     rows = [(split, str(n)) for split, n in counts["by_split"].items()]
     rejects = sum(counts["rejects"].values())
     rows.append(("rejects" if lang == "en" else "제외", str(rejects)))
-    lines = [f"{name:<12}{value:>9}" for name, value in rows]
+    lines = [pad(name, 12, left=True) + pad(value, 9) for name, value in rows]
     lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
     lines += [f"! {note[lang == 'ko']}" for note in document["notes"]]
     return "\n".join([*lines, str(out)])
