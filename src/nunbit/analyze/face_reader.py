@@ -27,8 +27,8 @@ from nunbit.analyze.face_looks import (
 )
 from nunbit.analyze.face_part import FacePart, PartRows
 from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
-from nunbit.config import BatchSize
 from nunbit.analyze.face_search import FaceSearch, Found
+from nunbit.config import BatchSize
 from nunbit.encoders import BUNDLE_FILE, Bundle
 from nunbit.faces import (
     DetectorSettings,

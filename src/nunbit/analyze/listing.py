@@ -39,7 +39,9 @@ def outcomes_text(outcomes: Sequence[Outcome], out: Path, lang: Lang) -> str:
             detail = outcome.folder / "report.html" if outcome.error is None else ""
             if outcome.error is not None:
                 detail = outcome.error[1] if lang == "ko" else outcome.error[0]
-            lines.append(f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}")
+            lines.append(
+                f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}"
+            )
         lines.append(str(out / "index.html"))
     return "\n".join([*lines, NOT_A_DIAGNOSIS[lang]])
 

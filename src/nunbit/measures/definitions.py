@@ -105,7 +105,7 @@ def definitions(label_set: LabelSet | None = None) -> tuple[Definition, ...]:
         wanted = {label for role in definition.needs for label in roles.parts[role].ids}
         if definition.id == GROUP_SUM and (group := label_set.groups.get(DEPRESSION_RELATED)):
             members = [label_set.labels[label_set.index(label)] for label in group.labels]
-            definition = replace(  # noqa: PLW2901
+            definition = replace(
                 definition,
                 name_en=sum_name([label.en for label in members], "en"),
                 name_ko=sum_name([label.ko for label in members], "ko"),

@@ -187,8 +187,9 @@ def hits_text(hits: Sequence[Hit], lang: Lang) -> str:
     for rank, hit in enumerate(hits, 1):
         times = f"{_clock(hit.t_start)}–{_clock(hit.t_end)}"
         found = "+".join(hit.modalities)
+        session = pad(hit.session, 28, left=True)
         lines.append(
-            f"{rank:>3} {hit.similarity:+.3f} {pad(hit.session, 28, left=True)} {times:<17} {found:<15} "
+            f"{rank:>3} {hit.similarity:+.3f} {session} {times:<17} {found:<15} "
             f"{hit.excerpt}".rstrip()
         )
     return "\n".join(lines)
