@@ -39,6 +39,7 @@ from nunbit.report.timeline_tables import (
     measure_tables,
     quantity,
     span,
+    spread_rows,
 )
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView, clock
@@ -757,3 +758,27 @@ def test_runs_in_a_browser(odd: Path, lang: Lang, tmp_path: Path) -> None:
     widths = [int(v) for v in found.values("canvas", "width")]
     assert widths
     assert min(widths) > 300
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (-0.0004, "0–1", "0.0%"),
+        (-0.0123, "0–1", "−1.2%"),
+        (-0.00001, "st", "0.000 semitones"),
+        (-0.25, "st", "−0.250 semitones"),
+        (-1234.5, "", "−1,234"),
+    ],
+)
+def test_numbers_have_a_real_minus_and_none_before_zero(
+    interview: Path, value: float, unit: str, text: str
+) -> None:
+    assert quantity(view_of(interview), value, unit) == text
+
+
+def test_slopes_have_the_unit_of_their_measure(interview: Path) -> None:
+    view = view_of(interview)
+    entry = {"modality": "face", "value": -0.021, "unit": "0–1/min"}
+    view.d["measures"].append({"measure": "expressivity.slope", **entry})
+    rows = dict(spread_rows(view))
+    assert rows["apparent expressivity"][-1] == "−2.1%"

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.analyze.story import Outcome
-from nunbit.columns import pad
+from nunbit.columns import pad, width
 from nunbit.errors import Lang
 from nunbit.labels import label_set_from_dict
 from nunbit.measures import definitions
+from nunbit.report import shapes
 from nunbit.report.texts import Texts
-from nunbit.report.timeline_view import TEXTS_FILE
+from nunbit.report.timeline_view import TEXTS_FILE, is_share
 
 _SHOWN = (
     *("face_coverage", "expressivity", "joy_time", "negative_share", "depgroup_share"),
@@ -58,19 +59,24 @@ def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
     label_set = label_set_from_dict(stored, "summary.json") if stored else None
     names = {d.id: d.name(lang) for d in definitions(label_set)}
     t = Texts(lang, TEXTS_FILE)
-    rows = {(m["measure"], m["modality"]): m for m in summary["measures"] if not m.get("track")}
+    rows = [m for m in summary["measures"] if not m.get("track") and m["measure"] in _SHOWN]
+    sources = {row["modality"]: t.get(f"modality.{row['modality']}") for row in rows}
+    columns = max(map(width, sources.values()), default=0)
     lines = []
-    for shown in _SHOWN:
-        for (measure, modality), row in rows.items():
-            if measure != shown:
-                continue
-            if row["value"] is None:
-                value, interval = "–", t.get(f"reason.{row['mask_reason']}")
-            else:
-                value = f"{row['value']:.3g} {row['unit']}".strip()
-                ci = row["ci"]
-                interval = "" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]"
-            name = names.get(measure, measure)
-            source = pad(t.get(f"modality.{modality}"), 6, left=True)
-            lines.append(f"{source} {pad(name, 34, left=True)} {pad(value, 16)}  {interval}")
+    for row in sorted(rows, key=lambda row: _SHOWN.index(row["measure"])):
+        source = pad(sources[row["modality"]], columns, left=True)
+        name = pad(names.get(row["measure"], row["measure"]), 34, left=True)
+        value, interval = _value(row, t)
+        lines.append(f"{source} {name} {pad(value, 16)}  {interval}".rstrip())
     return lines
+
+
+def _value(row: dict[str, Any], t: Texts) -> tuple[str, str]:
+    """A value with its unit and its interval; a dash and the reason where there is none."""
+    value, unit, ci = row["value"], row["unit"], row["ci"]
+    if value is None:
+        return "–", t.get(f"reason.{row['mask_reason']}")
+    if is_share(unit):
+        return shapes.percent(value), "" if ci is None else f"[{shapes.percent_interval(ci)}]"
+    interval = "" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]"
+    return f"{value:.3g} {t.get(f'unit.{unit}')}".strip(), interval

@@ -25,7 +25,6 @@ from nunbit.particles import with_particle
 from nunbit.streams import Floats, Singles
 
 Role = Literal["joy", "neutral", "negative", "depgroup"]
-ROLES: tuple[Role, ...] = ("joy", "neutral", "negative", "depgroup")
 
 
 @dataclass(frozen=True, slots=True)
