@@ -65,14 +65,15 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def _given_by_a_person() -> set[str]:
-    """Names of the classes that the package gives to ``read_settings``."""
+    """Names of the classes of settings that commands read from files and options."""
     return {
-        call.args[0].id
+        argument.id
         for path in ROOT.rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call)
-        and getattr(call.func, "id", "") == "read_settings"
-        and isinstance(call.args[0], ast.Name)
+        and getattr(call.func, "id", "") in ("read_settings", "paper_settings")
+        for argument in call.args
+        if isinstance(argument, ast.Name) and argument.id.endswith("Settings")
     }
 
 
@@ -97,7 +98,7 @@ def test_every_number_of_a_setting_has_both_ends() -> None:
     given = _given_by_a_person()
     assert {"AlignSettings", "AnalyzeSettings", "TrainSettings", "CheckSettings"} <= given
     classes = _settings_classes()
-    assert given - {"VideoScript"} <= {name.rpartition(".")[2] for name in classes}
+    assert given <= {name.rpartition(".")[2] for name in classes}
     without = []
     for name, kind in classes.items():
         hints = get_type_hints(kind, include_extras=True)
