@@ -92,15 +92,15 @@ class DemoResult:
         found = self.document["alignment"]
         if lang == "ko":
             return [
-                f"정렬: {self.alignment} (그려 낸 {found['people']}명. 같은 사람의 20개 구간 중 "
-                f"얼굴에 맞는 목소리를 {found['r1']:.2f} 비율로 첫째로 찾음, 우연은 0.05. "
-                "프로그램을 증명할 뿐 사람에 대한 증거가 아닙니다)",
+                f"정렬: {self.alignment}",
+                f"  그려 낸 {found['people']}명. {found['verdict_ko']}",
+                "  프로그램이 동작함을 보일 뿐 사람에 대한 증거가 아닙니다.",
                 f"타임라인: {self.timeline}",
             ]
         return [
-            f"alignment: {self.alignment} ({found['people']} drawn people; among 20 windows of the "
-            f"same person the voice of a face comes first in {found['r1']:.2f} of cases, chance "
-            "0.05; this proves the program, it is no evidence about people)",
+            f"alignment: {self.alignment}",
+            f"  {found['people']} drawn people. {found['verdict']}",
+            "  This shows that the program works; it is no evidence about people.",
             f"timeline: {self.timeline}",
         ]
 
@@ -166,9 +166,16 @@ def _alignment(out: Path, lang: Lang) -> tuple[dict[str, Any], Path]:
     # One result.json: that of the experiment.
     (out / "alignment" / "result.json").rename(out / "alignment" / "summary.json")
     judged = document["assessment"]
-    sides = judged["pairs"]["face-voice"]
-    r1 = [sides[way]["within"]["r1"] for way in ("forward", "backward")]
-    found = {"people": judged["people"], "windows": judged["windows"], "r1": sum(r1) / len(r1)}
+    verdict = judged["pairs"]["face-voice"]["verdict"]
+    found = {
+        "people": judged["people"],
+        "windows": judged["windows"],
+        "r1": verdict["r1"],
+        "null": verdict["null"],
+        "code": verdict["code"],
+        "verdict": verdict["text"],
+        "verdict_ko": verdict["text_ko"],
+    }
     return found, out / "alignment" / "report.html"
 
 

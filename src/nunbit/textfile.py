@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from nunbit.errors import InputError
+from nunbit.files import require_regular
 
 Encoding = Literal["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp949"]
 
@@ -53,7 +54,7 @@ def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
         InputError: The file is missing, too large, not text, or in another encoding.
     """
     try:
-        size = ordinary_size(path)
+        size = _size(path)
         if size > most_bytes:
             raise _error(
                 path,
@@ -85,7 +86,7 @@ def encoding_of(path: Path) -> Encoding:
         InputError: The file is missing, no ordinary file, not text, or in another encoding.
     """
     try:
-        ordinary_size(path)
+        _size(path)
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
         marked = _by_head(path, head)
@@ -103,23 +104,17 @@ def encoding_of(path: Path) -> Encoding:
     raise _other_encoding(path)
 
 
-def ordinary_size(path: Path) -> int:
+def _size(path: Path) -> int:
     """Size of an ordinary file in bytes.
 
     Raises:
         InputError: It is a folder, a pipe or a device: reading it might never end.
         OSError: It is not there.
     """
+    require_regular(path)
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        folder = stat.S_ISDIR(status.st_mode)
-        raise _error(
-            path,
-            "cannot read this file: it is "
-            + ("a folder" if folder else "a pipe or a device, not an ordinary file"),
-            "파일을 읽을 수 없습니다: "
-            + ("폴더입니다" if folder else "일반 파일이 아니라 파이프나 장치입니다"),
-        )
+    if stat.S_ISDIR(status.st_mode):
+        raise _error(path, "a folder, not a file", "파일이 아니라 폴더입니다")
     return status.st_size
 
 
