@@ -596,3 +596,57 @@ def test_a_file_cut_off_is_noted(put: Put) -> None:
     data = "1\n00:00:01,000 --> 00:00:02,000\n안녕".encode()
     found = read_transcript(put("a.srt", data[:-1]))
     assert noted(found.reading)["cut_off"] == ("left_out", 1, "line 3")
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "odd"),
+    [
+        ("안녕하세요 \xff 반갑습니다".encode() + b"\xfe", "안녕하세요 ÿ 반갑습니다\ufffd", 1),
+        (b"caf\xe9 noir", "caf\ufffd noir", 1),  # one byte of Latin-1
+        ("안녕".encode() + b"\0 " + "하세요".encode(), "안녕\ufffd 하세요", 1),
+        ("안녕하세요 오늘은 ".encode("cp949") + b"\xff hi", "안녕하세요 오늘은 \ufffd hi", 1),
+        ("가나다 라마바사 ".encode() + b"\xc7\xd1", "가나다 라마바사 \ufffd\ufffd", 2),
+    ],
+    ids=["utf8", "latin1", "null", "cp949", "cp949 in utf8"],
+)
+def test_odd_bytes_cost_only_themselves(put: Put, data: bytes, text: str, odd: int) -> None:
+    lines = b"1\n00:00:01,000 --> 00:00:02,000\n" + data + b"\n"
+    rest = "".join(
+        f"\n{k}\n00:00:{k:02d},000 --> 00:00:{k:02d},900\nthis is as it was\n" for k in range(3, 23)
+    )
+    found = read_transcript(put("a.srt", lines + rest.encode("ascii")))
+    assert len(found.utterances) == 21
+    assert found.utterances[0].text == text
+    assert noted(found.reading)["odd_bytes"] == ("repaired", odd, "line 3")
+
+
+def test_many_odd_bytes_are_another_encoding(put: Put) -> None:
+    german = "1\n00:00:01,000 --> 00:00:02,000\n" + "Müde Bären hören schöne Chöre\n" * 9
+    with pytest.raises(InputError, match="neither UTF-8"):
+        read_transcript(put("a.srt", german.encode("latin-1")))
+
+
+def test_files_joined_one_behind_the_other(put: Put) -> None:
+    parts = ["\ufeff1\r\n00:00:0{0},000 --> 00:00:0{0},900\r\nA: hello\r\n\r\n".format(k) for k in (1, 2)]
+    found = read_transcript(put("a.srt", "".join(parts)))
+    assert said(found) == [(1.0, 1.9, "A", "hello"), (2.0, 2.9, "A", "hello")]
+    assert "\ufeff" not in json.dumps([n.en for n in found.reading], ensure_ascii=False)
+
+
+def test_our_own_words_table_comes_back(put: Put) -> None:
+    head = "start,end,speaker,word,confidence,syllables,filler,estimated,utterance_index\n"
+    rows = "1,1.2,'@anna,'=SUM(A1),,1,0,0,0\n1.3,1.5,'@anna,'-네,,1,0,0,0\n2,2.5,B,'tis,,1,0,0,1\n"
+    found = read_transcript(put("a.csv", head + rows))
+    words = [(u.speaker, [w.text for w in u.words]) for u in found.utterances]
+    assert words == [("@anna", ["=SUM(A1)", "-네"]), ("B", ["'tis"])]
+    other = read_transcript(put("b.csv", "start,end,text\n1,2,'=x\n"))
+    assert other.utterances[0].text == "'=x"  # somebody else's table stays as it is
+
+
+def test_places_are_said_in_the_readers_language(put: Put) -> None:
+    segments = [{"start": 1, "end": 2, "text": "a b"}, {"start": None, "end": None, "text": "c"}]
+    found = read_transcript(put("a.json", document({"segments": segments})))
+    (note,) = found.reading
+    assert note.first == "segment 2"
+    assert "2번째 항목" in note.ko
+    assert "segment" not in note.ko

@@ -18,13 +18,17 @@ from nunbit.files import missing_file, require_regular
 from nunbit.reading import ReadingNote
 from nunbit.sources.names import repair_name
 
-TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt")
+TRANSCRIPT_SUFFIXES = (
+    *(".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt"),
+    *(".sbv", ".json3", ".jsonl"),
+)
 SPEAKER_SUFFIXES = (".rttm",)
 MEDIA_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts"),
         *(".3gp", ".flv", ".ogv", ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"),
-        *(".wma", ".aiff"),
+        *(".wma", ".aiff", ".aif", ".caf", ".amr", ".mxf", ".m2ts", ".vob", ".mka", ".m4b", ".3g2"),
+        *(".f4v", ".asf", ".dv", ".oga", ".w64", ".au", ".ac3", ".ape", ".wv", ".tta"),
     )
 )
 

@@ -358,6 +358,9 @@ def _said_end_s(path: Path, container: InputContainer, audio: AudioStream | None
         return mp3_length_s(path)
     if container.format.name != "wav" or audio is None or not audio.codec_context.bit_rate:
         return None
+    # The rate that a header gives for a coded sound (ADPCM, GSM) is often that of the plain sound.
+    if not audio.codec_context.name.startswith("pcm_"):
+        return None
     data = wav_data(path)
     return None if data is None else data.said * 8 / audio.codec_context.bit_rate
 

@@ -220,7 +220,7 @@ def _shifts(lines: Sequence[str], notes: Notes) -> list[tuple[int, float]]:
     if not maps:
         return []
     first, local, clock = maps[0]
-    notes.add("timestamp_map", f"line {first + 1}", local=f"{local:.3f} s", clock_s=clock)
+    notes.add("timestamp_map", f"line {first + 1}", local_s=local, clock_s=clock)
     shifts = [(number, (c - clock) - (own - local)) for number, own, c in maps]
     moved = [(number, shift) for number, shift in shifts if abs(shift) > 5e-4]
     if moved:
