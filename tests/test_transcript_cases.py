@@ -650,3 +650,42 @@ def test_places_are_said_in_the_readers_language(put: Put) -> None:
     assert note.first == "segment 2"
     assert "2번째 항목" in note.ko
     assert "segment" not in note.ko
+
+
+def test_a_time_with_a_minus_is_before_the_medium(put: Put) -> None:
+    text = "1\n-00:00:01,000 --> 00:00:02,000\nhi\n\n2\n00:00:03,000 --> 00:00:04,000\nho\n"
+    found = read_transcript(put("a.srt", text))
+    assert said(found) == [(0.0, 2.0, None, "hi"), (3.0, 4.0, None, "ho")]
+    assert noted(found.reading)["before_the_start"][:2] == ("repaired", 1)
+    bullet = read_transcript(put("b.srt", text.replace("-00:00:01", "- 00:00:01")))
+    assert said(bullet)[0] == (1.0, 2.0, None, "hi")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.ass", "[Script Info]\nTitle: x\n\n[Events]\nDialogue: 0,0:00:01.00,x\n", "ASS/SSA"),
+        ("a.smi", "<SAMI>\n<BODY><SYNC Start=1000><P>안녕\n", "SAMI"),
+        ("a.lrc", "[ar:x]\n[00:01.00]hello\n", "LRC"),
+        ("a.sub", "{25}{50}hello|there\n", "MicroDVD"),
+        ("a.ttml", '<?xml version="1.0"?>\n<tt xmlns="x"><body/></tt>', "TTML"),
+        ("a.srt", "1\n00:00:01:12 --> 00:00:02:05\nhi\n", "first: '00:00:01:12 --> 00:00:02:05'"),
+    ],
+)
+def test_other_subtitle_formats_are_refused_by_name(
+    put: Put, name: str, text: str, says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read_transcript(put(name, text))
+    assert says in caught.value.en
+    assert "SRT" in caught.value.en or "thousandths" in caught.value.en
+
+
+def test_json_lines_and_what_follows_a_document(put: Put) -> None:
+    lines = [{"start": 1, "end": 2, "text": "a b"}, {"start": 3, "end": 4, "text": "c d"}]
+    found = read_transcript(put("a.jsonl", "\n".join(map(document, lines))))
+    assert said(found) == [(1.0, 2.0, None, "a b"), (3.0, 4.0, None, "c d")]
+    whole = [document({"segments": [line]}) for line in lines]
+    joined = read_transcript(put("a.json", "".join(whole)))
+    assert said(joined) == [(1.0, 2.0, None, "a b")]
+    assert noted(joined.reading) == {"other_documents": ("left_out", 1, "value 2")}

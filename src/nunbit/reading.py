@@ -21,7 +21,7 @@ PLAIN_CODES = frozenset({"video", "sound", "transcript", "speakers", "photo"})
 
 _COUNTED = {
     "line": "행", "row": "행", "segment": "번째 항목", "item": "번째 항목", "result": "번째 항목",
-    "word": "번째 단어", "token": "번째 단어",
+    "word": "번째 단어", "token": "번째 단어", "value": "번째 값",
 }  # fmt: skip
 _PLACE = re.compile(rf"({'|'.join(_COUNTED)}) (\d+)")
 _PLACES = re.compile(rf"{_PLACE.pattern}(?: {_PLACE.pattern})*")

@@ -17,6 +17,7 @@ SHORT: dict[str, tuple[str, str]] = {
     "text_without_time": ("text without a time", "시각 없는 글"),
     "tiers_not_speech": ("tiers of codings", "코딩 층 제외"),
     "other_recordings": ("lines of other recordings", "다른 녹화의 행"),
+    "other_documents": ("further JSON values", "이어지는 JSON 값"),
     "after_the_end": ("after the recording's end", "녹화 끝을 넘음"),
     "language_unknown": ("unknown language", "알 수 없는 언어"),
     "speaker_not_a_name": ("speakers that are no names", "이름이 아닌 화자"),

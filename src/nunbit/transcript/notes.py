@@ -77,6 +77,13 @@ KINDS: dict[str, Kind] = {
         "(first at {first})",
         "다른 녹화의 {what} {count}개를 제외하고 {name}의 것만 읽었습니다 (처음: {first})",
     ),
+    "other_documents": Kind(
+        "left_out",
+        "{count} further JSON value(s) behind the first were left out (first: {first}); a file "
+        "holds one transcript: give each its own",
+        "첫째 뒤에 이어지는 JSON 값 {count}개를 제외했습니다(처음: {first}). 전사마다 파일을 따로 "
+        "두십시오",
+    ),
     "after_the_end": Kind(
         "left_out",
         "{beyond} cue(s) after the medium's end ({end_s:.2f} s) were left out, {clipped} clipped",
