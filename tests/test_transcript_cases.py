@@ -508,6 +508,11 @@ EXCEL = '시작\t끝\t화자\t내용\r\n1,25\t2,5\t가\t"그냥, ""네"""\r\n3,0
         ("a.csv", '"sep=|"\nstart|end|text\n1.5|2.5|a; b, c\n', [(1.5, 2.5, None, "a; b, c")]),
         ("a.csv", "1,5;2,5;hello there, you\n", [(1.5, 2.5, None, "hello there, you")]),
         ("a.csv", "1,2,가나\n", [(1.0, 2.0, None, "가나")]),
+        (
+            "a.csv",
+            "Start;Ende;Text;Sprecher\n1,5;2,75;hallo;A\n".encode("utf-8-sig"),
+            [(1.5, 2.75, "A", "hallo")],
+        ),
     ],
 )  # fmt: skip
 def test_how_tables_are_written(
@@ -627,7 +632,7 @@ def test_many_odd_bytes_are_another_encoding(put: Put) -> None:
 
 
 def test_files_joined_one_behind_the_other(put: Put) -> None:
-    parts = ["\ufeff1\r\n00:00:0{0},000 --> 00:00:0{0},900\r\nA: hello\r\n\r\n".format(k) for k in (1, 2)]
+    parts = [f"\ufeff1\r\n00:00:0{k},000 --> 00:00:0{k},900\r\nA: hello\r\n\r\n" for k in (1, 2)]
     found = read_transcript(put("a.srt", "".join(parts)))
     assert said(found) == [(1.0, 1.9, "A", "hello"), (2.0, 2.9, "A", "hello")]
     assert "\ufeff" not in json.dumps([n.en for n in found.reading], ensure_ascii=False)

@@ -79,10 +79,10 @@ KINDS: dict[str, Kind] = {
     ),
     "other_documents": Kind(
         "left_out",
-        "{count} further JSON value(s) behind the first were left out (first: {first}); a file "
-        "holds one transcript: give each its own",
-        "첫째 뒤에 이어지는 JSON 값 {count}개를 제외했습니다(처음: {first}). 전사마다 파일을 따로 "
-        "두십시오",
+        "{count} further JSON value(s) behind the first were left out (first: {first}); give each "
+        "transcript a file of its own",
+        "첫째 뒤에 이어지는 JSON 값 {count}개를 제외했습니다(처음: {first}). 전사마다 파일을 "
+        "따로 두십시오",
     ),
     "after_the_end": Kind(
         "left_out",
@@ -154,10 +154,10 @@ KINDS: dict[str, Kind] = {
     ),
     "odd_bytes": Kind(
         "repaired",
-        "bytes in {count} place(s) are no characters (first at {first}); they became \ufffd: correct "
-        "them, or copy the file again",
-        "글자가 아닌 바이트가 {count}곳에 있어(처음: {first}) \ufffd로 바꾸었습니다. 고치거나 파일을 "
-        "다시 복사하십시오",
+        "bytes in {count} place(s) are no characters (first at {first}); they became \ufffd: "
+        "correct them, or copy the file again",
+        "글자가 아닌 바이트가 {count}곳에 있어(처음: {first}) \ufffd로 바꾸었습니다. 고치거나 "
+        "파일을 다시 복사하십시오",
     ),
     "timestamp_map_applied": Kind(
         "repaired",
@@ -200,10 +200,11 @@ KINDS: dict[str, Kind] = {
     ),
     "timestamp_map": Kind(
         "read",
-        "X-TIMESTAMP-MAP (first at {first}) sets {local_s:.3f} s to {clock_s:.3f} s of the stream's clock; "
-        "the recording does not tell its own, so cue times were taken as seconds of the recording",
-        "X-TIMESTAMP-MAP(처음: {first})은 {local_s:.3f}초를 스트림 시계의 {clock_s:.3f}초로 정하지만 "
-        "녹화의 시계를 알 수 없어 자막 시간을 녹화의 초로 보았습니다",
+        "X-TIMESTAMP-MAP (first at {first}) sets {local_s:.3f} s to {clock_s:.3f} s of the "
+        "stream's clock; the recording does not tell its own, so cue times were taken as seconds "
+        "of the recording",
+        "X-TIMESTAMP-MAP(처음: {first})은 {local_s:.3f}초를 스트림 시계의 {clock_s:.3f}초로 "
+        "정하지만 녹화의 시계를 알 수 없어 자막 시간을 녹화의 초로 보았습니다",
     ),
     "medium_not_named": Kind(
         "read",
