@@ -13,8 +13,7 @@ from nunbit.delimited import delimiter_of, first_cells, read_rows, sep_line
 from nunbit.errors import InputError
 from nunbit.files import spreadsheet_text
 from nunbit.labels import load_label_set
-from nunbit.report.tables import Table, csv_text
-from nunbit.sources.table import read
+from nunbit.sources import read_source
 from nunbit.sources.tabular import open_table
 from nunbit.textfile import encoding_of
 from test_sources_folder_table import write_images
@@ -77,7 +76,7 @@ def test_tables_of_images_in_every_spelling(tmp_path: Path, name: str) -> None:
     write_images(tmp_path, "a.jpg")
     path = tmp_path / name
     path.write_bytes(_tables()[name])
-    listing = read([path], load_label_set("aihub7"))
+    listing = read_source([path], None, load_label_set("aihub7"))  # as prepare finds it
     (record,) = listing.records
     assert record.uploader_label == "joy"
     assert record.box_xyxy == (0, 0, 9.5, 9)

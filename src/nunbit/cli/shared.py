@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -135,6 +138,13 @@ def show(document: Mapping[str, Any], text: str, as_json: bool) -> None:
         click.echo(json_text(document))
     elif text:
         click.echo(whole_text(text))
+
+
+def terminal_columns() -> int | None:
+    """Columns of the terminal that reads stdout (or ``COLUMNS``); None for a file or a pipe."""
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def show_error(line: str, arguments: Sequence[str]) -> None:
