@@ -10,6 +10,7 @@ import pytest
 from make_timeline import Recipe, make_timeline
 from nunbit.errors import LANGS, Lang
 from nunbit.report.page import asset
+from nunbit.report.shapes import percent_interval
 from nunbit.report.timeline_data import read_recording
 from nunbit.report.timeline_page import render_timeline, timeline_html
 from nunbit.report.timeline_tables import class_shares, measure_tables
@@ -126,3 +127,9 @@ def test_unnamed_speakers_are_said_once(folder: Path) -> None:
 
 def test_page_is_rendered_from_disk(folder: Path) -> None:
     assert render_timeline(folder, lang="ko").is_file()
+
+
+def test_an_interval_of_shares_stays_within_what_a_share_can_be() -> None:
+    assert percent_interval((0.977, 1.006)) == "97.7–100.0%"
+    assert percent_interval((-0.02, 0.1)) == "0.0–10.0%"
+    assert percent_interval((0.42, 0.5)) == "42.0–50.0%"
