@@ -13,6 +13,7 @@ from nunbit.delimited import delimiter_of, first_cells, read_rows, sep_line
 from nunbit.errors import InputError
 from nunbit.files import spreadsheet_text
 from nunbit.labels import load_label_set
+from nunbit.report.tables import Table, csv_text
 from nunbit.sources import read_source
 from nunbit.sources.tabular import open_table
 from nunbit.textfile import encoding_of

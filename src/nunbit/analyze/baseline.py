@@ -11,9 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from nunbit.measures import MeasureInput
+from nunbit.measures.compute import speakers_unnamed
 from nunbit.measures.roles import roles_of
 from nunbit.measures.summary import MIN_BASELINE_S
-from nunbit.report.timeline_view import BASELINE_UNUSED, STAND_IN, UNVALIDATED
+from nunbit.report.timeline_view import ASSUMED_SINGLE, BASELINE_UNUSED, STAND_IN, UNVALIDATED
 from nunbit.streams import Interval, MeasureBlock
 
 _NAMES = {"face": ("the face", "얼굴"), "voice": ("the voice", "목소리"), "text": ("words", "말")}
@@ -79,5 +80,6 @@ def told_of(given: MeasureInput, *, baseline_unused: bool) -> tuple[str, ...]:
         STAND_IN: bool(roles.stand_in_for),
         UNVALIDATED: bool(given.unvalidated & frozenset(given.labels)),
         BASELINE_UNUSED: baseline_unused,
+        ASSUMED_SINGLE: speakers_unnamed(given),
     }
     return tuple(code for code, said in codes.items() if said)

@@ -201,10 +201,16 @@ def _estimates(p: Prepared) -> dict[str, Estimate]:
     return found
 
 
+def speakers_unnamed(given: MeasureInput) -> bool:
+    """Whether speech is taken for the person's because nobody says whose it is."""
+    named = any(turn.speaker for turn in given.turns)
+    return bool(given.turns) and not named and not given.single_speaker
+
+
 def measure_notices(given: MeasureInput) -> tuple[tuple[str, str], ...]:
     """What a reader of the measures must know about this recording, as (en, ko) pairs."""
     notices = list(roles_of(given.labels, given.unvalidated, given.label_set).notices())
-    if given.turns and not any(t.speaker for t in given.turns) and not given.single_speaker:
+    if speakers_unnamed(given):
         notices.append(
             (
                 "nobody named the speakers: everything heard is taken for the person analysed; "

@@ -21,10 +21,14 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def percent_interval(interval: Interval, digits: int = 1) -> str:
-    """An interval of shares: 55.9–56.7%."""
+    """An interval of shares: 55.9–56.7%, within what a share can be.
+
+    A t interval over few people can reach beyond 0 or 100%; nothing lies there.
+    """
     if interval is None:
         return MISSING
-    return f"{100 * interval[0]:.{digits}f}–{100 * interval[1]:.{digits}f}%"
+    low, high = (min(max(end, 0.0), 1.0) for end in interval)
+    return f"{100 * low:.{digits}f}–{100 * high:.{digits}f}%"
 
 
 def points(value: float | None) -> str:

@@ -62,6 +62,7 @@ class SessionRow:
         subject: The person, '' if not named.
         length: As people read it.
         paths: Colour and outline of every class of the small ribbon.
+        ribbon: Source of the small ribbon, '' where there is none.
         lost: Stretches (left, width) without a value, in bins.
         cells: Values in the order of ``COLUMNS``.
         classes: Names and colours of the classes of the small ribbon, from top to bottom.
@@ -73,6 +74,7 @@ class SessionRow:
     subject: str = ""
     length: str = ""
     paths: Paths = ()
+    ribbon: str = ""
     lost: Gaps = ()
     cells: tuple[Cell, ...] = ()
     classes: Classes = ()
@@ -144,7 +146,7 @@ def _row(folder: Path, lang: Lang) -> SessionRow:
         return SessionRow(folder.name, link, notes=(t("sessions.unreadable",
                                                       reason=exc.text(lang)),))  # fmt: skip
     view = TimelineView(recording, lang)
-    paths, lost, classes = _ribbon(view)
+    paths, lost, classes, source = _ribbon(view)
     return SessionRow(
         session=str(recording.summary["session"]),
         link=link,
@@ -152,6 +154,7 @@ def _row(folder: Path, lang: Lang) -> SessionRow:
         length=clock(recording.duration_s),
         paths=paths,
         classes=classes,
+        ribbon=source,
         lost=lost,
         cells=tuple(_cell(view, measure) for measure in COLUMNS),
         notes=_notes(view),
@@ -173,6 +176,8 @@ def _cell(view: TimelineView, measure: str) -> Cell:
 
 def _notes(view: TimelineView) -> tuple[str, ...]:
     notes, sync = [], view.d.get("sync") or {}
+    if odd := len(view.findings()):
+        notes.append(view.t("sessions.findings", n=odd))
     if view.d.get("synthetic"):
         notes.append(view.t("sessions.synthetic"))
     if sync.get("warning") and sync.get("offset_s") is not None:
@@ -185,13 +190,15 @@ def _notes(view: TimelineView) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _ribbon(view: TimelineView) -> tuple[Paths, Gaps, Classes]:
-    """Outlines of the classes from the widest to the lowest, stretches without a value, names."""
+def _ribbon(view: TimelineView) -> tuple[Paths, Gaps, Classes, str]:
+    """Outlines of the classes from the widest to the lowest, gaps, names, source."""
     columns: dict[str, Any] = {}
+    source = ""
     for modality in ("fused", "face", "voice", "text"):
-        columns = columns or view.probabilities(modality)
+        if not columns and (columns := view.probabilities(modality)):
+            source = view.source(modality)
     if not columns:
-        return (), ((0.0, float(_BINS)),), ()
+        return (), ((0.0, float(_BINS)),), (), ""
     order = stacking_order(view.r.label_set, tuple(columns))
     shares = np.stack([_binned(view.r, columns[c].value) for c in order])  # (K, bins)
     there = np.isfinite(shares).all(axis=0)
@@ -204,7 +211,8 @@ def _ribbon(view: TimelineView) -> tuple[Paths, Gaps, Classes]:
     ]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ~there, [False]]).astype(int)))
     gaps = tuple((float(a), float(b - a)) for a, b in edges.reshape(-1, 2))
-    return tuple(paths), gaps, tuple((view.name(c), colours[c]) for c in reversed(order))
+    names = tuple((view.name(c), colours[c]) for c in reversed(order))
+    return tuple(paths), gaps, names, source
 
 
 def _binned(recording: Recording, values: Floats) -> Floats:

@@ -9,7 +9,7 @@ from nunbit.measures import FUNCTIONALS, SUFFIXES
 from nunbit.report import shapes
 from nunbit.report.timeline_colours import stacking_order
 from nunbit.report.timeline_definitions import parts_of
-from nunbit.report.timeline_view import MODALITIES, TimelineView, is_share
+from nunbit.report.timeline_view import EXPERIMENTAL, MODALITIES, TimelineView, is_share
 from nunbit.timebase import clock
 
 Document = dict[str, Any]
@@ -29,7 +29,8 @@ class MeasureRow:
         name: What people call it.
         meaning: One sentence, or ''.
         value: With its unit; '' where missing.
-        interval: 95% interval, or why there is none; '' without a value.
+        interval: 95% interval; '' where there is none.
+        uncertain: Why there is none although there is a value, '' where nobody says.
         reason: Why it is missing, or ''.
         splits: The same while speaking and while not speaking, where known.
         baseline: The person's own value, or ''.
@@ -43,6 +44,7 @@ class MeasureRow:
     meaning: str
     value: str
     interval: str
+    uncertain: str
     reason: str
     splits: tuple[str, ...]
     baseline: str
@@ -59,11 +61,13 @@ class MeasureGroup:
         title: Name of the source.
         rows: Its measures, without those in ``missing``.
         missing: Reason and names where several measures are missing for the same reason.
+        without: Sentences naming the measures that have a value and no interval, one a reason.
     """
 
     title: str
     rows: tuple[MeasureRow, ...]
     missing: tuple[tuple[str, str], ...] = ()
+    without: tuple[str, ...] = ()
 
 
 def measure_tables(view: TimelineView) -> tuple[list[MeasureGroup], list[MeasureGroup]]:
@@ -77,7 +81,8 @@ def measure_tables(view: TimelineView) -> tuple[list[MeasureGroup], list[Measure
         _, part, functional = parts_of(measure)
         if measure.startswith("p_") or part or functional or measure in _NO_MEASURES:
             continue
-        groups = found[bool(entry.get("experimental"))]
+        unproven = measure == "valence" and modality in EXPERIMENTAL
+        groups = found[bool(entry.get("experimental")) or unproven]
         groups.setdefault(modality, []).append(_measure_row(view, entry, entries))
     plain, experimental = (
         [_group(view, m, groups[m]) for m in (*MODALITIES, "media") if m in groups]
@@ -93,7 +98,18 @@ def _group(view: TimelineView, modality: str, rows: list[MeasureRow]) -> Measure
         view.t.get(f"modality.{modality}"),
         tuple(row for row in rows if row.reason not in common),
         tuple((why, ", ".join(r.name for r in rows if r.reason == why)) for why in common),
+        tuple(_without(view, rows)),
     )
+
+
+def _without(view: TimelineView, rows: list[MeasureRow]) -> list[str]:
+    bare = [row for row in rows if row.value and not row.interval]
+    found = []
+    for why in dict.fromkeys(row.uncertain for row in bare):
+        names = ", ".join(row.name for row in bare if row.uncertain == why)
+        key = "measures.no_interval_why" if why else "measures.no_interval"
+        found.append(view.t(key, reason=why, names=names))
+    return found
 
 
 def _own_entries(view: TimelineView) -> dict[tuple[str, str], Document]:
@@ -123,7 +139,8 @@ def _measure_row(
         name=view.measure_name(measure),
         meaning=meaning,
         value="" if value is None else quantity(view, value, unit),
-        interval=_interval(view, entry) if value is not None else "",
+        interval="" if value is None or not entry.get("ci") else span(view, entry["ci"], unit),
+        uncertain=view.reason(entry.get("ci_reason") or "") if value is not None else "",
         reason=view.reason(entry.get("mask_reason") or "unknown") if value is None else "",
         splits=tuple(splits),
         baseline="" if baseline is None else quantity(view, baseline, unit),
@@ -131,15 +148,6 @@ def _measure_row(
         grade=entry.get("grade") or "",
         valid=t("measures.n_of", n=f"{entry['n_valid']:,}", expected=f"{entry['n_expected']:,}"),
     )
-
-
-def _interval(view: TimelineView, entry: Document) -> str:
-    """The interval, or why there is none; older timelines do not say why."""
-    if entry.get("ci"):
-        return span(view, entry["ci"], entry.get("unit") or "")
-    if entry.get("ci_reason"):
-        return view.t("measures.no_interval_why", reason=view.reason(entry["ci_reason"]))
-    return view.t("measures.no_interval")
 
 
 def spread_rows(view: TimelineView) -> list[tuple[str, list[str]]]:
@@ -219,10 +227,15 @@ def class_shares(view: TimelineView) -> list[tuple[str, list[Share]]]:
             values = {c: float(s.value[s.there].mean()) for c, s in columns.items()
                       if s.there.any()}  # fmt: skip
         order = stacking_order(view.r.label_set, tuple(values))
-        shares = [Share(c, view.name(c), values[c], shapes.percent(values[c], 0)) for c in order]
+        shares = [Share(c, view.name(c), values[c], _share(modality, values[c])) for c in order]
         if shares:
-            found.append((view.t(f"modality.{modality}"), shares))
+            found.append((view.source(modality), shares))
     return found
+
+
+def _share(modality: str, value: float) -> str:
+    """A share of one: per cent for a probability, a plain number for the index."""
+    return shapes.decimal(value, 2) if modality == "fused" else shapes.percent(value, 0)
 
 
 def glance(view: TimelineView) -> list[tuple[str, str, str]]:

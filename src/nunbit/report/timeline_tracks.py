@@ -100,7 +100,7 @@ class _Payload:
     ) -> Document:
         view = self.view
         order = stacking_order(view.r.label_set, tuple(columns))
-        first, name = columns[order[0]], self.t(f"modality.{modality}")
+        first, name = columns[order[0]], view.source(modality)
         title = (
             self.t("track.ribbon_person", modality=name, n=number)
             if track
@@ -134,7 +134,7 @@ class _Payload:
 
     def _valence(self) -> Document | None:
         lines = [
-            self._line(self.t(f"modality.{modality}"), modality, series)
+            self._line(self.view.source(modality), modality, series)
             for modality, series in self.view.valences().items()
         ]
         if not lines:
@@ -218,23 +218,23 @@ class _Payload:
         entries = self.view.d.get(which) or []
         if not entries:
             return None
-        kinds = list(dict.fromkeys(e["kind"] for e in entries))
+        lanes, places = _lanes(entries)
         return {
             "kind": "spans",
             "id": which,
             "title": self.t(f"track.{which}"),
             "hatched": which == "states",
-            "lanes": [self.view.kind(kind) for kind in kinds],
-            "colours": kinds,
+            "lanes": [self.view.kind(kind) for kind in lanes],
+            "colours": lanes,
             "spans": [
                 [
-                    kinds.index(e["kind"]),
+                    place,
                     round(e["start"], 3),
                     round(e["end"], 3),
                     None if e.get("peak") is None else round(e["peak"], 3),
                     self.view.note(e.get("note") or ""),
                 ]
-                for e in entries
+                for e, place in zip(entries, places, strict=True)
             ],
         }
 
@@ -267,3 +267,19 @@ class _Payload:
             "title": self.t("track.chosen"),
             "options": options,
         }
+
+
+def _lanes(entries: list[Document]) -> tuple[list[str], list[int]]:
+    """Lanes by kind, and the lane of every entry; what overlaps within a kind never shares one."""
+    ends: dict[str, list[float]] = {}
+    places: dict[int, tuple[str, int]] = {}
+    for i in sorted(range(len(entries)), key=lambda i: float(entries[i]["start"])):
+        kind, start = entries[i]["kind"], float(entries[i]["start"])
+        taken = ends.setdefault(kind, [])
+        row = next((n for n, end in enumerate(taken) if end <= start), len(taken))
+        taken[row : row + 1] = [float(entries[i]["end"])]
+        places[i] = kind, row
+    kinds = list(dict.fromkeys(e["kind"] for e in entries))
+    firsts = {kind: sum(len(ends[k]) for k in kinds[:n]) for n, kind in enumerate(kinds)}
+    lanes = [kind for kind in kinds for _ in ends[kind]]
+    return lanes, [firsts[kind] + row for kind, row in (places[i] for i in range(len(entries)))]

@@ -34,7 +34,13 @@ SOURCES = ("face", "voice", "text")
 MODALITIES = (*SOURCES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
 
+EXPERIMENTAL = frozenset({"voice"})
+"""Sources whose class probabilities are experimental: a voice tower learned from acted speech."""
+
+_FINDINGS = 4  # so many are said at the top of the page; the table of what was read has them all
+
 STAND_IN, UNVALIDATED, BASELINE_UNUSED = "stand_in", "unvalidated", "baseline_unused"
+ASSUMED_SINGLE = "assumed_single"
 """What ``told`` in ``summary.json`` may hold: things that its ``notices`` say already."""
 
 
@@ -76,6 +82,11 @@ class TimelineView:
     def name(self, label: str) -> str:
         """Name of a class in the language of the page."""
         return self._names.get(label, label)
+
+    def source(self, modality: str) -> str:
+        """Name of a source of class probabilities, with a word on it where it is experimental."""
+        name = self.t.get(f"modality.{modality}")
+        return self.t("track.experimental", name=name) if modality in EXPERIMENTAL else name
 
     def reason(self, code: str) -> str:
         """A mask reason in words; '' for a valid value."""
@@ -291,13 +302,32 @@ class TimelineView:
                               members=self.names(group.labels)))  # fmt: skip
         if self.r.unvalidated and UNVALIDATED not in told:
             own.append(self.t("notices.unvalidated", labels=self.names(self.r.unvalidated)))
-        if (self.d.get("speech") or {}).get("assumed_single"):
+        if (self.d.get("speech") or {}).get("assumed_single") and ASSUMED_SINGLE not in told:
             own.append(self.t("notices.assumed_single"))
         measures = self.d["measures"]
         unmarked = BASELINE_UNUSED not in told
         if unmarked and measures and all(m.get("baseline") is None for m in measures):
             own.append(self.t("notices.no_baseline"))
-        return [*own, *dict.fromkeys(given)]
+        found = dict.fromkeys([*own, *given])
+        return [_ended(text) for text in found if text not in self._found()]
+
+    def _found(self) -> list[str]:
+        rows = {t: (self.d.get("reading") or {}).get(t) or [] for t in TREATMENTS}
+        odd = [
+            n
+            for t in TREATMENTS
+            for n in rows[t]
+            if t != "read" or n.get("code") not in PLAIN_CODES
+        ]
+        return [str(n.get(self.lang) or n.get("en") or n.get("code") or "") for n in odd]
+
+    def findings(self) -> list[str]:
+        """What is odd about the files, said before anything else; the table has the rest."""
+        found = [_ended(text) for text in dict.fromkeys(self._found())]
+        more = len(found) - _FINDINGS
+        if more > 1:
+            found = [*found[:_FINDINGS], self.t("reading.more", n=more)]
+        return found
 
     def reading(self) -> list[tuple[str, str, str, str]]:
         """The reading protocol: treatment, sentence, count and first place of each note."""
@@ -420,6 +450,12 @@ class TimelineView:
                 text = ", ".join(f"{name} {value}" for name, value in p[key].items())
                 pairs.append((key, text))
         return [(self.t(f"provenance.{key}"), value) for key, value in pairs]
+
+
+def _ended(text: str) -> str:
+    """A sentence with its capital and its full stop; the notices of a run have neither."""
+    whole = text[:1].upper() + text[1:]
+    return whole if not whole or whole.endswith((".", "?", "!")) else f"{whole}."
 
 
 def is_share(unit: str) -> bool:

@@ -7,6 +7,8 @@ function startTimeline() {
   const text = data.text, duration = data.duration || 1;
   const fill = (line, values) => line.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const percent = (p) => `${Math.round(100 * p)}%`;
+  // What is put together is an index, so it never looks like a probability.
+  const share = (ribbon, p) => (ribbon.modality === "fused" ? p.toFixed(2) : percent(p));
   const shortest = Math.min(2, duration);
   const state = { from: 0, to: duration, cursor: 0, hover: null, alone: -1, dirty: true };
   const classIds = data.classes.map((c) => c.id);
@@ -225,7 +227,7 @@ function startTimeline() {
       const found = ribbonAt(track, t);
       if (found.missing !== undefined) return [[found.missing, null]];
       return found.shares.slice(0, narrow ? 2 : 1).map(([k, p]) =>
-        [`${data.classes[k].name} ${percent(p)}`, theme.classes[k]]);
+        [`${data.classes[k].name} ${share(track, p)}`, theme.classes[k]]);
     }
     if (track.kind === "lines") {
       return lineTexts(track.lines, t).filter(([, , lost], i, all) => !lost || (i === 0 && all.every((e) => e[2])))
@@ -297,7 +299,7 @@ function startTimeline() {
     for (const [k, cells] of table.cells) {
       cells.forEach((cell, j) => {
         const p = found[j] && found[j].get(k);
-        cell.textContent = p === undefined || p === null ? "–" : percent(p);
+        cell.textContent = p === undefined || p === null ? "–" : share(table.shown[j], p);
         cell.style.setProperty("--p", p || 0);
         cell.style.setProperty("--c", `var(--class-${k})`);
         cell.classList.toggle("lost", !found[j]);
@@ -373,7 +375,7 @@ function startTimeline() {
     if (track.kind === "ribbon") {
       const found = ribbonAt(track, t);
       if (found.missing !== undefined) return [fill(text.missing, { reason: found.missing })];
-      const lines = found.shares.slice(0, 3).map(([k, p]) => `${data.classes[k].name} ${percent(p)}`);
+      const lines = found.shares.slice(0, 3).map(([k, p]) => `${data.classes[k].name} ${share(track, p)}`);
       if (!isNaN(found.used) && found.used < 0.995) lines.push(fill(text.used, { share: percent(found.used) }));
       return lines;
     }

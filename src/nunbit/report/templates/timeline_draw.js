@@ -276,6 +276,7 @@ function drawSpans(c, track, view) {
     }
   }
   for (let kind = 0; kind < track.lanes.length; kind++) {
+    if (kind && track.colours[kind] === track.colours[kind - 1]) continue;
     const y = kind * lane + lane / 2;
     c.lineWidth = 3;
     c.strokeStyle = view.theme.paper;
