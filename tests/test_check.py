@@ -418,3 +418,16 @@ def test_interlaced_pictures_show_in_ten_frames(tmp_path: Path) -> None:
     assert found["interlaced"].treatment == "repaired"
     assert found["interlaced"].count == 10
     assert "interlaced" not in codes(one(plain))
+
+
+def test_places_without_a_frame_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_media(tmp_path / "a.mp4", film("25", 50, size=(320, 240)))
+    assert "no_frame" not in codes(one(path))
+    # A film whose only key frame is its first one, and that says nothing of the later times.
+    monkeypatch.setattr(
+        "nunbit.check.look.sample_frames",
+        lambda path, times_s, **more: sample_frames(path, times_s[:2], **more),
+    )
+    found = {note.code: note for note in one(path).notes}
+    assert found["no_frame"].count == 8
+    assert "8 of the 10" in found["no_frame"].en

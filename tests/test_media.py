@@ -812,13 +812,15 @@ def test_sound_that_begins_in_the_middle(real_data: Path) -> None:
 
 
 def test_coded_wav_headers_name_no_length(tmp_path: Path) -> None:
-    """The rate in an ADPCM header is that of the plain sound: no ground to call it shorter."""
-    path = write_media(
-        tmp_path / "a.wav",
-        sounds=Sound(clicks([1.0], 8.0, rate_hz=8000), 8000, codec="adpcm_ima_wav"),
-    )
+    """The rate in an ADPCM header is often that of the plain sound: no ground to doubt it."""
+    sound = Sound(clicks([1.0], 8.0, rate_hz=8000), 8000, codec="adpcm_ima_wav")
+    path = write_media(tmp_path / "a.wav", sounds=sound)
+    data = bytearray(path.read_bytes())
+    assert data[12:16] == b"fmt "
+    data[28:32] = (16_000).to_bytes(4, "little")  # bytes a second of 16-bit samples
+    path.write_bytes(data)
     media = probe_media(path)
-    assert media.duration_s == pytest.approx(8.0, abs=0.3)
+    assert media.duration_s > 7.5
     assert "header_shorter_than_data" not in {note.code for note in media.reading}
 
 

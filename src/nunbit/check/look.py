@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,16 @@ def look_at_frames(path: Path, media: MediaInfo, settings: CheckSettings) -> tup
         several=sum(count > 1 for count in counts),
         size_px=round(statistics.median(sizes), 1) if sizes else None,
     )
+    missing = n - seen.frames
+    # A film of few pictures has no more; of the others every place gives one.
+    if seen.frames and 2 * missing >= n and float(Fraction(video.fps or 0)) * length >= 2 * n:
+        decoded.append(ReadingNote(
+            "read", "no_frame", missing, clock(times[-1], tenths=True),
+            f"{missing} of the {n} places looked at gave no frame: time stamps or key frames are "
+            "missing; convert the file again if analyze finds as few",
+            f"살펴본 {n}곳 중 {missing}곳에서 장면을 얻지 못했습니다. 시각 정보나 키 프레임이 "
+            "없습니다. analyze에서도 그러면 파일을 다시 변환하십시오",
+        ))  # fmt: skip
     return seen, [*decoded, *_face_notes(seen)]
 
 
