@@ -92,15 +92,13 @@ class DemoResult:
         found = self.document["alignment"]
         if lang == "ko":
             return [
-                f"정렬: {self.alignment} (그려 낸 {found['people']}명. 같은 사람의 20개 구간 중 "
-                f"얼굴에 맞는 목소리를 {found['r1']:.2f} 비율로 첫째로 찾음, 우연은 0.05. "
-                "프로그램을 증명할 뿐 사람에 대한 증거가 아닙니다)",
+                f"정렬: {self.alignment} (그려 낸 {found['people']}명. {found['verdict'][1]} "
+                "프로그램을 보일 뿐 사람에 대한 증거가 아닙니다)",
                 f"타임라인: {self.timeline}",
             ]
         return [
-            f"alignment: {self.alignment} ({found['people']} drawn people; among 20 windows of the "
-            f"same person the voice of a face comes first in {found['r1']:.2f} of cases, chance "
-            "0.05; this proves the program, it is no evidence about people)",
+            f"alignment: {self.alignment} ({found['people']} drawn people. {found['verdict'][0]} "
+            "It shows the program at work and is no evidence about people)",
             f"timeline: {self.timeline}",
         ]
 
@@ -154,6 +152,7 @@ def run_demo(out: Path, *, lang: Lang) -> DemoResult:
 def _alignment(out: Path, lang: Lang) -> tuple[dict[str, Any], Path]:
     """A space of face and voice, learned from drawn people in whom both follow one hidden state."""
     from nunbit.align import AlignSettings, align
+    from nunbit.alignment.verdict import sentence
 
     _announce(lang, 5, "drawing people for an alignment", "정렬에 쓸 인물들을 그립니다")
     people = out / "people"
@@ -167,8 +166,17 @@ def _alignment(out: Path, lang: Lang) -> tuple[dict[str, Any], Path]:
     (out / "alignment" / "result.json").rename(out / "alignment" / "summary.json")
     judged = document["assessment"]
     sides = judged["pairs"]["face-voice"]
-    r1 = [sides[way]["within"]["r1"] for way in ("forward", "backward")]
-    found = {"people": judged["people"], "windows": judged["windows"], "r1": sum(r1) / len(r1)}
+    r1, chance = (
+        sum(sides[way][part]["r1"] for way in ("forward", "backward")) / 2
+        for part in ("within", "null")
+    )
+    found = {
+        "people": judged["people"],
+        "windows": judged["windows"],
+        "r1": r1,
+        "chance": chance,
+        "verdict": sentence("face-voice", sides["verdict"]),
+    }
     return found, out / "alignment" / "report.html"
 
 
