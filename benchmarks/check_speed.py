@@ -65,7 +65,7 @@ def main() -> int:
         folder = Path(name)
         clip = a.clip or folder / "clip.mp4"
         if a.clip is None:
-            sizes = ("width=1280", "height=720", "duration_s=20")
+            sizes = ("width=1280", "height=720")
             render_video(clip, load_script(None, overrides=sizes), lang="en")
         long, short = folder / "long.mp4", folder / "short.mp4"
         repeat(clip, long, 60 * a.minutes)

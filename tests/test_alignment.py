@@ -29,7 +29,7 @@ from nunbit.alignment import (
     text_vectors,
 )
 from nunbit.alignment.cca import CcaSettings
-from nunbit.alignment.persons import over_persons, t_quantile
+from nunbit.alignment.persons import over_persons
 from nunbit.alignment.retrieval import time_shift_null
 from nunbit.alignment.talking import fit_eraser
 from nunbit.alignment.vectors import nuisance_numbers, own_stretches
@@ -447,13 +447,6 @@ def test_matched_candidates_are_the_nearest_in_talking() -> None:
     assert near.first.mean() < free.first.mean()
     talk[:30] = np.nan
     assert len(ranks_of(table, rows, rows, RETRIEVAL, match=talk)) <= 30
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 12, 39])
-def test_quantiles_of_t(freedom: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    for p in (0.95, 0.975, 0.9917):
-        assert t_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-6)
 
 
 def test_intervals_over_few_people_cover() -> None:

@@ -429,11 +429,6 @@ def _wrong_transcript(folder: Path) -> None:
             "one file for 2",
         ),
         (
-            lambda f: session_names([f / "a" / "x.mp4", f / "b" / "a" / "x.mp4"]),
-            InputError,
-            "same folder and file name",
-        ),
-        (
             lambda f: analyze([_touch(f / "empty.mp4")], f / "o", SETTINGS, lang="en"),
             InputError,
             "empty.mp4",

@@ -124,7 +124,9 @@ def test_lines_of_a_diarisation_that_are_left_out_are_told(media: Path, tmp_path
     assert result.exit_code == 0, result.output
     assert result.stderr.count("1 line(s) that end before they start, or have no length") == 1
     summary = (tmp_path / "out" / "talk" / "summary.json").read_text(encoding="utf-8")
-    told = " ".join(en for en, _ in json.loads(summary)["notices"])
+    told = " ".join(
+        note["en"] for notes in json.loads(summary)["reading"].values() for note in notes
+    )
     assert "speakers: Lee Sora, Ben" in told
 
 

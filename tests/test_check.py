@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 from dataclasses import replace
@@ -15,17 +16,20 @@ from PIL import Image
 
 pytest.importorskip("av")
 
+import nunbit
 from make_media import Sound, clicks, film, write_media
 from make_voice import talk
 from nunbit.check import Checked, CheckSettings, check, check_document, check_text
 from nunbit.check import story as check_story
 from nunbit.check.look import fit_of, stretches_of
-from nunbit.check.result import Heard
+from nunbit.check.result import Heard, Seen
+from nunbit.check.short import SHORT
+from nunbit.columns import width
 from nunbit.errors import InputError
 from nunbit.media import read_media
 from nunbit.media.sampling import sample_frames, sample_stretches
 from nunbit.protocol import notes_of_document, problems, protocol, unsaid
-from nunbit.reading import ReadingNote, reading_document
+from nunbit.reading import PLAIN_CODES, ReadingNote, reading_document
 from nunbit.streams import (
     AudioChunk,
     AudioInfo,
@@ -42,6 +46,7 @@ from nunbit.synth.faces import render_face
 from nunbit.synth.geometry import Pose
 from nunbit.synth.people import sample_person
 from nunbit.transcript import Diarisation
+from nunbit.transcript.notes import KINDS
 
 ONE = CheckSettings(workers=1)
 
@@ -319,3 +324,97 @@ def test_silence_is_no_division_by_zero(folder: Path) -> None:
     assert heard.speech_share == 0.0
     write_media(folder / "clicks.wav", sounds=Sound(clicks([0.5], 1.0), codec="pcm_s16le"))
     assert one(folder / "clicks.wav").heard is not None
+
+
+def _codes_in_source() -> set[str]:
+    """Every code that stands in a call of ReadingNote, or in the list of the transcripts."""
+    found = set(KINDS)
+    for path in sorted(Path(nunbit.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "ReadingNote":
+                continue
+            named = [k.value for k in node.keywords if k.arg == "code"]
+            code = named[0] if named else node.args[1] if len(node.args) > 1 else None
+            if isinstance(code, ast.Constant):
+                found.add(str(code.value))
+    return found
+
+
+def test_every_code_has_a_few_words_in_both_languages() -> None:
+    contract = {
+        "speaker_names_with_spaces", "time_not_a_number", "no_times", "not_a_timing_line",
+        "no_duration", "speakers_inferred", "words_outside_speech", "channels_cancel", "silent",
+        "clipped", "header_shorter_than_data", "cut_off", "interlaced", "hdr",
+        "people_changed_at_cut",
+    }  # fmt: skip
+    made = _codes_in_source() - PLAIN_CODES
+    assert contract <= made
+    photos = {"first_frame", "reduced"}
+    missing_media = {"no_matching_transcript", "no_matching_speakers"}
+    assert set(SHORT) == made | photos | missing_media
+    for english, korean in SHORT.values():
+        assert width(english) <= 26
+        assert width(korean) <= 26
+        assert korean in ("HDR", "CP949") or any("가" <= c <= "힣" for c in korean)
+
+
+def _table(columns: int | None, lang: str) -> list[str]:
+    video = VideoInfo(1280, 720, 0, "30000/1001", 0.0, 3600.0)
+    audio = AudioInfo(44_100, 2, 0.0, 3600.0)
+    note = [
+        ReadingNote("read", code, 1, "0:00.0", code, code)
+        for code in ("clipped", "channels_cancel", "interlaced", "words_outside_speech")
+    ]
+    media = MediaInfo("a.mp4", 3600.0, video, audio)
+    heard = Heard(-23.4, 0.5, 0.0, 0.61, 120.0, whole=False)
+    name = "참가자 17번 두 번째 방문 녹화 2026-11-29 오후.mp4"
+    results = [
+        Checked(name, "recording", tuple(note), None, media, heard, Seen(10, 10, 0, 80.0)),
+        Checked("한글\udcff\n이름.srt", "transcript"),
+        Checked("b.mp4", "recording", (), ("b.mp4: no", "b.mp4: 아니요")),
+    ]
+    return check_text(results, (), lang, columns).split("\n\n")[0].split("\n")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_fits_the_terminal(lang: str, columns: int) -> None:
+    lines = _table(columns, lang)
+    assert max(map(width, lines)) <= columns
+    text = " ".join(" ".join(lines).split())
+    for code in ("clipped", "channels_cancel", "interlaced", "words_outside_speech"):
+        assert SHORT[code][lang == "ko"] in text
+    assert "61%" in text
+    assert "10/10" in text
+    "".join(lines).encode("utf-8")  # names of broken bytes can be printed
+    assert len(_table(None, lang)) == 4  # in a file: a line each
+
+
+def test_a_film_of_one_picture_is_looked_at(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "one.mp4", film("25", 1, size=(320, 240)))
+    result = one(path)
+    assert result.seen is not None
+    assert result.seen.frames == 1
+    assert "no_frame" not in codes(result)
+
+
+def test_interlaced_pictures_show_in_ten_frames(tmp_path: Path) -> None:
+    def two_moments(number: int) -> Any:
+        picture = np.full((240, 320, 3), 60, np.uint8)
+        for field in (0, 1):
+            x = (32 * (2 * number + field)) % 192
+            picture[field::2, x : x + 100] = 220
+        return picture
+
+    def one_moment(number: int) -> Any:
+        picture = np.full((240, 320, 3), 60, np.uint8)
+        picture[:, (64 * number) % 192 : (64 * number) % 192 + 100] = 220
+        return picture
+
+    size = (320, 240)
+    mixed = write_media(tmp_path / "i.mp4", film("25", 50, size=size, draw=two_moments))
+    plain = write_media(tmp_path / "p.mp4", film("25", 50, size=size, draw=one_moment))
+    found = {note.code: note for note in one(mixed).notes}
+    assert found["interlaced"].treatment == "repaired"
+    assert found["interlaced"].count == 10
+    assert "interlaced" not in codes(one(plain))

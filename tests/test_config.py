@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib
 import os
 from dataclasses import dataclass
@@ -9,8 +11,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
+import nunbit
 from nunbit.config import read_settings, settings_to_dict
 from nunbit.errors import SettingsError
+
+ROOT = Path(nunbit.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -59,22 +64,58 @@ def test_missing_file(tmp_path: Path) -> None:
         read_settings(Settings, files=[tmp_path / "none.toml"])
 
 
-SETTINGS = ("analyze.AnalyzeSettings", "check.CheckSettings", "evaluate.settings.EvaluateSettings",
-            "predict.PredictSettings", "prepare.PrepareSettings", "search.SearchSettings",
-            "synth.aihub.SynthSettings", "training.settings.TrainSettings")  # fmt: skip
+def _given_by_a_person() -> set[str]:
+    """Names of the classes of settings that commands read from files and options."""
+    return {
+        argument.id
+        for path in ROOT.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") in ("read_settings", "paper_settings")
+        for argument in call.args
+        if isinstance(argument, ast.Name) and argument.id.endswith("Settings")
+    }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_every_number_of_a_setting_has_both_ends(name: str) -> None:
-    module, _, kind = name.rpartition(".")
-    settings = getattr(importlib.import_module(f"nunbit.{module}"), kind)
-    for field, hint in get_type_hints(settings, include_extras=True).items():
-        for number in _numbers(hint):
-            ends = [m for m in get_args(number)[1:] if isinstance(m, msgspec.Meta)]
-            low = [e for e in ends if e.ge is not None or e.gt is not None]
-            high = [e for e in ends if e.le is not None or e.lt is not None]
-            # A box lies anywhere in the picture, and beyond it.
-            assert field == "target_box" or (low and high), f"{name}.{field} has no range"
+def _settings_classes() -> dict[str, type]:
+    """All dataclasses of the package that are named ``...Settings``."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        if "Settings:" in (text := path.read_text(encoding="utf-8")) or "Settings(" in text:
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            module = importlib.import_module(".".join(("nunbit", *parts)).removesuffix(".__init__"))
+            found |= {
+                f"{module.__name__}.{c.__name__}": c
+                for c in vars(module).values()
+                if isinstance(c, type) and c.__module__ == module.__name__
+                if dataclasses.is_dataclass(c) and c.__name__.endswith("Settings")
+            }
+    return found
+
+
+def test_every_number_of_a_setting_has_both_ends() -> None:
+    """Of all settings a person gives, and of every class that has a range at all."""
+    given = _given_by_a_person()
+    assert {"AlignSettings", "AnalyzeSettings", "TrainSettings", "CheckSettings"} <= given
+    classes = _settings_classes()
+    assert given <= {name.rpartition(".")[2] for name in classes}
+    without = []
+    for name, kind in classes.items():
+        hints = get_type_hints(kind, include_extras=True)
+        # A box lies anywhere in the picture, and beyond it.
+        numbers = [(f, n) for f, h in hints.items() if f != "target_box" for n in _numbers(h)]
+        ranges = [(field, *_ends(number)) for field, number in numbers]
+        if kind.__name__ in given or any(low or high for _, low, high in ranges):
+            without += [f"{name}.{field}" for field, low, high in ranges if not (low and high)]
+    assert not without
+
+
+def _ends(number: Any) -> tuple[bool, bool]:
+    """Whether an annotated number has a lower and an upper end."""
+    ends = [m for m in get_args(number)[1:] if isinstance(m, msgspec.Meta)]
+    low = any(e.ge is not None or e.gt is not None for e in ends)
+    high = any(e.le is not None or e.lt is not None for e in ends)
+    return low, high
 
 
 def _numbers(hint: Any) -> list[Any]:

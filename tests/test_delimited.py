@@ -11,8 +11,10 @@ import pytest
 from nunbit.align.persons import persons_of
 from nunbit.delimited import delimiter_of, first_cells, read_rows, sep_line
 from nunbit.errors import InputError
+from nunbit.files import spreadsheet_text
 from nunbit.labels import load_label_set
-from nunbit.sources.table import read
+from nunbit.report.tables import Table, csv_text
+from nunbit.sources import read_source
 from nunbit.sources.tabular import open_table
 from nunbit.textfile import encoding_of
 from test_sources_folder_table import write_images
@@ -75,7 +77,7 @@ def test_tables_of_images_in_every_spelling(tmp_path: Path, name: str) -> None:
     write_images(tmp_path, "a.jpg")
     path = tmp_path / name
     path.write_bytes(_tables()[name])
-    listing = read([path], load_label_set("aihub7"), lang="en")
+    listing = read_source([path], None, load_label_set("aihub7"))  # as prepare finds it
     (record,) = listing.records
     assert record.uploader_label == "joy"
     assert record.box_xyxy == (0, 0, 9.5, 9)
@@ -104,9 +106,21 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="a pipe or a device"):
         open_table(pipe)
-    with pytest.raises(InputError, match="it is a folder"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         open_table(tmp_path)
     binary = tmp_path / "b.csv"
     binary.write_bytes(bytes(range(256)) * 20)
     with pytest.raises(InputError, match="not a text file"):
         encoding_of(binary)
+
+
+def test_cells_marked_against_formulas_are_read_without_the_mark() -> None:
+    cells = ["=1+1", "-5", "@a", "'quoted'", "plain"]
+    text = ",".join(spreadsheet_text(cell) for cell in cells)
+    assert text.startswith("'=1+1,'-5,'@a,'quoted'")
+    assert read_rows("a,b,c,d,e\n" + text)[1] == (2, cells)
+
+
+def test_tables_of_an_evaluation_hold_no_formula() -> None:
+    table = Table("subgroups", ("=name", "n"), (("@place", -0.5), ("Seoul", None)))
+    assert csv_text(table) == "'=name,n\n'@place,-0.5\nSeoul,\n"

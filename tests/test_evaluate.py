@@ -440,7 +440,7 @@ def test_data_of_seven_classes_are_evaluated_as_two(
     assert document["binary"]["stand_in_for"] == []
     assert document["truth_distribution"]["distress"] == pytest.approx(3 / 7)
     page = (tmp_path / "e" / "report.html").read_text()
-    assert "sadness, anxiety, emotional hurt" in page
+    assert "sadness, anxiety, hurt" in page
 
 
 def test_a_prediction_file_of_seven_classes_is_collapsed_to_two(

@@ -19,6 +19,7 @@ from PIL import Image
 from make_media import RATES, Film, Sound, clicks, film, number_of, numbered, write_media
 from nunbit.errors import InputError, MediaError, MissingExtra, SettingsError
 from nunbit.media import iter_audio, iter_frames, probe_media, read_media
+from nunbit.media.container import open_media
 from nunbit.media.pictures import GridPicker
 from nunbit.media.sound import SampleClock
 from nunbit.streams import AudioChunk, Frame, Interval
@@ -808,3 +809,28 @@ def test_sound_that_begins_in_the_middle(real_data: Path) -> None:
     assert info.video.start_s == 0
     assert info.audio.start_s == pytest.approx(107_164 / 44_100)
     assert next(iter_audio(path)).start_s == info.audio.start_s
+
+
+def test_coded_wav_headers_name_no_length(tmp_path: Path) -> None:
+    """The rate in an ADPCM header is that of the plain sound: no ground to call it shorter."""
+    path = write_media(
+        tmp_path / "a.wav",
+        sounds=Sound(clicks([1.0], 8.0, rate_hz=8000), 8000, codec="adpcm_ima_wav"),
+    )
+    media = probe_media(path)
+    assert media.duration_s == pytest.approx(8.0, abs=0.3)
+    assert "header_shorter_than_data" not in {note.code for note in media.reading}
+
+
+def test_the_time_of_a_packet_is_that_of_its_stream(tmp_path: Path) -> None:
+    path = write_media(
+        tmp_path / "a.mkv", film("29.97", 40), Sound(clicks([0.5], 2.0), 48_000, start_s=0.4)
+    )
+    with open_media(path) as source:
+        times = [
+            (source.packet_time_s(packet), source.time_s(packet.pts, packet.time_base))
+            for packet in source.packets()
+            if packet.pts is not None
+        ]
+    assert len(times) > 60
+    assert all(asked == own for asked, own in times)

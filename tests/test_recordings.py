@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from nunbit.errors import InputError
 from nunbit.recordings import (
     MAX_NAME_BYTES,
+    TRANSCRIPT_SUFFIXES,
     companion,
     list_media,
     safe_name,
@@ -115,3 +117,41 @@ def test_a_recording_without_its_transcript_is_told(tmp_path: Path) -> None:
     )
     assert folder in note.en
     assert "b" in note.ko
+
+
+def test_names_that_are_one_even_with_their_folder_are_told_apart(tmp_path: Path) -> None:
+    nfd = unicodedata.normalize("NFD", "가나")
+    for paths in (
+        [tmp_path / "v" / "talk.wav", tmp_path / "v" / "Talk.WAV"],
+        [tmp_path / "v" / "가나.wav", tmp_path / "v" / f"{nfd}.wav"],
+        [tmp_path / "a" / "v" / "x.mp4", tmp_path / "b" / "v" / "x.mp4"],
+    ):
+        names = session_names([*paths, tmp_path / "other.wav"])
+        assert len({name.casefold() for name in names}) == 3
+        assert names[2] == "other"
+        assert names == session_names([*paths, tmp_path / "other.wav"])
+        assert set(session_names(paths[::-1])) == set(names[:2])  # a name is its file's
+
+
+def test_a_recording_given_twice_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "v" / "a.wav"
+    path.parent.mkdir()
+    path.write_bytes(b"RIFF")
+    (tmp_path / "v" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "v" / "loop").symlink_to(tmp_path / "v")
+    round_about = tmp_path / "v" / ".." / "v" / "a.wav"
+    assert list_media([path, round_about, path.parent]) == (path,)
+    (said,) = [en for en, _ in unread_folders([path.parent]) if "gone" in en]
+    assert "gone.wav" in said
+
+
+@pytest.mark.parametrize("name", ["a.sbv", "a.json3", "a.jsonl", "a.SRT", "a.txt"])
+def test_every_transcript_that_is_read_is_found_in_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    assert companion(str(tmp_path), Path("v/a.mp4"), 9, TRANSCRIPT_SUFFIXES) == tmp_path / name
+
+
+def test_recordings_of_every_container_that_is_read_are_found(tmp_path: Path) -> None:
+    for suffix in (".caf", ".amr", ".mxf", ".M2TS", ".aif", ".w64", ".au", ".vob"):
+        (tmp_path / f"a{suffix}").write_bytes(b"x")
+    assert len(list_media([tmp_path])) == 8

@@ -206,8 +206,8 @@ def test_matrix_tells_every_cell_to_mouse_keyboard_and_reader(document: dict[str
     row = document["confusion"][1]
     column = [r[0] for r in document["confusion"]]
     expected = (
-        f"fluster answered as joy: {row[0]} images, {percent(row[0] / sum(row))} of all fluster "
-        f"images, {percent(row[0] / sum(column))} of all joy answers"
+        f"flustered answered as joy: {row[0]} images, {percent(row[0] / sum(row))} of all "
+        f"flustered images, {percent(row[0] / sum(column))} of all joy answers"
     )
     assert texts[7] == expected
 

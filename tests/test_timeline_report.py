@@ -39,6 +39,7 @@ from nunbit.report.timeline_tables import (
     measure_tables,
     quantity,
     span,
+    spread_rows,
 )
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView, clock
@@ -513,11 +514,11 @@ def test_measures_say_value_baseline_grade_and_why_missing(interview: Path) -> N
 
 def test_depgroup_names_its_classes(interview: Path, odd: Path) -> None:
     stand_in = {r.id: r for r in _rows_of(measure_tables(view_of(interview))[0])}["depgroup_share"]
-    assert stand_in.name == "depgroup share"
+    assert stand_in.name == "sum of sadness, fear"
     assert "sadness, fear" in stand_in.meaning
     assert "standing in" in stand_in.meaning
     original = {r.id: r for r in _rows_of(measure_tables(view_of(odd))[0])}["depgroup_share"]
-    assert "sadness, anxiety, emotional hurt (the paper's grouping)" in original.meaning
+    assert "sadness, anxiety, hurt (the paper's grouping)" in original.meaning
 
 
 def test_unvalidated_classes_stay_out_and_are_named(odd: Path) -> None:
@@ -525,7 +526,7 @@ def test_unvalidated_classes_stay_out_and_are_named(odd: Path) -> None:
     assert "hurt" not in view.probabilities("face")
     assert all(s.label != "hurt" for _, shares in class_shares(view) for s in shares)
     found = Page(kept(odd))
-    assert "Classes left out because they are not validated: emotional hurt" in found.text
+    assert "Classes left out because they are not validated: hurt" in found.text
     hurt = str([c["id"] for c in found.data["classes"]].index("hurt"))
     assert hurt not in found.values("button", "data-class")
 
@@ -757,3 +758,27 @@ def test_runs_in_a_browser(odd: Path, lang: Lang, tmp_path: Path) -> None:
     widths = [int(v) for v in found.values("canvas", "width")]
     assert widths
     assert min(widths) > 300
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (-0.0004, "0–1", "0.0%"),
+        (-0.0123, "0–1", "−1.2%"),
+        (-0.00001, "st", "0.000 semitones"),
+        (-0.25, "st", "−0.250 semitones"),
+        (-1234.5, "", "−1,234"),
+    ],
+)
+def test_numbers_have_a_real_minus_and_none_before_zero(
+    interview: Path, value: float, unit: str, text: str
+) -> None:
+    assert quantity(view_of(interview), value, unit) == text
+
+
+def test_slopes_have_the_unit_of_their_measure(interview: Path) -> None:
+    view = view_of(interview)
+    entry = {"modality": "face", "value": -0.021, "unit": "0–1/min"}
+    view.d["measures"].append({"measure": "expressivity.slope", **entry})
+    rows = dict(spread_rows(view))
+    assert rows["apparent expressivity"][-1] == "−2.1%"

@@ -494,7 +494,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("a.srt", b"", "the file is empty"),
     ("a.srt", " \n\n", "the file is empty"),
     ("a.srt", b"\xff\xfe", "the file is empty"),
-    ("a.srt", "1\n00:00:0x,000 --> y\nhi\n", "is not SRT"),
+    ("a.srt", "1\n00:00:0x,000 --> y\nhi\n", "no cue with a readable time (first: '00:00:0x"),
     ("a.srt", "just text\n", "is not SRT"),
     ("a.vtt", "WEBVTT\n\nnothing here\n", "no cue with a readable time"),
     ("a.json", '{"segments": [{"start": 0, "end": 1, "text": "안', "the JSON is cut off (line 1)"),

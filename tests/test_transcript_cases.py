@@ -508,6 +508,11 @@ EXCEL = '시작\t끝\t화자\t내용\r\n1,25\t2,5\t가\t"그냥, ""네"""\r\n3,0
         ("a.csv", '"sep=|"\nstart|end|text\n1.5|2.5|a; b, c\n', [(1.5, 2.5, None, "a; b, c")]),
         ("a.csv", "1,5;2,5;hello there, you\n", [(1.5, 2.5, None, "hello there, you")]),
         ("a.csv", "1,2,가나\n", [(1.0, 2.0, None, "가나")]),
+        (
+            "a.csv",
+            "Start;Ende;Text;Sprecher\n1,5;2,75;hallo;A\n".encode("utf-8-sig"),
+            [(1.5, 2.75, "A", "hallo")],
+        ),
     ],
 )  # fmt: skip
 def test_how_tables_are_written(
@@ -596,3 +601,96 @@ def test_a_file_cut_off_is_noted(put: Put) -> None:
     data = "1\n00:00:01,000 --> 00:00:02,000\n안녕".encode()
     found = read_transcript(put("a.srt", data[:-1]))
     assert noted(found.reading)["cut_off"] == ("left_out", 1, "line 3")
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "odd"),
+    [
+        ("안녕하세요 \xff 반갑습니다".encode() + b"\xfe", "안녕하세요 ÿ 반갑습니다\ufffd", 1),
+        (b"caf\xe9 noir", "caf\ufffd noir", 1),  # one byte of Latin-1
+        ("안녕".encode() + b"\0 " + "하세요".encode(), "안녕\ufffd 하세요", 1),
+        ("안녕하세요 오늘은 ".encode("cp949") + b"\xff hi", "안녕하세요 오늘은 \ufffd hi", 1),
+        ("가나다 라마바사 ".encode() + b"\xc7\xd1", "가나다 라마바사 \ufffd\ufffd", 2),
+    ],
+    ids=["utf8", "latin1", "null", "cp949", "cp949 in utf8"],
+)
+def test_odd_bytes_cost_only_themselves(put: Put, data: bytes, text: str, odd: int) -> None:
+    lines = b"1\n00:00:01,000 --> 00:00:02,000\n" + data + b"\n"
+    rest = "".join(
+        f"\n{k}\n00:00:{k:02d},000 --> 00:00:{k:02d},900\nthis is as it was\n" for k in range(3, 23)
+    )
+    found = read_transcript(put("a.srt", lines + rest.encode("ascii")))
+    assert len(found.utterances) == 21
+    assert found.utterances[0].text == text
+    assert noted(found.reading)["odd_bytes"] == ("repaired", odd, "line 3")
+
+
+def test_many_odd_bytes_are_another_encoding(put: Put) -> None:
+    german = "1\n00:00:01,000 --> 00:00:02,000\n" + "Müde Bären hören schöne Chöre\n" * 9
+    with pytest.raises(InputError, match="neither UTF-8"):
+        read_transcript(put("a.srt", german.encode("latin-1")))
+
+
+def test_files_joined_one_behind_the_other(put: Put) -> None:
+    parts = [f"\ufeff1\r\n00:00:0{k},000 --> 00:00:0{k},900\r\nA: hello\r\n\r\n" for k in (1, 2)]
+    found = read_transcript(put("a.srt", "".join(parts)))
+    assert said(found) == [(1.0, 1.9, "A", "hello"), (2.0, 2.9, "A", "hello")]
+    assert "\ufeff" not in json.dumps([n.en for n in found.reading], ensure_ascii=False)
+
+
+def test_our_own_words_table_comes_back(put: Put) -> None:
+    head = "start,end,speaker,word,confidence,syllables,filler,estimated,utterance_index\n"
+    rows = "1,1.2,'@anna,'=SUM(A1),,1,0,0,0\n1.3,1.5,'@anna,'-네,,1,0,0,0\n2,2.5,B,'tis,,1,0,0,1\n"
+    found = read_transcript(put("a.csv", head + rows))
+    words = [(u.speaker, [w.text for w in u.words]) for u in found.utterances]
+    assert words == [("@anna", ["=SUM(A1)", "-네"]), ("B", ["'tis"])]
+    other = read_transcript(put("b.csv", "start,end,text\n1,2,'=x\n"))
+    assert other.utterances[0].text == "'=x"  # somebody else's table stays as it is
+
+
+def test_places_are_said_in_the_readers_language(put: Put) -> None:
+    segments = [{"start": 1, "end": 2, "text": "a b"}, {"start": None, "end": None, "text": "c"}]
+    found = read_transcript(put("a.json", document({"segments": segments})))
+    (note,) = found.reading
+    assert note.first == "segment 2"
+    assert "2번째 항목" in note.ko
+    assert "segment" not in note.ko
+
+
+def test_a_time_with_a_minus_is_before_the_medium(put: Put) -> None:
+    text = "1\n-00:00:01,000 --> 00:00:02,000\nhi\n\n2\n00:00:03,000 --> 00:00:04,000\nho\n"
+    found = read_transcript(put("a.srt", text))
+    assert said(found) == [(0.0, 2.0, None, "hi"), (3.0, 4.0, None, "ho")]
+    assert noted(found.reading)["before_the_start"][:2] == ("repaired", 1)
+    bullet = read_transcript(put("b.srt", text.replace("-00:00:01", "- 00:00:01")))
+    assert said(bullet)[0] == (1.0, 2.0, None, "hi")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.ass", "[Script Info]\nTitle: x\n\n[Events]\nDialogue: 0,0:00:01.00,x\n", "ASS/SSA"),
+        ("a.smi", "<SAMI>\n<BODY><SYNC Start=1000><P>안녕\n", "SAMI"),
+        ("a.lrc", "[ar:x]\n[00:01.00]hello\n", "LRC"),
+        ("a.sub", "{25}{50}hello|there\n", "MicroDVD"),
+        ("a.ttml", '<?xml version="1.0"?>\n<tt xmlns="x"><body/></tt>', "TTML"),
+        ("a.srt", "1\n00:00:01:12 --> 00:00:02:05\nhi\n", "first: '00:00:01:12 --> 00:00:02:05'"),
+    ],
+)
+def test_other_subtitle_formats_are_refused_by_name(
+    put: Put, name: str, text: str, says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read_transcript(put(name, text))
+    assert says in caught.value.en
+    assert "SRT" in caught.value.en or "thousandths" in caught.value.en
+
+
+def test_json_lines_and_what_follows_a_document(put: Put) -> None:
+    lines = [{"start": 1, "end": 2, "text": "a b"}, {"start": 3, "end": 4, "text": "c d"}]
+    found = read_transcript(put("a.jsonl", "\n".join(map(document, lines))))
+    assert said(found) == [(1.0, 2.0, None, "a b"), (3.0, 4.0, None, "c d")]
+    whole = [document({"segments": [line]}) for line in lines]
+    joined = read_transcript(put("a.json", "".join(whole)))
+    assert said(joined) == [(1.0, 2.0, None, "a b")]
+    assert noted(joined.reading) == {"other_documents": ("left_out", 1, "value 2")}

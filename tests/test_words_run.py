@@ -139,6 +139,10 @@ def test_no_file_but_the_page_tells_them_from_a_short_answer(despair: Path, shor
         summary["provenance"].pop("created")
         summary["provenance"]["inputs"].pop("transcript")
         summary["media"].pop("path")
+        # Sums of the files differ where the words themselves stand in them.
+        for written in summary["files"].values():
+            written.pop("sha256")
+            written.pop("bytes")
     assert summaries[0] == summaries[1]
 
 

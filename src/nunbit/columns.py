@@ -15,3 +15,16 @@ def pad(text: str, columns: int, *, left: bool = False) -> str:
     """Fill a text up to a number of columns; ``left`` puts the text there."""
     space = " " * max(0, columns - width(text))
     return text + space if left else space + text
+
+
+def wrapped(text: str, columns: int, *, indent: int = 0) -> list[str]:
+    """Lines of at most so many columns, broken at blanks; a longer word has a line of its own."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}" if line else word
+        if line and indent + width(longer) > columns:
+            lines.append(" " * indent + line)
+            longer = word
+        line = longer
+    return [*lines, " " * indent + line] if line else lines

@@ -92,13 +92,15 @@ class DemoResult:
         found = self.document["alignment"]
         if lang == "ko":
             return [
-                f"정렬: {self.alignment} (그려 낸 {found['people']}명. {found['verdict'][1]} "
-                "프로그램을 보일 뿐 사람에 대한 증거가 아닙니다)",
+                f"정렬: {self.alignment}",
+                f"  그려 낸 {found['people']}명. {found['verdict_ko']}",
+                "  프로그램이 동작함을 보일 뿐 사람에 대한 증거가 아닙니다.",
                 f"타임라인: {self.timeline}",
             ]
         return [
-            f"alignment: {self.alignment} ({found['people']} drawn people. {found['verdict'][0]} "
-            "It shows the program at work and is no evidence about people)",
+            f"alignment: {self.alignment}",
+            f"  {found['people']} drawn people. {found['verdict']}",
+            "  This shows that the program works; it is no evidence about people.",
             f"timeline: {self.timeline}",
         ]
 
@@ -152,7 +154,6 @@ def run_demo(out: Path, *, lang: Lang) -> DemoResult:
 def _alignment(out: Path, lang: Lang) -> tuple[dict[str, Any], Path]:
     """A space of face and voice, learned from drawn people in whom both follow one hidden state."""
     from nunbit.align import AlignSettings, align
-    from nunbit.alignment.verdict import sentence
 
     _announce(lang, 5, "drawing people for an alignment", "정렬에 쓸 인물들을 그립니다")
     people = out / "people"
@@ -165,17 +166,15 @@ def _alignment(out: Path, lang: Lang) -> tuple[dict[str, Any], Path]:
     # One result.json: that of the experiment.
     (out / "alignment" / "result.json").rename(out / "alignment" / "summary.json")
     judged = document["assessment"]
-    sides = judged["pairs"]["face-voice"]
-    r1, chance = (
-        sum(sides[way][part]["r1"] for way in ("forward", "backward")) / 2
-        for part in ("within", "null")
-    )
+    verdict = judged["pairs"]["face-voice"]["verdict"]
     found = {
         "people": judged["people"],
         "windows": judged["windows"],
-        "r1": r1,
-        "chance": chance,
-        "verdict": sentence("face-voice", sides["verdict"]),
+        "r1": verdict["r1"],
+        "null": verdict["null"],
+        "code": verdict["code"],
+        "verdict": verdict["text"],
+        "verdict_ko": verdict["text_ko"],
     }
     return found, out / "alignment" / "report.html"
 

@@ -30,11 +30,12 @@ class Label:
     Attributes:
         id: Canonical id, ASCII, as files store it.
         ko: Korean name, a noun.
-        en: English name, a noun.
+        en: English name.
         ko_adjective: Form that stands before a Korean noun (슬픈), or None.
         en_adjective: Form that stands before an English noun (sad), or None.
         valence: -1, 0 or 1.
         aliases: Other spellings that sources use.
+        en_noun: English noun that fills prompts, where the name is none (neutral); else None.
     """
 
     id: str
@@ -44,6 +45,11 @@ class Label:
     en_adjective: str | None = None
     valence: int = 0
     aliases: tuple[str, ...] = ()
+    en_noun: str | None = None
+
+    def noun(self, lang: str) -> str:
+        """What fills the gap of a prompt; models were trained with it, so it stays as it is."""
+        return self.ko if lang == "ko" else self.en_noun or self.en
 
     def name(self, lang: str) -> str:
         """The name people read, ``ko`` or ``en``."""
@@ -156,10 +162,22 @@ def label_set_to_dict(label_set: LabelSet) -> dict[str, Any]:
 def label_set_from_dict(document: dict[str, Any], where: str) -> LabelSet:
     """Read a label set from plain data, with the same checks as a file.
 
+    Version 0.1 called the classes by the nouns of its prompts: they get today's names.
+
     Raises:
         InputError: ``where`` does not describe a label set.
     """
-    return _validated(document, where)
+    label_set = _validated(document, where)
+    if label_set.name not in label_set_names():
+        return label_set
+    today = {label.id: label for label in load_label_set(label_set.name).labels}
+    renamed = tuple(
+        replace(label, en=today[label.id].en, en_noun=label.en)
+        if label.id in today and label.en == today[label.id].en_noun
+        else label
+        for label in label_set.labels
+    )
+    return replace(label_set, labels=renamed)
 
 
 def merge_labels(base: LabelSet, merged: LabelSet) -> tuple[LabelSet, dict[str, str]]:
@@ -195,7 +213,7 @@ def merge_labels(base: LabelSet, merged: LabelSet) -> tuple[LabelSet, dict[str, 
 def _spellings(labels: tuple[Label, ...], ignored: tuple[str, ...]) -> dict[str, str | None]:
     table: dict[str, str | None] = {_key(word): None for word in ignored}
     for label in labels:
-        for word in (label.id, label.ko, label.en, *label.aliases):
+        for word in (label.id, label.ko, label.en, label.noun("en"), *label.aliases):
             table[_key(word)] = label.id
     return table
 

@@ -135,7 +135,7 @@ def fill(template: Template, label: Label, language: str) -> str:
     def replace(match: re.Match[str]) -> str:
         name, particle = match.group(1).strip(), match.group(2)
         if name in _NOUN:
-            word: str | None = label.name(language)
+            word: str | None = label.noun(language)
         elif name in _ADJECTIVE:
             word = label.ko_adjective if language == "ko" else label.en_adjective
         else:

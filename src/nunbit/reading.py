@@ -19,6 +19,13 @@ TREATMENTS: tuple[Treatment, ...] = ("read", "repaired", "left_out")
 PLAIN_CODES = frozenset({"video", "sound", "transcript", "speakers", "photo"})
 """Codes of notes that say no more than what was read; every other note is something to know."""
 
+_COUNTED = {
+    "line": "행", "row": "행", "segment": "번째 항목", "item": "번째 항목", "result": "번째 항목",
+    "word": "번째 단어", "token": "번째 단어", "value": "번째 값",
+}  # fmt: skip
+_PLACE = re.compile(rf"({'|'.join(_COUNTED)}) (\d+)")
+_PLACES = re.compile(rf"{_PLACE.pattern}(?: {_PLACE.pattern})*")
+
 
 @dataclass(frozen=True, slots=True)
 class ReadingNote:
@@ -63,6 +70,10 @@ def reading_document(notes: Iterable[ReadingNote]) -> dict[str, list[dict[str, o
 
 
 def place_text(first: str, lang: Lang) -> str:
-    """The first place of a note for a reader: ``line 12`` is ``12행`` in Korean."""
-    found = re.fullmatch(r"line (\d+)", first)
-    return f"{found[1]}행" if found and lang == "ko" else first
+    """The first place of a note for a reader: ``line 12`` is ``12행`` in Korean.
+
+    ``segment 3 word 1`` is ``3번째 항목 1번째 단어``; times and file names stay as they are.
+    """
+    if lang != "ko" or not _PLACES.fullmatch(first):
+        return first
+    return _PLACE.sub(lambda found: f"{found[2]}{_COUNTED[found[1]]}", first)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +19,17 @@ from nunbit.files import missing_file, require_regular
 from nunbit.reading import ReadingNote
 from nunbit.sources.names import repair_name
 
-TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt")
+TRANSCRIPT_SUFFIXES = (
+    *(".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt"),
+    *(".sbv", ".json3", ".jsonl"),
+)
 SPEAKER_SUFFIXES = (".rttm",)
 MEDIA_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts"),
         *(".3gp", ".flv", ".ogv", ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"),
-        *(".wma", ".aiff"),
+        *(".wma", ".aiff", ".aif", ".caf", ".amr", ".mxf", ".m2ts", ".vob", ".mka", ".m4b", ".3g2"),
+        *(".f4v", ".asf", ".dv", ".oga", ".w64", ".au", ".ac3", ".ape", ".wv", ".tta"),
     )
 )
 
@@ -46,21 +51,22 @@ def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
     Raises:
         InputError: A path is missing or a pipe, or a folder has no recording.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}  # by their place: a/../b.mp4 is b.mp4
     for path in media:
         if path.is_dir():
             inside = _directly_in(path)
             if not inside:
                 raise _nothing_in(path)
-            found |= dict.fromkeys(inside)
+            for each in inside:
+                found.setdefault(os.path.normpath(each.absolute()), each)
         elif path.exists():
             require_regular(path)
-            found[path] = None
+            found.setdefault(os.path.normpath(path.absolute()), path)
         else:
             raise missing_file(path)
     if not found:
         raise InputError(en="no recording given", ko="영상이나 음성 파일을 하나 이상 주십시오")
-    return tuple(found)
+    return tuple(found.values())
 
 
 def unread_folders(media: Sequence[Path]) -> tuple[tuple[str, str], ...]:
@@ -68,6 +74,15 @@ def unread_folders(media: Sequence[Path]) -> tuple[tuple[str, str], ...]:
     said = []
     for path in media:
         inner = _inner_folders(path) if path.is_dir() else []
+        dead = _dead_links(path) if path.is_dir() else []
+        if dead:
+            names = _listed(dead)
+            said.append(
+                (
+                    f"{path}: links to files that are gone are not read ({names})",
+                    f"{path}: 가리키는 파일이 없는 링크는 읽지 않습니다({names})",
+                )
+            )
         if inner:
             names = _listed(inner)
             said.append(
@@ -82,27 +97,29 @@ def unread_folders(media: Sequence[Path]) -> tuple[tuple[str, str], ...]:
 
 
 def session_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """One folder name per recording: the stem; with its folder or suffix where stems repeat.
+    """One folder name per recording: the stem; with its folder and suffix where stems repeat.
 
-    Every name is safe (:func:`safe_name`): it names a folder directly below ``--out``.
-
-    Raises:
-        InputError: Two recordings cannot be told apart even so.
+    Every name is safe (:func:`safe_name`): it names a folder directly below ``--out``. Names that
+    are one even so (``talk.wav`` and ``Talk.wav``, a Korean name in two spellings of Unicode, the
+    same folder in two places) get a digest of the path behind.
     """
-    stems = [safe_name(p.stem) for p in paths]
-    folded = [stem.casefold() for stem in stems]
-    names = []
-    for path, stem in zip(paths, stems, strict=True):
-        name = stem
-        if folded.count(stem.casefold()) > 1:
-            name = safe_name(f"{path.resolve().parent.name}-{path.name}")
-        names.append(name)
-    if len({name.casefold() for name in names}) < len(names):
-        raise InputError(
-            en="two recordings have the same folder and file name; analyse them in two calls",
-            ko="폴더와 파일 이름이 같은 기록이 둘 있습니다. 따로 분석하십시오",
-        )
+    names = [safe_name(p.stem) for p in paths]
+    for further in (_with_folder, _with_digest):
+        often = Counter(name.casefold() for name in names)
+        names = [
+            further(path) if often[name.casefold()] > 1 else name
+            for path, name in zip(paths, names, strict=True)
+        ]
     return tuple(names)
+
+
+def _with_folder(path: Path) -> str:
+    return safe_name(f"{path.resolve().parent.name}-{path.name}")
+
+
+def _with_digest(path: Path) -> str:
+    digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:8]
+    return safe_name(f"{path.resolve().parent.name}-{path.name}-{digest}")
 
 
 def safe_name(name: str) -> str:
@@ -209,6 +226,15 @@ def require_media_extra() -> None:
 
 def _directly_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES and p.is_file())
+
+
+def _dead_links(folder: Path) -> list[str]:
+    """Names of recordings in a folder that are links to nothing."""
+    return sorted(
+        safe_name(p.name)
+        for p in folder.iterdir()
+        if p.suffix.lower() in MEDIA_SUFFIXES and p.is_symlink() and not p.exists()
+    )
 
 
 def _inner_folders(folder: Path) -> list[str]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import codecs
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from nunbit.errors import InputError
+from nunbit.files import require_regular
 
 Encoding = Literal["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp949"]
 
@@ -25,6 +26,10 @@ _MARKS: tuple[tuple[bytes, Encoding], ...] = (
 )
 _HEAD = 4096  # bytes in which the zeros of UTF-16 without a mark are counted
 _PIECE = 1 << 20
+# One odd byte in so many characters, and one more, is damage; more is another encoding: Latin-1
+# has one in 30 to 100 in the languages that are written in it.
+_ODD_ONE_IN = 500
+_CERTAIN = 10  # UTF-8 with so many whole characters of several bytes for an odd one is UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,15 @@ class Decoded:
         text: Its text, line ends as in the file.
         encoding: How it was read.
         cut_off: The last character is incomplete: the file ends too early.
+        odd: Places whose bytes are no character of the encoding; they became U+FFFD.
+        odd_at: The first of them in ``text``, None without any.
     """
 
     text: str
     encoding: Encoding
     cut_off: bool
+    odd: int = 0
+    odd_at: int | None = None
 
 
 def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
@@ -53,7 +62,7 @@ def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
         InputError: The file is missing, too large, not text, or in another encoding.
     """
     try:
-        size = ordinary_size(path)
+        size = _size(path)
         if size > most_bytes:
             raise _error(
                 path,
@@ -63,6 +72,10 @@ def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
         data = path.read_bytes()
     except OSError as exc:
         raise cannot_read(path, exc) from exc
+    nulls = data.count(b"\0")
+    marked = any(data.startswith(mark) for mark, name in _MARKS if name != "utf-8-sig")
+    if nulls and _rare(nulls, len(data)) and not marked:
+        data = data.replace(b"\0", b"\xff")  # no character of UTF-8 or CP949
     encoding = _by_head(path, data[:_HEAD])
     if encoding is not None:
         return _decoded(path, data, encoding)
@@ -72,10 +85,44 @@ def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
         # A file cut off inside its last character is UTF-8 all the same; CP949 would garble it.
         if exc.start >= len(data) - 3 and exc.reason == "unexpected end of data":
             return Decoded(data[: exc.start].decode("utf-8"), "utf-8", True)
+    mended = _mended(data, "utf-8")
+    if mended is not None and _several_bytes(mended.text) >= _CERTAIN * mended.odd:
+        return mended
     try:
         return Decoded(data.decode("cp949"), "cp949", False)
     except UnicodeDecodeError as exc:
-        raise _other_encoding(path) from exc
+        found = [each for each in (mended, _mended(data, "cp949")) if each is not None]
+        if not found:
+            raise _other_encoding(path) from exc
+        return min(found, key=lambda each: each.odd)
+
+
+def _mended(data: bytes, encoding: Encoding) -> Decoded | None:
+    """The text with U+FFFD for what is no character; None where that is not rare."""
+    places: list[int] = []
+    done = []
+    left = data
+    while True:
+        try:
+            done.append(left.decode(encoding))
+            break
+        except UnicodeDecodeError as exc:
+            done.append(left[: exc.start].decode(encoding))
+            places.append(sum(map(len, done)))
+            done.append("\ufffd")
+            left = left[exc.end :]
+            if not _rare(len(places), len(data)):
+                return None
+    return Decoded("".join(done), encoding, False, len(places), next(iter(places), None))
+
+
+def _rare(odd: int, size: int) -> bool:
+    return odd <= 1 + size // _ODD_ONE_IN
+
+
+def _several_bytes(text: str) -> int:
+    """Characters that UTF-8 writes in several bytes, those put in for odd ones aside."""
+    return sum(c > "\x7f" for c in text) - text.count("\ufffd")
 
 
 def encoding_of(path: Path) -> Encoding:
@@ -85,7 +132,7 @@ def encoding_of(path: Path) -> Encoding:
         InputError: The file is missing, no ordinary file, not text, or in another encoding.
     """
     try:
-        ordinary_size(path)
+        _size(path)
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
         marked = _by_head(path, head)
@@ -103,23 +150,17 @@ def encoding_of(path: Path) -> Encoding:
     raise _other_encoding(path)
 
 
-def ordinary_size(path: Path) -> int:
+def _size(path: Path) -> int:
     """Size of an ordinary file in bytes.
 
     Raises:
         InputError: It is a folder, a pipe or a device: reading it might never end.
         OSError: It is not there.
     """
+    require_regular(path)
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        folder = stat.S_ISDIR(status.st_mode)
-        raise _error(
-            path,
-            "cannot read this file: it is "
-            + ("a folder" if folder else "a pipe or a device, not an ordinary file"),
-            "파일을 읽을 수 없습니다: "
-            + ("폴더입니다" if folder else "일반 파일이 아니라 파이프나 장치입니다"),
-        )
+    if stat.S_ISDIR(status.st_mode):
+        raise _error(path, "a folder, not a file", "파일이 아니라 폴더입니다")
     return status.st_size
 
 
@@ -159,7 +200,10 @@ def _decoded(path: Path, data: bytes, encoding: Encoding) -> Decoded:
     except UnicodeDecodeError as exc:
         if exc.reason in ("unexpected end of data", "truncated data"):
             return Decoded(data[: exc.start].decode(encoding), encoding, True)
-        raise _other_encoding(path) from exc
+        mended = _mended(data[: len(data) - extra], encoding)
+        if mended is None:
+            raise _other_encoding(path) from exc
+        return replace(mended, cut_off=extra > 0)
 
 
 def _other_encoding(path: Path) -> InputError:

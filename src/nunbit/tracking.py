@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,10 +38,10 @@ class LinkSettings:
             than the next; else a new track begins.
     """
 
-    max_gap_s: float = 1.0
-    max_shift: float = 0.8
-    max_growth: float = 1.6
-    clear_by: float = 2.0
+    max_gap_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
+    max_shift: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.8
+    max_growth: Annotated[float, msgspec.Meta(ge=1, le=10)] = 1.6
+    clear_by: Annotated[float, msgspec.Meta(ge=1, le=100)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ import msgspec
 
 from nunbit.alignment.table import Centre
 from nunbit.analyze.face_reader import FaceSettings
-from nunbit.analyze.settings import AnalyzeSettings
+from nunbit.analyze.settings import AnalyzeSettings, HopS, WindowS
+from nunbit.config import Seed, Threads, Workers
 from nunbit.streams import FACE_RATE_HZ, MediaInfo
-
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 ENOUGH_FOR_INFONCE = 5_000
 """Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
@@ -80,20 +79,20 @@ class AlignSettings:
     centre: Centre = "recording"
     without_talking: bool = False
     rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
-    window_s: _Positive = 4.0
-    hop_s: _Positive = 1.0
-    min_face_px: Annotated[float, msgspec.Meta(ge=8)] = 40.0
-    audio_stream: Annotated[int, msgspec.Meta(ge=0)] = 0
+    window_s: WindowS = 4.0
+    hop_s: HopS = 1.0
+    min_face_px: Annotated[float, msgspec.Meta(ge=8, le=4000)] = 40.0
+    audio_stream: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     n_candidates: Annotated[int, msgspec.Meta(ge=5, le=100)] = 20
-    apart_s: _Positive = 8.0
+    apart_s: Annotated[float, msgspec.Meta(ge=0.1, le=86400)] = 8.0
     folds: Annotated[int, msgspec.Meta(ge=2, le=20)] = 5
-    steps: Annotated[int, msgspec.Meta(ge=1)] = 2000
-    batch_size: Annotated[int, msgspec.Meta(ge=16)] = 256
-    lr: _Positive = 1e-3
-    threads: Annotated[int, msgspec.Meta(ge=1)] = 1
-    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2000
+    batch_size: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 256
+    lr: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1e-3
+    threads: Threads = 1
+    workers: Workers = 0
     forget: bool = False
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Seed = 0
 
     def reading(self) -> ReadingSettings:
         """How recordings are read."""

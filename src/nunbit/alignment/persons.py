@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.metrics.few import t_quantile
 from nunbit.streams import Floats
 
 Codes = NDArray[np.int64]
@@ -35,7 +36,7 @@ class Estimate:
         """Two-sided interval; None with one person."""
         if self.error is None:
             return None
-        reach = t_quantile((1.0 + level) / 2.0, self.n - 1) * self.error
+        reach = t_quantile(self.n - 1, level) * self.error
         return [self.value - reach, self.value + reach]
 
 
@@ -62,33 +63,3 @@ def over_persons(values: Floats, person: Codes) -> Estimate:
     """Mean over people of (Q,) values."""
     n_people = int(person.max()) + 1 if len(person) else 0
     return estimate(person_means(values, person, n_people))
-
-
-def t_quantile(p: float, freedom: int) -> float:
-    """Quantile of Student's t for whole degrees of freedom; exact, by bisection.
-
-    Args:
-        p: 0.5 to 1.
-        freedom: 1 or more.
-    """
-    low, high = 0.0, 1.0
-    while _t_cdf(high, freedom) < p:
-        high *= 2.0
-    for _ in range(80):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if _t_cdf(middle, freedom) < p else (low, middle)
-    return (low + high) / 2.0
-
-
-def _t_cdf(t: float, freedom: int) -> float:
-    """The finite series for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, square = math.sin(angle), math.cos(angle) ** 2
-    odd = freedom % 2 == 1
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0
-    for k in range(2 if odd else 1, freedom, 2):
-        total += term
-        term *= square * (k / (k + 1.0))
-    inside = (angle + sine * total) * 2.0 / math.pi if odd else sine * total
-    return 0.5 + inside / 2.0

@@ -28,6 +28,7 @@ from nunbit.analyze.face_looks import (
 from nunbit.analyze.face_part import FacePart, PartRows
 from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
 from nunbit.analyze.face_search import FaceSearch, Found
+from nunbit.config import BatchSize
 from nunbit.encoders import BUNDLE_FILE, Bundle
 from nunbit.faces import (
     DetectorSettings,
@@ -65,7 +66,7 @@ _SEARCH_AGAIN_PX = 320
 _SAME_FACE_IOU = 0.3
 _EYES_STEP_S = 0.045  # blinks last 50 ms and more: only samples this close see them all
 
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Degrees = Annotated[float, msgspec.Meta(gt=0, le=180)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,18 @@ class FaceSettings:
         batch_size: Faces given to the model at once.
     """
 
-    rate_hz: _Positive = FACE_RATE_HZ
+    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=1000)] = FACE_RATE_HZ
     detector: DetectorSettings = DetectorSettings()  # noqa: RUF009
-    min_size_px: Annotated[float, msgspec.Meta(ge=8)] = 40.0
-    min_sharpness: Annotated[float, msgspec.Meta(ge=0)] = 20.0
-    max_yaw_deg: _Positive = 45.0
-    max_pitch_deg: _Positive = 35.0
+    min_size_px: Annotated[float, msgspec.Meta(ge=8, le=4000)] = 40.0
+    min_sharpness: Annotated[float, msgspec.Meta(ge=0, le=65_025)] = 20.0
+    max_yaw_deg: _Degrees = 45.0
+    max_pitch_deg: _Degrees = 35.0
     min_confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.8
     target: Target = "largest"
     link: LinkSettings = LinkSettings()  # noqa: RUF009
-    most_faces: Annotated[int, msgspec.Meta(ge=1)] = 6
+    most_faces: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     keep_embeddings: bool = False
-    batch_size: Annotated[int, msgspec.Meta(ge=1)] = 64
+    batch_size: BatchSize = 64
 
 
 @dataclass(eq=False, slots=True)

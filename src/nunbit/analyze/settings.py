@@ -17,8 +17,8 @@ from nunbit.streams import FACE_RATE_HZ, Interval, MediaInfo
 from nunbit.tracking import TargetBox
 
 # A window holds a few words at least; ten steps a second are finer than any measure here.
-_WindowS = Annotated[float, msgspec.Meta(ge=0.5, le=600)]
-_HopS = Annotated[float, msgspec.Meta(ge=0.1, le=600)]
+WindowS = Annotated[float, msgspec.Meta(ge=0.5, le=600)]
+HopS = Annotated[float, msgspec.Meta(ge=0.1, le=600)]
 
 
 # Frames are at most 1280 px wide: at half of that a face of 40 px, the least that is read, has the
@@ -79,8 +79,8 @@ class AnalyzeSettings:
     embed: bool = False
     full_rate: bool = False
     rate_hz: Annotated[float, msgspec.Meta(ge=1, le=60)] = FACE_RATE_HZ
-    window_s: _WindowS = 4.0
-    hop_s: _HopS = 1.0
+    window_s: WindowS = 4.0
+    hop_s: HopS = 1.0
     target: Literal["largest", "only"] = "largest"
     target_box: Box | None = None
     target_time: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nunbit.check.result import Checked
-from nunbit.columns import pad, width
+from nunbit.check.short import short_note
+from nunbit.columns import pad, width, wrapped
 from nunbit.errors import Lang
+from nunbit.files import whole_text
 from nunbit.protocol import note_lines, problems
 from nunbit.reading import ReadingNote
 from nunbit.timebase import clock, frame_rate
 
 _NAME_COLUMNS = 30
+_LEAST_NAME_COLUMNS = 14  # narrower, names of one study look all alike
+_NOTE_INDENT = 4
 _MOST_SENTENCES = 3  # of a code with several: the first files are named
 _GAP = "  "
 
@@ -29,52 +33,29 @@ _KINDS = {
     "photo": ("photo", "사진"),
 }
 _CHANNELS = {1: ("mono", "모노"), 2: ("stereo", "스테레오")}
-_SHORT = {
-    "speaker_names_with_spaces": ("names with spaces", "빈칸 있는 이름"),
-    "time_not_a_number": ("times that are no numbers", "숫자가 아닌 시각"),
-    "no_times": ("entries without times", "시각 없는 항목"),
-    "not_a_timing_line": ("unreadable timing lines", "읽을 수 없는 시각 줄"),
-    "no_duration": ("no duration", "길이 없음"),
-    "speakers_inferred": ("speakers inferred", "화자 추정"),
-    "words_outside_speech": ("words outside speech", "말소리 밖 단어"),
-    "channels_cancel": ("channels cancel", "채널 상쇄"),
-    "channel_empty": ("empty channel", "빈 채널"),
-    "channels_differ": ("channels differ", "채널 크기 차이"),
-    "silent": ("silent", "소리 없음"),
-    "clipped": ("clipped", "소리 잘림"),
-    "header_shorter_than_data": ("longer than its header", "헤더보다 김"),
-    "cut_off": ("cut off", "끝이 잘림"),
-    "interlaced": ("interlaced", "비월 주사"),
-    "hdr": ("HDR", "HDR"),
-    "people_changed_at_cut": ("people change at a cut", "장면에서 사람 바뀜"),
-    "no_matching_transcript": ("no transcript of this name", "같은 이름 전사 없음"),
-    "no_matching_speakers": ("no RTTM of this name", "같은 이름 RTTM 없음"),
-    "no_frame": ("no frame read", "영상 읽지 못함"),
-    "no_face_seen": ("no face", "얼굴 없음"),
-    "few_faces_seen": ("few faces", "얼굴 적음"),
-    "several_faces": ("several faces", "여러 얼굴"),
-    "small_faces": ("small faces", "작은 얼굴"),
-    "no_speech": ("no speech", "말소리 없음"),
-    "over_full_scale": ("over full scale", "최대 진폭 초과"),
-    "first_frame": ("first picture of several", "여러 장 중 첫 장"),
-    "reduced": ("decoded smaller", "줄여서 읽음"),
-}
 
 
-def check_text(results: Sequence[Checked], unread: Sequence[tuple[str, str]], lang: Lang) -> str:
-    """The protocol of one file, or a table of many with a sentence for each kind of note."""
+def check_text(
+    results: Sequence[Checked],
+    unread: Sequence[tuple[str, str]],
+    lang: Lang,
+    columns: int | None = None,
+) -> str:
+    """The protocol of one file, or a table of many with a sentence for each kind of note.
+
+    Args:
+        results: Of :func:`nunbit.check.check`.
+        unread: Likewise.
+        lang: Of the text.
+        columns: Of the terminal: notes that would not fit beside a row stand below it, and names
+            are cut shorter; None for a file, whose lines may be of any length.
+    """
     korean = lang == "ko"
-    lines = _one(results[0], lang) if len(results) == 1 else _many(results, lang)
+    lines = _one(results[0], lang) if len(results) == 1 else _many(results, lang, columns)
     lines += [pair[korean] for pair in unread]
     if any(result.kind == "recording" and result.error is None for result in results):
         lines += ["", _sampled(lang)]
     return "\n".join(lines)
-
-
-def short_note(code: str, lang: Lang) -> str:
-    """A code in a few words; codes that nobody named here stay readable."""
-    known = _SHORT.get(code)
-    return code.replace("_", " ") if known is None else known[lang == "ko"]
 
 
 def _one(result: Checked, lang: Lang) -> list[str]:
@@ -99,16 +80,30 @@ def _one(result: Checked, lang: Lang) -> list[str]:
     return lines
 
 
-def _many(results: Sequence[Checked], lang: Lang) -> list[str]:
+def _many(results: Sequence[Checked], lang: Lang, columns: int | None) -> list[str]:
     rows = [_HEAD[lang], *(_cells(result, lang) for result in results)]
-    sizes = [max(width(row[k]) for row in rows) for k in range(len(rows[0]) - 1)]
+    used = [k for k in range(len(rows[0]) - 1) if k < 2 or any(row[k] for row in rows[1:])]
+    names = [result.file for result in results]
+    room, gap = _NAME_COLUMNS, _GAP
+    if columns is not None:
+        others = sum(max(width(row[k]) for row in rows) for k in used if k != 1)
+        if others + _NAME_COLUMNS + len(_GAP) * (len(used) - 1) > columns:
+            gap = " "
+            left = columns - others - (len(used) - 1)
+            room = min(_NAME_COLUMNS, max(_LEAST_NAME_COLUMNS, left))
+    shown = [rows[0][1], *(_fitted(Path(name).name, room) for name in names)]
+    rows = [(row[0], name, *row[2:]) for row, name in zip(rows, shown, strict=True)]
+    sizes = {k: max(width(row[k]) for row in rows) for k in used}
     lines = []
-    for row in rows:
-        cells = [
-            pad(cell, size, left=not right)
-            for cell, size, right in zip(row, sizes, _RIGHT, strict=False)
-        ]
-        lines.append(_GAP.join([*cells, row[-1]]).rstrip())
+    for place, row in enumerate(rows):
+        cells = [pad(row[k], sizes[k], left=not _RIGHT[k]) for k in used]
+        line = gap.join([*cells, row[-1]]).rstrip()
+        if columns is None or width(line) <= columns:
+            lines.append(line)
+            continue
+        lines.append(gap.join(cells).rstrip())
+        if place:  # the heading of the notes is missed by nobody
+            lines += wrapped(row[-1], columns, indent=_NOTE_INDENT)
     lines += ["", *_sentences(results, lang), _summary(results, lang)]
     return lines
 
@@ -124,7 +119,9 @@ def _sentences(results: Sequence[Checked], lang: Lang) -> list[str]:
         files = list(dict.fromkeys(name for name, _ in own))
         named = ", ".join(files[:_MOST_SENTENCES]) + (", …" if len(files) > _MOST_SENTENCES else "")
         count = f"{len(files)}개" if lang == "ko" else f"{len(files)}"
-        lines.append(f"! {short_note(code, lang)} ({count}: {named}): {own[0][1].text(lang)}")
+        whose = f"{files[0]}: " if len(files) > 1 else ""  # the sentence is that of the first one
+        text = whole_text(own[0][1].text(lang))
+        lines.append(f"! {short_note(code, lang)} ({count}: {named}): {whose}{text}")
     errors = [result.error[lang == "ko"] for result in results if result.error is not None]
     return [*lines, *(f"x {' '.join(error.split())}" for error in errors)]
 
@@ -174,7 +171,7 @@ def _cells(result: Checked, lang: Lang) -> tuple[str, ...]:
         faces = f"{seen.with_face}/{seen.frames}"
     return (
         _MARKS[result.state],
-        _fitted(Path(result.file).name),
+        Path(result.file).name,
         "" if media is None else clock(media.duration_s),
         picture,
         sound,
@@ -190,16 +187,17 @@ def _sound(rate_hz: int, channels: int, *, korean: bool) -> str:
     return f"{rate_hz / 1000:g} kHz {kinds[korean]}"
 
 
-def _fitted(name: str) -> str:
+def _fitted(name: str, room: int) -> str:
     """A name cut in its middle, where the difference between names seldom is."""
-    if width(name) <= _NAME_COLUMNS:
+    name = whole_text("".join(c if c.isprintable() else "\ufffd" for c in name))
+    if width(name) <= room:
         return name
     head, tail = "", ""
     for before, after in zip(name, reversed(name), strict=True):
-        if width(head + tail) + width(before) + 1 > _NAME_COLUMNS:
+        if width(head + tail) + width(before) + 1 > room:
             break
         head += before
-        if width(head + tail) + width(after) + 1 > _NAME_COLUMNS:
+        if width(head + tail) + width(after) + 1 > room:
             break
         tail = after + tail
     return f"{head}…{tail}"

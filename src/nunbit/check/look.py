@@ -55,7 +55,8 @@ def look_at_frames(path: Path, media: MediaInfo, settings: CheckSettings) -> tup
     times = [video.start_s + length * (k + 0.5) / n for k in range(n)]
     detector = DetectorSettings(_SIZES_PX)
     counts, sizes = [], []
-    for frame in sample_frames(path, times):
+    decoded: Notes = []
+    for frame in sample_frames(path, times, noted=decoded):
         faces = detect_faces(frame.pixels, detector)
         counts.append(len(faces))
         if faces:
@@ -66,7 +67,7 @@ def look_at_frames(path: Path, media: MediaInfo, settings: CheckSettings) -> tup
         several=sum(count > 1 for count in counts),
         size_px=round(statistics.median(sizes), 1) if sizes else None,
     )
-    return seen, _face_notes(seen)
+    return seen, [*decoded, *_face_notes(seen)]
 
 
 def _face_notes(seen: Seen) -> Notes:

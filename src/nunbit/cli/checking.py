@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nunbit.cli.shared import PATHS, command, settings_files, show
+from nunbit.cli.shared import PATHS, command, settings_files, show, terminal_columns
 from nunbit.errors import InputError, Lang
 
 
@@ -42,7 +42,8 @@ def check(
         CheckSettings, files=settings_files(config), overrides=overrides, options=options
     )
     results, unread = run_check(files, settings, lang=lang)
-    show(check_document(results, unread, lang), check_text(results, unread, lang), as_json)
+    text = check_text(results, unread, lang, terminal_columns())
+    show(check_document(results, unread, lang), text, as_json)
     failed = [result for result in results if result.error is not None]
     if len(results) == 1 and failed and failed[0].error is not None:
         raise InputError(en=failed[0].error[0], ko=failed[0].error[1])

@@ -14,8 +14,7 @@ from nunbit.cli.shared import (
     cli,
     command,
     need,
-    preset_of,
-    say_preset,
+    paper_settings,
     settings_files,
     show,
 )
@@ -124,18 +123,18 @@ def prepare(
       nunbit prepare ~/aihub/Training ~/aihub/Validation --out data --paper
       nunbit prepare faces.csv --label-set fer7 --labels votes --size 48 --out data
     """
-    from nunbit.config import read_settings
     from nunbit.prepare import PrepareSettings
     from nunbit.prepare import prepare as prepare_data
 
-    settings = read_settings(
+    settings = paper_settings(
+        "prepare",
         PrepareSettings,
+        paper=paper,
+        lang=lang,
         files=settings_files(config),
         overrides=overrides,
         options=options,
-        preset=preset_of("prepare", paper),
     )
-    say_preset("prepare", paper, settings, lang)
     document = prepare_data(src, out, settings, lang=lang)
     show(document, _prepare_text(document, out, lang), as_json)
 
@@ -182,19 +181,19 @@ def train(
       nunbit train data --out probe --baseline linear --bundle run/bundle
     """
     need("torch", "train")
-    from nunbit.config import read_settings
     from nunbit.training.baselines import train_baseline
     from nunbit.training.loop import train as run_training
     from nunbit.training.settings import TrainSettings, recipe_path
 
-    settings = read_settings(
+    settings = paper_settings(
+        "train",
         TrainSettings,
+        paper=paper,
+        lang=lang,
         files=[recipe_path(recipe), *settings_files(config)],
         overrides=overrides,
         options=options,
-        preset=preset_of("train", paper),
     )
-    say_preset("train", paper, settings, lang)
     if baseline is None:
         document = run_training(data, out, settings, resume=resume, lang=lang)
     else:
@@ -259,19 +258,19 @@ def evaluate(
     """
     for key in ("compare", "seeds"):
         options[key] = options[key] or None
-    from nunbit.config import read_settings
     from nunbit.evaluate import EvaluateSettings, Unfinished, evaluate_part
     from nunbit.evaluate import evaluate as run_evaluation
     from nunbit.report import evaluation_text
 
-    settings = read_settings(
+    settings = paper_settings(
+        "evaluate",
         EvaluateSettings,
+        paper=paper,
+        lang=lang,
         files=settings_files(config),
         overrides=overrides,
         options=options,
-        preset=preset_of("evaluate", paper),
     )
-    say_preset("evaluate", paper, settings, lang)
     run = run_evaluation if settings.part is None else evaluate_part
     result = run(data, bundle, out, settings, lang=lang)
     if isinstance(result, Unfinished):
@@ -285,11 +284,13 @@ def evaluate(
 def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     if not document["finished"]:
         return f"{out}: {_shards_text(document, lang)}"
+    from nunbit.columns import pad
+
     counts = document["counts"]
     rows = [(split, str(n)) for split, n in counts["by_split"].items()]
     rejects = sum(counts["rejects"].values())
     rows.append(("rejects" if lang == "en" else "제외", str(rejects)))
-    lines = [f"{name:<12}{value:>9}" for name, value in rows]
+    lines = [pad(name, 12, left=True) + pad(value, 9) for name, value in rows]
     lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
     lines += [f"! {note[lang == 'ko']}" for note in document["notes"]]
     return "\n".join([*lines, str(out)])

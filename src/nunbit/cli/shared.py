@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +17,8 @@ from nunbit.language import system_language
 
 if TYPE_CHECKING:
     from nunbit.preset import Command
+
+S = TypeVar("S")
 
 PATHS = click.Path(path_type=Path)
 
@@ -98,22 +103,26 @@ def settings_files(config: Path | None) -> list[Path]:
     return [] if config is None else [config]
 
 
-def preset_of(command: Command, wanted: bool) -> dict[str, Any]:
-    """The values of ``--paper`` for a command; empty without it."""
-    from nunbit.preset import preset_values
+def paper_settings(command: Command, kind: type[S], *, paper: bool, lang: Lang, **given: Any) -> S:
+    """Settings of a command that has ``--paper``.
 
-    return preset_values(command) if wanted else {}
+    With ``--paper`` every setting is said with its mark, and where the user's own value wins.
 
-
-def say_preset(command: Command, wanted: bool, settings: Any, lang: Lang) -> None:
-    """With ``--paper``, say every setting with its mark, and where the user's own value wins."""
-    if not wanted:
-        return
-    from nunbit.preset import preset_lines
+    Args:
+        command: Which.
+        kind: Its settings.
+        paper: Whether ``--paper`` was given.
+        lang: Of what is said.
+        given: ``files``, ``overrides`` and ``options`` of :func:`nunbit.config.read_settings`.
+    """
+    from nunbit.config import read_settings
+    from nunbit.preset import preset_lines, preset_values
     from nunbit.progress import say
 
-    for line in preset_lines(command, settings, lang):
+    settings = read_settings(kind, preset=preset_values(command) if paper else {}, **given)
+    for line in preset_lines(command, settings, lang) if paper else ():
         say(line)
+    return settings
 
 
 class _Shown:
@@ -129,6 +138,13 @@ def show(document: Mapping[str, Any], text: str, as_json: bool) -> None:
         click.echo(json_text(document))
     elif text:
         click.echo(whole_text(text))
+
+
+def terminal_columns() -> int | None:
+    """Columns of the terminal that reads stdout (or ``COLUMNS``); None for a file or a pipe."""
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def show_error(line: str, arguments: Sequence[str]) -> None:

@@ -59,7 +59,7 @@ def analyser_missing() -> MissingExtra | None:
     return MissingExtra(
         en="no Korean analyser: what is negated or wished for cannot be told from what is felt, so "
         f"word lists and class probabilities of Korean words are left out: {line}",
-        ko="한국어 형태소 분석기가 없어 부정이나 바람을 가릴 수 없으므로 한국어 낱말 비율과 말의 "
+        ko="한국어 형태소 분석기가 없어 부정이나 바람을 구별할 수 없으므로 한국어 낱말 비율과 말의 "
         f"클래스 확률을 내지 않습니다: {line}",
     )
 

@@ -8,13 +8,14 @@ functional (``.sd``) or a comparison with the baseline (``.z``); :func:`definiti
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
 import msgspec
 
-from nunbit.labels import LabelSet
+from nunbit.labels import DEPRESSION_RELATED, LabelSet
 from nunbit.measures.roles import Role, roles_of
 from nunbit.streams import Grade, Modality, Scope
 
@@ -23,6 +24,8 @@ FUNCTIONALS = ("mean", "sd", "median", "p20", "p80", "slope")
 """Of the window values over the session; ``slope`` per minute."""
 
 SUFFIXES = ("_speaking", "_not_speaking")
+
+GROUP_SUM = "depgroup_share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,13 @@ def definitions(label_set: LabelSet | None = None) -> tuple[Definition, ...]:
     filled = []
     for definition in _read():
         wanted = {label for role in definition.needs for label in roles.parts[role].ids}
+        if definition.id == GROUP_SUM and (group := label_set.groups.get(DEPRESSION_RELATED)):
+            members = [label_set.labels[label_set.index(label)] for label in group.labels]
+            definition = replace(
+                definition,
+                name_en=sum_name([label.en for label in members], "en"),
+                name_ko=sum_name([label.ko for label in members], "ko"),
+            )
         filled.append(
             replace(
                 definition,
@@ -108,6 +118,11 @@ def definitions(label_set: LabelSet | None = None) -> tuple[Definition, ...]:
             )
         )
     return tuple(filled)
+
+
+def sum_name(members: Sequence[str], lang: str) -> str:
+    """What people call the sum of the paper's group, by the classes a model has of it."""
+    return f"{'·'.join(members)} 확률의 합" if lang == "ko" else f"sum of {', '.join(members)}"
 
 
 def definition_of(measure: str) -> Definition | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nunbit.measures.definitions import SUFFIXES, definitions
 from nunbit.measures.estimate import (
     CODE,
     Codes,
@@ -46,17 +47,6 @@ _TREMOR, _TREMOR_SPREAD = 1.0, 0.87
 _FACE_TREMOR = 1.4  # landmarks of a still photo under sensor noise tremble together: 1.25 is seen
 """What tremor alone measures in units of itself: a median of 0.9, up to 1 where it has a little
 memory, and 1.645 standard errors (0.53) of a median of one value in half a second."""
-
-SPLIT = (
-    "expressivity",
-    "joy_time",
-    "valence_sd",
-    "negative_share",
-    "depgroup_share",
-    "face_motion",
-    "head_speed",
-)
-"""Measures also given as ``<name>_speaking`` and ``<name>_not_speaking``."""
 
 HEAD = ("head_speed", "head_range_yaw", "head_range_pitch", "head_range_roll", "head_down_share")
 
@@ -116,14 +106,15 @@ def face_estimates(
         found |= _of_expression(samples, spans, roles, None)
         found |= _episodes(samples, spans, roles)
         found |= _of_motion(samples, spans, None)
-    for suffix in ("speaking", "not_speaking"):
+    split = [definition.id for definition in definitions() if definition.split]
+    for suffix in SUFFIXES:
         part = _split(samples, spans, speaking, suffix)
         if samples is None or part is None:
             why = "no_video" if samples is None else "no_audio"
-            found |= {f"{name}_{suffix}": missing(len(spans), why) for name in SPLIT}
+            found |= {name + suffix: missing(len(spans), why) for name in split}
             continue
         apart = _of_expression(samples, spans, roles, part) | _of_motion(samples, spans, part)
-        found |= {f"{name}_{suffix}": apart[name] for name in SPLIT}
+        found |= {name + suffix: apart[name] for name in split}
     return found
 
 
@@ -133,7 +124,7 @@ def _split(
     if samples is None or speaking is None:
         return None
     talks, seconds = speaking.at(samples.times_s), speaking.within(spans)
-    if suffix == "speaking":
+    if suffix == "_speaking":
         return talks, seconds, "silence"
     return ~talks, spans.duration_s - seconds, "too_few"
 

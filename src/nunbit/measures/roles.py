@@ -25,7 +25,6 @@ from nunbit.particles import with_particle
 from nunbit.streams import Floats, Singles
 
 Role = Literal["joy", "neutral", "negative", "depgroup"]
-ROLES: tuple[Role, ...] = ("joy", "neutral", "negative", "depgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,9 @@ class Roles:
             notes.append(
                 (
                     f"this model lacks classes of the paper's grouping ({want_en}): {have_en} "
-                    "stand in for it in depgroup_share",
+                    "stand in for it, and the sum of the group is theirs",
                     f"이 모델에는 논문의 묶음({want_ko})에 속한 클래스가 모두 있지 않아 "
-                    f"depgroup_share에서 {with_particle(have_ko, '로')} 대신했습니다",
+                    f"묶음의 확률 합은 {with_particle(have_ko, '로')} 대신했습니다",
                 )
             )
         out = [label for label, ok in zip(self.labels, self.validated, strict=True) if not ok]

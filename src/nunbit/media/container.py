@@ -103,6 +103,9 @@ class Source:
     bad_rate_hz: int | None = None
     _queue: list[Packet[Any]] = field(default_factory=list)
     _latest_s: float = 0.0
+    _bases: dict[int, Fraction] = field(default_factory=dict)
+    _asked: Packet[Any] | None = None  # three ask for the time of every packet
+    _asked_s: float | None = None
 
     def time_s(self, stamp: int, time_base: Fraction) -> float:
         """A stream's time stamp on the media clock; exact, then rounded once to a double."""
@@ -114,8 +117,22 @@ class Source:
 
     def packet_time_s(self, packet: Packet[Any]) -> float | None:
         """Presentation time of a packet, its decoding time where it has no other, or None."""
+        if packet is self._asked:
+            return self._asked_s
         stamp = packet.pts if packet.pts is not None else packet.dts
-        return None if stamp is None else self.time_s(stamp, packet.time_base)
+        at = None if stamp is None else self.time_s(stamp, self.packet_base(packet))
+        self._asked, self._asked_s = packet, at
+        return at
+
+    def packet_base(self, packet: Packet[Any]) -> Fraction:
+        """Seconds per step of a packet's times: that of its stream.
+
+        PyAV makes a Fraction at every asking, and an hour has 300,000 packets.
+        """
+        base = self._bases.get(packet.stream_index)
+        if base is None:
+            base = self._bases[packet.stream_index] = packet.time_base
+        return base
 
     def stream_end_s(self, stream: VideoStream | AudioStream | None) -> float | None:
         """Where the header says that a stream ends; None where it does not, or only guesses."""
@@ -357,6 +374,9 @@ def _said_end_s(path: Path, container: InputContainer, audio: AudioStream | None
     if container.format.name == "mp3":
         return mp3_length_s(path)
     if container.format.name != "wav" or audio is None or not audio.codec_context.bit_rate:
+        return None
+    # The rate that a header gives for a coded sound (ADPCM, GSM) is often that of the plain sound.
+    if not audio.codec_context.name.startswith("pcm_"):
         return None
     data = wav_data(path)
     return None if data is None else data.said * 8 / audio.codec_context.bit_rate

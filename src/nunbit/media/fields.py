@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.media.container import load_av
+from nunbit.media.notes import interlaced_note
+from nunbit.reading import ReadingNote
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -32,14 +34,18 @@ _LOOK_EVERY = 4
 class Fields:
     """Takes one moment of the pictures that hold two.
 
+    Args:
+        every: One picture of so many is looked at until one holds two moments.
+
     Attributes:
         count: Pictures that held two.
         first_s: Time of the first, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = _LOOK_EVERY) -> None:
         self.count = 0
         self.first_s: float | None = None
+        self._every = every
         self._seen = 0
         self._graph: Any = None
         self._kind: tuple[Any, ...] = ()
@@ -47,9 +53,9 @@ class Fields:
     def one_moment(self, time_s: float, frame: VideoFrame) -> VideoFrame:
         """The picture itself, or one of half its height with every other line."""
         self._seen += 1
-        # Looking takes 2 ms of a full HD picture: every fourth time, until there is a reason.
+        # Looking takes 2 ms of a full HD picture: not at each, until there is a reason.
         suspect = bool(self.count) or frame.interlaced_frame
-        if not (suspect or self._seen % _LOOK_EVERY == 1) or not is_combed(luma(frame)):
+        if not (suspect or (self._seen - 1) % self._every == 0) or not is_combed(luma(frame)):
             return frame
         self.count += 1
         if self.first_s is None:
@@ -60,6 +66,12 @@ class Fields:
         self._graph.push(frame)
         taken: VideoFrame = self._graph.pull()
         return taken
+
+    def notes(self) -> tuple[ReadingNote, ...]:
+        """What to say of the pictures so far."""
+        if not self.count or self.first_s is None:
+            return ()
+        return (interlaced_note(self.count, self.first_s),)
 
 
 def luma(frame: VideoFrame) -> NDArray[np.int16] | None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from nunbit.media.container import Source, load_av
 from nunbit.media.fields import Fields
-from nunbit.media.notes import interlaced_note
 from nunbit.reading import ReadingNote
 from nunbit.streams import Frame
 from nunbit.timebase import TOLERANCE_S
@@ -141,10 +140,17 @@ class Pictures:
         rate_hz: Pictures kept per second; None keeps all.
         start_s: Earlier ones are left out.
         max_side: Larger pictures are shrunk to this longer side, pixels.
+        fields: Looks for interlacing over several passes; one of its own by default.
     """
 
     def __init__(
-        self, source: Source, *, rate_hz: float | None, start_s: float, max_side: int
+        self,
+        source: Source,
+        *,
+        rate_hz: float | None,
+        start_s: float,
+        max_side: int,
+        fields: Fields | None = None,
     ) -> None:
         assert source.video is not None
         self._source = source
@@ -153,7 +159,7 @@ class Pictures:
         self._max_side = max_side
         self._picker = None if rate_hz is None else GridPicker["VideoFrame"](rate_hz, start_s)
         self._converter = load_av().video.reformatter.VideoReformatter()
-        self._fields = Fields()
+        self._fields = fields or Fields()
         self._turn: tuple[int, Orientation] | None = None
         self._waiting: deque[Packet[Any]] = deque()
         self._nearest: dict[int, tuple[float, int]] = {}
@@ -187,9 +193,7 @@ class Pictures:
 
     def notes(self) -> tuple[ReadingNote, ...]:
         """What decoding showed, after :meth:`finish`."""
-        if not self._fields.count or self._fields.first_s is None:
-            return ()
-        return (interlaced_note(self._fields.count, self._fields.first_s),)
+        return self._fields.notes()
 
     def _note_candidate(self, packet: Packet[Any]) -> None:
         assert self._picker is not None

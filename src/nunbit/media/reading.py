@@ -291,7 +291,7 @@ class _Span:
             at = self._source.packet_time_s(packet)
             self._note_strange(packet, at)
             if at is not None and not packet.is_discard:
-                base = packet.time_base
+                base = self._source.packet_base(packet)
                 length = (packet.duration or 0) * base.numerator / base.denominator
                 self.end_s = max(self.end_s, at + length)
         if self.first is not None or self._left <= 0:

@@ -9,18 +9,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nunbit.media.container import GUESSED_LENGTH, Source, open_media
+from nunbit.media.fields import Fields
 from nunbit.media.pictures import Pictures
 from nunbit.media.reading import read_media
+from nunbit.reading import ReadingNote
 from nunbit.streams import AudioChunk, Frame, Interval
 
+_LATER_S = 1e-6  # the frame that was given is not given again
 
-def sample_frames(path: Path, times_s: Sequence[float], *, max_side: int = 1280) -> Iterator[Frame]:
+
+def sample_frames(
+    path: Path,
+    times_s: Sequence[float],
+    *,
+    max_side: int = 1280,
+    noted: list[ReadingNote] | None = None,
+) -> Iterator[Frame]:
     """About one frame for each time: a key frame before it, or a later one where that was given.
 
     Args:
         path: Any video file.
         times_s: Increasing, media clock.
         max_side: Larger pictures are shrunk to this longer side.
+        noted: Gets what decoding showed of the pictures (interlacing) after the last frame; counts
+            are of the frames given.
 
     Returns:
         Frames with increasing times, fewer than asked for where the file has fewer; none without
@@ -33,22 +45,27 @@ def sample_frames(path: Path, times_s: Sequence[float], *, max_side: int = 1280)
     with open_media(path, want_audio=False) as source:
         if source.video is None:
             return
-        after_s = -1.0
+        fields = Fields(every=1)
+        least_s = 0.0
         for time_s, next_s in zip(times_s, (*times_s[1:], None), strict=True):
             # A key frame further back than half a step would stand for another stretch.
             half_s = 0.0 if next_s is None else (next_s - time_s) / 2
-            frame = _frame_near(source, time_s, max(after_s, time_s - half_s), max_side)
+            frame = _frame_near(source, time_s, max(least_s, time_s - half_s), max_side, fields)
             if frame is None:
                 continue
-            after_s = frame.time_s
+            least_s = frame.time_s + _LATER_S
             yield frame
+        if noted is not None:
+            noted += fields.notes()
 
 
-def _frame_near(source: Source, time_s: float, after_s: float, max_side: int) -> Frame | None:
-    """The first frame later than ``after_s`` that decoding from before ``time_s`` gives."""
+def _frame_near(
+    source: Source, time_s: float, least_s: float, max_side: int, fields: Fields
+) -> Frame | None:
+    """The first frame at ``least_s`` or later that decoding from before ``time_s`` gives."""
     source.seek(time_s)
     # Frames before the wanted one are decoded but not converted.
-    pictures = Pictures(source, rate_hz=None, start_s=after_s + 1e-6, max_side=max_side)
+    pictures = Pictures(source, rate_hz=None, start_s=least_s, max_side=max_side, fields=fields)
     for packet in source.packets():
         for frame in pictures.add(packet):
             return frame

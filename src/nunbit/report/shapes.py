@@ -10,9 +10,14 @@ MISSING = "–"
 Interval = Sequence[float] | None
 
 
+def signed(number: str) -> str:
+    """A formatted number with a real minus, and none before zero: -0.31 -> −0.31, -0.0 -> 0.0."""
+    return number.replace("-", "−" if number.strip("-0.,%") else "")
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as per cent: 0.5628 -> 56.3%; a dash where there is none."""
-    return MISSING if value is None else f"{100 * value:.{digits}f}%"
+    return MISSING if value is None else signed(f"{100 * value:.{digits}f}%")
 
 
 def percent_interval(interval: Interval, digits: int = 1) -> str:

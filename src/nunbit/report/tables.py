@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nunbit.files import write_text
+from nunbit.files import spreadsheet_text, write_text
 from nunbit.report.contrasts import compared
 from nunbit.report.view import View
 
@@ -85,12 +85,18 @@ def evaluation_tables(view: View) -> Iterator[Table]:
 
 
 def csv_text(table: Table) -> str:
-    """A table as CSV; an empty cell is a number that does not exist."""
+    """A table as CSV; an empty cell is a number that does not exist, no text is a formula."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows([["" if c is None else c for c in row] for row in table.rows])
+    writer.writerow([spreadsheet_text(name) for name in table.header])
+    writer.writerows([[_csv_cell(cell) for cell in row] for row in table.rows])
     return stream.getvalue()
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    if cell is None:
+        return ""
+    return spreadsheet_text(cell) if isinstance(cell, str) else cell
 
 
 def latex_text(table: Table) -> str:

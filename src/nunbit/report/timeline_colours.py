@@ -1,7 +1,7 @@
 """Colours and order of the classes, the same in every report and figure.
 
 Told apart by lightness too, for readers who see fewer colours; a class keeps its colour across
-label sets (fear and anxiety, surprise and fluster share one: no set has both).
+label sets (fear and anxiety, surprise and flustered share one: no set has both).
 """
 
 from __future__ import annotations

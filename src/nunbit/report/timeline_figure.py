@@ -190,7 +190,7 @@ def _episodes(axes: Any, view: TimelineView) -> None:
                          (kinds.index(e["kind"]) - 0.4, 0.8),
                          color=colours.get(e["kind"], _BLUE), linewidth=0)  # fmt: skip
     axes.set(ylim=(len(kinds) - 0.5, -0.5))
-    axes.set_yticks(range(len(kinds)), [view.t.get(f"kind.{k}") for k in kinds])
+    axes.set_yticks(range(len(kinds)), [view.kind(k) for k in kinds])
 
 
 def _speech(axes: Any, view: TimelineView) -> None:

@@ -160,7 +160,9 @@ def spread_rows(view: TimelineView) -> list[tuple[str, list[str]]]:
             continue
         cells = found.setdefault((base, modality), [shapes.MISSING] * len(FUNCTIONALS))
         if entry.get("value") is not None:
-            text = quantity(view, entry["value"], entry.get("unit") or "")
+            # The column says that a slope is per minute.
+            unit = (entry.get("unit") or "").removesuffix("/min" if functional == "slope" else "")
+            text = quantity(view, entry["value"], unit)
             cells[FUNCTIONALS.index(functional)] = text
     return [(view.measure_name(base), cells) for (base, _), cells in found.items()]
 
@@ -192,7 +194,7 @@ def _number(value: float, like: float | None = None) -> str:
     """Three digits of ``like`` (or of the value), never in powers of ten; a real minus."""
     size = abs(value if like is None else like)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return shapes.signed(f"{value:,.{digits}f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +278,7 @@ def expected_lines(view: TimelineView) -> list[str]:
     return [
         view.t(
             "states.expected",
-            kind=view.t.get(f"kind.{kind}"),
+            kind=view.kind(kind),
             n=f"{kinds.count(kind):,}",
             expected=f"{most:g}",
         )
@@ -295,7 +297,7 @@ def state_groups(view: TimelineView) -> list[Document]:
             {
                 "title": view.t(
                     "states.total",
-                    kind=view.t.get(f"kind.{kind}"),
+                    kind=view.kind(kind),
                     n=f"{len(rows):,}",
                     total=_number(total) if total < 100 else f"{total:,.0f}",
                     share=shapes.percent(min(1.0, total / max(view.r.duration_s, 1e-9))),
@@ -315,7 +317,7 @@ def _span_row(view: TimelineView, entry: Document) -> Document:
     return {
         "at": round(entry["start"], 3),
         "time": f"{clock(entry['start'], tenths=True)}–{clock(entry['end'], tenths=True)}",
-        "kind": view.t.get(f"kind.{entry['kind']}"),
+        "kind": view.kind(entry["kind"]),
         "length": view.t("states.seconds", n=f"{entry['end'] - entry['start']:.1f}"),
         "peak": "" if peak is None else shapes.decimal(peak, 2),
         "note": view.note(entry.get("note") or ""),

@@ -207,9 +207,9 @@ class _Payload:
         return {
             "kind": "lines",
             "id": "depgroup",
-            "title": self.t("track.depgroup"),
+            "title": self.view.depgroup_name(),
             "note": self.view.depgroup_note(),
-            "lines": [self._line(self.t("track.depgroup"), "face", found[0])],
+            "lines": [self._line(self.view.depgroup_name(), "face", found[0])],
             "low": 0.0,
             "high": 1.0,
             "ticks": [0, 0.5, 1],
@@ -226,7 +226,7 @@ class _Payload:
             "id": which,
             "title": self.t(f"track.{which}"),
             "hatched": which == "states",
-            "lanes": [self.t.get(f"kind.{kind}") for kind in lanes],
+            "lanes": [self.view.kind(kind) for kind in lanes],
             "colours": lanes,
             "spans": [
                 [

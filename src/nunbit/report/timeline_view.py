@@ -15,6 +15,7 @@ import numpy as np
 
 from nunbit.errors import Lang
 from nunbit.labels import DEPRESSION_RELATED, load_label_set
+from nunbit.measures.definitions import sum_name
 from nunbit.reading import PLAIN_CODES, TREATMENTS, place_text
 from nunbit.report import shapes
 from nunbit.report.texts import Texts
@@ -117,7 +118,7 @@ class TimelineView:
         origin = "origin_stand_in" if group.stand_in_for else "origin_paper"
         text = self.t("measures.depgroup_meaning", members=self.names(group.labels),
                       origin=self.t(f"track.{origin}"))  # fmt: skip
-        return replace(known, name=self.t("measures.depgroup_name"), meaning=text)
+        return replace(known, name=self.depgroup_name(), meaning=text)
 
     def definitions(self) -> list[Meaning]:
         """Every measure there is, for this recording's classes."""
@@ -128,6 +129,15 @@ class TimelineView:
         """What people call measures, where no recording is at hand."""
         known = meanings(lang)
         return [known[m].name if m in known else m.replace("_", " ") for m in measures]
+
+    def depgroup_name(self) -> str:
+        """What the group's sum is called: by the classes this model has of it."""
+        group = self.r.label_set.groups.get(DEPRESSION_RELATED)
+        return sum_name([self.name(x) for x in group.labels] if group else [], self.lang)
+
+    def kind(self, kind: str) -> str:
+        """What people call a kind of episode or state."""
+        return self.depgroup_name() if kind == "depgroup" else self.t.get(f"kind.{kind}")
 
     def depgroup_note(self) -> str:
         """Which classes the group's sum has, and whether they stand in for others."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from nunbit.alignment import Heads
 from nunbit.analyze.aligned import FOUND, read_heads, verdict_notices, verdicts_of
+from nunbit.columns import pad
 from nunbit.encoders import Bundle
 from nunbit.errors import BundleError, InputError, Lang
 from nunbit.search.index import WindowIndex
@@ -186,8 +187,9 @@ def hits_text(hits: Sequence[Hit], lang: Lang) -> str:
     for rank, hit in enumerate(hits, 1):
         times = f"{_clock(hit.t_start)}–{_clock(hit.t_end)}"
         found = "+".join(hit.modalities)
+        session = pad(hit.session, 28, left=True)
         lines.append(
-            f"{rank:>3} {hit.similarity:+.3f} {hit.session:<28} {times:<17} {found:<15} "
+            f"{rank:>3} {hit.similarity:+.3f} {session} {times:<17} {found:<15} "
             f"{hit.excerpt}".rstrip()
         )
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from nunbit.sources import aihub, folder, table
 from nunbit.sources.aihub_names import is_aihub_path, is_photo_name
 from nunbit.sources.archives import ReadError, read_image_bytes
 from nunbit.sources.listing import Listing
-from nunbit.sources.scan import TABLE_SUFFIXES, Scan, nothing_found, scan
+from nunbit.sources.scan import GIVEN_TABLE_SUFFIXES, Scan, nothing_found, scan
 
 __all__ = ["KINDS", "Listing", "ReadError", "read_image_bytes", "read_source"]
 
@@ -42,7 +42,7 @@ def read_source(paths: Sequence[Path], kind: str | None, label_set: LabelSet) ->
     where = ", ".join(str(path) for path in paths)
     if not paths:
         raise InputError(en="no SRC given", ko="SRC가 없습니다")
-    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES and path.is_file()]
+    tables = [p for p in paths if p.suffix.lower() in GIVEN_TABLE_SUFFIXES and p.is_file()]
     if kind == "table" or (kind is None and tables):
         if len(tables) < len(paths):
             raise InputError(

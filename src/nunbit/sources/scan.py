@@ -23,6 +23,8 @@ from nunbit.sources.packed import PackedRefs
 
 CONTAINER_REASONS = ("broken_zip", "encrypted_zip", "nested_zip", "unsafe_path", "unreadable")
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+GIVEN_TABLE_SUFFIXES = (*TABLE_SUFFIXES, ".txt", ".tab")
+"""Of a table that is given itself; inside folders a ``.txt`` is rather a note."""
 _UNREAD_ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar", ".alz", ".egg", ".xz", ".bz2")
 _UNREAD = (*_UNREAD_ARCHIVES, ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif")
 _PIECE = re.compile(r"\.part\d+$", re.IGNORECASE)
@@ -116,9 +118,9 @@ def _scan_single_file(found: Scan, path: Path) -> None:
     _add_file(found, str(path.parent), path.name, "")
     if before == (len(found.labels), found.zips, len(found.pieces), len(found.rejects)):
         raise InputError(
-            en=f"{path}: not a folder, zip, label JSON or table (.csv, .parquet); "
+            en=f"{path}: not a folder, zip, label JSON or table (.csv, .tsv, .txt, .parquet); "
             "unpack other archives first, and give the folder of an image",
-            ko=f"{path}: 폴더, zip, 레이블 JSON, 표(.csv, .parquet)가 아닙니다. "
+            ko=f"{path}: 폴더, zip, 레이블 JSON, 표(.csv, .tsv, .txt, .parquet)가 아닙니다. "
             "다른 압축은 먼저 풀고, 이미지는 폴더로 주십시오",
         )
 

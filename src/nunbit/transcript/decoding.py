@@ -27,10 +27,15 @@ def read_text(path: Path, notes: Notes) -> str:
     """
     found = read_decoded(path, most_bytes=_MOST_BYTES)
     text = found.text.replace("\r\n", "\n").replace("\r", "\n")
+    # A mark of byte order inside (files joined one behind the other) is no character of the text.
+    text = text.replace("\ufeff", "")
     if not text.strip():
         raise bad_file(path, "the file is empty", "파일이 비어 있습니다")
     if found.cut_off:
         notes.add("cut_off", f"line {text.count(chr(10)) + 1}")
+    if found.odd_at is not None:
+        before = found.text[: found.odd_at].replace("\r\n", "\n").replace("\r", "\n")
+        notes.add("odd_bytes", f"line {before.count(chr(10)) + 1}", found.odd)
     if found.encoding == "cp949":
         notes.add("read_as_cp949", path.name)
     return text

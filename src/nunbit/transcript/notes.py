@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nunbit.reading import ReadingNote, Treatment
+from nunbit.reading import ReadingNote, Treatment, place_text
 
 Said = tuple[str, str]
 """The same in English and Korean."""
@@ -76,6 +76,13 @@ KINDS: dict[str, Kind] = {
         "{count} {what} of other recordings were left out; those of {name} were read "
         "(first at {first})",
         "다른 녹화의 {what} {count}개를 제외하고 {name}의 것만 읽었습니다 (처음: {first})",
+    ),
+    "other_documents": Kind(
+        "left_out",
+        "{count} further JSON value(s) behind the first were left out (first: {first}); give each "
+        "transcript a file of its own",
+        "첫째 뒤에 이어지는 JSON 값 {count}개를 제외했습니다(처음: {first}). 전사마다 파일을 "
+        "따로 두십시오",
     ),
     "after_the_end": Kind(
         "left_out",
@@ -145,6 +152,13 @@ KINDS: dict[str, Kind] = {
         "저장할 수 없는 반쪽 글자가 든 글 {count}개에서(처음: {first}) 그 글자를 \ufffd로 "
         "바꾸었습니다",
     ),
+    "odd_bytes": Kind(
+        "repaired",
+        "bytes in {count} place(s) are no characters (first at {first}); they became \ufffd: "
+        "correct them, or copy the file again",
+        "글자가 아닌 바이트가 {count}곳에 있어(처음: {first}) \ufffd로 바꾸었습니다. 고치거나 "
+        "파일을 다시 복사하십시오",
+    ),
     "timestamp_map_applied": Kind(
         "repaired",
         "the file joins parts with clocks of their own (X-TIMESTAMP-MAP, {count} times, first at "
@@ -186,10 +200,11 @@ KINDS: dict[str, Kind] = {
     ),
     "timestamp_map": Kind(
         "read",
-        "X-TIMESTAMP-MAP (first at {first}) sets {local} to {clock_s:.3f} s of the stream's clock; "
-        "the recording does not tell its own, so cue times were taken as seconds of the recording",
-        "X-TIMESTAMP-MAP(처음: {first})은 {local}을 스트림 시계의 {clock_s:.3f}초로 정하지만 "
-        "녹화의 시계를 알 수 없어 자막 시간을 녹화의 초로 보았습니다",
+        "X-TIMESTAMP-MAP (first at {first}) sets {local_s:.3f} s to {clock_s:.3f} s of the "
+        "stream's clock; the recording does not tell its own, so cue times were taken as seconds "
+        "of the recording",
+        "X-TIMESTAMP-MAP(처음: {first})은 {local_s:.3f}초를 스트림 시계의 {clock_s:.3f}초로 "
+        "정하지만 녹화의 시계를 알 수 없어 자막 시간을 녹화의 초로 보았습니다",
     ),
     "medium_not_named": Kind(
         "read",
@@ -264,6 +279,7 @@ def _note(code: str, found: _Count) -> ReadingNote:
     kind = KINDS[code]
     gaps = {"count": found.count, "first": found.first} | found.details
     en = kind.en.format(**({"what": found.what[0]} | gaps))
+    gaps["first"] = place_text(found.first, "ko")
     ko = kind.ko.format(**({"what": found.what[1]} | gaps))
     return ReadingNote(kind.treatment, code, found.count, found.first, _line(en), _line(ko))
 

@@ -16,7 +16,12 @@ from nunbit.transcript.decoding import read_text
 from nunbit.transcript.elan import read_eaf
 from nunbit.transcript.notes import Notes
 from nunbit.transcript.recogniser_json import read_json_transcript
-from nunbit.transcript.subtitles import has_timing_line, read_srt, read_vtt
+from nunbit.transcript.subtitles import (
+    first_unreadable_time,
+    has_timing_line,
+    read_srt,
+    read_vtt,
+)
 from nunbit.transcript.table import looks_like_table, read_table
 from nunbit.transcript.textgrid import read_textgrid
 
@@ -35,6 +40,14 @@ _SUFFIXES = {
     ".vtt": "WebVTT", ".srt": "SRT", ".textgrid": "TextGrid", ".eaf": "ELAN", ".json": "JSON",
     ".jsonl": "JSON", ".json3": "JSON", ".csv": "CSV", ".tsv": "CSV", ".sbv": "SRT",
 }  # fmt: skip
+# What other subtitle programs write: known by their beginning, so that the refusal names them.
+_FOREIGN = (
+    (re.compile(r"\[Script Info\]", re.IGNORECASE), "ASS/SSA"),
+    (re.compile(r"<SAMI[\s>]", re.IGNORECASE), "SAMI (.smi)"),
+    (re.compile(r"(?:\[[a-z]{2,8}:[^\]\n]{0,200}\]\s*)*\[\d{1,3}:\d{2}(?:[.:]\d{1,3})?\]"), "LRC"),
+    (re.compile(r"\{\d{1,9}\}\{\d{0,9}\}"), "MicroDVD (.sub)"),
+    (re.compile(r"(?:<\?xml[^>]{0,200}\?>\s*)?<(?:\w{1,9}:)?tt[\s>]"), "TTML (DFXP)"),
+)
 _RTTM = re.compile(r"^SPEAKER[ \t]+\S.{0,200}[ \t]\d", re.MULTILINE)
 
 
@@ -79,6 +92,9 @@ def _kind(path: Path, text: str) -> str:
         return "WebVTT"
     if re.match(r'File type\s*=\s*"ooTextFile|"?ooTextFile', head):
         return "TextGrid"
+    foreign = next((name for mark, name in _FOREIGN if mark.match(head)), None)
+    if foreign is not None:
+        raise _not_read(path, foreign)
     if head.startswith(("<?xml", "<ANNOTATION_DOCUMENT")):
         return "ELAN"
     if head[:1] in "{[" and _SUFFIXES.get(path.suffix.lower()) != "SRT":
@@ -96,7 +112,29 @@ def _kind(path: Path, text: str) -> str:
     by_suffix = _SUFFIXES.get(path.suffix.lower())
     if by_suffix == "CSV":
         return by_suffix  # its reader says which columns are missing
+    meant = first_unreadable_time(text)
+    if meant is not None and by_suffix in (None, "SRT", "WebVTT"):
+        raise _unreadable_times(path, meant)
     raise _unknown(path, by_suffix)
+
+
+def _not_read(path: Path, name: str) -> InputError:
+    return bad_file(
+        path,
+        f"{name}, which is not read; save it as SRT in a subtitle editor",
+        f"{name} 형식은 읽지 않습니다. 자막 편집기에서 SRT로 저장하십시오",
+    )
+
+
+def _unreadable_times(path: Path, line: str) -> InputError:
+    shown = line[:60]
+    return bad_file(
+        path,
+        f"no cue with a readable time (first: '{shown}'); write 00:00:01,000 --> 00:00:02,000, "
+        "with thousandths in place of frames",
+        f"시간을 읽을 수 있는 자막이 없습니다(처음: '{shown}'). 프레임 번호 대신 1000분의 1초로 "
+        "00:00:01,000 --> 00:00:02,000처럼 적으십시오",
+    )
 
 
 def _unknown(path: Path, by_suffix: str | None) -> InputError:

@@ -127,9 +127,35 @@ def _understood(documents: list[Any], notes: Notes) -> tuple[list[Cue], str, str
             return _segments(documents, notes), "whisper", None
     if not isinstance(first, dict):
         return None
+    if len(documents) > 1 and all(_is_segment(document) for document in documents):
+        return _segments(documents, notes), "whisper", None  # JSON lines
     service = read_service(documents, first, notes)
     if service is not None:
         return service
+    if _is_vosk(first):
+        return _vosk(documents, notes), "vosk", None
+    found = _recognisers(first, notes)
+    if found is not None and len(documents) > 1:
+        notes.add("other_documents", "value 2", len(documents) - 1)
+    return found
+
+
+def _is_segment(document: Any) -> bool:
+    """Whether a value of JSON lines is an utterance or word by itself."""
+    if not isinstance(document, dict):
+        return False
+    text = value_of(document, *_TEXT, "word")
+    return value_of(document, *_START) is not None and isinstance(text, str)
+
+
+def _is_vosk(first: dict[str, Any]) -> bool:
+    if {"segments", "transcription", "chunks"} & set(first) or isinstance(first.get("words"), list):
+        return False
+    return bool({"result", "alternatives", "partial"} & set(first)) or set(first) == {"text"}
+
+
+def _recognisers(first: dict[str, Any], notes: Notes) -> tuple[list[Cue], str, str | None] | None:
+    """Whisper and its relatives: one object a file."""
     language = first.get("language")
     if "segments" in first:
         cues = _segments(first["segments"], notes)
@@ -147,8 +173,6 @@ def _understood(documents: list[Any], notes: Notes) -> tuple[list[Cue], str, str
     if isinstance(first.get("words"), list):
         cues = grouped(_words(first["words"], notes, "word"))
         return cues, "whisper", language_of(language, notes)
-    if {"result", "alternatives", "partial"} & set(first) or set(first) == {"text"}:
-        return _vosk(documents, notes), "vosk", None
     return None
 
 

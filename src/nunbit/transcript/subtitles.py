@@ -28,6 +28,7 @@ _LOOSE = re.compile(
     rf"[^\w\s]?\s?({_TIME})\s{{0,3}}(-{{1,3}}\s?>{{0,2}}|[—–―─]{{1,3}}\s?>?|=+>|→|➔|⇒|~|,|;)"
     rf"\s{{0,3}}({_TIME})(?:\s{{1,3}}(?:align|line|position|size|region|vertical|X1):.*)?[^\w\s]?"
 )
+_MINUS = re.compile(r"[-−–]\d")
 _SECONDS = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?")
 _CLOCK = re.compile(r"(\d{1,4}(?::\d{1,2}){1,2})(?:([.,:])(\d{1,9}))?")
 # A time that nobody says: three parts, or a fraction of a second.
@@ -105,6 +106,15 @@ def has_timing_line(text: str) -> bool:
     )
 
 
+def first_unreadable_time(text: str) -> str | None:
+    """The first line that was meant as a cue's time and cannot be read; None without one."""
+    for line in text.split("\n"):
+        timing = _timing(line)
+        if timing is not None and timing.start_s is None:
+            return line.strip()
+    return None
+
+
 def _timing(line: str) -> _Timing | None:
     """The times of a line; None for a line that is no timing line at all."""
     if len(line) > 300 and _ARROW not in line[:300]:
@@ -116,6 +126,8 @@ def _timing(line: str) -> _Timing | None:
         end = _cue_time(own[0] if own else "")
         if (start is None or end is None) and (loose := _LOOSE.fullmatch(line[:300].strip())):
             start, end = _cue_time(loose[1]), _cue_time(loose[3])
+            if start is not None and _MINUS.match(line.strip()):
+                start = -start  # before the medium: cut in an editor, the times were shifted
         if start is None or end is None:
             meant = any(map(str.isdigit, line))  # 'A --> B' is said; times have digits
             return _Timing(None, None, False) if meant else None
@@ -220,7 +232,7 @@ def _shifts(lines: Sequence[str], notes: Notes) -> list[tuple[int, float]]:
     if not maps:
         return []
     first, local, clock = maps[0]
-    notes.add("timestamp_map", f"line {first + 1}", local=f"{local:.3f} s", clock_s=clock)
+    notes.add("timestamp_map", f"line {first + 1}", local_s=local, clock_s=clock)
     shifts = [(number, (c - clock) - (own - local)) for number, own, c in maps]
     moved = [(number, shift) for number, shift in shifts if abs(shift) > 5e-4]
     if moved:

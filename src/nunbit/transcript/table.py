@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nunbit.delimited import Row, first_cells, read_rows
 from nunbit.errors import InputError
+from nunbit.files import from_spreadsheet_text
 from nunbit.transcript.cues import (
     Cue,
     Cues,
@@ -31,23 +32,31 @@ from nunbit.transcript.tiers import is_silence
 
 _NAMES = {
     "start": ("start", "starttime", "starts", "startsec", "startseconds", "begin", "onset",
-              "from", "tmin", "xmin", "tstart", "시작", "시작시간", "시작시각"),
+              "from", "tmin", "xmin", "tstart", "beginn", "anfang", "début", "debut", "inicio",
+              "開始", "开始", "시작", "시작시간", "시작시각"),
     "end": ("end", "endtime", "ends", "endsec", "endseconds", "stop", "stoptime", "to", "tmax",
-            "xmax", "tend", "종료", "종료시간", "종료시각", "끝", "끝시간"),
+            "xmax", "tend", "ende", "fin", "終了", "结束", "종료", "종료시간", "종료시각",
+            "끝", "끝시간"),
     "start_ms": ("startms", "beginms", "startmilliseconds", "시작ms", "시작밀리초"),
     "end_ms": ("endms", "stopms", "endmilliseconds", "종료ms", "종료밀리초"),
     "duration": ("duration", "dur", "durations", "길이", "지속시간"),
     "text": ("text", "value", "transcript", "utterance", "content", "sentence", "subtitle",
+             "texte", "texto", "発話", "内容",
              "발화", "내용", "대사", "텍스트", "전사", "발화내용", "문장"),
     "word": ("word", "token", "단어", "어절"),
-    "speaker": ("speaker", "spk", "speakerid", "participant", "who", "role", "화자", "발화자",
-                "참가자"),
+    "speaker": ("speaker", "spk", "speakerid", "participant", "who", "role",
+                "sprecher", "locuteur", "hablante",
+                "話者", "说话人", "화자", "발화자", "참가자"),
     "confidence": ("confidence", "conf", "score", "probability", "prob", "신뢰도", "확률"),
     "group": ("utteranceindex", "utteranceid", "cue", "cueid", "segment", "segmentid"),
     "file": ("file", "filename", "파일", "파일명"),
 }  # fmt: skip
 _COLUMN = {spelling: column for column, spellings in _NAMES.items() for spelling in spellings}
 _DAIC_HEADER = ["starttime", "stoptime", "speaker", "value"]
+_EXPORTED_HEADER = [
+    "start", "end", "speaker", "word", "confidence", "syllables", "filler", "estimated",
+    "utteranceindex",
+]  # fmt: skip
 _EVENT = re.compile(r"<[a-z_]+>")  # <laughter>, <sync>
 # Its interviewer's lines: an id of the prompt, then in brackets what was said.
 _PROMPT = re.compile(r"\w+\s\((.+)\)")
@@ -56,15 +65,21 @@ _WHOLE = re.compile(r"\s*\d{1,12}\s*")
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Positions of the named columns; ``prompts`` for DAIC-WOZ, which has its own spelling."""
+    """Positions of the named columns.
+
+    ``prompts`` is for DAIC-WOZ, which has its own spelling; ``exported`` for our own words table,
+    whose cells have a ``'`` in front where a spreadsheet would take them for formulas.
+    """
 
     columns: dict[str, int]
     header: bool
     prompts: bool = False
+    exported: bool = False
 
     def value(self, cells: Sequence[str], column: str) -> str:
         position = self.columns.get(column)
-        return "" if position is None or position >= len(cells) else cells[position].strip()
+        cell = "" if position is None or position >= len(cells) else cells[position].strip()
+        return from_spreadsheet_text(cell) if self.exported else cell
 
 
 def read_table(path: Path, text: str, notes: Notes, media: str | None = None) -> Cues:
@@ -154,8 +169,9 @@ def _layout(path: Path, rows: list[Row], notes: Notes) -> tuple[_Layout, list[Ro
         )
     if not {"end", "end_ms", "duration"} & set(columns):
         raise bad_file(path, "no column end (or duration)", "end(또는 duration) 열이 없습니다")
-    prompts = [_key(cell) for cell in first] == _DAIC_HEADER
-    return _Layout(columns, True, prompts), [row for row in rows if row[1] != first]
+    keys = [_key(cell) for cell in first]
+    layout = _Layout(columns, True, keys == _DAIC_HEADER, keys == _EXPORTED_HEADER)
+    return layout, [row for row in rows if row[1] != first]
 
 
 def _bare_layout(rows: Sequence[Row], notes: Notes) -> _Layout:
