@@ -133,3 +133,14 @@ def test_an_interval_of_shares_stays_within_what_a_share_can_be() -> None:
     assert percent_interval((0.977, 1.006)) == "97.7–100.0%"
     assert percent_interval((-0.02, 0.1)) == "0.0–10.0%"
     assert percent_interval((0.42, 0.5)) == "42.0–50.0%"
+
+
+def test_agreement_of_an_unproven_alignment_says_so_beside_its_curve(tmp_path: Path) -> None:
+    view = view_of(make_timeline(tmp_path / "talk", Recipe(duration_s=70.0)))
+    series = view.r.series["face", "valence_sd", ""]
+    view.r.series["fused", "agreement_face_voice", ""] = series
+    track = next(t for t in payload(view)["tracks"] if t["id"] == "likeness")
+    assert "not found" not in track["note"]
+    view.d["told"] = ["unproven_agreement"]
+    track = next(t for t in payload(view)["tracks"] if t["id"] == "likeness")
+    assert "not found to hold" in track["note"]

@@ -45,6 +45,7 @@ from nunbit.progress import say
 from nunbit.protocol import protocol, unsaid
 from nunbit.provenance import provenance
 from nunbit.report import render_timeline
+from nunbit.report.timeline_view import UNPROVEN
 from nunbit.schema import SYNTHETIC_MARK
 from nunbit.streams import (
     FaceStream,
@@ -270,10 +271,12 @@ def measure(
     )
     if given.experimental:
         notices.append(VOICE_APART if given.apart else VOICE_FUSED)
+    unproven = False
     aligned = align_windows(bundle, Seen(seen.faces, seen.voice, transcript, turns, windows))
     if aligned is not None:
-        said = [*verdict_notices(aligned.verdicts),
-                masked_notice(aligned.verdicts, settings.unproven_agreement)]  # fmt: skip
+        about = masked_notice(aligned.verdicts, settings.unproven_agreement)
+        unproven = about is not None and settings.unproven_agreement
+        said = [*verdict_notices(aligned.verdicts), about]
         for notice in (pair for pair in said if pair is not None):
             notices.append(notice)
             say(f"{job.session}: {notice[job.lang == 'ko']}")
@@ -326,7 +329,10 @@ def measure(
         },
         "missing": [*text.missing, *missing_models(seen)],
         "notices": unsaid(notices, notes),
-        "told": told_of(given, baseline_unused=bool(unused)),
+        "told": (
+            *told_of(given, baseline_unused=bool(unused)),
+            *((UNPROVEN,) if unproven else ()),
+        ),
         "reading": notes,
         "provenance": provenance(
             "analyze", _settings_of(job), seeds={"seed": settings.seed}, inputs=_inputs_of(job)

@@ -19,7 +19,7 @@ from nunbit.report.timeline_data import Series
 from nunbit.report.timeline_definitions import parts_of
 from nunbit.report.timeline_pack import Packed, pack, pack_codes, pack_fit, pack_times
 from nunbit.report.timeline_pairs import by_first_definition, disagreements
-from nunbit.report.timeline_view import MODALITIES, TimelineView, is_share
+from nunbit.report.timeline_view import MODALITIES, UNPROVEN, TimelineView, is_share
 
 Document = dict[str, Any]
 
@@ -185,11 +185,13 @@ class _Payload:
             lines.append(self._line(name, _LINE_COLOURS[len(lines) % 4], series))
         if not lines:
             return None
+        unproven = UNPROVEN in (self.view.d.get("told") or ())
+        note = "likeness_note_unproven" if unproven else "likeness_note"
         return {
             "kind": "lines",
             "id": "likeness",
             "title": self.t("track.likeness"),
-            "note": self.t("track.likeness_note"),
+            "note": self.t(f"track.{note}"),
             "lines": lines,
             "low": -1.0,
             "high": 1.0,

@@ -40,7 +40,7 @@ EXPERIMENTAL = frozenset({"voice"})
 _FINDINGS = 4  # so many are said at the top of the page; the table of what was read has them all
 
 STAND_IN, UNVALIDATED, BASELINE_UNUSED = "stand_in", "unvalidated", "baseline_unused"
-ASSUMED_SINGLE = "assumed_single"
+ASSUMED_SINGLE, UNPROVEN = "assumed_single", "unproven_agreement"
 """What ``told`` in ``summary.json`` may hold: things that its ``notices`` say already."""
 
 
