@@ -1,110 +1,448 @@
-"""Words that people read: one name for one thing, natural Korean, nothing written for nobody."""
+"""What sentences say: negation, wishes, word lists by morphemes, wording that is not scored."""
 
 from __future__ import annotations
 
-import re
+import sys
+import threading
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-import nunbit
-from nunbit.labels import label_set_from_dict, label_set_to_dict, load_label_set
-from nunbit.prompts import load_template_set, prompts_for
+pytest.importorskip("kiwipiepy")
 
-ROOT = Path(nunbit.__file__).parent
-REPORTS = ROOT / "report"
-TEXTS = sorted(REPORTS.glob("*texts.toml"))
-PROJECT = ROOT.parents[1]
+from make_measures import AIHUB, make_input, pick
+from make_measures import chances as chances_of
+from make_measures import reason as reason_of
+from nunbit.analyze.words import reasons_left_out, text_chances
+from nunbit.doctor import examine
+from nunbit.encoders import Bundle, load_bundle
+from nunbit.fuse import fuse_windows
+from nunbit.hangul import morphemes as adapter
+from nunbit.hangul.morphemes import analyser_missing, morphemes
+from nunbit.hangul.passages import find_passages, has_passage
+from nunbit.hangul.polarity import find_turns
+from nunbit.labels import load_label_set
+from nunbit.measures.definitions import definition_of
+from nunbit.measures.lexicon import find_in_korean, load_lexicon
+from nunbit.measures.wording import LISTS, Wording, find_passage_groups, read_wording
+from nunbit.predict import default_bundle_path
+from nunbit.streams import Interval, Transcript, Utterance, Word
 
-# What was said once, and what says it now.
-GONE = {
-    "마세요": "마십시오",
-    "주세요": "주십시오",
-    "depgroup 비율": "슬픔·불안·상처 확률의 합",
-    "epgroup share": "sum of sadness, anxiety, hurt",
-    "논문 묶음의 비율": "슬픔·불안·상처 확률의 합",
-    "여럿이라 가릴 수 없음": "구별할 수 없음",
-    "겉보기 표정성": "표정의 강도",
-    "양식 간": "모달리티 간",
-    "군말": "간투사",
-    "단정적 낱말": "절대적 표현",
-    "물은 구간": "질의 구간",
-    "서로를 알아보는가": "서로 대응하는가",
-    "기계 밖": "컴퓨터 밖",
-    "얼굴 조각": "얼굴 영역",
-    "설치하는 줄": "설치 명령",
-    "emotional hurt": "hurt",
-    "neutrality": "neutral",
-    "a angry": "an angry",
-    "chance 0.05": "the measured chance",
-    "우연은 0.05": "시간을 섞으면",
-}
-# Examples of what people say, in docstrings; wordings that older models were trained with.
-SAID = re.compile(r'"""(행복하게 해 주세요|걱정 마세요)')
+SENTENCES = Path(__file__).parent / "sentences"
+POSITIVE, NEGATIVE = LISTS.index("positive"), LISTS.index("negative")
+
+Said = tuple[str, str, str, bool]
 
 
-def _read_by_people() -> list[Path]:
-    found = [p for kind in ("py", "toml", "jinja", "html", "js") for p in ROOT.rglob(f"*.{kind}")]
-    kept = [p for p in found if not {"bundles", "older", "lexicons", "labels"} & set(p.parts)]
-    return [*kept, *PROJECT.glob("README*.md"), *(PROJECT / "docs").glob("*.md")]
-
-
-@pytest.mark.parametrize("word", GONE)
-def test_a_word_that_was_mended_stays_away(word: str) -> None:
-    found = [
-        f"{path.name}:{number}"
-        for path in _read_by_people()
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if word in line and not SAID.search(line)
-    ]
-    assert not found, f"write '{GONE[word]}'"
-
-
-@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)
-def test_every_text_is_used(path: Path) -> None:
-    """A text nobody shows is one that two languages have to be kept right for in vain."""
-    code = "\n".join(
-        p.read_text(encoding="utf-8")
-        for kind in ("py", "jinja", "html", "js", "md")
-        for p in ROOT.rglob(f"*.{kind}")
-    )
-    unused = []
-    for section, texts in tomllib.loads(path.read_text(encoding="utf-8")).items():
-        # f"reason.{code}" and "policy." ~ name ask for texts by a code of the data.
-        begun = re.findall(rf"\b{section}\.(\w*)(?:\{{|[\"']\s*~)", code)
-        if f'section("{section}")' in code:
+def listed(*names: str) -> list[Said]:
+    """(kind, text, says, plain) of the lists of sentences."""
+    found: list[Said] = []
+    for name in names:
+        document = tomllib.loads((SENTENCES / f"{name}.toml").read_text(encoding="utf-8"))
+        if name == "plain":
+            says = {"joy": "positive", "sadness": "negative", "anger": "negative"}
+            found += [
+                (k, t, says.get(k, "neutral"), True) for k, ts in document.items() for t in ts
+            ]
             continue
-        unused += [
-            f"{section}.{key}"
-            for key in texts
-            if not any(key.startswith(start) for start in begun)
-            if not re.search(rf"\b{section}\.{re.escape(key)}\b", code)
-        ]
-    assert not unused
+        for group in document["group"]:
+            plain = bool(group.get("plain"))
+            found += [(group["kind"], text, says, plain) for text, says in group["sentences"]]
+    return found
 
 
-def test_names_of_classes_are_those_of_their_ids() -> None:
-    aihub7, fer7 = load_label_set("aihub7"), load_label_set("fer7")
-    assert aihub7.names("en") == aihub7.ids
-    assert fer7.names("en") == fer7.ids
+def spoken(*texts: str, gap_s: float = 10.0, speaker: str | None = None) -> Transcript:
+    """Utterances with words; 3 s each."""
+    utterances = []
+    for i, text in enumerate(texts):
+        start, parts = (3.0 + gap_s) * i, text.split()
+        step = 3.0 / max(1, len(parts))
+        words = tuple(
+            Word(Interval(start + k * step, start + (k + 1) * step), part, syllables=len(part))
+            for k, part in enumerate(parts)
+        )
+        utterances.append(Utterance(Interval(start, start + 3.0), text, speaker, words=words))
+    return Transcript(tuple(utterances), "srt", "ko")
 
 
-def test_prompts_keep_the_nouns_that_models_were_trained_with() -> None:
-    fer7 = load_label_set("fer7")
-    rows = prompts_for(load_template_set("english"), fer7)
-    assert rows[0][fer7.index("neutral")] == "The expression of this person is neutrality."
-    assert rows[0][fer7.index("joy")] == "The expression of this person is happiness."
-    assert fer7.find("happiness") == "joy"
+def wording(text: str) -> Wording:
+    return read_wording(spoken(text))[0]
 
 
-def test_a_set_stored_by_version_0_1_gets_the_names_of_today() -> None:
-    fer7 = load_label_set("fer7")
-    stored = label_set_to_dict(fer7)
-    for label in stored["labels"]:
-        label["en"] = label.pop("en_noun") or label["en"]
-    assert {label["en"] for label in stored["labels"]} >= {"happiness", "neutrality"}
-    read = label_set_from_dict(stored, "bundle.json")
-    assert read.names("en") == fer7.names("en")
-    old, new = (prompts_for(load_template_set("english"), one) for one in (read, fer7))
-    assert old == new
+def counted(found: Wording, column: int) -> int:
+    return sum(bool(row) and row[column] for row in found.counts)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(default_bundle_path(), threads=1)
+
+
+@pytest.fixture
+def no_analyser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "find_spec", lambda name: None)
+
+
+# -- the lists ------------------------------------------------------------------------------------
+
+
+def test_a_third_of_the_list_is_plain() -> None:
+    said = listed("polarity")
+    own = [s for s in said if s[0] != "review"]
+    assert len(own) >= 60
+    assert sum(plain for *_, plain in said) >= len(said) / 3.2
+    assert len({text for _, text, _, _ in said}) == len(said)
+    assert len(listed("plain")) == 100
+
+
+@pytest.mark.parametrize("name", ["polarity", "plain", "held_out"])
+def test_no_word_of_the_wrong_sign_is_counted(name: str) -> None:
+    said = listed(name)
+    wrong = []
+    for (_, text, says, _), found in zip(
+        said, read_wording(spoken(*(text for _, text, _, _ in said))), strict=True
+    ):
+        good, bad = counted(found, POSITIVE), counted(found, NEGATIVE)
+        if says == "not_scored" and (found.unscored != "not_scored" or found.counts):
+            wrong.append(text)
+        if (says in ("negative", "wish") and good) or (says == "positive" and bad):
+            wrong.append(text)
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_no_class_of_the_wrong_sign_with_the_shipped_model(bundle: Bundle) -> None:
+    said = listed("polarity", "plain")
+    found = text_chances(bundle, spoken(*(text for _, text, _, _ in said)))
+    assert found.chances is not None
+    signs = np.array([label.valence for label in bundle.label_set.labels])
+    wrong, masked = [], []
+    for (kind, text, says, plain), row, reason in zip(
+        said, found.chances, found.reasons, strict=True
+    ):
+        assert np.isnan(row).all() == bool(reason)
+        assert reason in ("", "negated", "wish", "not_scored")
+        assert (reason == "not_scored") == (says == "not_scored")
+        if plain:
+            masked += [text] if reason and len(said) else []
+            continue
+        sign = 0 if reason else signs[row.argmax()]
+        if sign == {"positive": -1, "negative": 1, "wish": 1}.get(says):
+            wrong.append((kind, text))
+    # The tower's own error: nothing is negated there (docs/results.md has those on plain ones).
+    assert wrong == [("idiom", "끝없이 우울해요")]
+    plain = {text for _, text, _, _ in listed("plain")}
+    assert len(plain & set(masked)) <= 5
+    assert len(masked) <= 0.05 * sum(p for *_, p in said)
+
+
+# -- negation and wishes --------------------------------------------------------------------------
+
+
+def turned(text: str) -> dict[str, set[str]]:
+    """Kind of turn -> forms that it reaches."""
+    flow = morphemes(text)
+    found: dict[str, set[str]] = {}
+    for turn in find_turns(flow):
+        found.setdefault(turn.kind, set()).update(flow[i].form for i in turn.reach)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reached", "spared"),
+    [
+        ("좋은 게 하나도 없어요", "not", "좋", ""),
+        ("행복했던 적이 없어요", "not", "행복", ""),
+        ("안좋아요", "not", "좋", ""),
+        ("기쁨을 못 느껴요", "not", "기쁨", ""),
+        ("슬프지 않아요", "not", "슬프", ""),
+        ("기쁘지도 즐겁지도 않아요", "not", "기쁘 즐겁", ""),
+        ("비가 안 와서 좋았어요", "not", "오", "좋"),
+        ("걱정 없이 행복해요", "not", "걱정", "행복"),
+        ("웃고 떠들 수가 없어요", "not", "웃 떠들", ""),
+        ("밥도 먹고 웃지 않았어요", "not", "웃", "먹"),
+        ("다들 즐거워하는데 저는 그러지 못해요", "not", "즐거워하", ""),
+        ("행복하기는커녕 피곤해요", "not", "행복", "피곤"),
+        ("웃음을 잃었어요", "lack", "웃음", ""),
+        ("면접에서 떨어졌어요", "lack", "", "면접"),
+        ("행복이 뭔지 모르겠어요", "hard", "행복", ""),
+        ("행복했으면 좋겠어요", "wish", "행복 좋", ""),
+        ("행복했음 좋겠어요", "wish", "행복 좋", ""),
+        ("웃으면서 살고 싶어요", "wish", "웃 살", ""),
+        ("즐거웠고 또 가고 싶어요", "wish", "가", "즐겁"),
+        ("편안하길 바라요", "wish", "편안", ""),
+        ("행복해질 수 있을까요", "doubt", "행복", ""),
+    ],
+)
+def test_what_a_negation_or_wish_is_about(text: str, kind: str, reached: str, spared: str) -> None:
+    found = turned(text).get(kind, set())
+    assert set(reached.split()) <= found
+    assert not set(spared.split()) & found
+
+
+NEGATES_NOTHING = """날씨가 좋잖아요|좋잖아|말할 수 없이 기뻐요|더할 나위 없이 좋아요|너밖에 없어요
+웃을 수밖에 없었어요|얼마나 좋은지 몰라요|정말 행복해요|그렇게 좋을 수가 없었어요|비가 오면 좋아요
+여간 기쁜 게 아니에요||uh 2024 OK|음 어|ㅋㅋㅋ 😀"""
+
+
+@pytest.mark.parametrize("text", NEGATES_NOTHING.replace("\n", "|").split("|"))
+def test_what_negates_nothing(text: str) -> None:
+    assert not {"not", "wish"} & set(turned(text))
+
+
+def test_words_that_are_taken_back_count_for_nothing_and_turn_no_class() -> None:
+    for text, positive, negative in [
+        ("행복했던 적이 없어요", "negated", ""),
+        ("행복했으면 좋겠어요", "wish", ""),
+        ("별로 힘들지 않았어요", "negated", "negated"),
+        ("슬프지 않은 날이 없어요", "negated", "negated"),
+        ("비가 안 와서 정말 좋았어요", "", ""),
+        ("정말 슬퍼요", "", ""),
+        ("의욕도 없고 아무것도 하고 싶지 않아요", "negated", ""),
+    ]:
+        found = wording(text)
+        assert (found.positive, found.negative) == (positive, negative), text
+    assert counted(wording("걱정 없이 행복해요"), POSITIVE) == 1
+    assert counted(wording("걱정 없이 행복해요"), NEGATIVE) == 0
+
+
+def test_reasons_follow_the_sign_of_the_class() -> None:
+    labels = load_label_set("fer7")
+    joy, sad, neutral = (np.eye(7)[labels.ids.index(x)] for x in ("joy", "sadness", "neutral"))
+    found = read_wording(
+        spoken(
+            "행복한 적이 없어요",
+            "별로 힘들지 않았어요",
+            "우산을 안 가져왔어요",
+            "네",
+            "Nice to meet you",
+        )
+    )
+    for chances, expected in [
+        (joy, ("negated", "negated", "negated", "not_scored", "not_scored")),
+        (sad, ("", "negated", "", "not_scored", "not_scored")),
+        (neutral, ("", "", "", "not_scored", "not_scored")),
+    ]:
+        assert reasons_left_out(found, np.tile(chances, (5, 1)), labels) == expected
+    # Neutral first, but leaning to joy: with a listed word taken back that is not to be believed.
+    lean = 0.6 * neutral + 0.4 * joy
+    assert reasons_left_out(found, np.tile(lean, (5, 1)), labels)[:3] == ("negated", "", "")
+
+
+def test_pieces_of_one_sentence_are_read_together() -> None:
+    cut = read_wording(spoken("행복했던 적이", "한 번도 없어요", gap_s=0.2))
+    assert [w.positive for w in cut] == ["negated", "negated"]
+    assert counted(cut[0], POSITIVE) == 0
+    whole = read_wording(spoken("오늘 행복했어요", "내일은 약속이 없어요", gap_s=0.2))
+    assert (whole[0].positive, counted(whole[0], POSITIVE)) == ("", 1)
+    # Another speaker, or a long silence, ends a sentence.
+    far = read_wording(spoken("행복했던 적이", "한 번도 없어요", gap_s=9.0))
+    assert far[0].positive == ""
+    died = read_wording(spoken("그냥 죽고", "싶어요", gap_s=0.2))
+    assert [w.unscored for w in died] == ["not_scored", "not_scored"]
+
+
+def test_fillers_do_not_part_a_negation_from_its_word() -> None:
+    words = [("안", False), ("어", True), ("좋아요", False)]
+    said = tuple(
+        Word(Interval(float(i), i + 1.0), text, filler=filler)
+        for i, (text, filler) in enumerate(words)
+    )
+    given = Transcript((Utterance(Interval(0.0, 3.0), "안 어 좋아요", words=said),), "srt")
+    (found,) = read_wording(given)
+    assert found.positive == "negated"
+    assert found.counts[1] == ()
+
+
+# -- the analyser ---------------------------------------------------------------------------------
+
+
+def test_morphemes_are_the_same_in_threads_and_again() -> None:
+    texts = [f"{text} {i}" for i, (_, text, _, _) in enumerate(listed("plain"))]
+    morphemes.cache_clear()
+    alone = [morphemes(text) for text in texts]
+    morphemes.cache_clear()
+    found: dict[int, Any] = {}
+
+    def work(k: int) -> None:
+        found[k] = [morphemes(text) for text in texts]
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(found[k] == alone for k in range(4))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   ", "음", "uh", "2024", "A", "ㅋㅋ", "😀", "좋아😀 안 좋아"]
+)
+def test_odd_texts_have_places_inside_them(text: str) -> None:
+    for m in morphemes(text):
+        assert 0 <= m.start <= m.end <= len(text)
+    read_wording(spoken(text or " "))
+
+
+@pytest.mark.usefixtures("no_analyser")
+def test_without_the_analyser_nothing_korean_is_believed(bundle: Bundle) -> None:
+    missing = analyser_missing()
+    assert missing is not None
+    assert "pip install 'nunbit[asr]'" in missing.en
+    assert "pip install 'nunbit[asr]'" in missing.ko
+    given = spoken("정말 행복해요", "죽고 싶어요", "I am not sad")
+    korean, unscored, english = read_wording(given)
+    assert korean.unscored == "no_analyser"
+    assert unscored.unscored == "not_scored"
+    assert english.unscored == ""
+    found = text_chances(bundle, given)
+    assert found.reasons == ("no_analyser", "not_scored", "not_scored")
+    assert found.chances is not None
+    assert np.isnan(found.chances).all()
+    (absent,) = found.missing
+    assert absent["what"] == "analyser"
+    assert absent["install"] == "pip install 'nunbit[asr]'"
+    assert any("nunbit[asr]" in f.en for f in examine() if f.topic == "korean words")
+
+
+@pytest.mark.parametrize("name", ["kiwipiepy", "kiwipiepy_model"])
+def test_half_an_analyser_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    assert analyser_missing() is not None
+
+
+def test_doctor_names_the_analyser() -> None:
+    (found,) = (f for f in examine() if f.topic == "korean words")
+    assert found.state == "ok"
+    assert "kiwipiepy" in found.en
+
+
+# -- word lists -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_entry_of_a_list_is_found_in_speech(name: str) -> None:
+    lexicon = load_lexicon(name)
+    ko = lexicon.ko
+    said = {e: f"{e}. {e}은 {e}도" for e in (*ko.nouns, *ko.pronouns)}
+    said |= {e: f"{e}. 너무 {e}" for e in ko.predicates}
+    said |= {e: f"{e} 그렇다. {e}" for e in ko.words}
+    said |= {e: e for e in ko.phrases}
+    lost = [e for e, text in said.items() if not find_in_korean(lexicon, morphemes(text))]
+    assert lost == []
+
+
+@pytest.mark.parametrize("name", ["fps_rate", "fps_plural_rate", "neg_rate", "pos_rate",
+                                  "absolutist_rate"])  # fmt: skip
+def test_lexical_measures_are_experimental(name: str) -> None:
+    definition = definition_of(name)
+    assert definition is not None
+    assert (definition.grade, definition.experimental, definition.version) == ("C", True, "2")
+
+
+def test_pronouns_are_told_from_what_is_written_alike() -> None:
+    column = LISTS.index("first_person")
+    assert counted(wording("나는 어제 저 사람을 나가서 만났어요"), column) == 1
+    assert counted(wording("제 말은 제가 한다는 거예요"), column) == 2
+
+
+# -- wording that is not scored -------------------------------------------------------------------
+
+NOTICED = """\
+죽고싶어|그냥 콱 죽어버릴까 싶어요|저만 없으면 다 행복할 텐데|더 이상 못 살겠어요
+살아있는 게 너무 싫어요|왜 사는지 모르겠어요|다시는 깨어나지 않았으면|내일 아침에 눈 안 떴으면
+I want to die|죽구 싶네요|I thought about killing myself|죽고 싶진 않아요|목을 매려고 했어요
+약을 털어 넣었어요|나 같은 건 죽어야 돼|삶을 포기하고 싶어요|안 태어났으면 좋았을걸
+저는 사라졌으면 좋겠어요|죽을 생각까지 했어요|스스로를 해치고 싶어요|사는 의미가 없어요
+자살하고 싶어요|자해했어요|차도로 뛰어들고 싶어요|옥상에서 떨어지고 싶어요|수면제를 모아 뒀어요
+영영 잠들고 싶어요|모든 걸 끝내고 싶었어요|나쁜 마음을 먹은 적이 있어요|하느님이 빨리 데려갔으면
+죽지 못해 살아요"""
+
+UNNOTICED = """\
+힘들어 죽겠어요|시간이 없어서 죽겠네|엄마가 죽을까 봐 무서웠어요|나무가 죽었어요
+배터리가 죽었어요|이 고통이 사라졌으면 좋겠다|여드름이 사라졌으면 좋겠어요
+숙제를 다 끝내고 싶어요|이 동네에서는 살기 싫어요|혼자 살기 싫어요|시끄러워서 못 살겠어요
+감기약을 다 먹었어요|약을 먹었어요|넥타이를 매고 나갔어요|너 없이는 못 살아
+미국에서 살고 싶지 않아요|온도가 떨어지고|손목이 아파요|손목시계를 샀어요|죽을 끓여 먹었어요
+호박죽 먹고 싶다|회사를 그만두고 싶어요|한강에 가서 치킨 먹었어요|게임에서 자꾸 죽어서 화났어요
+눈을 못 뜨겠어요|영화가 죽여줘요|주식에 투자해서 돈을 벌었어요|혼자살아요|골목 매우 좁아요
+유서 깊은 도시예요|돈에 목을 매는 사람이에요|성적이 떨어지면 끝이에요
+친구랑 떨어지고 싶지 않아요|바다에 뛰어들고 싶어요|약을 한 번에 두 알 먹어요
+졸려서 눈을 뜨지 못했어요|수술하고 깨어나지 못하셨어요|할머니가 생을 마감하셨어요
+오늘은 여기서 끝내고 싶어요|하나도 없었으면 좋겠어요|전투신이 길어요|추워 죽는 줄 알았어요
+배고파 죽겠다|시험이 다 끝났으면 좋겠어요"""
+
+
+def _parts(text: str) -> Sequence[str]:
+    return text.replace("\n", "|").split("|")
+
+
+def test_wording_of_wanting_to_die_is_noticed_and_figures_of_speech_are_not() -> None:
+    assert [s for s in _parts(NOTICED) if not has_passage(s)] == []
+    assert [s for s in _parts(UNNOTICED) if has_passage(s)] == []
+
+
+def test_passages_are_found_in_their_sentence_only() -> None:
+    text = "오늘은 좋았어요. 죽고 싶어요. 혼자 살기 싫어요."
+    ((a, b),) = find_passages(text)
+    assert text[a:b] == "죽고 싶"
+    given = spoken("오늘은 좋았어요.", "죽고 싶어요.", "비가 와요.")
+    assert find_passage_groups(given.utterances) == ((1,),)
+
+
+def test_what_is_not_scored_cannot_be_told_from_a_short_answer() -> None:
+    died, short = read_wording(spoken("죽고 싶어요", "네 그렇죠"))
+    assert died.unscored == short.unscored == "not_scored"
+    assert died.counts == short.counts == ()
+
+
+# -- what the fusion makes of it ------------------------------------------------------------------
+
+
+def fused_of(reasons: tuple[str, ...], **fields: Any) -> Any:
+    """Ten utterances of 4 s; those with a reason have no probabilities."""
+    utterances = tuple(
+        Utterance(Interval(4.0 * i, 4.0 * i + 4.0), "말") for i in range(len(reasons))
+    )
+    table = chances_of(AIHUB, joy=np.full(len(reasons), 0.9))
+    table[[bool(r) for r in reasons]] = np.nan
+    given = make_input(
+        4.0 * len(reasons), transcript=Transcript(utterances, "srt"), text_probabilities=table,
+        text_reasons=reasons, **fields,
+    )  # fmt: skip
+    return fuse_windows(given)
+
+
+def test_a_span_says_why_most_of_its_words_were_left_out() -> None:
+    blocks = fused_of(("negated",) * 4 + ("wish",) * 3 + ("not_scored",) * 3)
+    assert reason_of(blocks, "p_joy", modality="text") == "negated"
+    assert np.isnan(pick(blocks, "p_joy", "session", "fused").value[0])
+    found = pick(blocks, "p_joy", "window", "text")
+    assert found.mask_reason[0] == "negated"
+    assert found.mask_reason[-1] == "not_scored"
+    assert set(found.mask_reason) == {"negated", "wish", "not_scored"}
+
+
+@pytest.mark.parametrize(("left_out", "valid"), [(4, True), (5, True), (6, False), (9, False)])
+def test_what_is_left_speaks_for_a_span_only_if_it_is_half_of_it(
+    left_out: int, valid: bool
+) -> None:
+    blocks = fused_of(("negated",) * left_out + ("",) * (10 - left_out))
+    found = pick(blocks, "p_joy", "session", "text")
+    assert found.mask_reason[0] == ("" if valid else "negated")
+    assert np.isfinite(found.value[0]) == valid
+    assert found.n_valid[0] == 10 - left_out
+
+
+def test_reasons_are_one_for_each_utterance() -> None:
+    with pytest.raises(ValueError, match="text_reasons: expected 2, got 1"):
+        make_input(
+            8.0,
+            transcript=spoken("하나", "둘"),
+            text_probabilities=chances_of(AIHUB, joy=np.full(2, 0.9)),
+            text_reasons=("negated",),
+        )
