@@ -34,7 +34,10 @@ def _losses(flow: Flow) -> Iterator[Turn]:
         for k in nouns:
             # Only what is lost: 면접에서 떨어지다 loses no interview.
             if not is_form(flow, k + 1, "에서 에 에게 한테 으로 로 께", "JKB"):
-                yield Turn("lack", i, range(k, k + 1))
+                # 미운 마음이 사라졌어요: with what is said of it.
+                told = k > 0 and flow[k - 1].tag == "ETM"
+                first = clause_start(flow, k) if told else k
+                yield Turn("lack", i, range(first, k + 1))
 
 
 def _pretence(flow: Flow) -> Iterator[Turn]:
@@ -64,7 +67,13 @@ def _hardly(flow: Flow) -> Iterator[Turn]:
             yield Turn("hard", i, clause)
         elif flow[i].form in _UNKNOWN and flow[i].tag == "VV":
             if not any(flow[k].form in _HOW_MUCH for k in clause):
-                yield Turn("hard", i, clause)
+                # 힘든 줄도 모르고, 아픈지 몰랐어요: it was not felt, be it good or bad.
+                joined = before(flow, i)
+                unfelt = is_form(flow, joined, "줄", "NNB") or (
+                    is_form(flow, joined, "ㄴ지 은지 는지", "EC")
+                    and is_form(flow, i + 1, "었", "EP")
+                )
+                yield Turn("lack" if unfelt else "hard", i, clause)
         elif is_form(flow, i, "지", "NNB") and any(
             is_form(flow, k, "오래 오래되 한참") for k in range(i, clause_end(flow, i))
         ):
@@ -102,7 +111,7 @@ _ASKED = frozenset({"뭐", "무엇", "무슨", "누구", "어떻", "어떻게", 
 def _rhetoric(flow: Flow) -> Iterator[Turn]:
     """좋을 리가 있겠어요, 누가 좋아하겠어요, 기쁘긴 뭐가 기뻐요."""
     for i in range(len(flow)):
-        if is_form(flow, i, "리", "NNB") and i and flow[i - 1].tag == "ETM":
+        if is_form(flow, i, "리 턱 까닭", "NNB NNG") and i and flow[i - 1].tag == "ETM":
             rest = range(i + 1, clause_end(flow, i))
             if any(is_form(flow, k, "있 만무") for k in rest):
                 yield Turn("not", i, range(clause_start(flow, i), i))
