@@ -139,6 +139,10 @@ def test_no_file_but_the_page_tells_them_from_a_short_answer(despair: Path, shor
         summary["provenance"].pop("created")
         summary["provenance"]["inputs"].pop("transcript")
         summary["media"].pop("path")
+        # Files that hold the transcript as it was given were compared above.
+        for name, entry in summary["files"].items():
+            if not name.endswith(".parquet") or name == "words.parquet":
+                entry.pop("sha256")
     assert summaries[0] == summaries[1]
 
 

@@ -15,7 +15,7 @@ def _due(flow: Flow) -> Iterator[Turn]:
         elif is_form(flow, i, "거 것", "NNB") and is_form(flow, i - 1, "을 ㄹ", "ETM"):
             if any(is_form(flow, k, "그렇 그러", "V") for k in range(i + 1, min(i + 3, len(flow)))):
                 yield Turn("doubt", i, range(clause_start(flow, i), i))
-        elif is_form(flow, i, "을걸 ㄹ걸", "E") and is_form(flow, i + 1, "그렇 그러", "V"):
+        elif is_form(flow, i, "을걸 ㄹ걸 지", "E") and is_form(flow, i + 1, "그렇 그러", "V"):
             yield Turn("doubt", i, range(clause_start(flow, i), i))
         elif is_form(flow, i, "어야 아야 여야", "EC") and is_form(flow, i + 1, "하 되", "V"):
             after = i + 3 if is_form(flow, i + 2, "었", "EP") else i + 2
@@ -111,6 +111,11 @@ def _scorned(flow: Flow, i: int) -> bool:
         return is_form(flow, before(flow, i, ("ETM",)), "같")
     if flow[i].form == "남":
         return is_form(flow, i + 1, "의", "JKG") and is_form(flow, i + 2, "얘기 이야기 일 나라")
+    if flow[i].form == "꼽":  # 손에 꼽는다: hardly ever
+        return is_form(flow, before(flow, i), "손 손가락", "NNG")
+    if flow[i].form in ("주", "건너가", "글르", "그르", "틀리"):  # 개나 주라지, 물 건너갔다
+        noun = before(flow, i)
+        return flow[i].form in ("글르", "그르") or is_form(flow, noun, "개 물", "NNG")
     if flow[i].form == "쌓":
         return is_form(flow, before(flow, i), "담", "NNG")
     if is_form(flow, i, _ALIEN_NOUNS, "NNG"):

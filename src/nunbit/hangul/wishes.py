@@ -86,7 +86,7 @@ def _praying(flow: Flow) -> Iterator[Turn]:
             yield Turn("doubt", i, _wish_reach(flow, i - 2))
 
 
-_QUESTION = re.compile(r"[을ㄹ]까요?|[을ㄹ]지(도)?|[을ㄹ]는지")
+_QUESTION = re.compile(r"[을ㄹ]까요?|[을ㄹ]지(도)?|[을ㄹ]는지|[을ㄹ]런지|으?려나요?")
 _COUNTER = ("다면", "라면", "더라면", "었더라면")
 
 
