@@ -98,7 +98,8 @@ def _doubting(flow: Flow) -> Iterator[Turn]:
             continue
         if is_form(flow, i - 1, "겠", "EP") and is_form(flow, i, "죠 지 지요"):
             yield Turn("doubt", i, _wish_reach(flow, i))  # 좋은 날이 오겠죠
-        if (m.tag == "EF" and _QUESTION.fullmatch(m.form)) or (
+        asked = m.tag == "EF" or m.form.endswith("려나")
+        if (asked and _QUESTION.fullmatch(m.form)) or (
             m.tag == "EC" and m.form.endswith(_COUNTER)
         ):
             yield Turn("doubt", i, _wish_reach(flow, i))
