@@ -13,7 +13,10 @@ def _due(flow: Flow) -> Iterator[Turn]:
         if is_form(flow, i, "터", "NNB") and is_form(flow, i - 1, "을 ㄹ", "ETM"):
             yield Turn("doubt", i, range(clause_start(flow, i), i))
         elif is_form(flow, i, "거 것", "NNB") and is_form(flow, i - 1, "을 ㄹ", "ETM"):
-            if any(is_form(flow, k, "그렇 그러", "V") for k in range(i + 1, min(i + 3, len(flow)))):
+            if any(
+                is_form(flow, k, "그렇 그러 후회 아쉽 싶")
+                for k in range(i + 1, min(i + 4, len(flow)))
+            ):
                 yield Turn("doubt", i, range(clause_start(flow, i), i))
         elif is_form(flow, i, "을걸 ㄹ걸 지", "E") and is_form(flow, i + 1, "그렇 그러", "V"):
             yield Turn("doubt", i, range(clause_start(flow, i), i))
@@ -44,6 +47,16 @@ def _over(flow: Flow) -> Iterator[Turn]:
         but = is_form(flow, i, "는데 은데 지만 더니 으나 다가", "EC")
         if but and is_form(flow, i - 1, "었었", "EP"):
             yield Turn("hard", i, clause)
+        elif (
+            but
+            and any(is_form(flow, k, "다들 남 친구 사람 애") for k in clause)
+            and any(is_form(flow, k, "나 저 내", "NP") for k in range(i + 1, min(i + 3, len(flow))))
+        ):
+            yield Turn("hard", i, clause)  # 남들은 행복한데 나만
+        elif but and any(
+            is_form(flow, k, "기", "ETN") and flow[k + 1].tag == "JX" for k in clause[:-1]
+        ):
+            yield Turn("hard", i, clause)  # 웃긴 웃었는데
         elif but and is_form(flow, i - 1, "었", "EP"):
             if any(is_form(flow, k, _NOW) for k in range(i + 1, min(i + 3, len(flow)))):
                 yield Turn("lack", i, clause)
@@ -107,6 +120,13 @@ def _mockery(flow: Flow) -> Iterator[Turn]:
 
 def _scorned(flow: Flow, i: int) -> bool:
     """사랑 따위, 행복 같은 소리, 행복은 사치다, 남의 얘기다, 행복과 담을 쌓다."""
+    if flow[i].form in ("얘기", "이야기") and is_form(flow, i + 1, "이", "VCP"):
+        told = range(max(0, i - 3), i)
+        return any(is_form(flow, k, "사람 남 드라마 동화 영화 책") for k in told)
+    if flow[i].form in ("가물가물", "희미", "흐릿", "까마득"):
+        return is_form(flow, before(flow, i), "기억", "NNG")
+    if flow[i].form == "고사하":  # 만족은 고사하고
+        return flow[i - 1].tag == "JX"
     if flow[i].form == "소리":
         return is_form(flow, before(flow, i, ("ETM",)), "같")
     if flow[i].form == "남":
