@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nunbit.hangul.clauses import (
-    Flow,
     OPEN_TO_WISH,
+    Flow,
     Turn,
     before,
     clause_end,
