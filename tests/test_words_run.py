@@ -144,7 +144,7 @@ def test_no_file_but_the_page_tells_them_from_a_short_answer(despair: Path, shor
         sums.append(summary.pop("files"))
     assert summaries[0] == summaries[1]
     differing = {name for name in sums[0] if sums[0][name] != sums[1][name]}
-    texts_in = {"words.parquet", "talk.eaf", "talk.vtt", "talk.TextGrid", "talk.csv"}
+    texts_in = {"words.parquet", "talk.eaf", "talk.vtt", "talk.TextGrid", "talk.words.csv"}
     assert differing <= texts_in, differing
 
 
