@@ -3,7 +3,10 @@
 Every sentence of ``tests/sentences`` goes alone through the shipped model's text side and the word
 lists, as ``nunbit analyze`` takes it. ``polarity.toml`` (185) and ``plain.toml`` (100) were written
 before the code. Three lists of unseen sentences were each run once before anything was changed in
-their light; what the first two showed was mended, the third is the figure for unseen sentences.
+their light; what the first two showed was mended, the third was the figure for unseen sentences.
+``second_eyes.toml`` (220) comes from somebody who had read no rule; half A was looked at, half B
+run once at the end. Lists 4 to 6 are later ones of the same person. What they showed was mended, so
+the figures here are those of sentences already seen; docs/results.md has those of the first run.
 
 The baseline is commit eb7f1f9. Its figures below come from this script on the old code:
 ``git worktree add ../old eb7f1f9; PYTHONPATH=../old/src python benchmarks/honesty_words.py --old``.
@@ -12,6 +15,7 @@ The baseline is commit eb7f1f9. Its figures below come from this script on the o
 from __future__ import annotations
 
 import argparse
+import random
 import resource
 import time
 import tomllib
@@ -34,9 +38,17 @@ WRONG_CLASS = {"positive": -1, "negative": 1, "wish": 1}
 HELD_OUT = "held_out_3"
 """The first two lists of unseen sentences showed what to mend and are no longer unseen."""
 
+SECOND = "second_eyes"
+LATER = ("held_out_4", "held_out_5", "held_out_6")
+SEED = 14
+"""Splits each kind of the second list into halves."""
+
+_SAYS = {"despair": "not_scored", "open": "wish"}
+
 OLD = {
     "polarity": "55 of 94", "words": "48 of 185", "not_scored": "31 of 31", "masked": "0",
-    "held": "18 of 24", "held_not_scored": "10 of 10", "signs": "18 of 160",
+    "held": "18 of 24", "half": "30 of 41", "half_not_scored": "30 of 30", "later": "64 of 69",
+    "later_not_scored": "64 of 64", "held_not_scored": "10 of 10", "signs": "18 of 160",
 }  # fmt: skip
 """What the baseline gives (see above)."""
 
@@ -78,10 +90,25 @@ def read(name: str) -> list[tuple[str, str, bool]]:
         says = {"joy": "positive", "sadness": "negative", "anger": "negative"}
         return [(t, says.get(k, "neutral"), True) for k, ts in document.items() for t in ts]
     return [
-        (text, says, bool(group.get("plain")))
+        (text, _SAYS.get(says, says), says in ("plain", "scored") or bool(group.get("plain")))
         for group in document["group"]
         for text, says in group["sentences"]
     ]
+
+
+def read_half(half: str) -> list[tuple[str, str, bool]]:
+    """Half ``A`` or ``B`` of the second list; each kind is split at random."""
+    groups = tomllib.loads((SENTENCES / f"{SECOND}.toml").read_text(encoding="utf-8"))["group"]
+    rng, every, at = random.Random(SEED), read(SECOND), 0
+    chosen = []
+    for group in groups:
+        order = list(range(len(group["sentences"])))
+        rng.shuffle(order)
+        middle = len(order) // 2
+        kept = sorted(order[:middle] if half == "A" else order[middle:])
+        chosen += [every[at + i] for i in kept]
+        at += len(order)
+    return chosen
 
 
 def transcript_of(texts: Sequence[str], *, apart_s: float = 10.0) -> Transcript:
@@ -194,6 +221,8 @@ def figures(counts: Any, *, show: bool = False) -> list[Row]:
     """The figures of one version of the code."""
     polarity, plain = judge(read("polarity"), counts), judge(read("plain"), counts)
     held = judge(read(HELD_OUT), counts)
+    half = judge(read_half("B"), counts)
+    later = judge([said for name in LATER for said in read(name)], counts)
     rows = []
     for key, what, some, bad, bar in (
         ("polarity", "negated, wished, double, idiom: class of the wrong sign",
@@ -207,6 +236,17 @@ def figures(counts: Any, *, show: bool = False) -> list[Row]:
         ("held_not_scored", "held out, wanting to die, self-harm: scored", _despair(held), _wrong,
          None),
         ("masked", "held out, plain: masked", _plain(held), _masked, None),
+        ("half", "second eyes, half B, negated and wished: wrong class or word", _turned(half),
+         _wrong, None),
+        ("half_not_scored", "second eyes, half B, wanting to die, self-harm: scored",
+         _despair(half), _wrong, None),
+        ("masked", "second eyes, half B, plain and figurative: masked", _plain(half), _masked,
+         None),
+        ("later", "lists 4 to 6, since mended, negated and wished: wrong class or word",
+         _turned(later), _wrong, None),
+        ("later_not_scored", "lists 4 to 6, since mended, wanting to die, self-harm: scored",
+         _despair(later), _wrong, None),
+        ("masked", "lists 4 to 6, plain and figurative: masked", _plain(later), _masked, None),
         ("signs", "plain sentences with a class of the wrong sign (the model's own errors)",
          [*_plain(polarity), *plain], _wrong_class, None),
     ):  # fmt: skip

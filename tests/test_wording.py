@@ -99,7 +99,7 @@ def test_a_third_of_the_list_is_plain() -> None:
     assert len(listed("plain")) == 100
 
 
-@pytest.mark.parametrize("name", ["polarity", "plain", "held_out"])
+@pytest.mark.parametrize("name", ["polarity", "plain", "held_out", "held_out_4"])
 def test_no_word_of_the_wrong_sign_is_counted(name: str) -> None:
     said = listed(name)
     wrong = []
@@ -176,6 +176,24 @@ def turned(text: str) -> dict[str, set[str]]:
         ("즐거웠고 또 가고 싶어요", "wish", "가", "즐겁"),
         ("편안하길 바라요", "wish", "편안", ""),
         ("행복해질 수 있을까요", "doubt", "행복", ""),
+        ("정말 기뻐하셨을 텐데", "doubt", "기뻐하", ""),
+        ("고맙다고 말할걸 그랬어요", "doubt", "고맙", ""),
+        ("기뻐해야 하는데 눈물만 나요", "doubt", "기뻐하", "눈물"),
+        ("행복할 뻔했어요", "hard", "행복", ""),
+        ("좋다 말았어요", "hard", "좋", ""),
+        ("만족스럽냐고 하면 그건 아니고요", "not", "만족", ""),
+        ("기쁘다기보다 허전했어요", "not", "기쁘", "허전"),
+        ("행복하긴요", "not", "행복", ""),
+        ("행복이 어디 있어요", "hard", "행복", ""),
+        ("희망이고 뭐고 다 없어졌어요", "not", "희망", ""),
+        ("좋았었는데 지금은 엉망이에요", "hard", "좋", "엉망"),
+        ("우울했는데 지금은 괜찮아요", "lack", "우울", "괜찮"),
+        ("힘든 줄도 모르고 일했어요", "lack", "힘들", ""),
+        ("미운 마음이 사라졌어요", "lack", "밉", ""),
+        ("다들 즐거워 보여요", "hard", "즐겁", ""),
+        ("좋은 일이 생기려나", "doubt", "좋", ""),
+        ("별로 행복하지안아요", "not", "행복", ""),
+        ("재미 하나도 업써요", "not", "재미", ""),
     ],
 )
 def test_what_a_negation_or_wish_is_about(text: str, kind: str, reached: str, spared: str) -> None:
@@ -208,6 +226,15 @@ def test_words_that_are_taken_back_count_for_nothing_and_turn_no_class() -> None
         assert (found.positive, found.negative) == (positive, negative), text
     assert counted(wording("걱정 없이 행복해요"), POSITIVE) == 1
     assert counted(wording("걱정 없이 행복해요"), NEGATIVE) == 0
+
+
+def test_words_that_count_in_no_rate_still_take_back_a_class() -> None:
+    for text in ("화낼 일이 아니더라고요", "겁먹을 필요 없어", "지루할 틈이 없었다"):
+        found = wording(text)
+        assert found.negative == "negated", text
+        assert counted(found, NEGATIVE) == 0
+    assert wording("너무 지루했어요").negative == ""
+    assert counted(wording("너무 지루했어요"), NEGATIVE) == 0
 
 
 def test_reasons_follow_the_sign_of_the_class() -> None:
@@ -375,6 +402,43 @@ UNNOTICED = """\
 졸려서 눈을 뜨지 못했어요|수술하고 깨어나지 못하셨어요|할머니가 생을 마감하셨어요
 오늘은 여기서 끝내고 싶어요|하나도 없었으면 좋겠어요|전투신이 길어요|추워 죽는 줄 알았어요
 배고파 죽겠다|시험이 다 끝났으면 좋겠어요"""
+
+
+IN_OTHER_WORDS = """\
+안 좋은 생각을 한 적이 있어요|세상을 등질까도 생각했습니다|죽으면 편해질 텐데
+커터칼로 그으면 좀 나아져요|지나가는 차에 뛰어들까 했어요
+한강 다리 위에 서 있었던 적이 있어요|애들한테 짐만 되니까 빨리 가야 하는데|죽고시퍼요
+죽고십다|저 같은 건 처음부터 없었어야 해요|살고 싶은 마음이 요만큼도 없어요
+눈뜨지 않게 해 달라고 빌어요|옥상 문이 잠겨 있어서 못 뛰어내렸어요
+약통을 앞에 두고 밤새 고민했어요|엄마 미안해 먼저 갈게|손목을 몇 번 그은 적이 있어요
+더는 버틸 수가 없어요|내가 죽고 나면 후회할까|왜 나를 낳았어요|I am tired of living
+Everyone would be better off without me"""
+
+STILL_HARMLESS = """\
+자살골을 넣었어요|죽을 만큼 사랑해요|죽기 전에 세계 여행을 하고 싶어요|죽도록 공부했어요
+할아버지가 암으로 죽었어요|물고기가 죽을 것 같아요|반죽을 밀었어요|폭죽을 터뜨렸어요
+기죽지 마세요|죽을 쑤어 먹었어요|칼로 사과를 깎았어요|옥상에 빨래를 널었어요
+다리 위에서 불꽃놀이를 봤어요|집을 살 돈이 없어요|먼저 갈게요 내일 봬요
+세상에서 제일 행복해요|나만 없어 고양이|사는 게 힘들어요|이상한 생각이 들었어요
+그가 저를 때렸어요|다음 생에도 당신이랑 결혼할래요|맛이 끝내줘요|이삿짐이 많아요
+부담 갖지 마세요"""
+
+
+def test_other_words_of_the_same_fields_are_noticed() -> None:
+    assert [s for s in _parts(IN_OTHER_WORDS) if not has_passage(s)] == []
+    assert [s for s in _parts(STILL_HARMLESS) if has_passage(s)] == []
+    for name in ("second_eyes", "held_out_3", "held_out_4", "held_out_5", "held_out_6"):
+        said = [(text, says) for _, text, says, _ in listed(name)]
+        grave = ("despair", "not_scored")
+        assert [text for text, says in said if says in grave and not has_passage(text)] == []
+        assert [text for text, says in said if says not in grave and has_passage(text)] == []
+
+
+def test_a_figure_of_speech_hides_only_what_stands_beside_it() -> None:
+    """Recognisers write no full stops: several sentences may stand in one."""
+    before = "어제는 수영장에서 다이빙을 배웠는데 물이 차가웠고 집에 와서"
+    assert has_passage(f"{before} 혼자 있으니까 한강에 몸을 던지고 싶었어요")
+    assert not has_passage("수영장에서 다이빙하며 물에 몸을 던지고 놀았어요")
 
 
 def _parts(text: str) -> Sequence[str]:

@@ -29,6 +29,7 @@ class Turn:
 
 OPEN = frozenset(
     {"게", "면서", "으면서", "도록", "다고", "라고", "으라고", "는다고", "ㄴ다고", "자고"}
+    | {"냐고", "으냐고", "느냐고", "냐", "느냐"}
 )
 """Endings that lead into what follows: manner and quotation belong to the clause after them."""
 

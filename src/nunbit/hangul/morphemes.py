@@ -15,6 +15,7 @@ nothing here. Calls are locked. The same text gives the same morphemes.
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -81,10 +82,30 @@ def morphemes(text: str) -> tuple[Morpheme, ...]:
     if not text.strip():
         return ()
     with _LOCK:
-        tokens = _analyser().tokenize(text, compatible_jamo=True)
+        tokens = _analyser().tokenize(_respelled(text), compatible_jamo=True)
     return tuple(
         Morpheme(t.form, t.tag.partition("-")[0], t.start, t.start + t.len) for t in tokens
     )
+
+
+# As they sound in chats and in what recognisers write; the length stays, and so do all places.
+_MISSPELLED = (
+    (re.compile("[업읍]써"), "없어"), (re.compile("[업읍]썼"), "없었"),
+    (re.compile("(?<=[가-힣])지안(?=[아았고은는네니습을])"), "지않"),
+    (re.compile("지 안(?=[았은는네습을])"), "지 않"), (re.compile("지안아"), "지않아"),
+    (re.compile("지 안아(?=[요서도])"), "지 않아"),
+    (re.compile(r"(?<!\S)않 (?=[가-힣])(?![아았은는네습고])"), "안 "),
+    (re.compile("(?<!지)(?<!지 )않(?=[좋돼되해했와])"), "안"),
+    (re.compile("시퍼"), "싶어"), (re.compile("고십(?=[다어은네지])"), "고싶"),
+    (re.compile("고 십(?=[다어은네지])"), "고 싶"),
+)  # fmt: skip
+
+
+def _respelled(text: str) -> str:
+    """The text with common misspellings of negations and wishes put right."""
+    for wrong, right in _MISSPELLED:
+        text = wrong.sub(right, text)
+    return text
 
 
 @cache

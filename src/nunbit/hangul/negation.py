@@ -61,7 +61,7 @@ def _first(flow: Flow, i: int, opened: frozenset[str] = OPEN) -> int:
 def _auxiliaries(flow: Flow) -> Iterator[Turn]:
     """-지 않다, -지 못하다, -지 말다, with particles; 기쁘지도 즐겁지도 않다 is about both."""
     for i in range(1, len(flow)):
-        long_form = is_form(flow, i, "않 못하 말") or is_form(flow, i, "못", "MAG")
+        long_form = is_form(flow, i, "않 못하 말 아니하 아니") or is_form(flow, i, "못", "MAG")
         if not long_form or not is_form(flow, before(flow, i), "지", "EC"):
             continue
         if flow[i].start < flow[before(flow, i)].end:
@@ -76,7 +76,7 @@ def _spoken_dont(flow: Flow) -> Iterator[Turn]:
             yield Turn("not", i, range(before(flow, i), i))
 
 
-_INTENSE_BEFORE = frozenset({"나위", "수", "비", "데"})
+_INTENSE_BEFORE = frozenset({"나위", "수", "비"})
 """말할 수 없이, 더할 나위 없이, 비할 데 없이: more than can be said."""
 
 
@@ -87,6 +87,8 @@ def _without(flow: Flow) -> Iterator[Turn]:
             continue
         noun = before(flow, i)
         if noun < 0 or flow[noun].form in _INTENSE_BEFORE or not flow[noun].tag.startswith("N"):
+            continue
+        if is_form(flow, noun, "데", "NNB") and is_form(flow, noun - 2, "비하 비 그지"):
             continue
         first = noun
         while first > 0 and flow[first - 1].tag.startswith(("NN", "XR", "MM", "XP", "JKG", "JC")):

@@ -12,6 +12,7 @@ from nunbit.hangul.clauses import Turn
 from nunbit.hangul.morphemes import Morpheme
 from nunbit.hangul.negation import NEGATIONS
 from nunbit.hangul.reservation import RESERVATIONS
+from nunbit.hangul.unmet import UNMET
 from nunbit.hangul.wishes import WISHES
 
 __all__ = ["Turn", "find_turns"]
@@ -24,5 +25,6 @@ def find_turns(flow: Sequence[Morpheme]) -> tuple[Turn, ...]:
         flow: Morphemes of one or more sentences.
     """
     given = tuple(flow)
-    found = [turn for rule in (*NEGATIONS, *RESERVATIONS, *WISHES) for turn in rule(given)]
+    rules = (*NEGATIONS, *RESERVATIONS, *UNMET, *WISHES)
+    found = [turn for rule in rules for turn in rule(given)]
     return tuple(sorted(found, key=lambda turn: (turn.at, turn.kind)))

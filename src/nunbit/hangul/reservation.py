@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nunbit.hangul.clauses import (
+    OPEN_TO_WISH,
     Flow,
     Turn,
     before,
@@ -15,7 +16,7 @@ from nunbit.hangul.clauses import (
 
 _LOSS = (
     "잃 사라지 떨어지 모자라 무너지 깨지 잊 빼앗기 뺏기 없애 식 줄 줄어들 멈추 그치 가시 멀 드물 "
-    "끊기 메마르 시들 꺾이 접 버리 걷히 풀리 덜하 덜 낫"
+    "시시 무덤덤 덤덤 시큰둥 식상 무감각 무뎌지 끊기 메마르 시들 꺾이 접 버리 걷히 풀리 덜하 덜 낫"
 )
 _LOSS_NOUNS = "부족 포기 상실 결핍 해소 극복 감소"
 
@@ -23,18 +24,21 @@ _LOSS_NOUNS = "부족 포기 상실 결핍 해소 극복 감소"
 def _losses(flow: Flow) -> Iterator[Turn]:
     """웃음을 잃다, 불안이 사라지다, 자신감이 부족하다: about the nouns of the clause."""
     for i in range(1, len(flow)):
-        lost = is_form(flow, i, _LOSS, "VV VA") or is_form(flow, i, _LOSS_NOUNS, "NNG XR")
+        lost = is_form(flow, i, _LOSS, "VV VA XR") or is_form(flow, i, _LOSS_NOUNS, "NNG XR")
         if not lost:
             continue
         nouns = [
             k
             for k in range(clause_start(flow, i), i)
-            if flow[k].tag.startswith(("NNG", "XR", "NNP"))
+            if flow[k].tag.startswith(("NNG", "XR", "NNP", "NNB"))
         ]
         for k in nouns:
             # Only what is lost: 면접에서 떨어지다 loses no interview.
             if not is_form(flow, k + 1, "에서 에 에게 한테 으로 로 께", "JKB"):
-                yield Turn("lack", i, range(k, k + 1))
+                # 미운 마음이 사라졌어요: with what is said of it.
+                told = k > 0 and flow[k - 1].tag == "ETM"
+                first = clause_start(flow, k) if told else k
+                yield Turn("lack", i, range(first, k + 1))
 
 
 def _pretence(flow: Flow) -> Iterator[Turn]:
@@ -64,13 +68,20 @@ def _hardly(flow: Flow) -> Iterator[Turn]:
             yield Turn("hard", i, clause)
         elif flow[i].form in _UNKNOWN and flow[i].tag == "VV":
             if not any(flow[k].form in _HOW_MUCH for k in clause):
-                yield Turn("hard", i, clause)
+                # 힘든 줄도 모르고, 아픈지 몰랐어요: it was not felt, be it good or bad.
+                joined = before(flow, i)
+                unfelt = is_form(flow, joined, "줄", "NNB") or (
+                    is_form(flow, joined, "ㄴ지 은지 는지", "EC")
+                    and is_form(flow, i + 1, "었", "EP")
+                )
+                yield Turn("lack" if unfelt else "hard", i, clause)
         elif is_form(flow, i, "지", "NNB") and any(
             is_form(flow, k, "오래 오래되 한참") for k in range(i, clause_end(flow, i))
         ):
-            yield Turn("hard", i, clause)  # 웃어 본 지가 오래됐다
+            # 웃어 본 지가 오래됐다; 설레고 그런 거 졸업한 지 오래
+            yield Turn("hard", i, range(clause_start(flow, i, OPEN_TO_WISH), i))
         elif is_form(flow, i, "보이", "VV VX") and is_form(flow, i - 1, "어 아", "EC"):
-            yield Turn("hard", i, range(clause_start(flow, i), i))  # 행복해 보이는 사람들
+            yield Turn("hard", i, range(clause_start(flow, i - 1), i))  # 행복해 보이는 사람들
         elif flow[i].form in _FORCED and (flow[i].form != "겉" or is_form(flow, i + 1, "으로")):
             yield Turn("hard", i, range(i, clause_end(flow, i)))
 
@@ -102,7 +113,7 @@ _ASKED = frozenset({"뭐", "무엇", "무슨", "누구", "어떻", "어떻게", 
 def _rhetoric(flow: Flow) -> Iterator[Turn]:
     """좋을 리가 있겠어요, 누가 좋아하겠어요, 기쁘긴 뭐가 기뻐요."""
     for i in range(len(flow)):
-        if is_form(flow, i, "리", "NNB") and i and flow[i - 1].tag == "ETM":
+        if is_form(flow, i, "리 턱 까닭", "NNB NNG") and i and flow[i - 1].tag == "ETM":
             rest = range(i + 1, clause_end(flow, i))
             if any(is_form(flow, k, "있 만무") for k in rest):
                 yield Turn("not", i, range(clause_start(flow, i), i))

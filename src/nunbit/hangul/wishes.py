@@ -26,6 +26,8 @@ def _wanting(flow: Flow) -> Iterator[Turn]:
         joined = before(flow, i)
         if not is_form(flow, i, "싶 고프", "VX VA"):
             continue
+        if is_form(flow, joined, "음 ㅁ", "ETN") and is_form(flow, joined - 1, "었", "EP"):
+            yield Turn("wish", i, _wish_reach(flow, joined))  # 편안해졌음 싶어요
         if is_form(flow, joined, "고 면 으면 었으면", "EC"):
             at = joined if flow[joined].form != "고" else i
             yield Turn("wish", i, _wish_reach(flow, at))
@@ -69,8 +71,9 @@ def _hoping(flow: Flow) -> Iterator[Turn]:
         )
         to_do = is_form(flow, i + 1, "을 ㄹ", "ETM")
         nothing_more = to_do and is_form(flow, i + 2, "것 거 나위", "NNB")
+        prayed = is_form(flow, i, "기도", "NNG") and is_form(flow, before(flow, i), "기", "ETN")
         dream = is_form(flow, i, "소원", "NNG") and is_form(flow, i + 1, "이", "VCP")
-        if dream or (asked and not nothing_more):
+        if dream or prayed or (asked and not nothing_more):
             yield Turn("wish", i, _wish_reach(flow, i))
 
 
@@ -86,7 +89,7 @@ def _praying(flow: Flow) -> Iterator[Turn]:
             yield Turn("doubt", i, _wish_reach(flow, i - 2))
 
 
-_QUESTION = re.compile(r"[을ㄹ]까요?|[을ㄹ]지(도)?|[을ㄹ]는지")
+_QUESTION = re.compile(r"[을ㄹ]까나?요?|[을ㄹ]지(도)?|[을ㄹ]는지|[을ㄹ]런지|으?려나요?")
 _COUNTER = ("다면", "라면", "더라면", "었더라면")
 
 
@@ -98,9 +101,8 @@ def _doubting(flow: Flow) -> Iterator[Turn]:
             continue
         if is_form(flow, i - 1, "겠", "EP") and is_form(flow, i, "죠 지 지요"):
             yield Turn("doubt", i, _wish_reach(flow, i))  # 좋은 날이 오겠죠
-        if (m.tag == "EF" and _QUESTION.fullmatch(m.form)) or (
-            m.tag == "EC" and m.form.endswith(_COUNTER)
-        ):
+        asked = m.tag == "EF" or m.form.endswith("려나")
+        if (asked and _QUESTION.fullmatch(m.form)) or (m.tag == "EC" and m.form.endswith(_COUNTER)):
             yield Turn("doubt", i, _wish_reach(flow, i))
 
 

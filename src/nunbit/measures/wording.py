@@ -24,6 +24,9 @@ from nunbit.streams import Transcript, Utterance
 LISTS = ("first_person", "first_person_plural", "negative", "positive", "absolutist")
 """Word lists that are counted, in the order of ``Wording.counts``."""
 
+UNCOUNTED = "unpleasant"
+"""A list of more negative words: they count in no rate, but what negates them counts."""
+
 JOINED_GAP_S = 2.0
 """Pieces of a sentence by the same speaker follow one another within this time."""
 
@@ -170,7 +173,7 @@ class _Hit:
 def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
     flow = morphemes(whole)
     turns = find_turns(flow)
-    hits = {name: _hits(name, flow, turns) for name in LISTS}
+    hits = {name: _hits(name, flow, turns) for name in (*LISTS, UNCOUNTED)}
     wordings = []
     at = 0
     for words in pieces:
@@ -184,7 +187,9 @@ def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
             continue
         own = {n: [h for h in found if h.place.start in place] for n, found in hits.items()}
         near = [t for t in turns if t.at in place or _overlap(t.reach, place)]
-        positive, negative, named = _signs(own["positive"], own["negative"], near)
+        positive, negative, named = _signs(
+            own["positive"], [*own["negative"], *own[UNCOUNTED]], near
+        )
         counted = {
             name: {flow[h.place.start].start for h in own[name] if h.counts} for name in LISTS
         }
@@ -246,7 +251,7 @@ def _signs(
         why = "negated"
     elif wished or ("wish" in kinds and not plain):
         why = "wish"
-    elif "not" in kinds and not plain:
+    elif kinds & {"not", "lack", "hard", "doubt"} and not plain:
         why = "negated"
     taken_back = any(h.turned for h in negative) and not any(h.counts for h in negative)
     return why, "negated" if taken_back or twice else "", turned or wished or twice
