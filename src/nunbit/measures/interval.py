@@ -39,15 +39,15 @@ SURE = 2.3263478740408408
 With 95% one short recording in fifty showed an interval it should not have, and that one failed."""
 
 MIN_CARRIERS, CARRIES = 10, 0.1
-"""Values farther from the middle than a tenth of the farthest that a mean must rest on: of fewer
-than ten events (of one outlier alone) no interval of the mean keeps its 95%."""
+"""Runs of values farther from the middle than a tenth of the farthest that a mean must rest on: of
+fewer than ten events or bursts (of one outlier alone) no interval of the mean keeps its 95%."""
 
 COARSE = 60
 """Blocks in which slow parts are looked for that lie beneath fast ones, and thus escape the lag at
 which neighbours are half alike: 3 s in 3 min."""
 
-WIDEN = 22.0
-"""What is not known about the memory: widens the variance by 1 + (22 / n)^3, n the independent
+WIDEN = 23.0
+"""What is not known about the memory: widens the variance by 1 + (23 / n)^3, n the independent
 values; more than doubles it at the least n that is shown, and is of no weight from 60 on."""
 
 _TINY = 1e-9
@@ -147,8 +147,9 @@ def long_run(deviations: Floats, there: Flags) -> LongRun:
     variance = float(d @ d) / n
     if variance <= (_TINY * float(np.abs(d).max(initial=0.0))) ** 2 or n <= MIN_INDEPENDENT:
         return LongRun(math.nan, float(n), "constant" if variance == 0 else "too_few_independent")
-    away = np.abs(d[here] - np.median(d[here]))
-    if (away > CARRIES * away.max()).sum() < MIN_CARRIERS:
+    away = np.where(here, d - np.median(d[here]), 0.0)
+    side = np.where(np.abs(away) > CARRIES * np.abs(away).max(), np.sign(away), 0.0)
+    if (np.diff(side, prepend=0.0)[side != 0] != 0).sum() < MIN_CARRIERS:
         return LongRun(math.nan, float(n), "too_few_independent")
     # Rare high values hide how alike the others are: ranks see it.
     scores = np.zeros(len(d))
@@ -158,7 +159,7 @@ def long_run(deviations: Floats, there: Flags) -> LongRun:
         return LongRun(math.nan, independent, "too_few_independent")
     phi = likeness(d[None], here[None], 1)
     power = (2.0 * _slow_power(d, phi) + _block_power(d)) / 3.0
-    _, coarse = _block_likeness(d, COARSE)
+    coarse = max(_block_likeness(d, COARSE)[1], 0.0)
     fewest = min(independent, COARSE * (1.0 - coarse) / (1.0 + coarse))
     error = math.sqrt(power * len(d) * (1.0 + (WIDEN / fewest) ** 3))
     return LongRun(error, independent, "")
@@ -187,10 +188,10 @@ def _block_power(d: Floats) -> float:
 
 
 def _block_likeness(d: Floats, n: int) -> tuple[float, float]:
-    """Sum of squares of the sums over n blocks, and how alike neighbouring sums are, 0 to 0.97."""
+    """Sum of squares of the sums over n blocks, and how alike neighbouring sums are, -0.3 to 0.97."""
     sums = np.add.reduceat(d, np.arange(n) * len(d) // n)
     total = float(sums @ sums)
     if total == 0:
         return 0.0, 0.0
     raw = float(sums[1:] @ sums[:-1]) / total * n / (n - 1)
-    return total, float(np.clip((raw * n + 1.0) / (n - 3.0), 0.0, 0.97))
+    return total, float(np.clip((raw * n + 1.0) / (n - 3.0), -0.3, 0.97))

@@ -320,7 +320,7 @@ class Summariser:
         centres = (self.spans.start_s[part] + self.spans.end_s[part]) / 2.0
         found = dict.fromkeys(FUNCTIONALS, (np.nan, Known(*_NONE, "")))
         if len(good) >= 2:
-            found = _of_series(centres, series)
+            found = functionals_of(centres, series)
         reasons = NAMES[estimate.reason[part]]
         kinds, counts = np.unique(reasons[reasons != ""], return_counts=True)
         why = str(kinds[np.argmax(counts)]) if len(good) == 0 and len(kinds) else "too_few"
@@ -466,7 +466,7 @@ def _of_quantile(
     return Known(float(low), float(high), "")
 
 
-def _of_series(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:
+def functionals_of(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:
     """Functionals of the window values, each with its interval.
 
     None of the SD: of skewed values 51 to 85% of the intervals held it (simulated), not 95%.
