@@ -80,8 +80,8 @@ BEFORE: dict[str, dict[Any, str]] = {
         30: "30%",
     },
 }
-"""Version 0.1 on the same series (intervals: the first 400 of each kind); its ``depgroup`` rule asks
-for a rise of 0.1 at least, its ``low_agreement`` rule fires alike."""
+"""Version 0.1 on the same series (intervals: the first 400 of each kind); its ``depgroup`` rule
+asks for a rise of 0.1 at least; its ``low_agreement`` rule fires alike."""
 
 
 def autoregressive(rng: np.random.Generator, rows: int, n: int, memory_s: float) -> Series:

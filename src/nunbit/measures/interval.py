@@ -188,7 +188,7 @@ def _block_power(d: Floats) -> float:
 
 
 def _block_likeness(d: Floats, n: int) -> tuple[float, float]:
-    """Sum of squares of the sums over n blocks, and how alike neighbouring sums are, -0.3 to 0.97."""
+    """Sum of squares of the sums over n blocks, and likeness of neighbours, -0.3 to 0.97."""
     sums = np.add.reduceat(d, np.arange(n) * len(d) // n)
     total = float(sums @ sums)
     if total == 0:

@@ -130,6 +130,7 @@ def timeline_html(view: TimelineView, source: str | None) -> str:
             experimental=experimental,
             episodes=tables.episode_rows(view),
             expected=tables.expected_lines(view),
+            interval_note=tables.interval_note(view),
             states=tables.state_groups(view),
             sync=sync,
             sync_warns=warns,
