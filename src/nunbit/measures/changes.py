@@ -38,9 +38,9 @@ STANDS_OUT = 5.0
 saves time. What is added to the level is one draw in 299 at most."""
 
 SURELY, MIN_FORGETTING = 6.0, 40.0
-"""Standard deviations of the rest that no draws are asked about, if the rest is surely worth that
-many independent values: Student's t with 8 degrees of freedom (means of the longest stretches in
-ten minutes) is beyond 6 once in 3000, at ten places."""
+"""Standard deviations that no draws are asked about, if the rest of the series is surely worth that
+many independent values. They are counted twice, by the means found in the rest, of which there may
+be few, and by what its memory makes of them."""
 
 DRAWS = 299
 REFINED = 4
@@ -171,7 +171,7 @@ def _scan_once(
     alone = _far_off(grown[:1], there, hop_s, side, _Rest(centred))
     if alone is None or alone.farthest[0] < STANDS_OUT:
         return []
-    if alone.farthest[0] > SURELY and _forgets(values, alone.distance):
+    if alone.farthest[0] > SURELY and _surely(values, alone.distance):
         return _strongest(alone.distance, plain.distance, SURELY, side)
     rest = _far_off(grown, there, hop_s, side, _Rest(centred, in_units=True))
     if rest is None or rest.farthest[0] <= (bar := float(rest.farthest[1:].max())):
@@ -179,21 +179,29 @@ def _scan_once(
     return _strongest(rest.distance, plain.distance, bar, side)
 
 
-def _forgets(values: Floats, distance: dict[int, Floats]) -> bool:
-    """Whether what is left without the strongest stretch is surely worth many independent values.
+def _surely(values: Floats, distance: dict[int, Floats]) -> bool:
+    """Whether the strongest stretch lies far from what is left, and that is known well.
 
-    Then the spread of its means is known, and no draws are needed: those of a series with one long
-    and very large change take it for a long memory.
+    It must be worth many independent values; then the spread of its means follows from their
+    number, and no draws are needed: those of a series with one long and very large change take it
+    for a long memory.
     """
     width = max(distance, key=lambda w: float(np.abs(distance[w]).max()))
     start = int(np.abs(distance[width]).argmax())
-    rest = values.copy()
-    rest[start : start + width] = np.nan
-    there = np.isfinite(rest)
-    scores = np.zeros(len(rest))
-    scores[there] = normal_scores(rest[there])
-    n = int(there.sum())
-    return memory(scores[None], there[None]).independent(n, SURE) >= MIN_FORGETTING
+    there = np.isfinite(values)
+    scores = np.zeros(len(values))
+    scores[there] = normal_scores(values[there])
+    inside = there.copy()
+    inside[:start], inside[start + width :] = False, False
+    rest = there & ~inside
+    usual, n = float(scores[rest].mean()), int(rest.sum())
+    apart = np.where(rest, scores - usual, 0.0)
+    if not apart.any():
+        return False
+    independent = memory(apart[None], rest[None]).independent(n, SURE)
+    error = math.sqrt(float(apart @ apart) / independent / max(inside.sum(), 1))
+    far = abs(float(scores[inside].mean()) - usual)
+    return independent >= MIN_FORGETTING and far > SURELY * error
 
 
 @dataclass(frozen=True, slots=True)
