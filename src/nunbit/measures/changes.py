@@ -30,8 +30,9 @@ MIN_VALUES = 30
 LEVEL = 0.02
 """Nominal chance of any change where nothing changes; 5% is kept with it (see the benchmark)."""
 
-REST = 4
-"""Lengths of a stretch that a series needs besides it, to be held against the rest."""
+REST, KNOWN_REST = 4, 8
+"""Lengths of a stretch that a series needs besides it, to be held against the rest: with draws that
+had as few, and without any."""
 
 STANDS_OUT = 5.0
 """Standard deviations of the rest below which no stretch is so large that its draws hide it; only
@@ -168,12 +169,12 @@ def _scan_once(
     if plain.farthest[0] > bar:
         return _strongest(plain.distance, plain.distance, bar, side)
     centred = usual is None
-    alone = _far_off(grown[:1], there, hop_s, side, _Rest(centred))
+    alone = _far_off(grown[:1], there, hop_s, side, _Rest(centred, KNOWN_REST))
     if alone is None or alone.farthest[0] < STANDS_OUT:
         return []
     if alone.farthest[0] > SURELY and _surely(values, alone.distance):
         return _strongest(alone.distance, plain.distance, SURELY, side)
-    rest = _far_off(grown, there, hop_s, side, _Rest(centred, in_units=True))
+    rest = _far_off(grown, there, hop_s, side, _Rest(centred, REST, in_units=True))
     if rest is None or rest.farthest[0] <= (bar := float(rest.farthest[1:].max())):
         return []
     return _strongest(rest.distance, plain.distance, bar, side)
@@ -210,10 +211,12 @@ class _Rest:
 
     Attributes:
         centred: Whether the mean of the rest is the usual one.
+        lengths: So many lengths of the stretch there must be at least.
         in_units: Whether each width gets its own unit: short and long stretches spread unlike.
     """
 
     centred: bool
+    lengths: int
     in_units: bool = False
 
 
@@ -249,7 +252,7 @@ def _far_off(
     for width in _widths(len(there), hop_s):
         count = filled[width:] - filled[:-width]
         open_ = count >= MIN_FILLED * width
-        if not open_.any() or (rest is not None and open_.sum() < REST * width):
+        if not open_.any() or (rest is not None and open_.sum() < rest.lengths * width):
             continue
         z = grown[:, width:] - grown[:, :-width]
         if not open_.all():
