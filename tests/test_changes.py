@@ -35,7 +35,9 @@ def summaries(rows: np.ndarray, truth: float = 0.0) -> tuple[float, float]:
 )
 def test_intervals_cover_where_they_are_shown(memory_s: float, n: int) -> None:
     shown, covered = summaries(autoregressive(np.random.default_rng(n), 200, n, memory_s))
-    assert 0.90 <= covered <= 0.995
+    assert covered >= 0.90
+    if shown > 0.5:
+        assert covered <= 0.995
     if n >= 600 and memory_s <= 5:
         assert shown >= 0.8
 
@@ -60,6 +62,31 @@ def test_intervals_of_other_shapes_cover() -> None:
         shown, covered = summaries(rows, truth)
         assert shown > 0.7
         assert 0.90 <= covered <= 0.995
+
+
+def test_slow_drift_beneath_fast_noise_is_not_taken_for_noise() -> None:
+    # Neighbours are hardly alike there; the memory shows in longer blocks only.
+    rng = np.random.default_rng(8)
+    rows = 0.7 * autoregressive(rng, 300, 600, 20) + rng.standard_normal((300, 600))
+    assert summaries(rows)[1] >= 0.93
+    assert summaries(rows[:, :180])[1] >= 0.85  # 65% and 58% before
+
+
+def test_a_mean_of_few_bursts_or_one_outlier_has_no_interval() -> None:
+    rng = np.random.default_rng(9)
+    few = np.zeros((50, 600))
+    for row in few:
+        row[rng.choice(600, 5, replace=False)] = 1.0
+    assert summaries(few)[0] == 0.0
+    assert summaries(rng.poisson(0.2, (50, 600)).astype(float))[0] == 1.0
+    outlier = rng.standard_normal((1, 600))
+    outlier[0, 300] = 1e6
+    assert summaries(outlier)[0] == 0.0
+
+
+def test_likeness_is_seen_beneath_skew() -> None:
+    rows = np.exp(autoregressive(np.random.default_rng(10), 200, 180, 5))
+    assert summaries(rows)[0] <= 0.03  # as without the skew: 18 independent values
 
 
 def share_with_changes(rows: np.ndarray) -> float:
@@ -89,14 +116,19 @@ def test_a_change_is_found_where_it_is() -> None:
     for i, row in enumerate(rows):
         found = nunbit.find_changes(row, 1.0, seed=i)
         hits += any(start < 318 and end > 302 for start, end in found)
-    assert hits >= 5
+    assert hits >= 6
 
 
-def test_a_long_large_change_is_found_against_a_baseline() -> None:
-    row = autoregressive(np.random.default_rng(1), 1, 600, 2)[0]
-    row[300:330] += 12.0
-    found = nunbit.find_changes(row, 1.0, baseline=(0.0, 200.0))
-    assert any(290 <= start <= 315 and 315 <= end <= 340 for start, end in found)
+@pytest.mark.parametrize("baseline", [None, (0.0, 200.0)])
+@pytest.mark.parametrize(("size", "length"), [(12.0, 30), (6.0, 30)])
+def test_a_long_large_change_is_found(
+    size: float, length: int, baseline: tuple[float, float] | None
+) -> None:
+    # Its own draws take it for a long memory: the rest of the series must speak.
+    for row in autoregressive(np.random.default_rng(1), 3, 600, 2):
+        row[300 : 300 + length] += size
+        found = nunbit.find_changes(row, 1.0, baseline=baseline)
+        assert any(290 <= start <= 300 + length / 2 <= end <= 312 + length for start, end in found)
 
 
 @given(st.floats(-50, 50), st.floats(0.01, 100), st.integers(0, 50))

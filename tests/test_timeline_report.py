@@ -682,6 +682,27 @@ def test_bad_folders(harm: Any, says: str, tmp_path: Path) -> None:
     assert not (folder / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("lang", "old", "rule", "new"),
+    [("en", "bootstrap over blocks of 10 s", "made by an older rule",
+      "from the memory of the series itself"),
+     ("ko", "10초 블록의 부트스트랩", "에피소드는 기준값을 넘은 구간이며",
+      "값이 얼마나 오래 이어지는지를")],
+)  # fmt: skip
+def test_old_timelines_say_by_which_rules_they_were_made(
+    tmp_path: Path, lang: Lang, old: str, rule: str, new: str
+) -> None:
+    folder = make_timeline(tmp_path / "one", Recipe(duration_s=60.0))
+    document = read_json(folder / "summary.json")
+    document.pop("episodes_expected", None)  # version 0.1 had none
+    write_json(folder / "summary.json", document)
+    page = html_of(folder, lang)
+    assert (old in page, rule in page, new in page) == (True, True, False)
+    write_json(folder / "summary.json", document | {"episodes_expected": {"depgroup": 0.05}})
+    page = html_of(folder, lang)
+    assert (old in page, rule in page, new in page) == (False, False, True)
+
+
 # -- sessions and figure -------------------------------------------------------------------------
 
 

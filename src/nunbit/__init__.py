@@ -21,7 +21,8 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from nunbit.labels import Label, LabelSet, load_label_set
-    from nunbit.measures.changes import SeriesSummary, find_changes, summarise
+    from nunbit.measures.changes import find_changes
+    from nunbit.measures.interval import SeriesSummary, summarise
     from nunbit.prompts import TemplateSet, load_template_set
     from nunbit.schema import EvalResult, FaceRecord
     from nunbit.shards import DataSet, open_dataset
@@ -38,7 +39,7 @@ _HOME = {
     "MediaError": "errors",
     "MissingExtra": "errors",
     "NunbitError": "errors",
-    "SeriesSummary": "measures.changes",
+    "SeriesSummary": "measures.interval",
     "SettingsError": "errors",
     "TemplateSet": "prompts",
     "TrainingError": "errors",
@@ -47,7 +48,7 @@ _HOME = {
     "load_label_set": "labels",
     "load_template_set": "prompts",
     "open_dataset": "shards",
-    "summarise": "measures.changes",
+    "summarise": "measures.interval",
 }
 
 __all__ = [

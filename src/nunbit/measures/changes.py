@@ -1,56 +1,28 @@
-"""One series of values in time: its mean with an interval, and the stretches in which it changed.
+"""Stretches in which one series of values in time changed, by more than chance brings about.
 
-Neighbouring values of such a series are alike, so that n of them say less than n. Both functions
-read from the series itself how long that likeness lasts: nothing here assumes a block length.
-Neither assumes a shape of the distribution. Pure numpy; knows no measures. N values, C stretches.
-
-The interval: the variance of the mean is taken from the slowest parts of the series (its first
-cosines, after a first-order autoregression has been taken out), where likeness of neighbours
-shows, and averaged, two to one, with the variance of the means of 24 blocks. A Student interval
-with the number of cosines as degrees of freedom covers 95% for memories up to a twentieth of the
-recording; the bootstrap over blocks of 10 s that stood here covered 37 to 74%
-(benchmarks/honesty_series.py).
-
-The changes: means over stretches of 4 s to 2 min are held against the mean of the whole or of a
-baseline. What counts as large is what the same series does when its phases are drawn at random:
-same values, same memory, no event. The largest of all stretches and lengths is compared with the
-largest of each such draw, so the chance of finding anything where nothing changes is bounded for
-the whole series, not for each stretch.
+Means over stretches of 4 s to 2 min are held against the mean of the whole or of a baseline. What
+counts as large is what the same series does when its phases are drawn at random: same values, same
+memory, no event. The largest of all stretches and lengths is compared with the largest of each such
+draw, so the chance of finding anything where nothing changes is bounded for the whole series, not
+for each stretch. How long neighbours are alike, and the shape of the distribution, are read from
+the series, not assumed. Pure numpy; knows no measures. N values.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nunbit.errors import InputError
+from nunbit.measures.interval import SURE, series_of
+from nunbit.measures.likeness import likeness, memory, normal_scores
 from nunbit.streams import Flags, Floats
 
 Side = Literal["both", "up", "down"]
-
-MIN_INDEPENDENT = 20
-"""Fewer values that do not repeat their neighbours give no interval: it could not keep its 95%."""
-
-COSINES = 8
-"""Slowest parts that the variance of a mean is read from; more would reach into faster ones."""
-
-STUDENT_8 = 2.3060041350333704
-"""97.5% of Student's t with 8 degrees of freedom."""
-
-BLOCKS = 24
-"""Of which the second opinion on that variance is made; 2.5 min in an hour."""
-
-SURE = 1.6448536269514722
-"""Standard errors between the likeness found and the largest one that it may well be (95%)."""
-
-WIDEN = 6.0
-"""Uncertainty of the likeness itself: widens by 1 + 6 / n, of no weight from some 100 on."""
 
 MIN_VALUES = 30
 """Fewer values are no series in which a change could be told from chance."""
@@ -58,8 +30,18 @@ MIN_VALUES = 30
 LEVEL = 0.02
 """Nominal chance of any change where nothing changes; 5% is kept with it (see the benchmark)."""
 
-REST = 4
-"""Lengths of a stretch that a series needs besides it, to be held against the rest."""
+REST, KNOWN_REST = 4, 8
+"""Lengths of a stretch that a series needs besides it, to be held against the rest: with draws that
+had as few, and without any."""
+
+STANDS_OUT = 5.0
+"""Standard deviations of the rest below which no stretch is so large that its draws hide it; only
+saves time. What is added to the level is one draw in 299 at most."""
+
+SURELY, MIN_FORGETTING = 6.0, 40.0
+"""Standard deviations that no draws are asked about, if the rest of the series is surely worth that
+many independent values. They are counted twice, by the means found in the rest, of which there may
+be few, and by what its memory makes of them."""
 
 DRAWS = 299
 REFINED = 4
@@ -70,39 +52,6 @@ SHORTEST_S, LONGEST_S, GROWTH = 4.0, 120.0, 1.5
 MIN_FILLED = 2.0 / 3.0
 ROUNDS = 3
 _TINY = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesSummary:
-    """Mean of a series and how well it is known.
-
-    Attributes:
-        mean: Of the values that are there; NaN without any.
-        ci95: 95% interval of the mean, or None where none can be given.
-        reason: Why there is no interval, else None: ``too_few`` (no or one value),
-            ``constant``, ``too_few_independent``.
-        n_independent: Independent values that the series is worth at least; NaN if unknown.
-    """
-
-    mean: float
-    ci95: tuple[float, float] | None
-    reason: str | None
-    n_independent: float
-
-
-@dataclass(frozen=True, slots=True)
-class LongRun:
-    """How well a sum over a series is known.
-
-    Attributes:
-        error: Standard error of the sum, widened for what is not known about the memory.
-        n_independent: Lower 95% bound of the number of independent values.
-        reason: '' or why no interval may be made of it.
-    """
-
-    error: float
-    n_independent: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,29 +69,6 @@ class Change:
     end: int
     up: bool
     z: float
-
-
-def summarise(values: ArrayLike, hop_s: float, seed: int = 0) -> SeriesSummary:
-    """Mean of a series of autocorrelated values, with a 95% interval where one can be given.
-
-    Args:
-        values: (N,) at equal steps, NaN where missing.
-        hop_s: Step, seconds.
-        seed: Of no effect (nothing is drawn); here so that all statistics are called alike.
-
-    Raises:
-        InputError: The values are not one row of numbers, or the step is not positive.
-    """
-    del seed
-    series = _series(values, hop_s)
-    there = np.isfinite(series)
-    n = int(there.sum())
-    mean = float(series[there].mean()) if n else math.nan
-    found = long_run(np.where(there, series - mean, 0.0), there)
-    if found.reason:
-        return SeriesSummary(mean, None, found.reason, found.n_independent)
-    half = STUDENT_8 * found.error / n
-    return SeriesSummary(mean, (mean - half, mean + half), None, found.n_independent)
 
 
 def find_changes(
@@ -169,7 +95,7 @@ def find_changes(
         InputError: The values are not one row of numbers, the step is not positive, or the
             baseline has no value.
     """
-    series = _series(values, hop_s)
+    series = series_of(values, hop_s)
     usual = None
     if baseline is not None:
         usual = np.zeros(len(series), bool)
@@ -184,137 +110,6 @@ def find_changes(
             )
     found = scan(series, hop_s, usual=usual, seed=seed)
     return [(each.start * hop_s, each.end * hop_s) for each in found]
-
-
-def _series(values: ArrayLike, hop_s: float) -> Floats:
-    series = np.asarray(values, np.float64)
-    if series.ndim != 1 or np.isinf(series).any():
-        raise InputError(
-            en=f"series: expected one row of finite numbers or NaN, got shape {series.shape}",
-            ko=f"계열: 유한한 수 또는 NaN의 한 줄이어야 하는데 모양이 {series.shape}입니다",
-        )
-    if not (math.isfinite(hop_s) and hop_s > 0):
-        raise InputError(
-            en=f"hop_s: expected seconds above 0, got {hop_s}",
-            ko=f"hop_s: 0보다 큰 초여야 하는데 {hop_s}입니다",
-        )
-    return series
-
-
-def long_run(deviations: Floats, there: Flags) -> LongRun:
-    """How well the sum of a stationary series is known, from the series itself.
-
-    Missing values are zeros, which is what they add to the sum (Parzen's amplitude modulation).
-
-    Args:
-        deviations: (N,) that sum to zero, 0 where missing.
-        there: (N,) what is not missing.
-    """
-    n = int(there.sum())
-    if n < 2:
-        return LongRun(math.nan, math.nan, "too_few")
-    # Zeros before the first and after the last value are outside the recording.
-    first, last = np.flatnonzero(there)[[0, -1]]
-    d, here = deviations[first : last + 1], there[first : last + 1]
-    variance = float(d @ d) / n
-    if variance <= (_TINY * float(np.abs(d).max(initial=0.0))) ** 2 or n <= MIN_INDEPENDENT:
-        return LongRun(math.nan, float(n), "constant" if variance == 0 else "too_few_independent")
-    independent = memory(d[None], here[None]).independent(n, SURE)
-    if independent < MIN_INDEPENDENT:
-        return LongRun(math.nan, independent, "too_few_independent")
-    phi = likeness(d[None], here[None], 1)
-    power = (2.0 * _slow_power(d, phi) + _block_power(d)) / 3.0
-    error = math.sqrt(power * len(d) * (1.0 + WIDEN / independent))
-    return LongRun(error, independent, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """For how long the values of a series are alike.
-
-    Attributes:
-        lag: Steps after which they are half alike at most.
-        likeness: Their correlation over this lag.
-        n: Values it was estimated from.
-    """
-
-    lag: int
-    likeness: float
-    n: int
-
-    def independent(self, n: int, sure: float = 0.0) -> float:
-        """How many independent values n of them are worth.
-
-        Args:
-            n: Values.
-            sure: Standard errors to be on the safe side.
-        """
-        error = math.sqrt(max(1.0 - self.likeness**2, 0.0) * self.lag / self.n)
-        most = min(max(self.likeness + sure * error, 0.0), 1.0 - self.lag / max(n, self.lag + 1))
-        return n / self.lag * (1.0 - most) / (1.0 + most)
-
-    def freedom(self, n: int) -> float:
-        """Degrees of freedom of the variance of n values: squares forget sooner (Bartlett 1946)."""
-        square = max(self.likeness, 0.0) ** 2
-        return max(n / self.lag * (1.0 - square) / (1.0 + square) - 1.0, 1.0)
-
-
-def memory(d: Floats, here: Flags) -> Memory:
-    """Memory of a series, read at the lag where its values are half alike.
-
-    At the first lag already, overlapping windows and smooth series look more alike than the
-    seconds behind them are.
-
-    Args:
-        d: (M, N) deviations from the mean of each row, 0 where missing, not all 0; N > 3.
-        here: (M, N) what is not missing.
-    """
-    lag, n = 1, int(here.sum())
-    while lag < d.shape[1] // 10 and _alike(d, here, lag) >= 0.5:
-        lag += 1
-    return Memory(lag, likeness(d, here, lag), n)
-
-
-def _alike(d: Floats, here: Flags, lag: int) -> float:
-    n, pairs = int(here.sum()), int((here[:, lag:] & here[:, :-lag]).sum())
-    raw = float((d[:, lag:] * d[:, :-lag]).sum()) / max(pairs, 1)
-    return raw / (float((d * d).sum()) / n)
-
-
-def likeness(d: Floats, here: Flags, lag: int) -> float:
-    """Correlation over a lag, without the bias that taking out the means of the rows brings."""
-    n = here.sum() / len(d) / lag
-    # Kendall 1954: E raw = phi - (1 + 3 phi) / n
-    corrected = (_alike(d, here, lag) * n + 1.0) / max(n - 3.0, 1.0)
-    return float(np.clip(corrected, -0.5, 1.0 - 1.0 / max(n, 2.0)))
-
-
-def _slow_power(d: Floats, phi: float) -> float:
-    """Long-run variance from the first cosines of what the autoregression leaves unexplained."""
-    rest = d.copy()
-    rest[1:] -= phi * d[:-1]
-    rest[0] *= math.sqrt(1.0 - phi * phi)
-    parts = rest @ _cosines(len(d))
-    return float(parts @ parts) / COSINES / (1.0 - phi) ** 2
-
-
-@lru_cache(maxsize=8)
-def _cosines(n: int) -> Floats:
-    at = (np.arange(n) + 0.5) / n
-    waves: Floats = np.sqrt(2.0 / n) * np.cos(np.pi * np.outer(at, np.arange(1, COSINES + 1)))
-    return waves
-
-
-def _block_power(d: Floats) -> float:
-    """Long-run variance from sums over blocks and the likeness of neighbouring ones."""
-    edges = np.arange(BLOCKS) * len(d) // BLOCKS
-    sums = np.add.reduceat(d, edges)
-    total = float(sums @ sums)
-    if total == 0:
-        return 0.0
-    raw = float(sums[1:] @ sums[:-1]) / total * BLOCKS / (BLOCKS - 1)
-    phi = float(np.clip((raw * BLOCKS + 1.0) / (BLOCKS - 3.0), 0.0, 0.97))
-    return total / len(d) * (1.0 + phi) / (1.0 - phi)
 
 
 def scan(
@@ -358,41 +153,7 @@ def scan(
 def _scan_once(
     values: Floats, hop_s: float, usual: Flags | None, side: Side, level: float, seed: int
 ) -> list[Change]:
-    measured = _held_against_draws(values, hop_s, usual, side, seed)
-    if not measured:
-        return []
-    rank = max(math.floor(level * (DRAWS + 1)), 1)
-    # Two ways of measuring, one chance: each in units of what only `level` of the draws reach.
-    bars = [float(np.sort(highest[1:])[-rank]) for _, highest in measured]
-    units = [highest / bar for (_, highest), bar in zip(measured, bars, strict=True)]
-    together = np.maximum.reduce(units)
-    bar = float(np.sort(together[1:])[-rank])
-    if together[0] <= bar:
-        return []
-    observed: dict[int, Floats] = {}
-    for (distances, _), unit in zip(measured, bars, strict=True):
-        for width, z in distances.items():
-            best = observed.get(width, np.zeros_like(z))
-            observed[width] = np.where(np.abs(z) / unit > np.abs(best), z / unit, best)
-    return _strongest(observed, measured[0][0], bar, side)
-
-
-_Measured = tuple[dict[int, Floats], Floats]
-
-
-def _held_against_draws(
-    values: Floats, hop_s: float, usual: Flags | None, side: Side, seed: int
-) -> list[_Measured]:
-    """How far every stretch lies from the usual mean, and the farthest of series and draws.
-
-    Two ways: in standard deviations of means over that width in all draws, which finds short
-    changes; and in those of the rest of the same series, which finds a long or large one that
-    makes its own draws wild.
-
-    Returns:
-        For each way: width in values -> (places,) distances, 0 where too little is there; and
-        (1 + DRAWS,) the farthest, of the series itself first. Empty where nothing can be compared.
-    """
+    """Stretches above what only ``level`` of the draws reach; see :func:`_far_off` for the ways."""
     there = np.isfinite(values)
     known = values[there]
     if len(known) < MIN_VALUES or np.ptp(known) <= _TINY * np.abs(known).max():
@@ -401,29 +162,113 @@ def _held_against_draws(
     if not base.any():
         return []
     grown = _running_sums(known, there, base, seed)
+    plain = _far_off(grown, there, hop_s, side)
+    if plain is None:
+        return []
+    bar = float(np.sort(plain.farthest[1:])[-max(math.floor(level * (DRAWS + 1)), 1)])
+    if plain.farthest[0] > bar:
+        return _strongest(plain.distance, plain.distance, bar, side)
+    centred = usual is None
+    alone = _far_off(grown[:1], there, hop_s, side, _Rest(centred, KNOWN_REST))
+    if alone is None or alone.farthest[0] < STANDS_OUT:
+        return []
+    if alone.farthest[0] > SURELY and _surely(values, alone.distance):
+        return _strongest(alone.distance, plain.distance, SURELY, side)
+    rest = _far_off(grown, there, hop_s, side, _Rest(centred, REST, in_units=True))
+    if rest is None or rest.farthest[0] <= (bar := float(rest.farthest[1:].max())):
+        return []
+    return _strongest(rest.distance, plain.distance, bar, side)
+
+
+def _surely(values: Floats, distance: dict[int, Floats]) -> bool:
+    """Whether the strongest stretch lies far from what is left, and that is known well.
+
+    It must be worth many independent values; then the spread of its means follows from their
+    number, and no draws are needed: those of a series with one long and very large change take it
+    for a long memory.
+    """
+    width = max(distance, key=lambda w: float(np.abs(distance[w]).max()))
+    start = int(np.abs(distance[width]).argmax())
+    there = np.isfinite(values)
+    scores = np.zeros(len(values))
+    scores[there] = normal_scores(values[there])
+    inside = there.copy()
+    inside[:start], inside[start + width :] = False, False
+    rest = there & ~inside
+    usual, n = float(scores[rest].mean()), int(rest.sum())
+    apart = np.where(rest, scores - usual, 0.0)
+    if not apart.any():
+        return False
+    independent = memory(apart[None], rest[None]).independent(n, SURE)
+    error = math.sqrt(float(apart @ apart) / independent / max(inside.sum(), 1))
+    far = abs(float(scores[inside].mean()) - usual)
+    return independent >= MIN_FORGETTING and far > SURELY * error
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Hold stretches against the rest of the same series.
+
+    Attributes:
+        centred: Whether the mean of the rest is the usual one.
+        lengths: So many lengths of the stretch there must be at least.
+        in_units: Whether each width gets its own unit: short and long stretches spread unlike.
+    """
+
+    centred: bool
+    lengths: int
+    in_units: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """How far stretches lie from the usual mean.
+
+    Attributes:
+        distance: Width in values -> (places,) of the series itself, 0 where too little is there.
+        farthest: (rows,) of series and draws.
+    """
+
+    distance: dict[int, Floats]
+    farthest: Floats
+
+
+def _far_off(
+    grown: NDArray[np.float32],
+    there: Flags,
+    hop_s: float,
+    side: Side,
+    rest: _Rest | None = None,
+) -> _Measured | None:
+    """How far every stretch lies from the usual mean, and the farthest of series and draws.
+
+    Two ways: in standard deviations of means over that width in all draws, which finds most
+    changes; and in those of the rest of the same series (``rest``), which finds a long and very
+    large one that makes its own draws wild. None where nothing can be compared.
+    """
     filled = np.concatenate([[0], np.cumsum(there)])
-    ways: list[_Measured] = [({}, np.full(DRAWS + 1, -np.inf)) for _ in range(2)]
-    for width in _widths(len(values), hop_s):
+    observed: dict[int, Floats] = {}
+    farthest = np.full(len(grown), -np.inf)
+    for width in _widths(len(there), hop_s):
         count = filled[width:] - filled[:-width]
         open_ = count >= MIN_FILLED * width
-        if not open_.any():
+        if not open_.any() or (rest is not None and open_.sum() < rest.lengths * width):
             continue
-        distance = grown[:, width:] - grown[:, :-width]
+        z = grown[:, width:] - grown[:, :-width]
         if not open_.all():
-            distance = distance[:, open_]
-        distance /= count[open_].astype(np.float32)
-        scaled = [distance / distance[1:].std()]
-        if distance.shape[1] >= REST * width:
-            scaled.append(_against_the_rest(distance, width, centred=usual is None))
-        for (observed, highest), z in zip(ways, scaled, strict=False):
-            above, below = z.max(axis=1), -z.min(axis=1)
-            reached = {"up": above, "down": below, "both": np.maximum(above, below)}[side]
-            # Against the rest, short and long stretches spread unlike: each in its own unit.
-            unit = 1.0 if observed is ways[0][0] else float(np.median(reached[1:]))
-            np.maximum(highest, reached / unit, out=highest)
-            observed[width] = np.zeros(len(count))
-            observed[width][open_] = z[0] / unit
-    return [way for way in ways if way[0]]
+            z = z[:, open_]
+        z /= count[open_].astype(np.float32)
+        if rest is None:
+            z /= z[1:].std()
+        else:
+            z = _against_the_rest(z, width, centred=rest.centred)
+        above, below = z.max(axis=1), -z.min(axis=1)
+        reached = {"up": above, "down": below, "both": np.maximum(above, below)}[side]
+        unit = float(np.median(reached[1:])) if rest is not None and rest.in_units else 1.0
+        np.maximum(farthest, reached / unit, out=farthest)
+        observed[width] = np.zeros(len(count))
+        observed[width][open_] = z[0] / unit
+    return _Measured(observed, farthest) if observed else None
 
 
 def _running_sums(known: Floats, there: Flags, base: Flags, seed: int) -> NDArray[np.float32]:
@@ -562,22 +407,3 @@ def _place(
         if len(size) and size.max() > best[0]:
             best = (float(size.max()), near.start + int(size.argmax()), width)
     return best[1], best[2]
-
-
-@lru_cache(maxsize=8)
-def _scores_of_ranks(n: int) -> Floats:
-    """(n,) what ranks 1 to n are worth on a normal distribution (Blom 1958)."""
-    bell = NormalDist()
-    return np.array([bell.inv_cdf((rank - 0.375) / (n + 0.25)) for rank in range(1, n + 1)])
-
-
-def normal_scores(values: Floats) -> Floats:
-    """(n,) values by their rank as if they were normal, equal ones alike.
-
-    So a bounded or skewed series becomes comparable with what random phases make of it.
-    """
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    edges = np.concatenate([[0], np.cumsum(count)])
-    total = np.concatenate([[0.0], np.cumsum(_scores_of_ranks(len(values)))])
-    per_level = (total[edges[1:]] - total[edges[:-1]]) / count
-    return np.asarray(per_level[place])

@@ -1,7 +1,7 @@
 """From values on spans to rows of the timeline: intervals, functionals, baseline.
 
 Every session value is a sum over seconds, or close to one; how well that sum is known is read from
-the seconds themselves (:mod:`nunbit.measures.changes`), because neighbouring moments are alike and
+the seconds themselves (:mod:`nunbit.measures.interval`), because neighbouring moments are alike and
 nobody knows beforehand for how long. A baseline is a stretch the user marked as neutral; without
 one nothing is normalised, and never to a population. S spans, B seconds, W windows.
 """
@@ -15,10 +15,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.measures.changes import STUDENT_8, Memory, long_run, memory
 from nunbit.measures.definitions import FUNCTIONALS, Definition
 from nunbit.measures.estimate import CODE, NAMES, Estimate, Formula
 from nunbit.measures.inputs import BaselineForm
+from nunbit.measures.interval import STUDENT_12, long_run
+from nunbit.measures.likeness import Memory, memory
 from nunbit.measures.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
 from nunbit.streams import Flags, Floats, MeasureBlock, Scope
 
@@ -288,7 +289,7 @@ class Summariser:
             return Known(*_NONE, "")  # the value itself says why it is missing
         if estimate.sample is not None:
             return self._of_median(*estimate.sample)
-        if estimate.formula == "given":
+        if estimate.formula in ("given", "sd"):  # SD of skewed values: 51 to 85% instead of 95%
             return Known(*_NONE, "not_a_mean")
         influence, total = _influence(
             estimate.formula, tuple(np.nan_to_num(part[block]) for part in estimate.parts)
@@ -296,11 +297,11 @@ class Summariser:
         found = long_run(influence, total != 0)
         if found.reason:
             return Known(*_NONE, found.reason)
-        half = STUDENT_8 * found.error
+        half = STUDENT_12 * found.error
         low, high = value - half, value + half
         if estimate.formula == "decibel":
             return Known(low, high, "")
-        positive = estimate.formula == "sd" or (estimate.parts[0][block] >= 0).all()
+        positive = (estimate.parts[0][block] >= 0).all()
         # What cannot be below 0 or above 1 is not: cutting there loses no truth.
         low = max(low, 0.0) if positive else low
         return Known(low, min(high, max(1.0, value)) if unit == "0–1" else high, "")
@@ -319,7 +320,7 @@ class Summariser:
         centres = (self.spans.start_s[part] + self.spans.end_s[part]) / 2.0
         found = dict.fromkeys(FUNCTIONALS, (np.nan, Known(*_NONE, "")))
         if len(good) >= 2:
-            found = _of_series(centres, series)
+            found = functionals_of(centres, series)
         reasons = NAMES[estimate.reason[part]]
         kinds, counts = np.unique(reasons[reasons != ""], return_counts=True)
         why = str(kinds[np.argmax(counts)]) if len(good) == 0 and len(kinds) else "too_few"
@@ -431,14 +432,6 @@ def _commonest(why: np.ndarray, compared: Floats) -> str:
 
 def _influence(formula: Formula, parts: tuple[Floats, ...]) -> tuple[Floats, Floats]:
     """(B,) what each second adds to the error of the value, and (B,) what it rests on."""
-    if formula == "sd":
-        n, total, squares = parts
-        count = n.sum()
-        mean = total.sum() / count
-        around = squares - 2.0 * mean * total + mean**2 * n
-        variance = float(around.sum() / count)
-        scale = 2.0 * np.sqrt(variance) * count
-        return (around - variance * n) / (scale if scale > 0 else 1.0), n
     above, below = parts
     value = above.sum() / below.sum()
     scale = below.sum()
@@ -460,32 +453,34 @@ def _of_quantile(
         total: Sums (n,) over the steps of the series.
         counts: Values in each step.
     """
+    # Above or below forgets sooner than the values do: these must be many enough themselves.
+    whole = long_run(total(values - values.mean()), counts > 0)
     below = (values <= np.quantile(values, quantile)).astype(np.float64)
     share = float(below.mean())
     found = long_run(total(below) - share * counts, counts > 0)
-    if found.reason:
-        return Known(*_NONE, found.reason)
-    half = STUDENT_8 * found.error / max(float(counts.sum()), 1.0)
+    if reason := whole.reason or found.reason:
+        return Known(*_NONE, reason)
+    half = STUDENT_12 * found.error / max(float(counts.sum()), 1.0)
     edges = np.clip([quantile - half, quantile + half], 0.0, 1.0)
     low, high = np.quantile(values, edges)
     return Known(float(low), float(high), "")
 
 
-def _of_series(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:
-    """Functionals of the window values, each with its interval."""
+def functionals_of(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:
+    """Functionals of the window values, each with its interval.
+
+    None of the SD: of skewed values 51 to 85% of the intervals held it (simulated), not 95%.
+    """
     there = np.isfinite(series)
     x, minutes = series[there], times_s / 60.0
     n, mean = len(x), float(x.mean())
     u = np.where(there, series - mean, 0.0)
     t = np.where(there, minutes - minutes[there].mean(), 0.0)
-    sd, length = float(x.std()), float(t @ t)
+    length = float(t @ t)
     slope = float(t @ u) / length if length > 0 else np.nan
     found = {
         "mean": (mean, _around(mean, u / n, there)),
-        "sd": (
-            sd,
-            _around(sd, np.where(there, u**2 - sd**2, 0.0) / (2.0 * n * (sd or 1.0)), there),
-        ),
+        "sd": (float(x.std()), Known(*_NONE, "not_a_mean")),
         "slope": (slope, _around(slope, t * (u - slope * t) / (length or 1.0), there)),
     }
     steps = there.astype(np.int64)
@@ -504,5 +499,5 @@ def _around(value: float, influence: Floats, there: Flags) -> Known:
     found = long_run(influence, there)
     if found.reason:
         return Known(*_NONE, found.reason)
-    half = STUDENT_8 * found.error
+    half = STUDENT_12 * found.error
     return Known(value - half, value + half, "")

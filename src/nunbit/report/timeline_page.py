@@ -132,6 +132,7 @@ def timeline_html(view: TimelineView, source: str | None) -> str:
             based=any(row.baseline for group in (*plain, *experimental) for row in group.rows),
             episodes=tables.episode_rows(view),
             expected=tables.expected_lines(view),
+            interval_note=tables.interval_note(view),
             states=tables.state_groups(view),
             sync=sync,
             sync_warns=warns,

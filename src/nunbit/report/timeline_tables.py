@@ -269,6 +269,12 @@ def episode_rows(view: TimelineView) -> list[Document]:
     return [_span_row(view, entry) for entry in _sorted(view.d.get("episodes"))]
 
 
+def interval_note(view: TimelineView) -> str:
+    """How intervals and z were made; of timelines of version 0.1, by its rules."""
+    old = view.d.get("episodes_expected") is None
+    return view.t("measures.interval_note_1" if old else "measures.interval_note")
+
+
 def expected_lines(view: TimelineView) -> list[str]:
     """Episodes found and expected where nothing changes, by kind; of old timelines, their rule."""
     expected = view.d.get("episodes_expected")
