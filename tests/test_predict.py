@@ -434,7 +434,7 @@ def test_a_template_file_takes_the_place_of_the_templates(tmp_path: Path, bundle
     result = run([paint(tmp_path, "anger")], bundle, crops=True, prompts=str(file))
     assert result.template_set == "mine"
     assert result.document["prompts"] == {
-        "M1": [f"red {name}" for name in load_label_set("fer7").names("en")]
+        "M1": [f"red {label.en_noun or label.en}" for label in load_label_set("fer7").labels]
     }
     # The toy tower knows none of the nouns: every class is 'red' and as likely as any other.
     (face,) = result.files[0].faces

@@ -779,7 +779,12 @@ def test_bad_input_is_one_clear_error(
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    for path, says in (("absent", "no such file"), ("notes.txt", "not a folder, zip")):
+    (tmp_path / "notes.pdf").write_text("x")
+    for path, says in (
+        ("absent", "no such file"),
+        ("notes.txt", "no column"),
+        ("notes.pdf", "not a folder, zip"),
+    ):
         with pytest.raises(InputError, match=says):
             read(tmp_path / path)
     with pytest.raises(InputError, match="no SRC"):

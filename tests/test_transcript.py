@@ -540,7 +540,7 @@ def test_bad_files_say_what_and_where(
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read this file"):
         read_transcript(tmp_path / "none.srt")
-    with pytest.raises(InputError, match="cannot read this file"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         read_transcript(tmp_path)
 
 

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from nunbit.files import from_spreadsheet_text
-
 Row = tuple[int, list[str]]
 """The line of the file a row ends at, counted from 1, and its cells."""
 
@@ -87,9 +85,6 @@ def iter_rows(
 ) -> Iterator[Row]:
     """Rows one after another, for tables of any length.
 
-    The mark ``'`` that nunbit's own tables, and spreadsheets, put before ``=`` and the like is
-    taken off.
-
     Args:
         stream: Lines, opened with ``newline=""``.
         delimiter: One character.
@@ -105,7 +100,7 @@ def iter_rows(
     try:
         for cells in reader:
             if cells:
-                yield line + reader.line_num, [from_spreadsheet_text(cell) for cell in cells]
+                yield line + reader.line_num, cells
     except csv.Error as exc:
         raise csv.Error(f"row {line + reader.line_num}: {exc}") from exc
 
