@@ -222,12 +222,14 @@ def measure_notices(given: MeasureInput) -> tuple[tuple[str, str], ...]:
             )
         )
     if given.transcript is not None:
-        unproven = [n for n in LISTS.values() if not load_lexicon(n).validated]
-        if unproven:
+        unproven = [definition_of(m) for m, n in LISTS.items() if not load_lexicon(n).validated]
+        named = [d for d in unproven if d is not None]
+        if named:
             notices.append(
                 (
-                    f"word lists are short, unvalidated seeds: {', '.join(unproven)}",
-                    f"낱말 목록은 검증되지 않은 짧은 초기 목록입니다: {', '.join(unproven)}",
+                    f"word lists are short, unvalidated seeds: {', '.join(d.name_en for d in named)}",
+                    "낱말 목록은 검증되지 않은 짧은 초기 목록입니다: "
+                    + ", ".join(d.name_ko for d in named),
                 )
             )
         notices.append(_LEFT_OUT)
