@@ -227,7 +227,8 @@ def measure_notices(given: MeasureInput) -> tuple[tuple[str, str], ...]:
         if named:
             notices.append(
                 (
-                    f"word lists are short, unvalidated seeds: {', '.join(d.name_en for d in named)}",
+                    "word lists are short, unvalidated seeds: "
+                    + ", ".join(d.name_en for d in named),
                     "낱말 목록은 검증되지 않은 짧은 초기 목록입니다: "
                     + ", ".join(d.name_ko for d in named),
                 )
