@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NUNBIT_LANG ?=
 
-.PHONY: setup demo test check lint bench clean
+.PHONY: setup demo test test-slow test-all check check-fast lint bench clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "nunbit needs Python 3.11, 3.12 or 3.13; set PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,media,asr,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,media,asr,pandas,dev]'
 	@# References for the tests of weight loading; they ask for torchvision, which they do not need.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  clip-anytorch==2.6.0 open_clip_torch==3.3.0
@@ -24,18 +24,38 @@ demo: setup
 	$(BIN)/nunbit demo --out demo
 
 # Two processes, one thread each: a test file stays in one process, so its fixtures are made once.
+# Compiled tests are kept, whatever the surroundings say: compiling takes ten seconds a process.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Everything but the tests marked slow: within five minutes on two idle cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-slow: setup
+	$(PYTEST) -m slow
+
+# Every test, none twice.
+test-all: test
+	@$(MAKE) --no-print-directory test-slow
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks scripts
-	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts examples
+	$(BIN)/ruff format --check src tests benchmarks scripts examples
 	$(BIN)/mypy
 
 check: lint test
 
+# Before every commit, within a minute: the checks, and the tests of single functions.
+check-fast: lint
+	$(PYTEST) -m fast
+
+# A script that asks for arguments (argparse exits with 2) is passed over with a line.
 bench: setup
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do \
+	  echo "== $$script"; $(BIN)/python $$script; code=$$?; \
+	  if [ $$code -eq 2 ]; then echo "-- $$script: skipped, it needs arguments"; \
+	  elif [ $$code -ne 0 ]; then exit 1; fi; \
+	done
 
 clean:
 	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -140,7 +140,7 @@ def main() -> int:
         if not a.no_speed:
             clip = folder / "clip.mp4"
             sizes = ("width=1280", "height=720", f"duration_s={min(a.seconds, 46.0)}")
-            render_video(clip, load_script(None, overrides=sizes), lang="en")
+            render_video(clip, load_script(None, overrides=sizes))
             long = folder / "long.mp4"
             repeat(clip, long, a.seconds)
             with av.open(str(long)) as media:
@@ -163,7 +163,7 @@ def main() -> int:
         sizes = ("width=320", "height=240", "duration_s=46")
         minutes = [float(m) for m in a.minutes.split(",") if m]
         if minutes:
-            render_video(small, load_script(None, overrides=sizes), lang="en")
+            render_video(small, load_script(None, overrides=sizes))
         for length in minutes:
             media_path = folder / f"{length:g}min.mp4"
             repeat(small, media_path, 60 * length)

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analyze_speed import repeat
-from nunbit.media import read_media
+from nunbit.recording.media import read_media
 from nunbit.synth.script import load_script
 from nunbit.synth.video import render_video
 
@@ -66,7 +66,7 @@ def main() -> int:
         clip = a.clip or folder / "clip.mp4"
         if a.clip is None:
             sizes = ("width=1280", "height=720")
-            render_video(clip, load_script(None, overrides=sizes), lang="en")
+            render_video(clip, load_script(None, overrides=sizes))
         long, short = folder / "long.mp4", folder / "short.mp4"
         repeat(clip, long, 60 * a.minutes)
         repeat(clip, short, 120)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nunbit.measures import quality_stretches
-from nunbit.media import SoundMeter, iter_audio
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import AudioChunk, Singles, VoiceStream
-from nunbit.voice import VoiceQuality, VoiceReader, read_quality
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import AudioChunk, Singles, VoiceStream
+from nunbit.recording.media import SoundMeter, iter_audio
+from nunbit.recording.voice import StretchQuality, VoiceReader, read_quality
+from nunbit.recording.voice.quality import quality_stretches
 
 GAINS = (1.1, 1.3, 1.6, 2.0, 2.6, 3.5, 5.0)
 SHARES = (0.0, 1e-9, 0.05, 0.1, 0.2, 0.4, 1.01)
@@ -38,7 +38,7 @@ def hear(sound: Singles) -> tuple[VoiceStream, list[AudioChunk]]:
     return reader.finish(lambda: chunks, len(sound) / RATE), chunks
 
 
-def row_of(voice: VoiceStream, clean: VoiceQuality, loud: VoiceQuality) -> list[float] | None:
+def row_of(voice: VoiceStream, clean: StretchQuality, loud: StretchQuality) -> list[float] | None:
     """Share of clipped frames, then relative errors of shimmer, jitter and harmonicity."""
     assert voice.clipped is not None
     inside = slice(*np.searchsorted(voice.times_s, (clean.interval.start_s, clean.interval.end_s)))

@@ -37,8 +37,7 @@ def peak_mb() -> float:
 def scores(persons: str, keep: str = "") -> dict[str, Any]:
     """Assess made-up predictions; write the result below ``keep`` if given."""
     from make import make_world
-    from nunbit.evaluate import EvaluateSettings
-    from nunbit.evaluate.assess import assess
+    from nunbit.stories.evaluate.assess import EvaluateSettings, assess
 
     world = make_world(N, persons=int(persons) or None)
     settings = EvaluateSettings(compare="paper")
@@ -46,8 +45,8 @@ def scores(persons: str, keep: str = "") -> dict[str, Any]:
     document = assess(world.predictions, settings, evidence=world.evidence)
     seconds = time.perf_counter() - start
     if keep:
-        from nunbit.files import write_json
-        from nunbit.provenance import provenance
+        from nunbit.runtime.files import write_json
+        from nunbit.runtime.resources import provenance
 
         extra = {"bundle": None, "dataset": None, "provenance": provenance("evaluate", {})}
         write_json(Path(keep) / "result.json", document | extra)
@@ -66,10 +65,11 @@ def report(folder: str) -> dict[str, Any]:
 
 def images(data: str, bundle: str, out: str) -> dict[str, Any]:
     """Evaluate prepared crops."""
-    from nunbit.evaluate import EvaluateSettings, evaluate
+    from nunbit.stories.evaluate import evaluate
+    from nunbit.stories.evaluate.assess import EvaluateSettings
 
     start = time.perf_counter()
-    result = evaluate(Path(data), Path(bundle), Path(out), EvaluateSettings(), lang="en")
+    result = evaluate(Path(data), Path(bundle), Path(out), EvaluateSettings())
     seconds = time.perf_counter() - start
     return {"n": result.n, "seconds": round(seconds, 2), "peak_mb": round(peak_mb())}
 

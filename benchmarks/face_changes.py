@@ -20,14 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nunbit.analyze.face_looks import Looks, apart, is_other, looks_of
-from nunbit.analyze.face_search import FaceSearch
-from nunbit.faces import DetectorSettings
-from nunbit.headpose import head_rotation, pose_angles
-from nunbit.landmarks import Landmarker, load_landmarker
-from nunbit.media import read_media
-from nunbit.schema import Box
-from nunbit.streams import Floats, Frame
+from nunbit.core.schema import Box
+from nunbit.core.streams import Floats, Frame
+from nunbit.pictures.faces import DetectorSettings
+from nunbit.pictures.landmarks import Landmarker, head_rotation, load_landmarker, pose_angles
+from nunbit.recording.face_looks import Looks, apart, is_other, looks_of
+from nunbit.recording.face_search import FaceSearch
+from nunbit.recording.media import read_media
 
 STUDIOS = ("grid", "mead")
 

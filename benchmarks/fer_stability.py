@@ -33,16 +33,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from nunbit.encoders import BUNDLE_FILE, Bundle, load_bundle
-from nunbit.evaluate.rows import truth_of
-from nunbit.faces import PAD_RGB, FaceDetection, detect_faces, frame_face, framing_of
-from nunbit.metrics import Additive, interval, resample
-from nunbit.predict import default_bundle_path
-from nunbit.prompts import load_template_set
-from nunbit.schema import Box
-from nunbit.shards import DataSet, open_dataset
-from nunbit.tracking import box_iou
-from nunbit.zeroshot import ensemble_cosines
+from nunbit.core.schema import Box, box_iou
+from nunbit.datasets.shards import DataSet, open_dataset
+from nunbit.language.prompts import load_template_set
+from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.pictures.crops import PAD_RGB
+from nunbit.pictures.faces import FaceDetection, detect_faces, frame_face, framing_of
+from nunbit.statistics import Additive, interval, resample
+from nunbit.stories.evaluate.scoring import truth_of
 
 POLICY = "uploader"
 RESAMPLES, SEED = 2_000, 0
@@ -127,7 +127,7 @@ def match(found: tuple[FaceDetection, ...], box: Box) -> FaceDetection | None:
 def detection_table(model: Classifier, crops: list[Pixels], truth: Codes) -> None:
     """Detect, crop and predict against the given crops."""
     bundle = model.bundle
-    framing = framing_of(bundle.document["preprocessing"], str(bundle.path / BUNDLE_FILE))
+    framing = framing_of(bundle.document.preprocessing, str(bundle.path / BUNDLE_FILE))
     given = model.answers(crops)
     print(f"\nDetect, crop, predict ({len(crops)} faces, canvas {CANVAS} times the face)\n")
     print(
@@ -296,7 +296,7 @@ def main() -> int:
     model = Classifier(bundle)
     crops, truth = images_of(open_dataset(arguments.data), arguments.split, arguments.images)
     print(
-        f"{bundle.document['name']} ({bundle.hash[:8]}), {arguments.split}, {len(crops)} images; "
+        f"{bundle.document.name} ({bundle.hash[:8]}), {arguments.split}, {len(crops)} images; "
         "not validated on Korean faces or on video"
     )
     detection_table(model, crops, truth)

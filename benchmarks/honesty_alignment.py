@@ -1,6 +1,6 @@
 """Rows of the honesty table on alignment: planted nuisances, planted states, planted identity.
 
-Vectors with known truth, judged by ``nunbit.alignment.assess`` as ``nunbit align`` judges
+Vectors with known truth, judged by ``nunbit.space.held_out`` as ``nunbit align`` judges
 recordings. Nuisances: face and voice follow states of their own and share only a linear drift, or
 the share of the window spent talking (measured with a reliability of .64, as a detector would). A
 drift or share of k standard deviations moves every dimension by k times its noise-free weight.
@@ -17,7 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.alignment import Heads, WindowTable, assess, centred, fit_cca, identity_probe
+from nunbit.space.cca import Heads, fit_cca
+from nunbit.space.controls import identity_probe
+from nunbit.space.held_out import assess_alignment
+from nunbit.space.vectors import WindowTable, centred
 
 sys.path.insert(0, str(Path(__file__).parent))
 from honesty import Row, print_rows
@@ -108,7 +111,9 @@ def fit(table: WindowTable) -> Heads:
 def judged(what: Planted, seed: int) -> dict[str, object]:
     """The pair's part of ``result.json``."""
     raw = planted(what, seed)
-    pair: dict[str, object] = assess(centred(raw), raw, fit).document["pairs"]["face-voice"]
+    pair: dict[str, object] = assess_alignment(centred(raw), raw, fit).document["pairs"][
+        "face-voice"
+    ]
     return pair
 
 
@@ -143,7 +148,7 @@ def state_row(seeds: int) -> Row:
         "planted state (1 SD, talking ½ SD beside it) still found, R@1",
         ".60 on planted media",
         f"found in {found} of {seeds}, R@1 {np.mean(r1):.3f} (lowest {min(r1):.3f}); with talking "
-        f"and mouth erased {np.mean(left):.3f}",
+        f"and mouth movement erased {np.mean(left):.3f}",
         "≥ .45",
         found == seeds and float(np.mean(r1)) >= 0.45,
     )

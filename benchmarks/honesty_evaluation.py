@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from honesty import Row
-from nunbit import metrics
-from nunbit.evaluate.board import HEADLINE, Board
+from nunbit import statistics
+from nunbit.stories.evaluate.board import HEADLINE, Board
 
 K = 7
 PERSONS = (4, 6, 8, 12, 20)
@@ -113,10 +113,10 @@ def coverage(draws: int) -> list[Row]:
 
 
 def _scores(images: Images) -> dict[str, float]:
-    first = metrics.confusion_matrix(images.truth, images.first, K)
-    second = metrics.confusion_matrix(images.truth, images.second, K)
+    first = statistics.confusion_matrix(images.truth, images.first, K)
+    second = statistics.confusion_matrix(images.truth, images.second, K)
     scores = {name: float(score(first)) for name, score in HEADLINE.items()}
-    return scores | {"difference": scores["top1"] - float(metrics.top1(second))}
+    return scores | {"difference": scores["top1"] - float(statistics.top1(second))}
 
 
 def _inside(images: Images, truth: dict[str, float], seed: int) -> dict[str, tuple[bool, bool]]:
@@ -129,8 +129,8 @@ def _inside(images: Images, truth: dict[str, float], seed: int) -> dict[str, tup
         "difference": board.difference("first", "second")["ci95"]["top1"]
     }
     draws, others = board.confusion_draws("first"), board.confusion_draws("second")
-    old: dict[str, Any] = {name: metrics.interval(f(draws)) for name, f in HEADLINE.items()}
-    old["difference"] = metrics.interval(metrics.top1(draws) - metrics.top1(others))
+    old: dict[str, Any] = {name: statistics.interval(f(draws)) for name, f in HEADLINE.items()}
+    old["difference"] = statistics.interval(statistics.top1(draws) - statistics.top1(others))
     return {
         name: tuple(i is not None and i[0] <= truth[name] <= i[1] for i in (old[name], new[name]))
         for name in truth
@@ -183,18 +183,18 @@ def _gap(groups: int, per_group: int, effect: float, seed: list[int]) -> tuple[b
     logit = 0.85 + 0.7 * rng.normal(size=persons) + effect * (group == 0)
     right = rng.random(len(person)) < 1 / (1 + np.exp(-logit[person]))
     cells = (2 * group[person] + right).astype(np.int32)
-    sums = metrics.Additive(cells, 2 * groups)
-    counts = metrics.resample({"c": sums}, person, n_resamples=500, seed=seed[-1])["c"]
+    sums = statistics.Additive(cells, 2 * groups)
+    counts = statistics.resample({"c": sums}, person, n_resamples=500, seed=seed[-1])["c"]
 
     def accuracy(cells: Any) -> Any:
         pairs = cells.reshape(*cells.shape[:-1], groups, 2)
         return pairs[..., 1] / np.maximum(pairs.sum(axis=-1), 1)
 
     values, resampled = accuracy(sums.total()), accuracy(counts)
-    persons_of = [metrics.effective(sizes[group == g]) for g in range(groups)]
-    gap = metrics.largest_gap(values, resampled, np.array(persons_of))
+    persons_of = [statistics.effective(sizes[group == g]) for g in range(groups)]
+    gap = statistics.largest_gap(values, resampled, np.array(persons_of))
     assert gap is not None
-    old = metrics.interval(resampled[:, gap.best] - resampled[:, gap.worst])
+    old = statistics.interval(resampled[:, gap.best] - resampled[:, gap.worst])
     true = _mean_accuracy(0.85 + effect) - _mean_accuracy(0.85)
     return bool(old and old[0] > 0), gap.low > 0, gap.low <= true <= gap.high
 
@@ -209,9 +209,11 @@ def calibration(draws: int) -> list[Row]:
     rng = np.random.default_rng(5)
     confidence = np.clip(1 - rng.gamma(0.9, 0.17, 2_630), 0.2, 0.999)
     shown = [
-        metrics.reliability(confidence, rng.random(2_630) < confidence).ece for _ in range(draws)
+        statistics.reliability(confidence, rng.random(2_630) < confidence).ece for _ in range(draws)
     ]
-    floor = metrics.ece_noise_floor(confidence, metrics.reliability(confidence, confidence > 0))
+    floor = statistics.ece_noise_floor(
+        confidence, statistics.reliability(confidence, confidence > 0)
+    )
     rows = [
         Row(
             "expected ECE of a perfectly calibrated model, n = 2,630: printed against simulated",
@@ -246,15 +248,15 @@ def _ece(persons: int, seed: int) -> list[bool]:
         # Persons differ around the stated chances, without moving their mean.
         chance = np.clip(confidence - over + 0.08 * rng.normal(size=persons)[person], 0.02, 1.0)
         right = rng.random(len(person)) < chance
-        bins = metrics.reliability(confidence, right)
-        entry = metrics.Additive(bins.bin_of, len(bins.count), confidence - right)
-        one = metrics.Additive(np.zeros(len(person), dtype=np.int64), 1)
-        drawn = metrics.resample({"g": entry, "n": one}, person, n_resamples=400, seed=seed)
+        bins = statistics.reliability(confidence, right)
+        entry = statistics.Additive(bins.bin_of, len(bins.count), confidence - right)
+        one = statistics.Additive(np.zeros(len(person), dtype=np.int64), 1)
+        drawn = statistics.resample({"g": entry, "n": one}, person, n_resamples=400, seed=seed)
         arguments = (entry.total(), len(person), drawn["g"], drawn["n"][:, 0])
-        wide = metrics.stretch(metrics.effective(np.bincount(person)))
+        wide = statistics.stretch(statistics.effective(np.bincount(person)))
         for low, high in (
-            metrics.ece_interval(*arguments),
-            metrics.ece_interval(*arguments, stretch=wide),
+            statistics.ece_interval(*arguments),
+            statistics.ece_interval(*arguments, stretch=wide),
         ):
             hits.append(low <= over <= high)
     return hits

@@ -28,22 +28,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from development.comments import read_kote
 from fer2013_table import rows_of
 from honesty import Row, print_rows
-from nunbit.analyze import AnalyzeSettings, analyze
-from nunbit.comments import read_kote
-from nunbit.encoders import Bundle, load_bundle
-from nunbit.exports import read_timeline_table
-from nunbit.files import read_json
-from nunbit.fuse import find_episodes, fuse_windows
-from nunbit.labels import load_label_set
+from nunbit.core.streams import FaceStream, FaceTrack, Interval, Transcript, Turn, Utterance
+from nunbit.core.timebase import window_grid
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set
 from nunbit.measures import MeasureInput
-from nunbit.measures.changes import scan
-from nunbit.predict import default_bundle_path
-from nunbit.prompts import load_template_set
-from nunbit.streams import FaceStream, FaceTrack, Interval, Transcript, Turn, Utterance
-from nunbit.timebase import window_grid
-from nunbit.zeroshot import ensemble_cosines, probabilities
+from nunbit.measures.episodes import find_episodes
+from nunbit.measures.fusion import fuse_windows
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import ensemble_cosines, probabilities
+from nunbit.report.exports import read_timeline_table
+from nunbit.runtime.files import read_json
+from nunbit.statistics.changes import scan_series
+from nunbit.stories.analyze import analyze
+from nunbit.stories.analyze.job import AnalyzeSettings
 
 Table = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -134,10 +136,8 @@ def read_faces(bundle: Bundle, count: int | None) -> tuple[Table, Codes]:
             ]
         )
     parts = [bundle.embed_images(crops[i : i + 256]) for i in range(0, len(crops), 256)]
-    document = bundle.document
-    chances = probabilities(
-        cosines_of(bundle, np.concatenate(parts)), document["logit_scale"], document["temperature"]
-    )
+    cosines = cosines_of(bundle, np.concatenate(parts))
+    chances = probabilities(cosines, bundle.logit_scale, bundle.temperature)
     truth = np.array([bundle.label_set.index(r["label"]) for r in some], np.int64)
     return chances.astype(np.float64), truth
 
@@ -155,8 +155,9 @@ def read_comments(bundle: Bundle, count: int | None) -> tuple[Table, Codes]:
     order = np.argsort([len(text) for text in texts], kind="stable")
     vectors = np.empty((len(texts), bundle.embedding_size), np.float32)
     vectors[order] = bundle.embed_sentences([texts[i] for i in order])
-    fit = bundle.document["text_emotion"]
-    chances = probabilities(cosines_of(bundle, vectors), fit["logit_scale"], fit["temperature"])
+    fit = bundle.document.text_emotion
+    assert fit is not None
+    chances = probabilities(cosines_of(bundle, vectors), fit.logit_scale, fit.temperature)
     return chances.astype(np.float64), comments.truth[keep]
 
 
@@ -270,7 +271,7 @@ def grid_rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         joined = Path(folder) / "joined.mkv"
         join_clips(clips[:12], joined)
-        outcome = analyze([joined], Path(folder) / "out", AnalyzeSettings(), lang="en")[0]
+        outcome = analyze([joined], Path(folder) / "out", AnalyzeSettings())[0]
         kinds = [e["kind"] for e in read_json(outcome.folder / "summary.json")["episodes"]]
         table = read_timeline_table(outcome.folder, scope="window").to_pandas()
     found = kinds.count("incongruence")
@@ -283,7 +284,7 @@ def grid_rows() -> list[Row]:
         for m in ("face", "voice")
     }
     differ = (voice["face"] - voice["voice"]) / 2.0
-    let_in = len(scan(differ - np.nanmedian(differ), 1.0))
+    let_in = len(scan_series(differ - np.nanmedian(differ), 1.0))
     return [
         Row(what, "2", f"{found} (face–voice windows: {reasons})", "0", found == 0),
         Row(

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 import nunbit
 from honesty import Row
-from nunbit.measures.changes import LEVEL, scan
-from nunbit.measures.spans import Spans, lay_out
-from nunbit.measures.summary import Summariser, functionals_of, normalised
+from nunbit.core.spans import Spans, lay_out
+from nunbit.measures.estimate import Comparison, normalised
+from nunbit.statistics.changes import LEVEL, scan_series
+from nunbit.statistics.series import functionals_of
 
 MEMORIES_S = (2, 5, 10, 30)
 LENGTHS_S = (60, 180, 600, 1800)
@@ -285,8 +286,8 @@ def _two_sides(rng: np.random.Generator, n: int) -> Row:
     """Incongruence asks for either direction with half the chance each."""
     rows = autoregressive(rng, n, 600, 5)
     hits = sum(
-        bool(scan(row, 1.0, side="up", level=LEVEL / 2, seed=i)
-             or scan(row, 1.0, side="down", level=LEVEL / 2, seed=i))
+        bool(scan_series(row, 1.0, side="up", level=LEVEL / 2, seed=i)
+             or scan_series(row, 1.0, side="down", level=LEVEL / 2, seed=i))
         for i, row in enumerate(rows)
     )  # fmt: skip
     return Row("… asked for either side by itself, as incongruence is, memory 5 s", "–",
@@ -332,18 +333,18 @@ def far_series(quick: bool) -> dict[int, Series]:
     return {m: autoregressive(rng, rows, 600, m) for m in MEMORIES_S}
 
 
-def far(summariser: Summariser, row: Series) -> float | None:
+def far(comparison: Comparison, row: Series) -> float | None:
     """Share of the windows with |z| > 2; None where no z is shown."""
-    value = np.full(len(summariser.spans), np.nan)
-    value[summariser.spans.parts["window"]] = row
-    z = normalised(row, summariser.baseline(value), "z")
+    value = np.full(len(comparison.spans), np.nan)
+    value[comparison.spans.parts["window"]] = row
+    z = normalised(row, comparison.baseline(value), "z")
     return float(np.mean(np.abs(z) > 2)) if np.isfinite(z).any() else None
 
 
 def _far_rows(quick: bool) -> list[Row]:
-    summariser, made = Summariser(far_spans(), {}, "z"), []
+    comparison, made = Comparison(far_spans(), "z"), []
     for memory_s, rows in far_series(quick).items():
-        found = [share for share in (far(summariser, row) for row in rows) if share is not None]
+        found = [share for share in (far(comparison, row) for row in rows) if share is not None]
         mean = float(np.mean(found)) if found else 0.0
         made.append(Row(f"windows with |z| > 2, baseline 60 s, memory {memory_s} s",
                         BEFORE["far"].get(memory_s, "–"),

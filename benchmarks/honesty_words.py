@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from honesty import Row, print_rows
-from nunbit.encoders import load_bundle
-from nunbit.predict import shipped_bundles
-from nunbit.streams import Interval, Transcript, Utterance, Word
+from nunbit.core.streams import Interval, Transcript, Utterance, Word
+from nunbit.model.bundle import shipped_bundles
+from nunbit.model.encoders import load_bundle
 
 SENTENCES = Path(__file__).parent.parent / "tests" / "sentences"
 WRONG_CLASS = {"positive": -1, "negative": 1, "wish": 1}
@@ -132,7 +132,7 @@ def judge(sentences: Sequence[tuple[str, str, bool]], counts: Any) -> list[Judge
         sentences: Of :func:`read`.
         counts: Gives, for a transcript, per utterance the hits on (positive, negative, all lists).
     """
-    from nunbit.analyze.words import text_chances
+    from nunbit.measures.class_probabilities import text_chances
 
     bundle = load_bundle(shipped_bundles()[0].path, threads=1)
     transcript = transcript_of([text for text, _, _ in sentences])
@@ -151,19 +151,19 @@ def judge(sentences: Sequence[tuple[str, str, bool]], counts: Any) -> list[Judge
 
 def counts_now(transcript: Transcript) -> list[tuple[int, int, int]]:
     """Counted words of each utterance."""
-    from nunbit.measures.wording import LISTS, read_wording
+    from nunbit.measures.wording import LISTED, read_wording
 
     rows = []
     for wording in read_wording(transcript):
-        table = np.array([c for c in wording.counts if c], int).reshape(-1, len(LISTS))
-        total = dict(zip(LISTS, table.sum(axis=0).tolist(), strict=True))
+        table = np.array([c for c in wording.counts if c], int).reshape(-1, len(LISTED))
+        total = dict(zip(LISTED, table.sum(axis=0).tolist(), strict=True))
         rows.append((total["positive"], total["negative"], sum(total.values())))
     return rows
 
 
 def counts_old(transcript: Transcript) -> list[tuple[int, int, int]]:
     """The same with the word lists of the baseline."""
-    from nunbit.measures import lexicon  # that of the baseline
+    from nunbit.measures import wording as lexicon  # that of the baseline
 
     rows = []
     for u in transcript.utterances:
@@ -178,7 +178,7 @@ def counts_old(transcript: Transcript) -> list[tuple[int, int, int]]:
 
 def one_hour(words: int = 9_000) -> tuple[float, float, float]:
     """Seconds to load the analyser and to read an hour of talk, and the megabytes it takes."""
-    from nunbit.hangul import morphemes as module
+    from nunbit.language import morphemes as module
     from nunbit.measures.wording import read_wording
 
     names = ("plain", "polarity", "held_out", "held_out_2")

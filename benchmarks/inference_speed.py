@@ -28,14 +28,15 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from nunbit.config import read_settings
-from nunbit.encoders import available_cores, load_bundle
-from nunbit.prepare import PrepareSettings, prepare
-from nunbit.shards import open_dataset
-from nunbit.synth.aihub import SynthSettings, write_tree
+from nunbit.datasets.shards import open_dataset
+from nunbit.model.encoders import load_bundle
+from nunbit.runtime.config import read_settings
+from nunbit.runtime.workers import available_cores
+from nunbit.stories.prepare import PrepareSettings, prepare
+from nunbit.synth.aihub_records import SynthSettings
+from nunbit.synth.aihub_tree import write_tree
 from nunbit.training.loop import train
-from nunbit.training.onnx_export import export_image_tower
-from nunbit.training.quantise import quantise_products
+from nunbit.training.onnx import export_image_tower, quantise_products
 from nunbit.training.settings import TrainSettings, recipe_path
 from nunbit.training.towers import from_hub
 
@@ -105,8 +106,8 @@ def fidelity(folder: Path) -> dict[str, Any]:
     preprocessing = {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 48}}
     (start / "preprocessor_config.json").write_text(json.dumps(preprocessing), encoding="utf-8")
     tree = SynthSettings(per_class=120, per_class_validation=60, photo_width=480, seed=0)
-    write_tree(folder / "tree", tree, lang="en")
-    prepare([folder / "tree"], folder / "data", PrepareSettings(size=64), lang="en")
+    write_tree(folder / "tree", tree)
+    prepare([folder / "tree"], folder / "data", PrepareSettings(size=64))
     overrides = (
         f'init="{start}"',
         "image_size=48",
@@ -116,11 +117,11 @@ def fidelity(folder: Path) -> dict[str, Any]:
         "weight_decay=0.01",
     )
     settings = read_settings(TrainSettings, files=[recipe_path("paper")], overrides=overrides)
-    trained = train(folder / "data", folder / "run", settings, resume=False, lang="en")
+    trained = train(folder / "data", folder / "run", settings, resume=False)
     bundle = load_bundle(folder / "run" / "bundle", threads=1)
     data = open_dataset(folder / "data")
     return {
-        "precision": bundle.document["precision"]["image"],
+        "precision": bundle.document.precision["image"],
         "parity": trained["parity"],
         "validation_top1": trained["validation"]["top1"],
         "images": len(data.split_rows("validation")),

@@ -41,10 +41,12 @@ print(json.dumps(sizes))
 """
 
 # One drawn face; the sheet of one person has seven of them under Korean headings.
-_DRAW = """
+_DRAW = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "scripts")!r})
 from pathlib import Path
 from PIL import Image
-from nunbit.synth.sheet import contact_sheet
+from development.sheet import contact_sheet
 contact_sheet(Path("sheet.png"), persons=1)
 Image.open("sheet.png").crop((0, 50, 200, 250)).save("picture.png")
 """

@@ -37,8 +37,8 @@ import pyarrow.parquet as pq
 import soundfile
 from parselmouth.praat import call
 
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import Singles
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import Singles
 
 GAPS_S = (0.3, 0.5, 0.8, 1.5, 3.0)
 PAUSE_S = 0.25

@@ -27,10 +27,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from nunbit.errors import MissingExtra
-from nunbit.hangul import spoken_form
-from nunbit.streams import AUDIO_RATE_HZ, AudioChunk
-from nunbit.transcript import Recogniser, load_recogniser
+from nunbit.core.errors import MissingExtra
+from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk
+from nunbit.language.spoken import spoken_form
+from nunbit.recording.transcript import Recogniser, load_recogniser
 
 RESAMPLES = 2000
 SETS = {"pansori_tedxkr": "transcripts.csv", "korean_emotional": "labels.csv"}
@@ -173,7 +173,7 @@ def main() -> int:
     try:
         recogniser = load_recogniser("vosk")
     except MissingExtra as exc:
-        print(f"skipped: {exc.en}")
+        print(f"skipped: {exc.text.en}")
         return 0
     for name in options.set or SETS:
         items = items_of(data, name)

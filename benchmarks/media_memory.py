@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 
-from nunbit.workers import available_cores
+from nunbit.runtime.workers import available_cores
 
 PEAK_BAR_MB = 1500
 GROWTH_BAR_MB = 25
@@ -33,9 +33,9 @@ VOICE_HZ = 48_000
 READ = """
 import psutil, sys, time
 from pathlib import Path
-from nunbit.media import probe_media, read_media
-from nunbit.media.container import open_media
-from nunbit.streams import Frame
+from nunbit.recording.media import probe_media, read_media
+from nunbit.recording.media.container import open_media
+from nunbit.core.streams import Frame
 path, threads, me = Path(sys.argv[1]), int(sys.argv[2]), psutil.Process()
 with open_media(path):
     opened = me.memory_info().rss

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nunbit.encoders import load_bundle
-from nunbit.prompts import load_template_set
-from nunbit.shards import open_dataset
-from nunbit.training.checkpoints import load_final
+from nunbit.datasets.shards import open_dataset
+from nunbit.language.prompts import load_template_set
+from nunbit.model.encoders import load_bundle
+from nunbit.model.zeroshot import ensemble_cosines, normalise
 from nunbit.training.export import torch_embed_images
-from nunbit.training.network import load_network
-from nunbit.training.runfolder import RunFolder
-from nunbit.zeroshot import ensemble_cosines, normalise
+from nunbit.training.networks import load_final, load_network
+from nunbit.training.settings import RunFolder
 
 
 def main() -> int:

@@ -32,10 +32,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.encoders import IMAGE_FILE, PROMPTS_FILE, Bundle, load_bundle
-from nunbit.evaluate.rows import column, truth_of
-from nunbit.labels import LabelSet
-from nunbit.metrics import (
+from nunbit.datasets.shards import DataSet, open_dataset
+from nunbit.language.labels import LabelSet
+from nunbit.language.prompts import load_template_set
+from nunbit.model.bundle import IMAGE_FILE, PROMPTS_FILE, default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.statistics import (
     confusion_cells,
     confusion_matrix,
     interval,
@@ -44,10 +47,7 @@ from nunbit.metrics import (
     top1,
     uar,
 )
-from nunbit.predict import default_bundle_path
-from nunbit.prompts import load_template_set
-from nunbit.shards import DataSet, open_dataset
-from nunbit.zeroshot import ensemble_cosines
+from nunbit.stories.evaluate.scoring import column, truth_of
 
 POLICY = "uploader"
 RESAMPLES, SEED, TIMED = 2_000, 0, 200
@@ -174,7 +174,7 @@ def own_answers(bundle: Bundle, crops: NDArray[np.uint8]) -> Model:
         times.append(time.process_time() - started)
     size = sum((bundle.path / name).stat().st_size for name in (IMAGE_FILE, PROMPTS_FILE))
     return Model(
-        name=f"nunbit {bundle.document['name']} ({bundle.hash[:8]})",
+        name=f"nunbit {bundle.document.name} ({bundle.hash[:8]})",
         answers=answer(crops),
         ms=1e3 * statistics.median(times[10:]),
         megabytes=size / 1e6,

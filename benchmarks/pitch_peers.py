@@ -24,8 +24,8 @@ import numpy as np
 import opensmile
 import parselmouth
 
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import Floats, Singles
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import Floats, Singles
 
 CENTRE_S = 0.005  # of nunbit's first frame
 LEAD_S = 0.030 - CENTRE_S  # openSMILE's centre after its frame's start, less nunbit's

@@ -18,11 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nunbit.align import AlignSettings, align
-from nunbit.schema import SYNTHETIC_MARK
-from nunbit.synth.planted import PlantedSettings, planted_script
+from nunbit.core.schema import SYNTHETIC_MARK
+from nunbit.runtime.workers import Tools, available_cores, run_tasks
+from nunbit.space.window_reading import AlignSettings
+from nunbit.stories.align import align
+from nunbit.synth.truth import PlantedSettings, planted_script
 from nunbit.synth.video import render_video
-from nunbit.workers import Tools, available_cores, run_tasks
 
 KINDS = ("shared", "identity")
 DURATION_S, FPS, MEMORY_S = 64.0, 2, 4.0
@@ -39,7 +40,7 @@ def render(job: tuple[Path, int, str], tools: Tools) -> Path:
             shared=kind == "shared", duration_s=DURATION_S, fps=FPS, hold_s=1.0 / FPS,
             memory_s=MEMORY_S,
         )  # fmt: skip
-        render_video(path, planted_script(person, 0, settings)[0], lang="en")
+        render_video(path, planted_script(person, 0, settings)[0])
     return path
 
 
@@ -90,9 +91,7 @@ def main() -> int:
         )
         # The faces move twice a second: more samples would see the same again.
         settings = AlignSettings(rate_hz=float(FPS))
-        document = align(
-            paths, given.folder / "runs" / kind, settings, bundle=given.bundle, lang="en"
-        )
+        document = align(paths, given.folder / "runs" / kind, settings, bundle=given.bundle)
         good &= judge(kind, document)
     print(f"\n{'bars kept' if good else 'BARS MISSED'}, {time.perf_counter() - began:.0f} s")
     return 0 if good else 1

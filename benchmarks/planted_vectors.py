@@ -18,19 +18,11 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.alignment import (
-    Heads,
-    RetrievalSettings,
-    WindowTable,
-    centred,
-    choose_folds,
-    fit_cca,
-    identity_probe,
-    ranks_of,
-    recall_summary,
-)
-from nunbit.alignment.retrieval import time_shift_null
 from nunbit.report.figures import figure_style, save_figure
+from nunbit.space.cca import Heads, fit_cca
+from nunbit.space.controls import identity_probe
+from nunbit.space.retrieval import RetrievalSettings, ranks_of, recall_summary, time_shift_null
+from nunbit.space.vectors import WindowTable, centred
 
 PEOPLE, WINDOWS = 40, 60
 SIZES = {"face": 24, "voice": 12}
@@ -84,7 +76,7 @@ def fit(table: WindowTable) -> Heads:
 
 def left_out(table: WindowTable) -> dict[str, Any]:
     """Face to voice by heads that never saw the person, without any of the later controls."""
-    fold, _ = choose_folds(table)
+    fold, _ = table.folds(5, max(2, len(np.unique(table.person)) // 2))
     placed: dict[str, NDArray[np.float32]] = {}
     for each in np.unique(fold):
         out = fold == each

@@ -24,10 +24,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from PIL import Image
 
-from nunbit.encoders import load_bundle
-from nunbit.errors import BundleError
-from nunbit.faces import DetectorSettings, detect_faces
-from nunbit.predict import default_bundle_path
+from nunbit.core.errors import BundleError
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import load_bundle
+from nunbit.pictures.faces import DetectorSettings, detect_faces
 
 LIMIT_FACE_MS, LIMIT_COLD_S = 10.0, 1.5
 RUNS = 7
@@ -63,7 +63,7 @@ def model(bundle: Path) -> bool:
     loaded = load_bundle(bundle, threads=1)
     size = loaded.preprocessing.crop.get("size") or loaded.image_size
     crops = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
-    print(f"model {loaded.document['name']}, one thread (baseline: one face at a time)")
+    print(f"model {loaded.document.name}, one thread (baseline: one face at a time)")
     alone = median_s(lambda: loaded.embed_images(crops[:1]), 25)
     together = median_s(lambda: loaded.embed_images(crops)) / len(crops)
     limit = f"limit {LIMIT_FACE_MS:.0f} ms"
@@ -107,7 +107,7 @@ def main() -> int:
     try:
         bundle = arguments.bundle or default_bundle_path()
     except BundleError as exc:
-        print(f"model and cold start not measured: {exc.en}")
+        print(f"model and cold start not measured: {exc.text.en}")
         return 0
     within = model(bundle)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,8 +23,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from nunbit.synth.jpegs import GIANT_SIZE, giant_jpeg
-from nunbit.workers import available_cores
+from nunbit.runtime.workers import available_cores
+from nunbit.synth.aihub_records import GIANT_SIZE, giant_jpeg
 
 PEAK_BAR_BYTES = 1.5e9
 GROWTH_BAR = 1.10

@@ -27,9 +27,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nunbit.crops import PAD_RGB, CropSettings, decode_crop
-from nunbit.prepare import PrepareSettings, prepare
-from nunbit.workers import available_cores
+from nunbit.pictures.crops import PAD_RGB, CropSettings, decode_crop
+from nunbit.runtime.workers import available_cores
+from nunbit.stories.prepare import PrepareSettings, prepare
 
 SPEED_BAR = 4.0
 DIFFERENCE_BAR = 1.5
@@ -137,7 +137,7 @@ def own_way(folder: Path, jobs: list[Job], processes: int) -> None:
     settings = PrepareSettings(
         kind="table", size=SIZE, margin=MARGIN, shard_size=30, num_workers=processes
     )
-    prepare([table], folder / f"data_{processes}", settings, lang="en")
+    prepare([table], folder / f"data_{processes}", settings)
 
 
 def differences(jobs: list[Job]) -> list[float]:

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.encoders import load_bundle
-from nunbit.metrics.bootstrap import interval
-from nunbit.predict import default_bundle_path
-from nunbit.zeroshot import normalise
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import load_bundle
+from nunbit.model.zeroshot import normalise
+from nunbit.statistics.resampling import interval
 
 Array = np.ndarray[Any, Any]
 QUERIES = {

@@ -26,14 +26,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.encoders import Bundle, load_bundle
-from nunbit.errors import Lang
-from nunbit.evaluate.rows import truth_of
-from nunbit.metrics import interval
-from nunbit.paraphrases import load_paraphrases
-from nunbit.prompts import load_template_set
-from nunbit.shards import DataSet, open_dataset
-from nunbit.zeroshot import ensemble_cosines, normalise
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+
+from development.paraphrases import load_paraphrases
+from nunbit.core.text import Lang
+from nunbit.datasets.shards import DataSet, open_dataset
+from nunbit.language.prompts import load_template_set
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import ensemble_cosines, normalise
+from nunbit.statistics import interval
+from nunbit.stories.evaluate.scoring import truth_of
 
 LR = 6e-4
 #: Share of ``lr`` at which the text encoder learns: 3e-5 is the rate of BERT (Devlin et al. 2019).

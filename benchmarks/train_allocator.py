@@ -23,8 +23,7 @@ def measure(size: int, steps: int, kept: bool) -> dict[str, float]:
     """Images per second and peak memory of this process."""
     import torch
 
-    from nunbit.encoders import available_cores
-    from nunbit.training.allocator import keep_freed_memory
+    from nunbit.runtime.workers import available_cores, keep_freed_memory
     from nunbit.training.towers import LiteImageTower
 
     torch.set_num_threads(available_cores())

@@ -26,10 +26,10 @@ from PIL import Image
 from tokenizers import pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from nunbit.config import read_settings
-from nunbit.encoders import available_cores
-from nunbit.labels import load_label_set
-from nunbit.prepare import PrepareSettings, prepare
+from nunbit.language.labels import load_label_set
+from nunbit.runtime.config import read_settings
+from nunbit.runtime.workers import available_cores
+from nunbit.stories.prepare import PrepareSettings, prepare
 from nunbit.training.loop import fit
 from nunbit.training.settings import TrainSettings, recipe_path
 
@@ -97,7 +97,7 @@ def our_rate(folder: Path, data: Path, run: Path, steps: int, precision: str) ->
         f'precision="{precision}"',
     )
     settings = read_settings(TrainSettings, files=[recipe_path("paper")], overrides=overrides)
-    fit(data, run, settings, resume=False, lang="en")
+    fit(data, run, settings, resume=False)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rates = [row["images_per_s"] for row in map(json.loads, lines) if "images_per_s" in row]
     return float(statistics.median(rates[1:]))
@@ -113,7 +113,7 @@ def main() -> int:
         folder = Path(name)
         start = start_folder(folder / "start")
         write_pictures(folder / "pictures")
-        prepare([folder / "pictures"], folder / "data", PrepareSettings(size=224), lang="en")
+        prepare([folder / "pictures"], folder / "data", PrepareSettings(size=224))
         plain = plain_rate(start, steps, low=False)
         plain_low = plain_rate(start, steps, low=True)
         ours = our_rate(start, folder / "data", folder / "run", steps, "auto")

@@ -39,16 +39,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.encoders import Bundle, load_bundle
-from nunbit.evaluate.rows import truth_of
-from nunbit.labels import LabelSet, load_label_set
-from nunbit.metrics import auroc, auroc_from_bins, interval, rank_bins, resample
-from nunbit.paraphrases import load_paraphrases
-from nunbit.policies import labels_under
-from nunbit.predict import default_bundle_path
-from nunbit.prompts import TemplateSet, load_template_set
-from nunbit.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset
-from nunbit.zeroshot import ensemble_cosines
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+
+from development.paraphrases import load_paraphrases
+from nunbit.datasets.policies import labels_under
+from nunbit.datasets.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset
+from nunbit.language.labels import LabelSet, load_label_set
+from nunbit.language.prompts import TemplateSet, load_template_set
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.statistics import auroc, auroc_from_bins, interval, rank_bins, resample
+from nunbit.stories.evaluate.scoring import truth_of
 
 POLICY = "uploader"
 TEMPLATES = "natural-0.1"  # the wording that fer7-lite was trained with

@@ -28,18 +28,13 @@ import parselmouth
 import soundfile
 from parselmouth.praat import call
 
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import AudioChunk, Interval, Singles, VoiceStream
-from nunbit.voice import (
-    VoiceReader,
-    f0_track,
-    level_track,
-    read_quality,
-    speech_probability,
-    voice_quality,
-)
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import AudioChunk, Interval, Singles, VoiceStream
+from nunbit.recording.voice import VoiceReader, read_quality, voice_quality
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from development.voice_tracks import f0_track, level_track, speech_probability
 from make_voice import noise, pulses, talk
 from pitch_peers import (
     GROSS_ST,

@@ -27,22 +27,24 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from nunbit.encoders import Bundle, load_bundle
-from nunbit.evaluate.rows import truth_of
-from nunbit.metrics import confusion_matrix, uar
-from nunbit.metrics.bootstrap import confusion_cells, interval, resample
-from nunbit.prompts import load_template_set
-from nunbit.shards import open_dataset
-from nunbit.training.voice_data import Recordings, label_set_with_own, load_recordings
-from nunbit.training.voice_stage import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from development.voice_data import Recordings, label_set_with_own, load_recordings
+from development.voice_stage import (
     CHOSEN,
     FittedVoice,
     VoiceSettings,
     fit_voice,
     held_out,
 )
-from nunbit.voice_features import standardise
-from nunbit.zeroshot import ensemble_cosines, normalise, probabilities
+from nunbit.datasets.shards import open_dataset
+from nunbit.language.prompts import load_template_set
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import ensemble_cosines, normalise, probabilities
+from nunbit.recording.voice.functionals import standardise
+from nunbit.statistics import confusion_matrix, uar
+from nunbit.statistics.resampling import confusion_cells, interval, resample
+from nunbit.stories.evaluate.scoring import truth_of
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -414,9 +416,8 @@ def mismatch(corpus: Corpus, bundle: Bundle, vectors: Array, scale: float) -> No
     words, voices = (
         ensemble_cosines(v, prompts, "mean_embedding") for v in (sentences, vectors[plain])
     )
-    usual = {"logit_scale": bundle.logit_scale, "temperature": bundle.temperature}
-    reading = bundle.document.get("text_emotion") or usual
-    p_words = probabilities(words, float(reading["logit_scale"]), float(reading["temperature"]))
+    reading = bundle.document.text_emotion or bundle
+    p_words = probabilities(words, reading.logit_scale, reading.temperature)
     p_voice = probabilities(voices, scale)
     apart = divergence(p_words.astype(float), p_voice.astype(float))
     emotion, speaker = corpus.info.emotion[plain], corpus.info.speaker[plain]

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nunbit.media import iter_audio
-from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
-from nunbit.transcript import fit_words
-from nunbit.voice import VoiceReader
+from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
+from nunbit.recording.media import iter_audio
+from nunbit.recording.transcript import fit_words
+from nunbit.recording.voice import VoiceReader
 
 Spans = list[tuple[float, float]]
 LENGTHS_S = (30.0, 120.0, 600.0)

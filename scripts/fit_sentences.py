@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.comments import Comments, read_kote
-from nunbit.encoders import BUNDLE_FILE, SENTENCES_FILE, Bundle, load_bundle
-from nunbit.files import sha256_file
-from nunbit.metrics import confusion_matrix, fit_temperature, macro_f1
-from nunbit.prompts import load_template_set
-from nunbit.training.text_stage import SentenceSettings, fit_sentences
-from nunbit.zeroshot import normalise
+from development.comments import Comments, read_kote
+from development.text_stage import SentenceSettings, fit_sentences
+from nunbit.language.prompts import load_template_set
+from nunbit.model.bundle import BUNDLE_FILE, SENTENCES_FILE
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import normalise
+from nunbit.runtime.files import sha256_file
+from nunbit.statistics import confusion_matrix, fit_temperature, macro_f1
 
 Array = np.ndarray[Any, Any]
 _LONGEST = 200  # characters, as analyze reads them

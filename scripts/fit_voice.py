@@ -20,18 +20,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nunbit.encoders import BUNDLE_FILE, VoiceSection, load_bundle
-from nunbit.errors import NunbitError
-from nunbit.metrics import confusion_matrix
-from nunbit.metrics.bootstrap import cluster_codes, confusion_cells, interval, resample
-from nunbit.metrics.calibration import fit_temperature
-from nunbit.prompts import load_template_set
-from nunbit.streams import AUDIO_RATE_HZ
-from nunbit.training.voice_data import label_set_with_own, load_recordings
-from nunbit.training.voice_export import rounded, write_voice_bundle
-from nunbit.training.voice_stage import CHOSEN, fit_voice, held_out
-from nunbit.voice_features import FEATURE_FORMAT, standardise
-from nunbit.zeroshot import ensemble_cosines
+from development.voice_data import label_set_with_own, load_recordings
+from development.voice_export import rounded, write_voice_bundle
+from development.voice_stage import CHOSEN, fit_voice, held_out
+from nunbit.core.errors import NunbitError
+from nunbit.core.streams import AUDIO_RATE_HZ
+from nunbit.language.prompts import load_template_set
+from nunbit.model.bundle import BUNDLE_FILE, VoiceSection
+from nunbit.model.encoders import load_bundle
+from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.recording.voice.functionals import FEATURE_FORMAT, standardise
+from nunbit.statistics import confusion_matrix
+from nunbit.statistics.resampling import cluster_codes, confusion_cells, interval, resample
+from nunbit.statistics.scores import fit_temperature
 
 NOTE = (
     "not validated on spontaneous speech: trained on acted speech only; relative to the person's "

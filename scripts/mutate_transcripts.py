@@ -25,8 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nunbit.errors import InputError
-from nunbit.transcript import read_rttm, read_transcript
+from nunbit.core.errors import InputError
+from nunbit.recording.transcript import read_rttm, read_transcript
 
 SLOW_S = 2.0
 HANG_S = 20
@@ -306,8 +306,8 @@ def read(path: Path, kind: str, duration_s: float | None) -> str:
             texts = [f"{u.text}{u.speaker}{u.words}" for u in found.utterances]
         "".join(texts).encode("utf-8")  # what was read can be written
     except InputError as exc:
-        exc.ko.encode("utf-8")
-        exc.en.encode("utf-8")
+        exc.text.ko.encode("utf-8")
+        exc.text.en.encode("utf-8")
         return "refused"
     return "read"
 

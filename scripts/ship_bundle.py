@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.encoders import load_bundle
-from nunbit.evaluate.rows import truth_of
-from nunbit.metrics import fit_temperature
-from nunbit.prompts import load_template_set
-from nunbit.shards import open_dataset
-from nunbit.training.voice_export import voice_card, voice_licence
-from nunbit.zeroshot import ensemble_cosines
+from development.voice_export import voice_card, voice_licence
+from nunbit.datasets.shards import open_dataset
+from nunbit.language.prompts import load_template_set
+from nunbit.model.encoders import load_bundle
+from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.statistics import fit_temperature
+from nunbit.stories.evaluate.scoring import truth_of
 
 BUNDLES = Path(__file__).parent.parent / "src" / "nunbit" / "bundles"
 

@@ -1,6 +1,6 @@
 """Make the font that nunbit carries: NanumGothic's Latin and Hangul under another name.
 
-    python scripts/subset_font.py NanumGothic.ttf src/nunbit/data/fonts/NunbitHangul.ttf
+    python scripts/subset_font.py NanumGothic.ttf src/nunbit/pictures/data/fonts/NunbitHangul.ttf
 
 NanumGothic (SIL Open Font License 1.1) is in Debian's fonts-nanum and at hangeul.naver.com. Its
 licence reserves its name, so a modified version needs another one. Needs fontTools.

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.evaluate.assess import PromptEvidence
-from nunbit.evaluate.paper import paper_table
-from nunbit.evaluate.predictions import SEEN, UNKNOWN, UNSEEN, Predictions
-from nunbit.evaluate.scoring import Cosines, TextBank, Wording
-from nunbit.labels import LabelSet, load_label_set
-from nunbit.prompts import load_template_set
-from nunbit.zeroshot import combine_cosines, normalise, probabilities
+from nunbit.language.labels import LabelSet, load_label_set
+from nunbit.language.prompts import load_template_set
+from nunbit.model.zeroshot import combine_cosines, normalise, probabilities
+from nunbit.stories.evaluate.compare import paper_table
+from nunbit.stories.evaluate.predictions import SEEN, UNKNOWN, UNSEEN, Predictions
+from nunbit.stories.evaluate.scoring import Cosines, TextBank, Wording
+from nunbit.stories.evaluate.variants import PromptEvidence
 
 SCALE = 20.0
 PLACES = ("숙박/거주", "상업시설", "실외 자연", "도심", "교통", "스포츠/레저")

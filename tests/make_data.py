@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.config import read_settings
-from nunbit.files import write_json
-from nunbit.labels import label_set_to_dict, load_label_set
-from nunbit.shard_writer import TarWriter, encode_jpeg, shard_name
-from nunbit.shards import DOCUMENT, FORMAT, MANIFEST, MANIFEST_SCHEMA
+from nunbit.datasets.shard_writer import TarWriter, encode_jpeg, shard_name
+from nunbit.datasets.shards import DOCUMENT, FORMAT, MANIFEST, MANIFEST_SCHEMA
+from nunbit.language.labels import label_set_to_dict, load_label_set
+from nunbit.runtime.config import read_settings
+from nunbit.runtime.files import write_json
 from nunbit.training.settings import TrainSettings
 
 SIDE = 16

@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("tokenizers")
+
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from nunbit.encoders import (
+from nunbit.datasets.shard_writer import TarWriter, encode_jpeg, shard_name
+from nunbit.datasets.shards import DOCUMENT, FORMAT, MANIFEST, MANIFEST_SCHEMA, REJECTS
+from nunbit.language.labels import label_set_to_dict, load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for
+from nunbit.model.bundle import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
     IMAGE_FILE,
@@ -22,11 +31,7 @@ from nunbit.encoders import (
     TEXT_FILE,
     TOKENIZER_FILE,
 )
-from nunbit.files import sha256_file, write_json
-from nunbit.labels import label_set_to_dict, load_label_set
-from nunbit.prompts import load_template_set, prompts_for
-from nunbit.shard_writer import TarWriter, encode_jpeg, shard_name
-from nunbit.shards import DOCUMENT, FORMAT, MANIFEST, MANIFEST_SCHEMA, REJECTS
+from nunbit.runtime.files import sha256_file, write_json
 
 SIDE, SIZE = 16, 4
 # One direction of colour space per class: six along the axes, one grey.

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.labels import load_label_set
-from nunbit.measures import MeasureInput
-from nunbit.streams import (
+from nunbit.core.streams import (
     FaceStream,
     FaceTrack,
     Interval,
@@ -20,7 +18,9 @@ from nunbit.streams import (
     VoiceStream,
     Word,
 )
-from nunbit.timebase import window_grid
+from nunbit.core.timebase import window_grid
+from nunbit.language.labels import load_label_set
+from nunbit.measures import MeasureInput
 
 AIHUB = load_label_set("aihub7").ids
 FER = load_label_set("fer7").ids

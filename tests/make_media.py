@@ -12,9 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+
+pytest.importorskip("av")
+
+import av
 
 RATES = {
     "23.976": Fraction(24000, 1001),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.streams import Floats
+from nunbit.core.streams import Floats
 
 
 def rotation_from_angles(pose_deg: NDArray[np.floating]) -> Floats:

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.files import write_json
-from nunbit.labels import label_set_to_dict, load_label_set
-from nunbit.provenance import provenance
+from nunbit.language.labels import label_set_to_dict, load_label_set
+from nunbit.runtime.files import write_json
+from nunbit.runtime.resources import provenance
 
 Floats = NDArray[np.float64]
 NAN = float("nan")

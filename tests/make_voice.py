@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import AudioChunk, Singles, VoiceStream
-from nunbit.voice import VoiceReader
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import AudioChunk, Singles, VoiceStream
+from nunbit.recording.voice import VoiceReader
 
 VOWELS = ((750, 1250, 2600), (300, 2250, 3000), (350, 800, 2500), (480, 1900, 2600))
 

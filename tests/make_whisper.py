@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+pytest.importorskip("tokenizers")
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 WORDS = (" 저는", " 2024", "년에", " AI", "를,", " 음", " 배웠어요.")

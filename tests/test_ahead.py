@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nunbit.ahead import run_ahead
+from nunbit.runtime.workers import run_ahead
 
 
 def _threads() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -12,19 +13,35 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from nunbit.runtime.progress import set_lang
+
 pytest.importorskip("av")
 
-from nunbit.align import AlignSettings, align, result_text
-from nunbit.align.forgetting import forget
-from nunbit.align.persons import persons_notice, persons_of
-from nunbit.align.reading import RecordingWindows, _key, _to_cache, read_recording, reading_job
-from nunbit.alignment import NUISANCES, PROSODY
-from nunbit.analyze.aligned import (
+from nunbit.core.errors import BundleError, InputError, MissingExtra
+from nunbit.core.streams import Interval, Transcript, Utterance, Word
+from nunbit.measures.episodes import excerpts_of
+from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
+from nunbit.model.encoders import load_bundle
+from nunbit.report import render_any
+from nunbit.report.alignment_page import AlignmentView, alignment_html, result_text
+from nunbit.runtime.files import read_json
+from nunbit.runtime.workers import Tools
+from nunbit.space.vectors import NUISANCES, PROSODY
+from nunbit.space.window_reading import (
+    AlignSettings,
+    RecordingWindows,
+    WindowsJob,
+    persons_notice,
+    persons_of,
+    recording_windows,
+    window_store,
+    windows_job,
+)
+from nunbit.space.windows import (
     AlignedWindows,
     Seen,
     agreement_blocks,
     align_windows,
-    excerpts_of,
     masked_notice,
     read_heads,
     read_windows,
@@ -32,13 +49,7 @@ from nunbit.analyze.aligned import (
     verdicts_of,
     write_windows,
 )
-from nunbit.encoders import load_bundle
-from nunbit.errors import BundleError, InputError, MissingExtra
-from nunbit.predict.shipped import default_bundle_path
-from nunbit.report.again import render_any
-from nunbit.report.alignment_page import AlignmentView, alignment_html
-from nunbit.streams import Interval, Transcript, Utterance, Word
-from nunbit.workers import Tools
+from nunbit.stories.align import align, forget
 
 SETTINGS = AlignSettings(workers=1, folds=2)
 FACE = 256
@@ -75,6 +86,11 @@ def _nuisance(n: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]
     return {name: rng.random(n) for name in NUISANCES}
 
 
+def _job(media: Path, out: Path, bundle: Path) -> WindowsJob:
+    digest = load_bundle(bundle).hash
+    return windows_job(media, media.stem, out / "recordings", (bundle, digest), SETTINGS)
+
+
 def _prepare(
     folder: Path,
     out: Path,
@@ -87,19 +103,19 @@ def _prepare(
     transcript: bool = True,
 ) -> list[Path]:
     """Recordings whose windows were read before: what the cache is for."""
-    digest = load_bundle(bundle).hash
     paths = []
+    digest = load_bundle(bundle, threads=1).hash
     for k in range(people):
         media = folder / f"p{k}" / f"talk{k}.mp4"
         media.parent.mkdir(parents=True)
         media.write_bytes(b"recording %d" % k)
-        job = reading_job(media, media.stem, out / "recordings", (bundle, digest), SETTINGS)
+        job = windows_job(media, media.stem, out / "recordings", (bundle, digest), SETTINGS)
         vectors = _vectors(n, np.random.default_rng(k), without=without, shared=shared)
         found = RecordingWindows(
             media.stem, np.arange(n) * 4.0, vectors, _nuisance(n, np.random.default_rng([k, 1])),
             duration_s=4.0 * n if n else 3.0, transcript=transcript,
         )  # fmt: skip
-        _to_cache(out / "recordings" / f"{media.stem}.npz", _key(job), found)
+        window_store(job).write(media.stem, found)
         paths.append(media)
     return paths
 
@@ -109,7 +125,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> tuple[Path, d
     folder = tmp_path_factory.mktemp("align")
     out = folder / "run"
     paths = _prepare(folder / "media", out, bundle)
-    document = align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    document = align(paths, out, SETTINGS, bundle=bundle)
     return out, document
 
 
@@ -143,7 +159,7 @@ def test_the_report_names_nobody_and_loads_nothing(run: tuple[Path, dict[str, An
     assert page.index("nunbit align --forget") < page.index("<main>")
     korean = alignment_html(AlignmentView(document, "ko"))
     assert "신원 검사" in korean
-    assert "질의 구간" in korean
+    assert "질의 창" in korean
     assert "대조: 시간을 섞음" in korean
     for suffix in ("png", "svg"):
         assert (out / "figures" / f"retrieval.{suffix}").stat().st_size > 1000
@@ -158,14 +174,15 @@ def test_the_bundle_has_the_heads(run: tuple[Path, dict[str, Any]], bundle: Path
     assert heads.size == 128
     assert read_heads(plain) is None
     assert aligned.label_set == plain.label_set
-    section = aligned.document["alignment"]
+    section = aligned.document.alignment
+    assert section is not None
     assert section["people"] == 6
     verdict = section["verdict"]["face-voice"]
     assert verdict["code"] == "found"
     assert verdict["n_people"] == 6
     assert verdict["null"] < 0.1 < verdict["above_null_ci"][0]
     assert section["identity"]["face"]["margin"] == 0.05
-    found = {k for k in aligned.document if k not in plain.document}
+    found = set(read_json(aligned.path / BUNDLE_FILE)) - set(read_json(plain.path / BUNDLE_FILE))
     assert found == {"alignment"}
 
 
@@ -184,7 +201,7 @@ def test_damaged_heads_are_refused(run: tuple[Path, dict[str, Any]], tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({"n": 0, "transcript": True}, "shorter than a window of 4 s"),
+        ({"n": 0, "transcript": True}, "shorter than one window of 4 s"),
         ({"without": ("voice", "text"), "transcript": True}, "words were given, but"),
         ({"without": ("voice", "text"), "transcript": False}, "no transcript was given"),
         ({"without": ("voice", "text")}, "two of face, voice and words"),
@@ -199,22 +216,23 @@ def test_too_little_is_refused_in_one_line(
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, **changes)
     with pytest.raises(InputError, match=wanted) as caught:
-        align(paths, out, SETTINGS, bundle=bundle, lang="en")
-    assert "\n" not in caught.value.text("ko")
+        align(paths, out, SETTINGS, bundle=bundle)
+    assert "\n" not in caught.value.text.line("ko")
 
 
 def test_one_person_and_no_words_are_stated(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=1, n=150, without=("text",),
                      transcript=False)  # fmt: skip
-    document = align(paths, out, SETTINGS, bundle=bundle, lang="ko")
+    set_lang("ko")
+    document = align(paths, out, SETTINGS, bundle=bundle)
     assert document["modalities"] == ["face", "voice"]
     assert "one_person" in document["assessment"]["limits"]
     assert document["verdict"]["code"] == "too_little"
     assert any("no transcript" in en for en, _ in document["notices"])
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "한 사람뿐" in page
-    assert "전사(--transcript)가 없거나" in page
+    assert "전사(`transcript`)가 없거나" in page
     heads = read_heads(load_bundle(out / "bundle"))
     assert heads is not None
     assert heads.modalities == ("face", "voice")
@@ -226,23 +244,23 @@ def test_a_recording_that_fails_is_left_out(tmp_path: Path, bundle: Path) -> Non
     bad = tmp_path / "media" / "p9" / "bad.mp4"
     bad.parent.mkdir()
     bad.write_bytes(b"not a video")
-    document = align([*paths, bad], out, SETTINGS, bundle=bundle, lang="en")
+    document = align([*paths, bad], out, SETTINGS, bundle=bundle)
     assert document["assessment"]["people"] == 4
     assert any("bad" in en for en, _ in document["notices"])
     with pytest.raises(InputError, match="none of the 1 recordings"):
-        align([bad], tmp_path / "other", SETTINGS, bundle=bundle, lang="en")
+        align([bad], tmp_path / "other", SETTINGS, bundle=bundle)
 
 
 def test_contrastive_learning_without_torch_is_refused(tmp_path: Path) -> None:
     settings = replace(SETTINGS, method="infonce")
     with pytest.raises(MissingExtra, match=r"nunbit\[train\]"):
-        align([tmp_path], tmp_path, settings, contrastive=None, lang="en")
+        align([tmp_path], tmp_path, settings, contrastive=None)
 
 
 def test_a_null_alignment_is_said_wherever_it_is_used(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=6, shared=False, without=("text",))
-    document = align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    document = align(paths, out, SETTINGS, bundle=bundle)
     assert document["verdict"]["code"] in {"not_found", "cannot_tell"}
     text = result_text(document, out, "en")
     assert "NOT found" in text or "cannot tell" in text
@@ -252,11 +270,11 @@ def test_a_null_alignment_is_said_wherever_it_is_used(tmp_path: Path, bundle: Pa
     verdicts = verdicts_of(loaded)
     assert verdicts["face-voice"]["code"] == document["verdict"]["code"]
     (notice,) = verdict_notices(verdicts)
-    assert "face and voice" in notice[0]
-    assert "얼굴과 목소리" in notice[1]
+    assert "face and voice" in notice.en
+    assert "얼굴과 목소리" in notice.ko
     hidden = masked_notice(verdicts, shown=False)
     assert hidden is not None
-    assert "unproven_agreement=true" in hidden[0]
+    assert "unproven_agreement=true" in hidden.en
     aligned = AlignedWindows(
         tuple(Interval(float(k), k + 4.0) for k in range(3)),
         {m: np.ones((3, 2), np.float32) for m in ("face", "voice")},
@@ -287,8 +305,8 @@ def test_a_bundle_without_a_verdict_is_read_and_says_so(
     assert aligned is not None
     assert {v["code"] for v in aligned.verdicts.values()} == {"no_verdict"}
     notice = verdict_notices(aligned.verdicts)[0]
-    assert "no verdict of this kind" in notice[0]
-    assert "판정이 없습니다" in notice[1]
+    assert "it has no such verdict" in notice.en
+    assert "판정이 없습니다" in notice.ko
 
 
 def test_an_earlier_result_is_not_rendered_as_if_judged(tmp_path: Path) -> None:
@@ -302,21 +320,39 @@ def test_readings_are_deleted_and_a_rerun_says_so(
 ) -> None:
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=2, without=("text",))
-    document = align(paths, out, SETTINGS, bundle=bundle, lang="en")
+    document = align(paths, out, SETTINGS, bundle=bundle)
     assert document["readings"]["files"] == 2
     assert document["readings"]["bytes"] > 0
-    document = forget(out, lang="en")
+    document = forget(out)
     assert document["readings"]["files"] == 0
     assert not list(out.rglob("*.npz.*")) + list((out / "recordings").glob("*"))
     assert json.loads((out / "result.json").read_text(encoding="utf-8")) == document
-    assert "has been deleted" in (out / "report.html").read_text(encoding="utf-8")
+    assert "have been deleted" in (out / "report.html").read_text(encoding="utf-8")
     assert load_bundle(out / "bundle")
     capsys.readouterr()
     with pytest.raises(InputError):  # the media are no recordings
-        align(paths, out, SETTINGS, bundle=bundle, lang="en")
-    assert "was deleted on" in capsys.readouterr().err
+        align(paths, out, SETTINGS, bundle=bundle)
+    assert "were deleted on" in capsys.readouterr().err
     with pytest.raises(InputError, match="no run of nunbit align"):
-        forget(tmp_path / "nowhere", lang="en")
+        forget(tmp_path / "nowhere")
+
+
+def test_readings_of_the_first_version_are_counted_and_deleted_too(
+    tmp_path: Path, bundle: Path
+) -> None:
+    out = tmp_path / "run"
+    paths = _prepare(tmp_path / "media", out, bundle, people=2, without=("text",))
+    old = out / "recordings" / "earlier.npz"
+    old.write_bytes(b"vectors of a face")
+    document = align(paths, out, SETTINGS, bundle=bundle)
+    assert document["readings"]["files"] == 3
+    window_store(_job(paths[0], out, bundle)).path(paths[0].stem).unlink()
+    (out / "recordings" / f"{paths[0].stem}.npz").write_bytes(b"vectors of a face")
+    tools = Tools(lambda units: None, contextlib.nullcontext())
+    recording_windows(_job(paths[0], out, bundle), tools)  # no recording: but what it would replace
+    assert [path.name for path in (out / "recordings").glob("*.npz")] == ["earlier.npz"]
+    assert forget(out)["readings"]["files"] == 0
+    assert not old.exists()
 
 
 def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:
@@ -326,7 +362,7 @@ def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:
 
     out = tmp_path / "run"
     _prepare(tmp_path / "media", out, bundle, people=2, n=4)
-    assert len(list((out / "recordings").glob("*.npz"))) == 2
+    assert len(list((out / "recordings").glob("*.part"))) == 2
     said = CliRunner().invoke(cli, ["align", "--forget", "--out", str(out), "--json"])
     assert said.exit_code == 0, said.output
     assert not (out / "recordings").exists()
@@ -340,11 +376,11 @@ def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:
 def test_who_was_taken_for_whom_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     media = [tmp_path / f"x_{k}.mp4" for k in range(6)] + [tmp_path / "y_0.mp4"]
     persons = persons_of(media)
-    (notice,) = persons_notice(media, persons, "", "en")
+    (notice,) = persons_notice(media, persons, "")
     assert "x (6)" in capsys.readouterr().err
-    assert notice[0].startswith("7 recordings were taken for 2 people, by file name")
-    assert "x" not in notice[0].split()  # names stay out of reports
-    assert persons_notice(media, persons, "p.csv", "en") == ()
+    assert notice.en.startswith("7 recordings were assumed to show 2 people, by file name")
+    assert "x" not in notice.en.split()  # names stay out of reports
+    assert persons_notice(media, persons, "p.csv") == ()
 
 
 def test_a_path_in_the_table_loses_no_more_than_its_prefix(tmp_path: Path) -> None:
@@ -386,7 +422,7 @@ def test_a_table_that_does_not_fit(text: str, wanted: str, tmp_path: Path) -> No
 
 def test_two_corpora_with_the_same_person_names(tmp_path: Path) -> None:
     media = [tmp_path / corpus / "p01" / "x.mp4" for corpus in ("a", "b")]
-    with pytest.raises(InputError, match="--persons"):
+    with pytest.raises(InputError, match="`persons`"):
         persons_of(media)
 
 
@@ -454,9 +490,8 @@ def test_excerpts_hold_the_words_of_the_window() -> None:
 @pytest.mark.slow
 def test_recordings_are_read_through_the_real_pipeline(tmp_path: Path, bundle: Path) -> None:
     """Two drawn people of half a minute: faces, voices and words become windows, once."""
-    import contextlib
 
-    from nunbit.synth.planted import PlantedSettings, planted_script
+    from nunbit.synth.truth import PlantedSettings, planted_script
     from nunbit.synth.video import render_video, transcript_path
 
     settings = PlantedSettings(duration_s=36.0, fps=2, hold_s=0.5, memory_s=4.0)
@@ -464,17 +499,17 @@ def test_recordings_are_read_through_the_real_pipeline(tmp_path: Path, bundle: P
     for person in range(2):
         path = tmp_path / f"p{person}" / f"talk{person}.mp4"
         path.parent.mkdir()
-        render_video(path, planted_script(person, 0, settings)[0], lang="en")
+        render_video(path, planted_script(person, 0, settings)[0])
         shutil.copy(transcript_path(path), tmp_path / f"talk{person}.srt")
         paths.append(path)
     given = replace(SETTINGS, rate_hz=2.0, transcript=str(tmp_path))
-    document = align(paths, tmp_path / "run", given, bundle=bundle, lang="en")
+    document = align(paths, tmp_path / "run", given, bundle=bundle)
     assert document["assessment"]["windows"] == 66
     assert document["coverage"]["face"] > 0.9
     assert document["coverage"]["voice"] > 0.9
     assert "too_short" not in document["assessment"]["limits"]
-    job = reading_job(paths[0], "talk0", tmp_path / "run" / "recordings",
-                      (bundle, load_bundle(bundle).hash), given)  # fmt: skip
-    job = replace(job, transcript=tmp_path / "talk0.srt")
+    job = windows_job(paths[0], "talk0", tmp_path / "run" / "recordings",
+                      (bundle, load_bundle(bundle).hash), given,
+                      (tmp_path / "talk0.srt", None))  # fmt: skip
     tools = Tools(lambda units: None, contextlib.nullcontext())
-    assert read_recording(job, tools).kept
+    assert recording_windows(job, tools).kept

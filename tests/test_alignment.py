@@ -10,30 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nunbit.alignment import (
-    PROSODY,
-    Head,
-    Heads,
-    RetrievalSettings,
-    WindowTable,
-    assess,
-    centred,
-    detrended,
-    face_vectors,
-    fit_cca,
-    identity_probe,
-    independent_windows,
-    prosody_vectors,
-    ranks_of,
-    recall_summary,
-    text_vectors,
-)
-from nunbit.alignment.cca import CcaSettings
-from nunbit.alignment.persons import over_persons
-from nunbit.alignment.retrieval import time_shift_null
-from nunbit.alignment.talking import fit_eraser
-from nunbit.alignment.vectors import nuisance_numbers, own_stretches
-from nunbit.streams import (
+from nunbit.core.streams import (
     FaceStream,
     FaceTrack,
     Interval,
@@ -41,6 +18,21 @@ from nunbit.streams import (
     Turn,
     Utterance,
     VoiceStream,
+)
+from nunbit.space.cca import CcaSettings, Head, Heads, fit_cca, independent_windows
+from nunbit.space.controls import fit_eraser, identity_probe, over_persons
+from nunbit.space.held_out import assess_alignment
+from nunbit.space.retrieval import RetrievalSettings, ranks_of, recall_summary, time_shift_null
+from nunbit.space.vectors import (
+    PROSODY,
+    WindowTable,
+    centred,
+    detrended,
+    face_vectors,
+    nuisance_numbers,
+    own_stretches,
+    prosody_vectors,
+    text_vectors,
 )
 
 SIZES = {"face": 24, "voice": 12, "text": 16}
@@ -105,6 +97,7 @@ def fit(table: WindowTable) -> Heads:
     ],
     ids=["identity-raw", "identity", "state", "both-raw", "both"],
 )
+@pytest.mark.seconds
 def test_planted_state_is_found_and_identity_is_not(
     identity: bool,
     shared: bool,
@@ -114,7 +107,7 @@ def test_planted_state_is_found_and_identity_is_not(
 ) -> None:
     raw = planted(identity=identity, shared=shared, people=20)
     table = centred(raw, centre)  # type: ignore[arg-type]
-    document = assess(table, raw, fit, RETRIEVAL).document
+    document = assess_alignment(table, raw, fit, RETRIEVAL).document
     pair = document["pairs"]["face-voice"]
     plain = pair["steps"]["plain"]
     assert within[0] <= plain["r1"] <= within[1]
@@ -163,9 +156,10 @@ def test_a_small_leak_among_few_people_does_not_pass() -> None:
     ("drift", "talk"), [(0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0)],
     ids=["drift-half", "drift-one", "talk-half", "talk-one"],
 )  # fmt: skip
+@pytest.mark.seconds
 def test_what_is_shared_without_any_state_is_not_found(drift: float, talk: float) -> None:
     raw = planted(identity=False, shared=False, people=20, drift=drift, talk=talk)
-    pair = assess(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]
+    pair = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]
     plain = pair["steps"]["plain"]
     assert plain["above_null_ci95"][0] > 0  # what used to be read as found
     assert pair["verdict"]["code"] == "not_more_than_nuisance"
@@ -175,23 +169,25 @@ def test_what_is_shared_without_any_state_is_not_found(drift: float, talk: float
     assert pair["steps"]["nuisance"]["r1"] > 0.08
 
 
+@pytest.mark.seconds
 def test_a_state_beside_talking_and_drift_is_still_found() -> None:
     raw = planted(identity=True, shared=True, people=12, drift=0.5, talk=0.5)
-    pair = assess(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]
+    pair = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]
     assert pair["verdict"]["code"] == "found"
     assert pair["steps"]["matched"]["r1"] > 0.45
     assert pair["steps"]["without_talking"]["r1"] > 0.3
 
 
+@pytest.mark.seconds
 def test_without_a_measure_of_talking_nothing_is_found() -> None:
     whole = planted(identity=False, shared=True, people=10)
     raw = WindowTable(whole.vectors, whole.person, whole.person, whole.start_s)
-    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    document = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document
     assert document["pairs"]["face-voice"]["verdict"]["code"] == "talking_unmeasured"
     assert "talking_unmeasured" in document["limits"]
     lips = dict(whole.nuisance) | {"mouth_open": np.full(len(whole), np.nan)}
     raw = WindowTable(whole.vectors, whole.person, whole.person, whole.start_s, nuisance=lips)
-    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    document = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document
     assert document["verdict"]["code"] == "talking_unmeasured"
 
 
@@ -202,7 +198,7 @@ def test_without_a_measure_of_talking_nothing_is_found() -> None:
 )
 def test_too_little_is_a_verdict(people: int, windows: int, code: str) -> None:
     raw = planted(identity=False, shared=True, people=people, windows=windows)
-    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    document = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document
     verdict = document["pairs"]["face-voice"]["verdict"]
     assert verdict["code"] == code
     assert verdict["text_ko"].startswith("얼굴과 목소리")
@@ -212,30 +208,36 @@ def test_a_constant_series_and_holes_are_no_agreement() -> None:
     raw = planted(identity=False, shared=False, people=8)
     raw.vectors["voice"][:] = 1.0  # nothing moves
     raw.vectors["face"][::3] = np.nan
-    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    document = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document
     verdict = document["pairs"].get("face-voice", {"verdict": {"code": "too_little"}})["verdict"]
     assert verdict["code"] != "found"
 
 
+@pytest.mark.seconds
 def test_nothing_found_says_what_is_ruled_out() -> None:
     raw = planted(identity=True, shared=False, people=30)
-    verdict = assess(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"]["verdict"]
+    verdict = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"][
+        "verdict"
+    ]
     assert verdict["code"] == "not_found"
     low, high = verdict["null_ci95"]
     assert low < verdict["null"] < high
     assert f"{100 * verdict['above_null_ci'][1]:.1f} points" in verdict["text"]
     few = planted(identity=True, shared=False, people=5, windows=30)
-    verdict = assess(centred(few), few, fit, RETRIEVAL).document["pairs"]["face-voice"]["verdict"]
+    verdict = assess_alignment(centred(few), few, fit, RETRIEVAL).document["pairs"]["face-voice"][
+        "verdict"
+    ]
     assert verdict["code"] in {"cannot_tell", "not_found"}
 
 
+@pytest.mark.seconds
 def test_three_modalities_with_gaps() -> None:
     raw = planted(identity=True, shared=True, people=16, modalities=("face", "voice", "text"))
     rng = np.random.default_rng(3)
     for m, rows in raw.vectors.items():
         rows[rng.random(len(rows)) < {"face": 0.1, "voice": 0.3, "text": 0.5}[m]] = np.nan
     table = centred(raw)
-    document = assess(table, raw, fit, RETRIEVAL).document
+    document = assess_alignment(table, raw, fit, RETRIEVAL).document
     assert set(document["pairs"]) == {"face-voice", "face-text", "voice-text"}
     for name, pair in document["pairs"].items():
         a, b = name.split("-")
@@ -279,7 +281,7 @@ def test_one_modality_cannot_be_aligned() -> None:
 
 def test_one_person_is_judged_on_other_times() -> None:
     raw = planted(identity=False, shared=True, people=1, windows=600)
-    document = assess(centred(raw), raw, fit, RETRIEVAL).document
+    document = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document
     assert document["by"] == "time"
     assert {"one_person"} <= set(document["limits"])
     side = document["pairs"]["face-voice"]["forward"]
@@ -614,7 +616,7 @@ def _zeros(table: WindowTable) -> dict[str, NDArray[np.float32]]:
 @pytest.mark.train
 def test_negatives_are_mostly_the_persons_own() -> None:
     pytest.importorskip("torch")
-    from nunbit.training.align_stage import negative_weights
+    from nunbit.training.losses import negative_weights
 
     person = np.array([0] * 12 + [1] * 30)
     start = np.concatenate([np.arange(12) * 4.0, np.arange(30) * 4.0])
@@ -631,8 +633,8 @@ def test_negatives_are_mostly_the_persons_own() -> None:
 @pytest.mark.train
 def test_contrastive_heads_find_the_state_and_not_the_person() -> None:
     pytest.importorskip("torch")
-    from nunbit.align.settings import AlignSettings
-    from nunbit.training.align_stage import fit_infonce
+    from nunbit.space.window_reading import AlignSettings
+    from nunbit.training.losses import fit_infonce
 
     raw = planted(identity=True, shared=True, people=8)
     table = centred(raw)
@@ -641,7 +643,7 @@ def test_contrastive_heads_find_the_state_and_not_the_person() -> None:
     def trained(part: WindowTable) -> Heads:
         return fit_infonce(part, fit(part), settings)
 
-    document = assess(table, raw, trained, RETRIEVAL, most_folds=2).document
+    document = assess_alignment(table, raw, trained, RETRIEVAL, most_folds=2).document
     side = document["pairs"]["face-voice"]["forward"]
     assert side["within"]["r1"] > 0.4
     assert side["null"]["r1"] < 0.09

@@ -8,12 +8,14 @@ import sys
 
 import pytest
 
-pytest.importorskip("torch")
+from nunbit.runtime.workers import keep_freed_memory
+
+pytestmark = pytest.mark.train
 
 _CODE = """
 import resource
 import numpy as np
-from nunbit.training.allocator import keep_freed_memory
+from nunbit.runtime.workers import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -28,7 +30,6 @@ print(int(told), plain, faults())
 """
 
 
-@pytest.mark.train
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
 def test_freed_blocks_are_taken_again_without_new_pages() -> None:
     done = subprocess.run([sys.executable, "-c", _CODE], capture_output=True, text=True, check=True)
@@ -39,7 +40,5 @@ def test_freed_blocks_are_taken_again_without_new_pages() -> None:
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nunbit.training import allocator
-
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert allocator.keep_freed_memory() is False
+    assert keep_freed_memory() is False

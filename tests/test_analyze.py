@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from nunbit.runtime.progress import set_lang
+
 pytest.importorskip("av")
 
 from make_media import Sound, clicks, film, write_media
-from nunbit.analyze import AnalyzeSettings, Outcome, analyze, outcomes_text
-from nunbit.analyze.baseline import baseline_notices
-from nunbit.analyze.story import companion, list_media, session_names
-from nunbit.analyze.words import text_chances
-from nunbit.encoders import load_bundle
-from nunbit.errors import InputError, MediaError, SettingsError
-from nunbit.files import read_json
-from nunbit.predict.shipped import default_bundle_path
-from nunbit.streams import Frame, Interval, MeasureBlock, Transcript, Utterance
+from nunbit.core.errors import InputError, MediaError, SettingsError
+from nunbit.core.streams import Frame, Interval, MeasureBlock, Transcript, Utterance
+from nunbit.measures.class_probabilities import text_chances
+from nunbit.model.bundle import TextEmotion, default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.recording.paths import companion, list_media, session_names
+from nunbit.runtime.files import read_json
+from nunbit.stories.analyze import Outcome, analyze, outcomes_text
+from nunbit.stories.analyze.findings import baseline_notices
+from nunbit.stories.analyze.job import AnalyzeSettings
 from nunbit.synth.script import load_script
 from nunbit.synth.video import render_video
 
@@ -51,7 +53,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         encoding="utf-8",
     )
     script = load_script(script_file)
-    render_video(folder / "talk.mp4", script, lang="en")
+    render_video(folder / "talk.mp4", script)
     return folder / "talk.mp4"
 
 
@@ -65,7 +67,7 @@ def analysed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         subject="P01",
         export=("eaf", "textgrid", "vtt", "csv", "openface"),
     )
-    analyze([clip], out, settings, lang="en")
+    analyze([clip], out, settings)
     return out / "talk"
 
 
@@ -93,13 +95,13 @@ def test_a_recording_becomes_a_folder_with_all_of_the_contract(analysed: Path) -
 def test_stages_that_overlap_give_what_one_after_the_other_gives(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nunbit.analyze import observe
+    from nunbit.recording import read
 
-    monkeypatch.setattr(observe, "available_cores", lambda: 2)
+    monkeypatch.setattr(read, "available_cores", lambda: 2)
     settings = replace(SETTINGS, transcript=str(clip.with_suffix(".srt")), subject="P01")
     for overlap in (True, False):
         given = replace(settings, overlap=overlap)
-        analyze([clip], tmp_path / str(overlap), given, lang="en")
+        analyze([clip], tmp_path / str(overlap), given)
     for name in ("timeline.parquet", "frames.parquet", "words.parquet"):
         ahead, plain = (pq.read_table(tmp_path / str(o) / "talk" / name) for o in (True, False))
         assert ahead.equals(plain) or _same_with_nan(ahead, plain), name
@@ -111,13 +113,13 @@ def test_stages_that_overlap_give_what_one_after_the_other_gives(
 def test_a_killed_recording_goes_on_where_it_was(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, overlap: bool
 ) -> None:
-    from nunbit.analyze import observe
-    from nunbit.analyze.face_reader import FaceReader
+    from nunbit.recording import read as reading
+    from nunbit.recording.face_reader import FaceReader
 
-    monkeypatch.setattr(observe, "available_cores", lambda: 2)
-    monkeypatch.setattr(observe, "PART_S", 2.0)
+    monkeypatch.setattr(reading, "available_cores", lambda: 2)
+    monkeypatch.setattr(reading, "PART_S", 2.0)
     settings = replace(SETTINGS, overlap=overlap)
-    analyze([clip], tmp_path / "whole", settings, lang="en")
+    analyze([clip], tmp_path / "whole", settings)
     read = FaceReader.read
     times: list[float] = []
 
@@ -132,11 +134,11 @@ def test_a_killed_recording_goes_on_where_it_was(
 
     monkeypatch.setattr(FaceReader, "read", die)
     with pytest.raises(KeyboardInterrupt):
-        analyze([clip], tmp_path / "killed", settings, lang="en")
+        analyze([clip], tmp_path / "killed", settings)
     parts = tmp_path / "killed" / "talk" / "talk.unfinished"
-    assert [p.name for p in sorted(parts.glob("*.npz"))] == ["faces-00000.npz", "faces-00001.npz"]
+    assert len(list(parts.rglob("*.part"))) == 2
     monkeypatch.setattr(FaceReader, "read", note)
-    analyze([clip], tmp_path / "killed", settings, lang="en")
+    analyze([clip], tmp_path / "killed", settings)
     assert 3.9 < times[0] < 4.2  # what the parts hold is not read again
     assert not parts.exists()
     for name in ("timeline.parquet", "frames.parquet"):
@@ -174,13 +176,13 @@ def test_the_summary_says_what_was_found_and_how(analysed: Path) -> None:
 def test_what_is_done_is_kept_and_what_changed_is_done_again(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = analyze([clip], tmp_path, SETTINGS, lang="en")[0]
+    first = analyze([clip], tmp_path, SETTINGS)[0]
     assert first.state == "done"
-    monkeypatch.setattr("nunbit.analyze.session.observe", _never)
-    assert analyze([clip], tmp_path, SETTINGS, lang="en")[0].state == "kept"
+    monkeypatch.setattr("nunbit.stories.analyze.session.observed", _never)
+    assert analyze([clip], tmp_path, SETTINGS)[0].state == "kept"
     assert "kept" in outcomes_text([replace(first, state="kept")] * 2, tmp_path, "en")
     with pytest.raises(_Called):
-        analyze([clip], tmp_path, replace(SETTINGS, window_s=3.0), lang="en")
+        analyze([clip], tmp_path, replace(SETTINGS, window_s=3.0))
 
 
 @pytest.mark.slow
@@ -188,11 +190,11 @@ def test_an_interrupted_recording_is_done_again_and_nothing_half_done_looks_fini
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("nunbit.analyze.session.write_json", _never)  # the last file of all
+        patch.setattr("nunbit.stories.analyze.session.write_json", _never)  # the last file of all
         with pytest.raises(_Called):
-            analyze([clip], tmp_path, SETTINGS, lang="en")
+            analyze([clip], tmp_path, SETTINGS)
     assert not (tmp_path / "talk" / "summary.json").exists()
-    assert analyze([clip], tmp_path, SETTINGS, lang="en")[0].state == "done"
+    assert analyze([clip], tmp_path, SETTINGS)[0].state == "done"
 
 
 @pytest.mark.slow
@@ -203,14 +205,14 @@ def test_one_bad_recording_does_not_stop_the_others(clip: Path, tmp_path: Path) 
     (folder / "bad.mp4").write_bytes(b"not a film at all" * 50)
     write_media(folder / "sound.wav", sounds=[Sound(clicks([0.5, 1.5], 3.0))])
     out = tmp_path / "out"
-    found = {o.session: o for o in analyze([folder], out, SETTINGS, lang="en")}
+    found = {o.session: o for o in analyze([folder], out, SETTINGS)}
     assert {name: o.state for name, o in found.items()} == {
         "good": "done",
         "bad": "failed",
         "sound": "done",
     }
     assert found["bad"].error is not None
-    assert "bad.mp4" in found["bad"].error[0]
+    assert "bad.mp4" in found["bad"].error.en
     table = pq.read_table(out / "sessions.parquet").to_pylist()
     assert {row["session"] for row in table} == {"good", "sound"}
     assert {row["scope"] for row in table} == {"session"}
@@ -226,7 +228,8 @@ def test_one_bad_recording_does_not_stop_the_others(clip: Path, tmp_path: Path) 
 def test_a_silent_film_without_a_face_is_a_timeline_of_reasons(tmp_path: Path) -> None:
     path = tmp_path / "numbers.mp4"
     write_media(path, [film("25", 50)])
-    analyze([path], tmp_path / "out", SETTINGS, lang="ko")
+    set_lang("ko")
+    analyze([path], tmp_path / "out", SETTINGS)
     summary = read_json(tmp_path / "out" / "numbers" / "summary.json")
     reasons = {m["mask_reason"] for m in summary["measures"] if m["value"] is None}
     assert {"no_face", "no_audio", "no_transcript"} <= reasons
@@ -241,12 +244,25 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_media(path, sounds=[Sound(clicks([0.5, 1.5], 2.0), codec="pcm_s16le")])
 
 
+def test_sound_alone_has_no_export_of_faces_and_the_protocol_says_so(
+    quick: Path, tmp_path: Path
+) -> None:
+    (outcome,) = analyze([quick], tmp_path, replace(SETTINGS, export=("csv", "openface")))
+    assert outcome.state == "done"
+    written = {path.name for path in outcome.folder.iterdir()}
+    assert "clicks.csv" in written
+    assert "clicks.openface.csv" not in written
+    assert outcome.summary is not None
+    notes = outcome.summary["reading"]["left_out"]
+    assert [(n["code"], n["first"]) for n in notes] == [("export_without_pictures", "openface")]
+
+
 @pytest.fixture(scope="module")
 def quick_done(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What its analysis wrote, with a baseline that is too short and no transcript of its name."""
     out = tmp_path_factory.mktemp("quick-out")
     (out / "words").mkdir()
-    analyze([quick], out, _quick_settings(out), lang="en")
+    analyze([quick], out, _quick_settings(out))
     return out
 
 
@@ -262,7 +278,7 @@ def test_what_is_kept_is_there_and_whole(
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
     shutil.copytree(quick_done, out)
-    monkeypatch.setattr("nunbit.analyze.session.observe", _never)
+    monkeypatch.setattr("nunbit.stories.analyze.session.observed", _never)
     path = out / "clicks" / name
     whole = path.read_bytes()
     if harm == "gone":
@@ -272,26 +288,26 @@ def test_what_is_kept_is_there_and_whole(
         path.write_bytes(changed[harm])
     if harm:
         with pytest.raises(_Called):
-            analyze([quick], out, _quick_settings(out), lang="en")
+            analyze([quick], out, _quick_settings(out))
     else:
-        assert analyze([quick], out, _quick_settings(out), lang="en")[0].state == "kept"
+        assert analyze([quick], out, _quick_settings(out))[0].state == "kept"
 
 
 def test_a_fault_of_nunbit_is_one_line_and_the_others_are_written(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nunbit.analyze import story
+    from nunbit.stories import analyze as story
 
     def broken(job: Any, tools: Any) -> Any:
         raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr(story, "analyse_session", broken)
     with pytest.raises(
-        InputError, match=r"clicks.wav: a fault of nunbit.*ZeroDivisionError"
+        InputError, match=r"clicks.wav: an error in nunbit.*ZeroDivisionError"
     ) as one:
-        analyze([quick], tmp_path, SETTINGS, lang="en")
-    assert "\n" not in one.value.text("en")
-    assert "test_analyze" not in one.value.text("en")
+        analyze([quick], tmp_path, SETTINGS)
+    assert "\n" not in one.value.text.line("en")
+    assert "test_analyze" not in one.value.text.line("en")
 
 
 def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_path: Path) -> None:
@@ -299,18 +315,20 @@ def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_p
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from nunbit.analyze import AnalyzeSettings, analyze, session, story\n"
-        "real = session.probe_media\n"
+        "from nunbit.stories.analyze import analyze\n"
+        "from nunbit.stories.analyze.job import AnalyzeSettings\n"
+        "from nunbit.recording import read\n"
+        "real = read.probe_media\n"
         "def probe(path, **more):\n"
         "    if path.name.startswith('big'):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return real(path, **more)\n"
-        "session.probe_media = probe\n"
+        "read.probe_media = probe\n"
         "if __name__ == '__main__':\n"
         "    found = analyze([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]),\n"
-        "                    AnalyzeSettings(workers=1), lang='en')\n"
+        "                    AnalyzeSettings(workers=1))\n"
         "    print([(o.session, o.state) for o in found])\n"
-        "    print(found[0].error[0])\n"
+        "    print(found[0].error.en)\n"
     )
     script, big = tmp_path / "run.py", tmp_path / "big.wav"
     script.write_text(code)
@@ -328,7 +346,7 @@ def test_nothing_is_written_outside_the_output_folder(quick: Path, tmp_path: Pat
     media = tmp_path / "in" / "...wav"
     shutil.copy(quick, media)
     out = tmp_path / "deep" / "out"
-    outcome = analyze([media], out, SETTINGS, lang="en")[0]
+    outcome = analyze([media], out, SETTINGS)[0]
     assert outcome.state == "done"
     assert {p.name for p in tmp_path.iterdir()} == {"in", "deep"}
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
@@ -363,7 +381,7 @@ def test_why_a_baseline_is_nobodys(
     marked: Interval | None, baselines: list[float], says: str
 ) -> None:
     blocks = [_block(m, b) for m, b in zip(("face", "voice"), baselines, strict=False)]
-    said = [ko for _, ko in baseline_notices(marked, blocks, 120.0)]
+    said = [said.ko for said in baseline_notices(marked, blocks, 120.0)]
     assert says in "".join(said)
     assert bool(said) == bool(says)
 
@@ -404,17 +422,17 @@ def _wrong_transcript(folder: Path) -> None:
     cues = "\n\n".join(f"{n}\n01:00:0{n},000 --> 01:00:0{n},900\n말" for n in range(1, 6))
     (folder / "a.srt").write_text(cues, encoding="utf-8")
     settings = replace(SETTINGS, transcript=str(folder / "a.srt"))
-    analyze([folder / "a.wav"], folder / "out", settings, lang="en")
+    analyze([folder / "a.wav"], folder / "out", settings)
 
 
 @pytest.mark.parametrize(
     ("act", "kind", "says"),
     [
         (_wrong_transcript, InputError, "a.srt"),
-        (lambda f: analyze([f / "none.mp4"], f / "o", SETTINGS, lang="en"), InputError, "no such"),
-        (lambda f: analyze([f], f / "o", SETTINGS, lang="en"), InputError, "no video or sound"),
+        (lambda f: analyze([f / "none.mp4"], f / "o", SETTINGS), InputError, "no such"),
+        (lambda f: analyze([f], f / "o", SETTINGS), InputError, "no video or sound"),
         (
-            lambda f: analyze([f], f / "o", replace(SETTINGS, baseline="7"), lang="en"),
+            lambda f: analyze([f], f / "o", replace(SETTINGS, baseline="7")),
             SettingsError,
             "START-END",
         ),
@@ -429,7 +447,7 @@ def _wrong_transcript(folder: Path) -> None:
             "one file for 2",
         ),
         (
-            lambda f: analyze([_touch(f / "empty.mp4")], f / "o", SETTINGS, lang="en"),
+            lambda f: analyze([_touch(f / "empty.mp4")], f / "o", SETTINGS),
             InputError,
             "empty.mp4",
         ),
@@ -460,16 +478,10 @@ def test_sessions_are_named_by_stem_and_by_folder_where_stems_repeat(tmp_path: P
 
 
 @pytest.fixture
-def fitted() -> Iterator[Any]:
+def fitted() -> Bundle:
     bundle = load_bundle(default_bundle_path(), threads=1)
-    before = bundle.document.get("text_emotion")
-    bundle.document["text_emotion"] = {
-        "languages": ["ko"],
-        "logit_scale": 10.0,
-        "temperature": 1.0,
-    }
-    yield bundle
-    bundle.document["text_emotion"] = before
+    bundle.document = replace(bundle.document, text_emotion=TextEmotion(("ko",), 10.0, 1.0))
+    return bundle
 
 
 def _said(*texts: str) -> Transcript:
@@ -484,7 +496,7 @@ def test_words_get_classes_only_in_a_language_the_bundle_was_tested_on(fitted: A
     english = text_chances(fitted, _said("I am so sad", "and he is happy"))
     assert english.chances is None
     assert english.missing[0]["what"] == "text_emotion"
-    fitted.document["text_emotion"] = None
+    fitted.document = replace(fitted.document, text_emotion=None)
     assert text_chances(fitted, _said("너무 슬퍼요")).chances is None
     assert text_chances(fitted, None).chances is None
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nunbit.analyze import Outcome, outcomes_text
-from nunbit.columns import width
-from nunbit.errors import Lang
-from nunbit.labels import label_set_to_dict, load_label_set
+from nunbit.core.text import Lang
+from nunbit.language.labels import label_set_to_dict, load_label_set
+from nunbit.runtime.progress import width
+from nunbit.stories.analyze import Outcome, outcomes_text
 
 
 def _row(measure: str, modality: str, value: float | None, **rest: Any) -> dict[str, Any]:

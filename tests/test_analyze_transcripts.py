@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from make_media import Sound, write_media
 from make_voice import silence, talk
 from nunbit.cli import cli
-from nunbit.errors import InputError
-from nunbit.streams import AUDIO_RATE_HZ
+from nunbit.core.errors import InputError
+from nunbit.core.streams import AUDIO_RATE_HZ
 
 pytestmark = pytest.mark.slow
 
@@ -84,11 +84,11 @@ def test_cp949_numbers_letters_fillers_and_estimated_times(media: Path, tmp_path
     assert [text for text, w in words.items() if w["filler"]] == ["음", "어"]
     # Nowhere is an estimated time passed off as measured: table, message, summary, report.
     assert all(w["estimated"] for w in done.words)
-    assert sum("have no time of their own; it was estimated" in line for line in done.lines) == 1
+    assert sum("have no time; it was estimated" in line for line in done.lines) == 1
     summary = json.loads((done.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["transcript"]["timed_words_share"] == 0
     page = (done.folder / "report.html").read_text(encoding="utf-8")
-    assert "have no time of their own; it was estimated" in page
+    assert "have no time; it was estimated" in page
     # Fillers are no syllables of the rate.
     (rate,) = [m for m in summary["measures"] if m["measure"] == "speech_rate"]
     syllables = sum(w["syllables"] for w in done.words if not w["filler"])
@@ -99,7 +99,7 @@ def test_overlapping_cues_are_kept(media: Path, tmp_path: Path) -> None:
     cues = [(0.2, 2.8, "첫 번째 말입니다"), (2.2, 3.9, "두 번째 말"), (4.6, 7.0, "세 번째 말")]
     done = analyze(media, srt(cues), tmp_path)
     assert done.result.exit_code == 0, done.result.output
-    assert sum("begin before the one before has ended; they are kept" in x for x in done.lines) == 1
+    assert sum("begin before the previous one ends; they are kept" in x for x in done.lines) == 1
     assert len(done.words) == 9
     assert len({w["utterance"] for w in done.words}) == 3
 
@@ -107,7 +107,7 @@ def test_overlapping_cues_are_kept(media: Path, tmp_path: Path) -> None:
 def test_cues_after_the_end_are_left_out_and_the_rest_is_kept(media: Path, tmp_path: Path) -> None:
     done = analyze(media, srt([*SAID[:2], (14.6, 18.0, "여기는 없습니다")]), tmp_path, "ko")
     assert done.result.exit_code == 0, done.result.output
-    assert sum("매체의 끝(7.50초)을 넘는 자막 1개를 제외" in line for line in done.lines) == 1
+    assert sum("녹화의 끝(7.50초)을 넘는 자막 1개를 제외" in line for line in done.lines) == 1
     assert "여기는" not in {w["text"] for w in done.words}
     assert len(done.words) == 10
 
@@ -144,7 +144,7 @@ def test_transcripts_that_cannot_be_used_are_refused_once(
     done = analyze(media, transcript, tmp_path)
     # `main` says the error in one line; nothing was said before.
     assert isinstance(done.result.exception, InputError)
-    assert message in done.result.exception.en
+    assert message in done.result.exception.text.en
     assert message not in done.result.stderr
     assert not (done.folder / "summary.json").exists()
 
@@ -158,7 +158,7 @@ def test_the_other_recordings_are_kept(media: Path, tmp_path: Path) -> None:
             str(tmp_path / "out"), "--set", "workers=1", "--lang", "en", "--json"]  # fmt: skip
     result = CliRunner().invoke(cli, line)
     assert isinstance(result.exception, InputError)
-    assert "1 of 2 recordings could not be analysed" in result.exception.en
+    assert "1 of 2 recordings could not be analysed" in result.exception.text.en
     assert result.stderr.count("the transcript of another recording") == 1
     sessions = json.loads(result.stdout)["sessions"]
     assert [s["state"] for s in sessions] == ["failed", "done"]

@@ -17,12 +17,14 @@ import pytest
 
 pytest.importorskip("av")
 
-from nunbit.analyze import AnalyzeSettings, analyze
-from nunbit.files import read_json
-from nunbit.landmarks import landmarks_missing
-from nunbit.streams import Interval
+from make_truth import read_truth
+from nunbit.core.streams import Interval
+from nunbit.pictures.landmarks import landmarks_missing
+from nunbit.runtime.files import read_json
+from nunbit.stories.analyze import analyze
+from nunbit.stories.analyze.job import AnalyzeSettings
 from nunbit.synth.script import load_script
-from nunbit.synth.truth import VideoTruth, VoiceTruth, read_truth
+from nunbit.synth.truth import VideoTruth, VoiceTruth
 from nunbit.synth.video import render_video, truth_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -82,11 +84,11 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
     folder = tmp_path_factory.mktemp("scripted")
     (folder / "script.toml").write_text(SCRIPT, encoding="utf-8")
     clip = folder / "clip.mkv"
-    render_video(clip, load_script(folder / "script.toml"), lang="en")
+    render_video(clip, load_script(folder / "script.toml"))
     settings = AnalyzeSettings(
         transcript=str(clip.with_suffix(".srt")), single_speaker=True, workers=1
     )
-    analyze([clip], folder / "out", settings, lang="en")
+    analyze([clip], folder / "out", settings)
     return Analysed(read_truth(truth_path(clip)), folder / "out" / "clip")
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.annotate import Mark, draw_marks, write_picture
-from nunbit.errors import InputError
-from nunbit.fonts import font_path, load_font
+from nunbit.core.errors import InputError
+from nunbit.pictures.crops import Mark, draw_marks, font_path, load_font, write_picture
 
 GREY = np.full((700, 900, 3), 128, np.uint8)
 BOX = (300.0, 250.0, 500.0, 500.0)

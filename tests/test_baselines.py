@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 
 pytest.importorskip("torch")
 
@@ -18,13 +16,20 @@ import torch
 
 from make_data import make_data, training_settings
 from make_eval import make_bundle, make_colours
-from nunbit.errors import InputError, SettingsError, TrainingError
-from nunbit.evaluate import EvaluateSettings, evaluate
-from nunbit.evaluate.predictions import read_predictions
+from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.stories.evaluate import evaluate
+from nunbit.stories.evaluate.assess import EvaluateSettings
+from nunbit.stories.evaluate.predictions import read_predictions
 from nunbit.training import classifiers
 from nunbit.training.baselines import BASELINES, train_baseline
-from nunbit.training.classifiers import ResNet18, build_classifier
-from nunbit.training.probes import fit_linear, linear_logits, neighbour_logits, zero_head
+from nunbit.training.classifiers import (
+    ResNet18,
+    build_classifier,
+    fit_linear,
+    linear_logits,
+    neighbour_logits,
+    zero_head,
+)
 
 pytestmark = pytest.mark.train
 
@@ -51,7 +56,7 @@ def run(
     data: Path, out: Path, kind: str, *, bundle: Path | None = None, resume: bool = False, **s: Any
 ) -> dict[str, Any]:
     settings = training_settings(**s)
-    return train_baseline(data, out, kind, settings, bundle=bundle, resume=resume, lang="en")
+    return train_baseline(data, out, kind, settings, bundle=bundle, resume=resume)
 
 
 @pytest.mark.parametrize(("kind", "least"), [("linear", 0.9), ("knn", 0.9), ("majority", 0.0)])
@@ -65,7 +70,7 @@ def test_a_baseline_ends_in_a_file_that_evaluate_reads(
     assert p.knows_persons
     settings = EvaluateSettings(n_resamples=100)
     file = Path(document["predictions"])
-    found = evaluate(file, bundle, tmp_path / "e", settings, lang="en").document
+    found = evaluate(file, bundle, tmp_path / "e", settings).document
     assert found["top1"] >= least
     assert found["per_template"] == {}
     assert found["seen_subjects"]["n"] > 0
@@ -89,10 +94,10 @@ def test_a_table_puts_zero_shot_beside_the_baselines(
         document = run(colours, tmp_path / kind, kind, bundle=bundle)
         out = tmp_path / f"eval-{kind}"
         file = Path(document["predictions"])
-        evaluate(file, bundle, out, EvaluateSettings(n_resamples=100), lang="en")
+        evaluate(file, bundle, out, EvaluateSettings(n_resamples=100))
         folders.append(str(out))
     settings = EvaluateSettings(n_resamples=100, compare=tuple(folders))
-    found = evaluate(colours, bundle, tmp_path / "zero", settings, lang="en").document
+    found = evaluate(colours, bundle, tmp_path / "zero", settings).document
     assert found["comparison"]["name"]["en"] == "majority class (eval-majority)"
     assert found["comparison"]["paired"]["n"] == 140
     assert found["comparison"]["paired"]["difference"]["top1"] > 0.3
@@ -123,7 +128,7 @@ def test_networks_train_and_resume_exactly(
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path / "parts", kind, **CNN)
     monkeypatch.setattr(classifiers.ClassifierTrainer, "_step", before)
-    with pytest.raises(TrainingError, match="--resume"):
+    with pytest.raises(TrainingError, match="`resume=True`"):
         run(data, tmp_path / "parts", kind, **CNN)
     with pytest.raises(SettingsError, match="other settings"):
         run(data, tmp_path / "parts", kind, resume=True, **(CNN | {"seed": 1}))
@@ -138,6 +143,7 @@ def test_networks_train_and_resume_exactly(
         assert len(lines) == len(set(lines))
 
 
+@pytest.mark.slow
 def test_a_network_learns_stripes(tmp_path: Path) -> None:
     data = make_data(tmp_path / "d", per_class=12, label_set="aihub7")
     settings = CNN | {"epochs": 8, "batch_size": 14, "lr": 2e-3, "rotate": 0, "flip": 0.0}
@@ -174,7 +180,8 @@ def unit_rows(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_linear_probe_equals_sklearn(penalty: float) -> None:
     (x, y), (queries, _) = unit_rows(0, 200), unit_rows(1, 40)
     head = fit_linear(x, np.eye(3, dtype=np.float32)[y], penalty, zero_head(6, 3))
-    reference = LogisticRegression(C=1.0 / (penalty * len(x)), max_iter=2000, tol=1e-8)
+    linear = pytest.importorskip("sklearn.linear_model")
+    reference = linear.LogisticRegression(C=1.0 / (penalty * len(x)), max_iter=2000, tol=1e-8)
     reference.fit(x * np.sqrt(6), y)
     logits = linear_logits(head, queries)
     probability = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -193,7 +200,8 @@ def test_neighbours_equal_sklearn(k: int) -> None:
         cosine = 1.0 - distance**2 / 2.0
         return np.exp((cosine - cosine.max(axis=1, keepdims=True)) / 0.07)
 
-    reference = KNeighborsClassifier(k, weights=weights).fit(x, y)
+    neighbours = pytest.importorskip("sklearn.neighbors")
+    reference = neighbours.KNeighborsClassifier(k, weights=weights).fit(x, y)
     shares = reference.predict_proba(queries)
     prior = np.bincount(y) / len(y)
     expected = k * shares * _mean(reference, queries, k) + _mean(reference, queries, k) * prior
@@ -201,7 +209,7 @@ def test_neighbours_equal_sklearn(k: int) -> None:
     np.testing.assert_allclose(np.exp(found), expected, atol=1e-3)
 
 
-def _mean(reference: KNeighborsClassifier, queries: np.ndarray, k: int) -> np.ndarray:
+def _mean(reference: Any, queries: np.ndarray, k: int) -> np.ndarray:
     distance, _ = reference.kneighbors(queries, k)
     cosine = 1.0 - distance**2 / 2.0
     return np.exp((cosine - cosine.max(axis=1, keepdims=True)) / 0.07).mean(axis=1, keepdims=True)
@@ -214,12 +222,12 @@ def test_bad_input_is_one_clear_error(colours: Path, bundle: Path, tmp_path: Pat
     with pytest.raises(SettingsError, match="unknown baseline 'svm'; there are: linear, knn"):
         run(colours, tmp_path / "a", "svm")
     for kind in ("linear", "knn"):
-        with pytest.raises(SettingsError, match="add --bundle") as caught:
+        with pytest.raises(SettingsError, match="give `model`") as caught:
             run(colours, tmp_path / "a", kind)
-        assert "--bundle" in caught.value.ko
+        assert "`model`" in caught.value.text.ko
     assert not (tmp_path / "a").exists()
     run(colours, tmp_path / "run", "majority")
-    with pytest.raises(TrainingError, match="a run is here already"):
+    with pytest.raises(TrainingError, match="there is already a run"):
         run(colours, tmp_path / "run", "majority")
     with pytest.raises(InputError, match="another run, other data or another bundle"):
         run(colours, tmp_path / "run", "knn", bundle=bundle, resume=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
 from make_data import make_data
-from nunbit.faces import FaceDetection
-from nunbit.labels import load_label_set
-from nunbit.metrics import auroc
-from nunbit.shards import open_dataset
+from nunbit.datasets.shards import open_dataset
+from nunbit.language.labels import load_label_set
+from nunbit.pictures.faces import FaceDetection
+from nunbit.statistics import auroc
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -234,3 +237,141 @@ def _plain_face_api(
     assert x.shape == (7, 7, 256)
     logits: NDArray[np.float32] = x.mean(axis=(0, 1)) @ weights["fc/weights"] + weights["fc/bias"]
     return logits
+
+
+def write_house(folder: Path, modules: dict[str, str]) -> Path:
+    """A source tree of a few modules."""
+    for name, text in modules.items():
+        path = folder / "nunbit" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+MEASURED = {
+    "__init__.py": '"""Package."""\n',
+    "media.py": "def probe(p): ...\n\ndef read(p): ...\n",
+    "voice.py": "def hear(x): ...\n",
+    "files.py": "def keep(x): ...\n",
+    "predict/__init__.py": "from nunbit.predict.story import predict\n",
+    "predict/story.py": "def predict(): ...\n",
+    "analyze/__init__.py": "from nunbit.analyze.story import analyze\n",
+    "analyze/story.py": (
+        "from nunbit.analyze.session import session\n"
+        "from nunbit.media import probe\n"
+        "from nunbit.predict import predict\n"
+        "def analyze(p):\n    '''Read.'''\n    predict()\n    session(probe(p))\n"
+    ),
+    "analyze/session.py": (
+        "from functools import partial\n"
+        "from nunbit import media\n"
+        "from nunbit.files import keep\n"
+        "from nunbit.voice import hear\n"
+        "def session(p):\n    return keep(hear(partial(media.read, p)))\n"
+    ),
+}
+MOVED = {
+    name.replace("analyze/", "stories/analyze/").replace("predict/", "stories/predict/"): text
+    for name, text in MEASURED.items()
+    if name != "analyze/session.py"
+} | {"recording.py": MEASURED["analyze/session.py"]}
+MOVED = {
+    name: text.replace("nunbit.analyze.session", "nunbit.recording")
+    .replace("nunbit.analyze", "nunbit.stories.analyze")
+    .replace("nunbit.predict", "nunbit.stories.predict")
+    for name, text in MOVED.items()
+}
+
+
+def test_the_way_through_a_story_is_that_of_its_calls_in_any_layout(
+    part: Any, tmp_path: Path
+) -> None:
+    house = part("house")
+    before = house.Tree.read(write_house(tmp_path / "old", MEASURED))
+    rooms = house.way(before, "analyze")
+    assert rooms == ["predict", "media", "media", "voice", "files"]
+    assert house.steps_back(rooms) == 0
+    assert house.steps_back(["media", "voice", "files", "media", "voice", "media"]) == 2
+    assert house.story_imports(before) == [("nunbit.analyze.story", "nunbit.predict")]
+    after = house.Tree.read(write_house(tmp_path / "new", MOVED))
+    assert house.way(after, "analyze", "recording") == ["stories.predict", *rooms[1:]]
+    assert house.way(after, "analyze") == ["stories.predict", "media", "recording"]
+    assert len(house.story_imports(after)) == 1
+
+
+def test_the_house_counts_documented_names_forms_and_loose_dicts(part: Any, tmp_path: Path) -> None:
+    house = part("house")
+    texts = {
+        "a.py": (
+            '"""Module."""\nclass Kept:\n    """Yes."""\n    note_en: str\n    note_ko: str\n'
+            "    def bare(self, lang): ...\n    def _own(self): ...\n"
+            "def found() -> dict[str, Any]: ...\n"
+            "def to_dict() -> dict[str, Any]: ...\n"
+            "def inner(x):\n    y: dict[str, Any] = x\n"
+        ),
+        "b.py": (
+            "from nunbit.a import found\nPAIR = ('word', '말')\nBOTH = {'en': 'a', 'ko': '가'}\n"
+            "raise InputError(en='no', ko='아니요')\nText('word', '말')\n"
+            "said = 'yes' if lang == 'en' else '예'\n"
+        ),
+    }
+    tree = house.Tree.read(write_house(tmp_path, texts))
+    assert house.documented(tree) == (2, 7)
+    once = (*house.FORMS, "Text(en, ko)", "parameters lang")
+    assert house.bilingual(tree) == Counter(once)
+    assert house.loose_dicts(tree) == (3, 2, 1)
+
+
+def test_a_repeated_block_counts_once_however_long(part: Any) -> None:
+    repeated = part("house").repeated_blocks
+    block = "".join(f"x{i} = f({i})\n" for i in range(9))
+    assert repeated({"a": block, "b": f"# why\n\ny = 1\n{block}", "c": "z = 2\n"}) == [("a", "b")]
+    short = block.split("x5")[0]
+    assert repeated({"a": short, "b": short}) == []
+
+
+def test_golden_results_are_compared_to_the_bit(part: Any, tmp_path: Path) -> None:
+    golden = part("golden")
+    value = np.array([0.5, 0.0, np.nan, 2.0])
+
+    def kept(name: str, **changed: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        columns = {"value": value, "word": ["가", None, "c", "d"], "n": [1, 2, 3, 4]} | changed
+        said = {"n": columns.pop("json", 3), "note": columns.pop("note", "two words")}
+        pq.write_table(pa.table(columns), folder / "t.parquet")
+        np.savez(folder / "w.npz", v=columns["value"])
+        (folder / "s.json").write_text(json.dumps(said), encoding="utf-8")
+        (folder / "t.vtt").write_text(f"WEBVTT\n{said['n']}\n", encoding="utf-8")
+        return folder
+
+    old = kept("old")
+    assert golden.compare(old, kept("same")) == []
+    assert golden.compare(old, kept("zero", value=np.array([0.5, -0.0, np.nan, 2.0]))) == [
+        "t.parquet: column value: 1 of 4 rows, largest difference 0",
+        "w.npz: array v: 1 of 4 rows, largest difference 0",
+    ]
+    (least, _) = golden.compare(old, kept("least", value=np.nextafter(value, 9)))
+    assert least.startswith("t.parquet: column value: 3 of 4 rows, largest difference 4.4")
+    (word,) = golden.compare(old, kept("word", word=["가", "b", "c", "d"]))
+    assert word == "t.parquet: column word: 1 of 4 rows; first, row 1: None → 'b'"
+    (kind,) = golden.compare(old, kept("kind", n=pa.array([1, 2, 3, 4], pa.int32())))
+    assert kind == "t.parquet: column n: type int64 → int32"
+    numbers = golden.compare(old, kept("numbers", json=4))
+    assert [line.split(":")[0] for line in numbers] == ["s.json", "t.vtt"]
+    other = kept("other", note="three more words")
+    assert golden.compare(old, other) == [
+        "s.json: /note: sentence 'two words' → 'three more words'"
+    ]
+    assert golden.compare(old, other, sentences=True) == []
+    (other / "t.vtt").unlink()
+    assert golden.compare(old, other, sentences=True) == ["t.vtt: missing in the newer results"]
+
+
+def test_golden_results_forget_when_and_where_they_were_made(part: Any) -> None:
+    plain = part("golden").plain
+    made = {"a": [{"path": "x", "value": 1.5}], "provenance": {"nunbit": "0.1"}, "files": {"b": 1}}
+    assert plain(made | {"version": "1"}) == {"a": [{"value": 1.5}], "version": "1"}
+    assert plain({"files": [{"file": "a.jpg", "label": "joy"}]}) == {
+        "files": [{"file": "a.jpg", "label": "joy"}]
+    }

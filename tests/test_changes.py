@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nunbit
-from nunbit.measures import changes
-from nunbit.measures.spans import lay_out
-from nunbit.measures.summary import Summariser, normalised
+from nunbit.core.spans import lay_out
+from nunbit.measures.estimate import Comparison, normalised
+from nunbit.statistics import changes
 
 
 def autoregressive(rng: np.random.Generator, rows: int, n: int, memory_s: float) -> np.ndarray:
@@ -178,7 +178,7 @@ def test_bad_series_are_refused(call: object) -> None:
 @pytest.mark.slow
 def test_two_hours_take_seconds() -> None:
     row = autoregressive(np.random.default_rng(0), 1, 7200, 5)[0]
-    assert len(changes.scan(row, 1.0)) <= 1
+    assert len(changes.scan_series(row, 1.0)) <= 1
 
 
 @pytest.mark.parametrize("memory_s", [2, 5, 10, 30])
@@ -188,11 +188,11 @@ def test_windows_are_rarely_far_from_the_baseline_where_nothing_changes(memory_s
                      "question": [(0.0, 600.0)], "session": [(0.0, 600.0)],
                      "block": [(float(k), k + 1.0) for k in range(600)],
                      "baseline": [(0.0, 60.0)]})  # fmt: skip
-    summariser = Summariser(spans, {}, "z")
+    comparison = Comparison(spans, "z")
     for row in autoregressive(np.random.default_rng(4), 60, 600, memory_s):
         value = np.full(len(spans), np.nan)
         value[spans.parts["window"]] = row
-        z = normalised(row, summariser.baseline(value), "z")
+        z = normalised(row, comparison.baseline(value), "z")
         far += [np.mean(np.abs(z) > 2)] if np.isfinite(z).any() else []
     if memory_s <= 5:
         assert len(far) > 50

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
-from nunbit.cli import cli
+from command import run_command
+from nunbit.cli import cli, main
+from nunbit.cli.shared import in_flags
+from nunbit.core.text import Text
+from nunbit.runtime.progress import put_in_words, say
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,22 +30,11 @@ def _commands(group: click.Group = cli, prefix: str = "") -> dict[str, click.Com
     return found
 
 
-def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nunbit", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "LANG": "C.UTF-8", **extra},
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("name", _commands())
 def test_every_command_has_help_with_an_example_and_few_options(name: str) -> None:
     command = _commands()[name]
     assert "Example" in (command.help or "")
-    shared = {"as_json", "lang", "config", "overrides"}
+    shared = {"as_json", "lang", "config", "overrides", "forget"}
     options = [p for p in command.params if isinstance(p, click.Option) and p.name not in shared]
     assert len(options) <= 10
     assert all(option.help for option in options)
@@ -58,22 +52,46 @@ def test_json_is_one_object_also_where_nothing_could_be_done(tmp_path: Path, lan
     broken.touch()
     out = str(tmp_path / "out")
     for arguments in (["analyze", str(broken), "--out", out], ["report", str(tmp_path / "none")]):
-        result = run(*arguments, "--json", "--lang", lang)
+        result = run_command(*arguments, "--json", "--lang", lang)
         assert result.returncode == 1
         error = json.loads(result.stdout)["error"]
         assert result.stderr.strip().splitlines()[-1] == f"nunbit: error: {error}"
     other = tmp_path / "text.mp4"
     other.write_text("no film", encoding="utf-8")
-    result = run("analyze", str(broken), str(other), "--out", out, "--json", "--lang", lang)
+    result = run_command("analyze", str(broken), str(other), "--out", out, "--json", "--lang", lang)
     assert result.returncode == 1
     states = [session["state"] for session in json.loads(result.stdout)["sessions"]]
     assert states == ["failed", "failed"]
 
 
+def test_every_command_of_a_process_prints_its_own_json_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a command before has shown says nothing of this one."""
+    before = signal.getsignal(signal.SIGTERM)
+    lines = []
+    for arguments in (["doctor"], ["report", str(tmp_path / "none")]):
+        monkeypatch.setattr(sys, "argv", ["nunbit", *arguments, "--json", "--lang", "en"])
+        with contextlib.suppress(SystemExit):
+            main()
+        lines.append(json.loads(capfd.readouterr().out))
+    signal.signal(signal.SIGTERM, before)
+    assert "findings" in lines[0]
+    assert "none" in lines[1]["error"]
+
+
+def test_help_says_where_the_settings_are() -> None:
+    for name in ("analyze", "train"):
+        text = " ".join(run_command(name, "--help").stdout.split())
+        assert (
+            "One setting; may be repeated; wins over --config. All keys: docs/settings.md." in text
+        )
+
+
 def test_help_answers_at_once() -> None:
     started = time.perf_counter()
-    result = run("--help")
-    assert result.returncode == 0
+    line = [sys.executable, "-m", "nunbit", "--help"]
+    result = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
     assert "prepare" in result.stdout
     # The target, 0.3 s on an idle machine, is in benchmarks/startup.py; this one may be busy.
     assert time.perf_counter() - started < 3
@@ -92,14 +110,7 @@ def test_help_answers_at_once() -> None:
     ],
 )
 def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, stderr: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "nunbit", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "LANG": "C.UTF-8"},
-        check=False,
-    )
+    result = run_command(*arguments, folder=tmp_path)
     assert result.returncode == code
     assert stderr in result.stderr
     assert result.stdout == ""
@@ -111,14 +122,23 @@ def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, st
 
 
 def test_messages_in_the_readers_language() -> None:
-    korean = run("report", "/nowhere", "--lang", "ko")
-    system = run("report", "/nowhere", LANG="ko_KR.UTF-8")
-    english = run("report", "/nowhere", "--lang", "en", LANG="ko_KR.UTF-8")
+    korean = run_command("report", "/nowhere", "--lang", "ko")
+    system = run_command("report", "/nowhere", LANG="ko_KR.UTF-8")
+    english = run_command("report", "/nowhere", "--lang", "en", LANG="ko_KR.UTF-8")
     assert korean.stderr == system.stderr != english.stderr
 
 
 def test_doctor_prints_one_json_object() -> None:
-    result = run("doctor", "--json")
+    result = run_command("doctor", "--json")
     assert result.returncode == 0
     findings = json.loads(result.stdout)["findings"]
     assert {"python", "onnxruntime", "bundle"} <= {f["topic"] for f in findings}
+
+
+def test_progress_lines_name_flags_too(capfd: pytest.CaptureFixture[str]) -> None:
+    put_in_words(in_flags)
+    try:
+        say(Text("a: give `workers=1`, or `out`", "a: `workers=1`이나 `out`을 주십시오"))
+    finally:
+        put_in_words(str)
+    assert capfd.readouterr().err.strip() == "a: give --set workers=1, or --out"

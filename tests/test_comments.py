@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nunbit.comments import load_mapping, read_kote
-from nunbit.errors import InputError
-from nunbit.labels import load_label_set
+from development.comments import load_mapping, read_kote
+from nunbit.core.errors import InputError
+from nunbit.language.labels import load_label_set
 
 FER7 = load_label_set("fer7")
 
@@ -64,8 +64,8 @@ def test_tables_that_do_not_fit_are_refused(text: str, says: str, tmp_path: Path
 @pytest.mark.train
 def test_the_map_brings_sentences_to_their_class_and_leaves_the_classes_alone() -> None:
     torch = pytest.importorskip("torch")
-    from nunbit.training.text_stage import SentenceSettings, fit_sentences
-    from nunbit.zeroshot import normalise
+    from development.text_stage import SentenceSettings, fit_sentences
+    from nunbit.model.zeroshot import normalise
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 import nunbit
-from nunbit.config import read_settings, settings_to_dict
-from nunbit.errors import SettingsError
+from nunbit.core.errors import SettingsError
+from nunbit.runtime.config import read_settings, settings_to_dict
 
 ROOT = Path(nunbit.__file__).parent
 
@@ -71,7 +71,10 @@ def _given_by_a_person() -> set[str]:
         for path in ROOT.rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call)
-        and getattr(call.func, "id", "") in ("read_settings", "paper_settings")
+        and (
+            getattr(call.func, "id", "") == "read_settings"
+            or (getattr(call.func, "attr", ""), path.parent.name) == ("read", "cli")
+        )
         for argument in call.args
         if isinstance(argument, ast.Name) and argument.id.endswith("Settings")
     }
@@ -93,6 +96,7 @@ def _settings_classes() -> dict[str, type]:
     return found
 
 
+@pytest.mark.seconds
 def test_every_number_of_a_setting_has_both_ends() -> None:
     """Of all settings a person gives, and of every class that has a range at all."""
     given = _given_by_a_person()
@@ -142,13 +146,13 @@ def _numbers(hint: Any) -> list[Any]:
     ],
 )
 def test_absurd_settings_are_refused_in_a_line(override: str, says: str) -> None:
-    from nunbit.analyze import AnalyzeSettings
+    from nunbit.stories.analyze.job import AnalyzeSettings
 
     with pytest.raises(SettingsError) as caught:
         read_settings(AnalyzeSettings, overrides=[override])
     if says != "hop":
-        assert says in caught.value.en
-    assert "\n" not in caught.value.text("ko")
+        assert says in caught.value.text.en
+    assert "\n" not in caught.value.text.line("ko")
 
 
 def test_settings_files_that_are_hostile_are_refused_in_a_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.report.confusion_picture import ConfusionTexts, draw_confusion
+from nunbit.report.shapes import ConfusionTexts, draw_confusion
 
 SVG = "{http://www.w3.org/2000/svg}"
 KOREAN = ConfusionTexts("개수", "행의 비율(%)", "예측", "정답", ("기쁨", "슬픔", "중립 & <그 외>"))

@@ -16,10 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from nunbit import decode
-from nunbit.crops import PAD_RGB, CropSettings, decode_crop, raw_rect, usable_box
-from nunbit.decode import CropError
-from nunbit.synth.jpegs import GIANT_SIZE, giant_jpeg, giant_offset
+from nunbit.core.text import Text
+from nunbit.pictures import decode
+from nunbit.pictures.crops import PAD_RGB, CropSettings, decode_crop, raw_rect, usable_box
+from nunbit.pictures.decode import CropError
+from nunbit.synth.aihub_records import GIANT_SIZE, giant_jpeg, giant_offset
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -278,7 +279,7 @@ def test_broken_images_are_rejected_with_a_reason(name: str) -> None:
         with pytest.raises(CropError) as caught:
             decode_crop(data, (10.0, 10.0, 50.0, 50.0), (), CropSettings(size=size))
         assert caught.value.reason in reasons
-        assert caught.value.text("ko") != caught.value.text("en")
+        assert caught.value.text.line("ko") != caught.value.text.line("en")
 
 
 def test_a_broken_exif_block_does_not_cost_the_image() -> None:
@@ -292,9 +293,14 @@ def test_a_broken_exif_block_does_not_cost_the_image() -> None:
 
 
 def test_crop_error_survives_pickling() -> None:
-    error = CropError("truncated", en="e", ko="k")
+    error = CropError(Text("e", "k"), "truncated")
     copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), copy.reason, copy.en, copy.ko) == (CropError, "truncated", "e", "k")
+    assert (type(copy), copy.reason, copy.text.en, copy.text.ko) == (
+        CropError,
+        "truncated",
+        "e",
+        "k",
+    )
 
 
 def test_importing_leaves_pillows_limit_alone() -> None:
@@ -322,7 +328,7 @@ def test_pixel_cap_and_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CropError) as caught:
         decode_crop(encode(scene(700, 600), "PNG"), None, (), CropSettings(size=32))
     assert caught.value.reason == "too_large"
-    assert "PNG" in caught.value.en
+    assert "PNG" in caught.value.text.en
 
 
 def test_the_budget_is_met_by_a_stronger_reduction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +364,7 @@ def test_big_decodes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(scene(640, 480))
     decode_crop(data, None, (), CropSettings(size=32), turn())
     assert entered == []
-    monkeypatch.setattr("nunbit.crops.BIG_DECODE_BYTES", 10_000)
+    monkeypatch.setattr("nunbit.pictures.crops.BIG_DECODE_BYTES", 10_000)
     decode_crop(data, None, (), CropSettings(size=32), turn())
     decode_crop(encode(scene(640, 480), "PNG"), None, (), CropSettings(size=32), turn())
     assert entered == [1, 1]
@@ -376,7 +382,7 @@ def test_an_extremely_long_image_takes_no_square_of_its_length() -> None:
 def test_a_large_png_is_averaged_in_strips_like_the_plain_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nunbit.crops.STRIP_PIXELS", 50_000)
+    monkeypatch.setattr("nunbit.pictures.crops.STRIP_PIXELS", 50_000)
     data = encode(scene(1300, 950), "PNG", exif=with_tag(8), compress_level=1)
     crop = decode_crop(data, (-40.0, 150.0, 850.0, 1150.0), (), CropSettings(size=24, margin=0.0))
     # The clamped box is 850 x 1000 in the 950 x 1300 frame.
@@ -387,7 +393,7 @@ def test_a_large_png_is_averaged_in_strips_like_the_plain_way(
 MEASURED = r"""
 import re, sys
 from pathlib import Path
-from nunbit.crops import CropSettings, decode_crop
+from nunbit.pictures.crops import CropSettings, decode_crop
 data = Path(sys.argv[1]).read_bytes()
 box = tuple(float(v) for v in sys.argv[3:])
 crop = decode_crop(data, box, (), CropSettings(size=64, margin=0.0))

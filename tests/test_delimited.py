@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.align.persons import persons_of
-from nunbit.delimited import delimiter_of, first_cells, read_rows, sep_line
-from nunbit.errors import InputError
-from nunbit.labels import load_label_set
-from nunbit.report.tables import Table, csv_text
-from nunbit.sources import read_source
-from nunbit.sources.tabular import open_table
-from nunbit.textfile import encoding_of
+from nunbit.core.errors import InputError
+from nunbit.datasets.sources import read_source
+from nunbit.datasets.tabular import open_table
+from nunbit.language.labels import load_label_set
+from nunbit.report.page import Table, csv_text
+from nunbit.runtime.textfile import delimiter_of, encoding_of, first_cells, read_rows, sep_line
+from nunbit.space.window_reading import persons_of
 from test_sources_folder_table import write_images
 
 

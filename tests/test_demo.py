@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nunbit.demo import DemoResult
-from nunbit.errors import Lang
-from nunbit.schema import EvalResult
+from nunbit.cli.demo import DemoResult
+from nunbit.core.text import Lang
+from nunbit.runtime.results import EvalResult
 
 
 @pytest.mark.parametrize(("lang", "says"), [("en", "NOT found"), ("ko", "찾지 못했습니다")])
@@ -26,7 +26,7 @@ def test_the_verdict_is_said_and_chance_is_the_measured_one(lang: Lang, says: st
     )  # fmt: skip
     document = {"unseen_top1": 1.0, "seconds": 1.0, "alignment": found}
     demo = DemoResult(document, result, Path("e.html"), Path("t.html"), Path("a.html"))
-    text = "\n".join(demo._media_lines(lang))
+    text = demo._media().pick(lang)
     assert says in text
     assert "8.0%" in text
     assert "0.05" not in text

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from make_measures import FER, chances, pick, reason, value
-from nunbit.fuse import find_episodes, fuse_windows
-from nunbit.measures.disagreement import MIN_USUAL_S
-from nunbit.streams import Episode, Interval
+from nunbit.core.streams import Episode, Interval
+from nunbit.measures.episodes import find_episodes
+from nunbit.measures.fusion import fuse_windows
+from nunbit.measures.modality_pairs import MIN_USUAL_S
 from test_pooling import recording
 
 EIGHT = "하나 둘 셋 넷 다섯 여섯 일곱 여덟"

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from make_data import SMALL, make_data, training_settings
-from nunbit.errors import SettingsError
+from nunbit.core.errors import SettingsError
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
+from torch import nn
 
-from nunbit.training import processes  # noqa: E402
-from nunbit.training.data import Schedule  # noqa: E402
-from nunbit.training.loop import _check_divisible, fit  # noqa: E402
-from nunbit.training.norms import SharedBatchNorm2d, share_batch_norms  # noqa: E402
-from nunbit.training.processes import LostProcess, World, joined_world  # noqa: E402
-from nunbit.training.settings import TrainSettings, resolve_auto  # noqa: E402
+from nunbit.training import processes
+from nunbit.training.data import Schedule
+from nunbit.training.loop import _check_divisible, fit
+from nunbit.training.optimisers import SharedBatchNorm2d, share_batch_norms
+from nunbit.training.processes import LostProcess, World, joined_world
+from nunbit.training.settings import TrainSettings, resolve_auto
 
 pytestmark = pytest.mark.train
 
@@ -91,7 +91,7 @@ def test_a_batch_must_divide_evenly(
         return
     with pytest.raises(SettingsError, match=f"among {size} process.*{fits}") as error:
         _check_divisible(settings, images, World(0, size))
-    assert f"프로세스 {size}개" in error.value.ko
+    assert f"프로세스 {size}개" in error.value.text.ko
 
 
 def test_one_process_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,8 +123,8 @@ def test_what_a_library_says_of_a_lost_process_becomes_one_line() -> None:
     )
     with pytest.raises(LostProcess) as error, processes._talking():
         raise RuntimeError(noise)
-    assert error.value.en.endswith("(Read error [127.0.0.1]:1: Connection reset by peer)")
-    assert "--resume" in error.value.ko
+    assert error.value.text.en.endswith("(Read error [127.0.0.1]:1: Connection reset by peer)")
+    assert "`resume=True`" in error.value.text.ko
 
 
 # ---------------------------------------------------------------- batch norm
@@ -253,7 +253,7 @@ def two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(data: Path, two: Path, tmp_path: Path) -> None:
-    fit(data, tmp_path / "one", training_settings(**OPTIONS), resume=False, lang="en")
+    fit(data, tmp_path / "one", training_settings(**OPTIONS), resume=False)
     one, both = log_of(tmp_path / "one"), log_of(two)
     assert [line["step"] for line in one] == [line["step"] for line in both]
     losses = [[line["loss"] for line in log if "loss" in line] for log in (one, both)]
@@ -269,7 +269,7 @@ def test_two_processes_have_the_loss_curve_of_one(data: Path, two: Path, tmp_pat
                 torch.testing.assert_close(states[1][part][name], value, rtol=0.01, atol=0.01)
     assert len(states[1]["random_others"]) == 1
     # One process can take over what two began.
-    again = fit(data, two, TrainSettings(threads=1), resume=True, lang="en")
+    again = fit(data, two, TrainSettings(threads=1), resume=True)
     assert again["steps"] == 14
     assert log_of(two) == both
 
@@ -290,7 +290,7 @@ def test_a_killed_process_ends_the_other_with_one_line_and_a_restart_goes_on(
     assert (tmp_path / "killed").exists()
     # At most once: the launcher may end the other process before it notices by itself.
     assert done.stderr.count("nunbit: error: another process of this run ended") <= 1
-    assert "going on from step 8" in done.stderr
+    assert "resuming at step 8" in done.stderr
     assert log_of(out) == log_of(two)  # bit for bit what two undisturbed processes do
 
 

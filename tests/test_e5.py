@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from nunbit.errors import InputError, MissingExtra
+pytest.importorskip("torch")
+
+import torch
+
+from nunbit.core.errors import InputError, MissingExtra
 from nunbit.training import e5
 
 pytestmark = pytest.mark.train
@@ -104,7 +107,7 @@ def test_keeps_what_korean_and_english_need(start: e5.TextStart, full: Any) -> N
     for character in "abcXYZ0189!?.,~'\"()%♥😀":
         assert character in kept, character
     # Every prompt of the package keeps its pieces, and so do these sentences.
-    texts = e5._package_prompts() + SENTENCES
+    texts = e5.package_prompts() + SENTENCES
     assert all(_same_pieces(start, full, texts))
 
 

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("tokenizers")
+
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from nunbit.encoders import (
+from nunbit.core.errors import BundleError, InputError
+from nunbit.language.labels import label_set_to_dict, load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for
+from nunbit.model.bundle import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
     IMAGE_FILE,
@@ -24,14 +31,9 @@ from nunbit.encoders import (
     TOKENIZER_FILE,
     VOICE_FILE,
     Preprocessing,
-    load_bundle,
-    resize_crop,
-    standardise,
 )
-from nunbit.errors import BundleError, InputError
-from nunbit.files import sha256_file
-from nunbit.labels import label_set_to_dict, load_label_set
-from nunbit.prompts import load_template_set, prompts_for
+from nunbit.model.encoders import load_bundle, resize_crop, standardise
+from nunbit.runtime.files import sha256_file
 
 SIDE, SIZE, MAX_TOKENS = 8, 4, 80
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
@@ -125,7 +127,7 @@ def test_reads_what_bundle_json_says(tmp_path: Path) -> None:
     assert (bundle.logit_scale, bundle.temperature) == (20.0, 1.5)
     assert (bundle.embedding_size, bundle.image_size) == (SIZE, SIDE)
     assert bundle.label_set == load_label_set("aihub7")
-    assert bundle.document["name"] == "toy"
+    assert bundle.document.name == "toy"
     assert bundle.hash == sha256_file(tmp_path / "b" / BUNDLE_FILE)
     assert bundle.has_text_tower
 
@@ -143,7 +145,7 @@ def test_images_in_bounded_batches_give_what_one_by_one_gives(tmp_path: Path, co
 
 def test_mirror_averaging_gives_a_face_and_its_reflection_one_answer(tmp_path: Path) -> None:
     plain = load_bundle(make_bundle(tmp_path / "plain"), threads=1)
-    preprocessing = {**plain.document["preprocessing"], "mirror": True}
+    preprocessing = {**plain.document.preprocessing, "mirror": True}
     both = load_bundle(make_bundle(tmp_path / "both", preprocessing=preprocessing), threads=1)
     crops = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     reflected = np.ascontiguousarray(crops[:, :, ::-1])
@@ -205,7 +207,7 @@ def test_a_text_longer_than_the_tower_reads_is_refused(tmp_path: Path) -> None:
     bundle = load_bundle(make_bundle(tmp_path / "b"), threads=1)
     with pytest.raises(InputError, match=r"'aaaaa.*has 101 tokens.*reads 80") as caught:
         bundle.embed_texts(["short", "a" * 100])
-    assert "줄여" in caught.value.ko
+    assert "줄여" in caught.value.text.ko
 
 
 def test_prompts_come_from_the_cache_first_and_from_the_text_tower_else(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_without_a_text_tower_only_cached_prompts_work(tmp_path: Path) -> None:
     assert bundle.prompt_embeddings(paper, load_label_set("aihub7")).shape == (5, 7, SIZE)
     with pytest.raises(BundleError, match=r"no text tower for paper × fer7.*nunbit export") as e:
         bundle.prompt_embeddings(paper, load_label_set("fer7"))
-    assert "텍스트 인코더가 없고" in e.value.ko
+    assert "텍스트 인코더가 없고" in e.value.text.ko
     with pytest.raises(BundleError, match="no text tower, only cached prompts"):
         bundle.embed_texts(["a sentence"])
 
@@ -245,9 +247,19 @@ def _overwrite(name: str, data: bytes) -> Any:
     ("damage", "message"),
     [
         (_remove(BUNDLE_FILE), r"no bundle here.*RUN/bundle"),
-        (_overwrite(BUNDLE_FILE, b"{"), r"bundle\.json: the bundle is damaged"),
-        (_overwrite(BUNDLE_FILE, b"\xff\xfe"), r"bundle\.json: the bundle is damaged"),
-        (_overwrite(BUNDLE_FILE, b'{"format": 3}'), r"bundle\.json: the bundle is damaged"),
+        pytest.param(
+            _overwrite(BUNDLE_FILE, b"{"), r"bundle\.json: the bundle is damaged", id="cut off"
+        ),
+        pytest.param(
+            _overwrite(BUNDLE_FILE, b"\xff\xfe"),
+            r"bundle\.json: the bundle is damaged",
+            id="no text",
+        ),
+        pytest.param(
+            _overwrite(BUNDLE_FILE, b'{"format": 3}'),
+            r"bundle\.json: the bundle is damaged",
+            id="format no text",
+        ),
         (_remove(IMAGE_FILE), r"image\.onnx: the bundle is damaged"),
         (_overwrite(IMAGE_FILE, b"other"), r"image\.onnx: the checksum differs"),
         (_overwrite(PROMPTS_FILE, b"other"), r"prompts\.npz: the checksum differs"),
@@ -308,7 +320,7 @@ def test_files_with_a_right_checksum_and_wrong_content_are_refused_when_used(
 
 def test_inference_and_settings_load_no_torch() -> None:
     code = (
-        "import sys, nunbit.encoders, nunbit.training.settings as s; "
+        "import sys, nunbit.model.encoders, nunbit.training.settings as s; "
         "s.recipe_path('paper'); "
         "print([m for m in ('torch', 'transformers', 'onnxruntime') if m in sys.modules])"
     )

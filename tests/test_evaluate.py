@@ -12,29 +12,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import sklearn.metrics as reference
 
 from make import World, make_world, rebuilt
 from make_eval import IDS, make_bundle, make_colours
-from nunbit import metrics
-from nunbit.encoders import Bundle
-from nunbit.errors import BundleError, InputError, NunbitError, SettingsError
-from nunbit.evaluate import EvaluateSettings, Unfinished, evaluate, evaluate_part
-from nunbit.evaluate.assess import assess
-from nunbit.evaluate.binary import Threshold, choose_threshold
-from nunbit.evaluate.paper import paper_findings, paper_scores, paper_table
-from nunbit.evaluate.people import subgroup_values
-from nunbit.evaluate.predictions import (
+from nunbit import statistics
+from nunbit.core.errors import BundleError, InputError, NunbitError, SettingsError
+from nunbit.datasets.policies import labels_under
+from nunbit.language.labels import load_label_set
+from nunbit.model.encoders import Bundle
+from nunbit.model.zeroshot import ENSEMBLES, combine_cosines, prompt_cosines
+from nunbit.runtime.progress import set_lang
+from nunbit.runtime.results import EvalResult
+from nunbit.stories.evaluate import EvaluateSettings, Unfinished, evaluate, evaluate_part
+from nunbit.stories.evaluate.assess import assess
+from nunbit.stories.evaluate.compare import paper_findings, paper_scores, paper_table, seeds_section
+from nunbit.stories.evaluate.people import subgroup_values
+from nunbit.stories.evaluate.predictions import (
     SEEN,
     merge_predictions,
     read_predictions,
     write_predictions,
 )
-from nunbit.evaluate.seeds import seeds_section
-from nunbit.labels import load_label_set
-from nunbit.policies import labels_under
-from nunbit.schema import EvalResult
-from nunbit.zeroshot import ENSEMBLES, combine_cosines, prompt_cosines
+from nunbit.stories.evaluate.variants import Threshold, choose_threshold
 
 QUICK = EvaluateSettings(n_resamples=200)
 
@@ -55,7 +54,8 @@ def evaluated(
 ) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("eval") / "test"
     settings = replace(QUICK, compare="paper", with_images=True)
-    return out, evaluate(colours, bundle, out, settings, lang="ko").document
+    set_lang("ko")
+    return out, evaluate(colours, bundle, out, settings).document
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,7 @@ def test_files_of_an_evaluation(evaluated: tuple[Path, dict[str, Any]]) -> None:
 
 def test_scores_equal_those_of_the_prediction_file(
     evaluated: tuple[Path, dict[str, Any]],
+    reference: Any,
 ) -> None:
     out, document = evaluated
     rows = pq.read_table(out / "predictions.parquet").to_pylist()
@@ -132,7 +133,7 @@ def test_evaluating_its_own_prediction_file_changes_nothing(
     evaluated: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     out, document = evaluated
-    again = evaluate(out / "predictions.parquet", tmp_path, tmp_path / "e", QUICK, lang="en")
+    again = evaluate(out / "predictions.parquet", tmp_path, tmp_path / "e", QUICK)
     for key in ("top1", "ci95", "confusion", "policies", "subgroups", "annotators"):
         assert again.document[key] == document[key]
     assert again.document["calibration"]["ece_after"] == document["calibration"]["ece_after"]
@@ -145,7 +146,7 @@ def test_policies_side_by_side_equal_evaluations_of_their_own(
 ) -> None:
     out, document = evaluated
     settings = replace(QUICK, policy=policy)
-    own = evaluate(out / "predictions.parquet", tmp_path, tmp_path / "e", settings, lang="en")
+    own = evaluate(out / "predictions.parquet", tmp_path, tmp_path / "e", settings)
     side = document["policies"][policy]
     assert (own.document["n"], own.document["top1"]) == (side["n"], side["top1"])
     assert own.document["ci95"]["uar"] == side["ci95"]["uar"]
@@ -156,7 +157,7 @@ def test_records_without_a_label_are_counted_and_skipped(
     colours: Path, bundle: Path, tmp_path: Path
 ) -> None:
     settings = replace(QUICK, policy="unanimous", split="validation")
-    document = evaluate(colours, bundle, tmp_path, settings, lang="en").document
+    document = evaluate(colours, bundle, tmp_path, settings).document
     assert document["n"] == 35  # every second image has three equal votes
     assert document["n_skipped"] == {"no_label": 35, "rejected": 2}
     table = pq.read_table(tmp_path / "predictions.parquet")
@@ -167,7 +168,7 @@ def test_records_without_a_label_are_counted_and_skipped(
 
 def test_split_defaults_to_validation_without_test(bundle: Path, tmp_path: Path) -> None:
     data = make_colours(tmp_path / "d", splits=("train", "validation"), n=14)
-    assert evaluate(data, bundle, tmp_path / "e", QUICK, lang="en").split == "validation"
+    assert evaluate(data, bundle, tmp_path / "e", QUICK).split == "validation"
 
 
 class CountingTower:
@@ -184,7 +185,7 @@ class CountingTower:
             return real(bundle, crops)
 
         monkeypatch.setattr(Bundle, "embed_images", embed)
-        monkeypatch.setattr("nunbit.evaluate.scoring._PART", 16)
+        monkeypatch.setattr("nunbit.stories.evaluate.scoring._PART", 16)
 
     def allow(self, limit: int) -> None:
         self.seen, self.limit = 0, limit
@@ -196,15 +197,15 @@ def test_interrupted_evaluation_goes_on(
     tower = CountingTower(monkeypatch)
     tower.allow(1000)
     settings = replace(QUICK, batch_size=8, split="validation")
-    whole = evaluate(colours, bundle, tmp_path / "whole", settings, lang="en").document
+    whole = evaluate(colours, bundle, tmp_path / "whole", settings).document
     tower.allow(40)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(colours, bundle, tmp_path / "e", settings, lang="en")
+        evaluate(colours, bundle, tmp_path / "e", settings)
     assert not (tmp_path / "e" / "result.json").exists()
-    _, second = sorted((tmp_path / "e").glob(".scores-*/*.npz"))
+    _, second = sorted((tmp_path / "e").glob(".scores/*.part"))
     second.write_bytes(second.read_bytes()[:100])  # the machine went down
     tower.allow(1000)
-    resumed = evaluate(colours, bundle, tmp_path / "e", settings, lang="en").document
+    resumed = evaluate(colours, bundle, tmp_path / "e", settings).document
     assert tower.seen == 70 - 16  # of two finished parts of 16, one is whole
     del whole["provenance"], resumed["provenance"]
     assert resumed == whole
@@ -217,12 +218,12 @@ def test_shares_of_jobs_join_to_what_one_run_gives(
     tower = CountingTower(monkeypatch)
     tower.allow(1000)
     settings = replace(QUICK, batch_size=8, split="validation")
-    whole = evaluate(colours, bundle, tmp_path / "whole", settings, lang="en").document
+    whole = evaluate(colours, bundle, tmp_path / "whole", settings).document
     out, seen, answers = tmp_path / "e", [], []
     for part in ("2/3", "3/3", "1/3"):
         tower.allow(1000)
         job = replace(settings, part=part)
-        answers.append(evaluate_part(colours, bundle, out, job, lang="en"))
+        answers.append(evaluate_part(colours, bundle, out, job))
         seen.append(tower.seen)
     assert seen == [16 + 6, 16, 32]  # five parts of 16 images, the last has 6
     assert answers[:2] == [Unfinished(3), Unfinished(2)]
@@ -238,11 +239,11 @@ def test_a_share_that_is_none_is_refused(
     part: str, colours: Path, bundle: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="i/n"):
-        evaluate_part(colours, bundle, tmp_path, replace(QUICK, part=part), lang="en")
-    evaluate(colours, bundle, tmp_path / "e", QUICK, lang="en")
+        evaluate_part(colours, bundle, tmp_path, replace(QUICK, part=part))
+    evaluate(colours, bundle, tmp_path / "e", QUICK)
     file = tmp_path / "e" / "predictions.parquet"
-    with pytest.raises(SettingsError, match="leave --part out"):
-        evaluate_part(file, None, tmp_path / "f", replace(QUICK, part="1/2"), lang="en")
+    with pytest.raises(SettingsError, match="needs no `part`"):
+        evaluate_part(file, None, tmp_path / "f", replace(QUICK, part="1/2"))
 
 
 def test_parts_of_another_bundle_are_not_taken_over(
@@ -252,19 +253,17 @@ def test_parts_of_another_bundle_are_not_taken_over(
     tower.allow(40)
     settings = replace(QUICK, batch_size=8, split="validation")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(colours, bundle, tmp_path / "e", settings, lang="en")
+        evaluate(colours, bundle, tmp_path / "e", settings)
     tower.allow(1000)
     other = make_bundle(tmp_path / "other", logit_scale=9.0)
-    evaluate(colours, other, tmp_path / "e", settings, lang="en")
+    evaluate(colours, other, tmp_path / "e", settings)
     assert tower.seen == 70
     assert not list((tmp_path / "e").glob(".*"))
 
 
 @pytest.mark.parametrize("rule", ENSEMBLES)
 def test_ensemble_rules(rule: Any, colours: Path, bundle: Path, tmp_path: Path) -> None:
-    document = evaluate(
-        colours, bundle, tmp_path, replace(QUICK, ensemble=rule), lang="en"
-    ).document
+    document = evaluate(colours, bundle, tmp_path, replace(QUICK, ensemble=rule)).document
     assert document["ensemble"] == rule
     assert document["top1"] == document["ensembles"][rule]["top1"]
     p = read_predictions(tmp_path / "predictions.parquet")
@@ -328,7 +327,7 @@ def test_bundle_marks_trained_and_new_wordings(
 
 def test_without_text_tower_cached_prompts_are_enough(colours: Path, tmp_path: Path) -> None:
     small = make_bundle(tmp_path / "b", text_tower=False)
-    document = evaluate(colours, small, tmp_path / "e", QUICK, lang="en").document
+    document = evaluate(colours, small, tmp_path / "e", QUICK).document
     assert "no text tower" in document["template_sets"]["english"]["unserved"]["en"]
     assert list(document["binary"]["two_prompt"]["wordings"]) == ["class_means"]
 
@@ -418,11 +417,11 @@ def test_asking_for_annotator_a_of_nameless_votes_is_refused(bundle: Path, tmp_p
     data = make_colours(tmp_path / "d", n=7, vote_names=[], policy="majority")
     settings = replace(QUICK, policy="annot_a")
     with pytest.raises(SettingsError, match="no annotator A"):
-        evaluate(data, bundle, tmp_path / "e", settings, lang="en")
+        evaluate(data, bundle, tmp_path / "e", settings)
     fer = make_world(50, vote_names=(), policy="majority").predictions
     write_predictions(tmp_path / "p.parquet", fer, origin={})
     with pytest.raises(SettingsError, match="no annotator A"):
-        evaluate(tmp_path / "p.parquet", bundle, tmp_path / "e", settings, lang="en")
+        evaluate(tmp_path / "p.parquet", bundle, tmp_path / "e", settings)
     assert not (tmp_path / "e" / "result.json").exists()
 
 
@@ -433,7 +432,7 @@ def test_data_of_seven_classes_are_evaluated_as_two(
     colours: Path, bundle: Path, tmp_path: Path
 ) -> None:
     settings = replace(QUICK, label_set="dep2")
-    document = evaluate(colours, bundle, tmp_path / "e", settings, lang="en").document
+    document = evaluate(colours, bundle, tmp_path / "e", settings).document
     assert document["labels"] == ["distress", "other"]
     assert document["dataset"]["merged_from"] == "aihub7"
     assert document["binary"]["joined"] == ["sadness", "anxiety", "hurt"]
@@ -448,7 +447,7 @@ def test_a_prediction_file_of_seven_classes_is_collapsed_to_two(
 ) -> None:
     write_predictions(tmp_path / "p.parquet", world.predictions, origin={})
     settings = replace(QUICK, label_set="dep2")
-    found = evaluate(tmp_path / "p.parquet", tmp_path, tmp_path / "e", settings, lang="en").document
+    found = evaluate(tmp_path / "p.parquet", tmp_path, tmp_path / "e", settings).document
     # The sum of posteriors over a half is the larger of the two sums.
     assert found["top1"] == assessed["binary"]["posterior_sum"]["accuracy"]
     assert found["binary"]["posterior_sum"]["auroc"] == assessed["binary"]["posterior_sum"]["auroc"]
@@ -484,7 +483,7 @@ def test_merged_stand_ins_are_named() -> None:
     assert "슬픔, 공포로 대신" in note["ko"]
 
 
-def test_binary_equals_sklearn(world: World, assessed: dict[str, Any]) -> None:
+def test_binary_equals_sklearn(world: World, assessed: dict[str, Any], reference: Any) -> None:
     p = world.predictions
     inside = np.isin(p.truth, [3, 4, 5])
     posterior = p.probability[:, [3, 4, 5]].sum(axis=1)
@@ -509,7 +508,7 @@ def test_binary_equals_sklearn(world: World, assessed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_chosen_threshold_is_the_best_one(seed: int) -> None:
+def test_chosen_threshold_is_the_best_one(seed: int, reference: Any) -> None:
     rng = np.random.default_rng(seed)
     inside = rng.random(60) < 0.4
     posterior = np.round(np.clip(rng.normal(0.35, 0.2, 60) + 0.2 * inside, 0, 1), 2)
@@ -534,7 +533,7 @@ def test_threshold_is_never_chosen_on_the_judged_images(
     assert evaluated[1]["binary"]["threshold"]["chosen_on"] == "validation"
     with_own = make_bundle(tmp_path / "b", thresholds={"depression_related": 0.4})
     data = make_colours(tmp_path / "d", n=14)
-    document = evaluate(data, with_own, tmp_path / "e", QUICK, lang="en").document
+    document = evaluate(data, with_own, tmp_path / "e", QUICK).document
     assert document["binary"]["threshold"]["chosen_on"] == "bundle"
 
 
@@ -542,11 +541,11 @@ def test_calibration_uses_the_bundles_temperature(world: World, assessed: dict[s
     p = world.predictions
     c = assessed["calibration"]
     assert (c["temperature"], c["temperature_source"]) == (1.3, "bundle")
-    after = metrics.expected_calibration_error(p.probability.astype(float), p.truth)
+    after = statistics.expected_calibration_error(p.probability.astype(float), p.truth)
     assert c["ece_after"] == pytest.approx(after, abs=1e-6)
     sharper = p.probability.astype(float) ** 1.3
     sharper /= sharper.sum(axis=1, keepdims=True)
-    before = metrics.expected_calibration_error(sharper, p.truth)
+    before = statistics.expected_calibration_error(sharper, p.truth)
     assert c["ece_before"] == pytest.approx(before, abs=1e-4)
     for key in ("ece_before", "ece_after", "brier", "nll_after"):
         low, high = c["ci95"][key]
@@ -673,12 +672,10 @@ def test_prompts_that_say_the_same_are_pointed_out(world: World) -> None:
 def test_training_images_and_missing_persons_are_said(
     colours: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    document = evaluate(
-        colours, bundle, tmp_path / "a", replace(QUICK, split="train"), lang="en"
-    ).document
+    document = evaluate(colours, bundle, tmp_path / "a", replace(QUICK, split="train")).document
     assert "train_split" in warning_ids(document)
     nobody = make_colours(tmp_path / "d", n=21, change=lambda row: row | {"subject_id": None})
-    document = evaluate(nobody, bundle, tmp_path / "b", QUICK, lang="en").document
+    document = evaluate(nobody, bundle, tmp_path / "b", QUICK).document
     assert document["ci_unit"] == "image"
     assert {"no_persons", "few_images"} <= warning_ids(document)
     assert document["seen_subjects"]["n"] == 0
@@ -709,7 +706,7 @@ def foreign_rows(n: int = 30) -> list[dict[str, Any]]:
 
 def test_foreign_prediction_file_with_three_columns(tmp_path: Path) -> None:
     path = write_foreign(tmp_path / "p.parquet", foreign_rows())
-    document = evaluate(path, tmp_path, tmp_path / "e", QUICK, lang="en").document
+    document = evaluate(path, tmp_path, tmp_path / "e", QUICK).document
     assert document["n"] == 30
     assert document["per_template"] == {}
     assert document["ci_unit"] == "image"
@@ -730,7 +727,8 @@ def test_scanty_prediction_file_works_with_a_stated_limitation(
     rows: list[dict[str, Any]], warning: str, tmp_path: Path
 ) -> None:
     path = write_foreign(tmp_path / "p.parquet", rows)
-    document = evaluate(path, tmp_path, tmp_path / "e", QUICK, lang="ko").document
+    set_lang("ko")
+    document = evaluate(path, tmp_path, tmp_path / "e", QUICK).document
     assert warning in warning_ids(document)
     assert (tmp_path / "e" / "report.html").is_file()
 
@@ -753,15 +751,15 @@ def test_unusable_prediction_file_is_one_clear_error(
 ) -> None:
     path = write_foreign(tmp_path / "p.parquet", rows)
     with pytest.raises(InputError, match=words) as caught:
-        evaluate(path, tmp_path, tmp_path / "e", QUICK, lang="en")
-    assert caught.value.ko
+        evaluate(path, tmp_path, tmp_path / "e", QUICK)
+    assert caught.value.text.ko
     assert not (tmp_path / "e").exists()
 
 
 def test_prediction_file_fixes_what_was_asked_of_the_model(tmp_path: Path) -> None:
     path = write_foreign(tmp_path / "p.parquet", foreign_rows())
     with pytest.raises(SettingsError, match="prompts"):
-        evaluate(path, tmp_path, tmp_path / "e", replace(QUICK, prompts="natural"), lang="en")
+        evaluate(path, tmp_path, tmp_path / "e", replace(QUICK, prompts="natural"))
 
 
 def test_prediction_file_round_trip(world: World, tmp_path: Path) -> None:
@@ -800,8 +798,8 @@ def test_bad_input_is_one_clear_error(
 ) -> None:
     data = make_colours(tmp_path / "d", n=7, splits=("validation",), change=change)
     with pytest.raises(kind, match=words) as caught:
-        evaluate(data, bundle, tmp_path / "e", replace(QUICK, **settings), lang="en")
-    assert caught.value.ko
+        evaluate(data, bundle, tmp_path / "e", replace(QUICK, **settings))
+    assert caught.value.text.ko
     assert not (tmp_path / "e" / "result.json").exists()
 
 
@@ -811,14 +809,14 @@ def test_bundle_that_does_not_serve_the_label_set_is_refused(bundle: Path, tmp_p
     data = make_colours(tmp_path / "d", n=7, change=lambda row: row | change, **other)
     small = make_bundle(tmp_path / "b", text_tower=False)
     with pytest.raises(BundleError, match="fer7"):
-        evaluate(data, small, tmp_path / "e", QUICK, lang="en")
-    document = evaluate(data, bundle, tmp_path / "e", QUICK, lang="en").document
+        evaluate(data, small, tmp_path / "e", QUICK)
+    document = evaluate(data, bundle, tmp_path / "e", QUICK).document
     assert {"other_label_set", "binary_stand_in"} <= warning_ids(document)
     assert document["binary"]["stand_in_for"] == ["sadness", "anxiety", "hurt"]
 
 
 def _fer7() -> dict[str, Any]:
-    from nunbit.labels import label_set_to_dict
+    from nunbit.language.labels import label_set_to_dict
 
     return label_set_to_dict(load_label_set("fer7"))
 
@@ -862,13 +860,14 @@ def test_compare_with_an_evaluation_is_paired(
 ) -> None:
     out, document = evaluated
     settings = replace(QUICK, compare=str(out))
-    same = evaluate(colours, bundle, tmp_path / "same", settings, lang="en").document
+    same = evaluate(colours, bundle, tmp_path / "same", settings).document
     paired = same["comparison"]["paired"]
     assert (paired["n"], paired["difference"]["top1"]) == (70, 0.0)
     assert paired["difference"]["ci95"]["top1"] is None  # ten persons, all alike: no spread
     assert paired["mcnemar"]["p_value"] == 1.0
     settings = replace(settings, prompts="natural", policy="uploader")
-    other = evaluate(colours, bundle, tmp_path / "other", settings, lang="ko").document
+    set_lang("ko")
+    other = evaluate(colours, bundle, tmp_path / "other", settings).document
     assert "annot_a" in other["comparison"]["notes"][0]["en"]
     assert str(tmp_path) not in json.dumps(other)
     assert other["comparison"]["name"]["en"] == f"{document['bundle']['name']} ({out.name})"
@@ -893,7 +892,7 @@ def test_several_comparisons_keep_their_order(
     out, document = evaluated
     settings = replace(QUICK, compare=(str(out), "paper", str(out)), seeds=(str(out),))
     file = out / "predictions.parquet"
-    found = evaluate(file, bundle, tmp_path / "e", settings, lang="en").document
+    found = evaluate(file, bundle, tmp_path / "e", settings).document
     assert found["model"] == "colours"
     kinds = [c["kind"] for c in (found["comparison"], *found["further_comparisons"])]
     assert kinds == ["evaluation", "paper", "evaluation"]

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,20 @@ import numpy as np
 import pytest
 
 from make_data import make_data, tiny_clip, training_settings
-from nunbit.encoders import load_bundle
-from nunbit.errors import InputError, TrainingError
-from nunbit.labels import label_set_names, load_label_set
-from nunbit.prompts import load_template_set, prompts_for, template_set_names
-from nunbit.shards import open_dataset
-from nunbit.zeroshot import ensemble_cosines
+from nunbit.core.errors import InputError, TrainingError
+from nunbit.datasets.shards import open_dataset
+from nunbit.language.labels import label_set_names, load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for, template_set_names
+from nunbit.model.encoders import load_bundle
+from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.runtime.files import read_json
+from nunbit.runtime.progress import set_lang
 
 torch = pytest.importorskip("torch")
-from nunbit.training import export  # noqa: E402
-from nunbit.training.export import (  # noqa: E402
-    export_run,
-    torch_embed_images,
-    torch_embed_texts,
-)
-from nunbit.training.loop import fit, train  # noqa: E402
-from nunbit.training.network import load_network  # noqa: E402
+from nunbit.training import export
+from nunbit.training.export import export_run, torch_embed_images, torch_embed_texts
+from nunbit.training.loop import fit, train
+from nunbit.training.networks import load_network
 
 pytestmark = pytest.mark.train
 
@@ -51,7 +50,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A finished run and what ``train`` returned."""
     out = tmp_path_factory.mktemp("run") / "run"
-    return out, train(data, out, training_settings(), resume=False, lang="en")
+    return out, train(data, out, training_settings(), resume=False)
+
+
+def _use_towers_of(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy the graphs of a bundle instead of exporting them again, which takes seconds."""
+    for name, file in (("export_image_tower", "image.onnx"), ("export_text_tower", "text.onnx")):
+        copy = partial(_copy, bundle / file)
+        monkeypatch.setattr(export, name, copy)
+
+
+def _copy(source: Path, *given: Any) -> None:
+    shutil.copy(source, given[-1])
 
 
 def test_a_run_ends_with_a_bundle_that_agrees_with_torch(
@@ -99,8 +109,8 @@ def test_every_template_set_and_label_set_is_cached(
 ) -> None:
     bundle = load_bundle(trained[0] / "bundle", threads=1)
     everything = {name: list(template_set_names()) for name in label_set_names()}
-    assert bundle.document["cached_prompts"] == everything
-    assert bundle.document["template_sets"] == ["paper", "english", "natural"]
+    assert read_json(bundle.path / "bundle.json")["cached_prompts"] == everything
+    assert bundle.document.template_sets == ("paper", "english", "natural")
     with np.load(bundle.path / "prompts.npz") as arrays:
         cached = set(arrays["texts"].tolist())
     for template_set in template_set_names():
@@ -128,14 +138,19 @@ def test_the_document_and_the_card_say_what_the_model_is(
 
 
 def test_export_of_an_interrupted_run_uses_the_best_checkpoint_and_is_silent(
-    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    data: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
     clip = tiny_clip(tmp_path / "my clip")
-    fit(data, run, training_settings(init=str(clip), max_steps=4), resume=False, lang="en")
+    fit(data, run, training_settings(init=str(clip), max_steps=4), resume=False)
     capfd.readouterr()
-    document = export_run(run, tmp_path / "bundle", lang="ko")
+    set_lang("ko")
+    document = export_run(run, tmp_path / "bundle")
     assert capfd.readouterr() == ("", "번들로 내보냅니다\n")
+    set_lang("en")
     assert document["name"] == "my clip-aihub7"
     assert document["training"]["step"] == 4
     assert str(tmp_path) not in json.dumps(document)
@@ -145,7 +160,10 @@ def test_export_of_an_interrupted_run_uses_the_best_checkpoint_and_is_silent(
     (run / "run.json").write_text(
         (run / "run.json").read_text().replace(os.path.relpath(data, run), "../gone")
     )
-    again = export_run(run, tmp_path / "bundle", lang="en")
+    copied = tmp_path / "copied"
+    shutil.copytree(tmp_path / "bundle", copied)
+    _use_towers_of(copied, monkeypatch)
+    again = export_run(run, tmp_path / "bundle")
     assert again["parity"]["images_from"] == "random pictures"
     assert "parity is checked on random pictures" in capfd.readouterr().err
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
@@ -157,14 +175,10 @@ def test_a_model_that_differs_after_export_gives_no_bundle(
     def other(network: Any, crops: np.ndarray) -> np.ndarray:
         return torch_embed_images(network, 255 - crops)
 
-    def copied(name: str) -> Any:  # exporting takes seconds, and is not what is tested here
-        return lambda *given: shutil.copy(trained[0] / "bundle" / name, given[-1])
-
     monkeypatch.setattr(export, "torch_embed_images", other)
-    monkeypatch.setattr(export, "export_image_tower", copied("image.onnx"))
-    monkeypatch.setattr(export, "export_text_tower", copied("text.onnx"))
+    _use_towers_of(trained[0] / "bundle", monkeypatch)
     with pytest.raises(TrainingError, match="exported model differs"):
-        export_run(trained[0], tmp_path / "bundle", lang="en")
+        export_run(trained[0], tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -180,7 +194,7 @@ def test_a_failed_export_leaves_the_earlier_bundle(
 
     monkeypatch.setattr(export, "export_image_tower", full)
     with pytest.raises(InputError, match="the disk is full"):
-        export_run(trained[0], out, lang="en")
+        export_run(trained[0], out)
     assert (out / "bundle.json").read_text() == "earlier"
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
@@ -190,18 +204,18 @@ def test_what_is_not_a_bundle_is_not_replaced(
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="exists and is not a bundle"):
-        export_run(trained[0], tmp_path, lang="en")
+        export_run(trained[0], tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path, data: Path) -> None:
     with pytest.raises(InputError, match=r"not a run \(run\.json is missing\)"):
-        export_run(data, tmp_path / "bundle", lang="en")
+        export_run(data, tmp_path / "bundle")
     run = tmp_path / "run"
-    fit(data, run, training_settings(max_steps=1), resume=False, lang="en")
+    fit(data, run, training_settings(max_steps=1), resume=False)
     (run / "checkpoints" / "best.pt").unlink()
     with pytest.raises(InputError, match="no evaluated checkpoint yet"):
-        export_run(run, tmp_path / "bundle", lang="en")
+        export_run(run, tmp_path / "bundle")
 
 
 def test_a_users_own_templates_and_labels_travel_with_the_run(tmp_path: Path) -> None:
@@ -220,9 +234,9 @@ def test_a_users_own_templates_and_labels_travel_with_the_run(tmp_path: Path) ->
     settings = dataclasses.replace(
         training_settings(max_steps=1, captions="all"), prompts=str(templates)
     )
-    fit(data, tmp_path / "run", settings, resume=False, lang="en")
+    fit(data, tmp_path / "run", settings, resume=False)
     templates.unlink()
-    written = export_run(tmp_path / "run", tmp_path / "bundle", lang="en")
+    written = export_run(tmp_path / "run", tmp_path / "bundle")
     assert written["cached_prompts"]["own"] == ["mine", "paper"]
     assert written["template_sets"] == ["mine", "paper"]
     assert written["trained_template_set"] == written["training"]["settings"]["prompts"] == "mine"

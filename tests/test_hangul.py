@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.hangul import (
+from nunbit.language.spoken import (
     eojeol,
     is_filler,
     is_hangul_text,

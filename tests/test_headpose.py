@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from make_pose import rotation_from_angles
-from nunbit.headpose import (
+from nunbit.core.streams import Floats
+from nunbit.pictures.landmarks import (
     EYES,
     KEPT_EYES,
     KEPT_POINTS,
@@ -18,7 +19,6 @@ from nunbit.headpose import (
     mouth_opening,
     pose_angles,
 )
-from nunbit.streams import Floats
 
 
 def head(

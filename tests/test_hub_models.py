@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
-from nunbit.errors import InputError
+from nunbit.core.errors import InputError
 from nunbit.training.hub_models import HALF, OPENAI_MEAN, load_hub_model
 
 pytestmark = pytest.mark.train
@@ -254,8 +257,8 @@ def test_damaged_folders(
     damage(folder)
     with pytest.raises(InputError) as caught:
         load_hub_model(str(folder))
-    assert expected in caught.value.text("en"), caught.value.text("en")
-    assert str(folder) in caught.value.text("ko")
+    assert expected in caught.value.text.line("en"), caught.value.text.line("en")
+    assert str(folder) in caught.value.text.line("ko")
     assert not (folder / "ran").exists()
 
 

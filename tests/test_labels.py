@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.labels import (
+from nunbit.core.errors import InputError
+from nunbit.language.labels import (
     label_set_from_dict,
     label_set_names,
     label_set_to_dict,
@@ -129,13 +129,13 @@ def test_dep2_reads_ai_hubs_spellings() -> None:
     dep2 = load_label_set("dep2")
     for label in load_label_set("aihub7").labels:
         inside = label.id in ("sadness", "anxiety", "hurt")
-        for spelling in (label.id, label.ko, label.en):
+        for spelling in (label.id, label.name.ko, label.name.en):
             assert dep2.find(spelling) == ("distress" if inside else "other")
     assert dep2.find("알수없음") is None
 
 
 def test_a_merge_that_leaves_a_class_over_names_it() -> None:
-    with pytest.raises(InputError, match=r"dep2 does not say what becomes of distress.*of x; add"):
+    with pytest.raises(InputError, match=r"dep2 does not define the new class of distress.*add"):
         merge_labels(
             label_set_from_dict(label_set_to_dict(load_label_set("dep2")) | {"name": "x"}, "x"),
             load_label_set("dep2"),

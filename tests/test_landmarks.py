@@ -8,31 +8,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.headpose import (
+from nunbit.pictures.landmarks import (
     EYES,
-    eye_aspect_ratio,
-    geodesic_deg,
-    head_rotation,
-    mouth_opening,
-    pose_angles,
-)
-from nunbit.landmarks import (
     MODEL_INSTALL,
     RUNTIME_INSTALL,
     Landmarker,
     Mesh,
+    eye_aspect_ratio,
+    geodesic_deg,
+    head_rotation,
     landmarks_missing,
     load_landmarker,
+    mouth_opening,
+    pose_angles,
 )
-from nunbit.synth.expression import Expression
-from nunbit.synth.faces import render_face
-from nunbit.synth.geometry import Pose
-from nunbit.synth.people import sample_person
+from nunbit.synth.actors import Expression, sample_person
+from nunbit.synth.drawing import Pose
+from nunbit.synth.drawn_face import render_face
 
 HOPPER_BOX = (177.0, 123.0, 354.0, 333.0)
 
@@ -43,14 +39,6 @@ def landmarker() -> Landmarker:
     if loaded is None:
         pytest.skip(str(landmarks_missing()))
     return loaded
-
-
-@pytest.fixture(scope="module")
-def hopper() -> Image.Image:
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    if not path.is_file():
-        pytest.skip("this matplotlib comes without its sample photo")
-    return Image.open(path).convert("RGB")
 
 
 def found(landmarker: Landmarker, image: Image.Image, box: tuple[float, ...]) -> Mesh:
@@ -153,8 +141,8 @@ def test_without_the_model_files_it_is_said_how_to_get_them(
     assert load_landmarker() is None
     missing = landmarks_missing()
     assert missing is not None
-    assert MODEL_INSTALL in missing.en
-    assert MODEL_INSTALL in missing.ko
+    assert MODEL_INSTALL in missing.text.en
+    assert MODEL_INSTALL in missing.text.ko
 
 
 def test_a_package_without_the_files_is_no_model(
@@ -181,5 +169,5 @@ def test_without_the_runtime_it_is_said_how_to_get_it(monkeypatch: pytest.Monkey
     assert load_landmarker() is None
     missing = landmarks_missing()
     assert missing is not None
-    assert RUNTIME_INSTALL in missing.en
-    assert "설치하십시오" in missing.ko
+    assert RUNTIME_INSTALL in missing.text.en
+    assert "설치하십시오" in missing.text.ko

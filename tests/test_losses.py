@@ -7,9 +7,9 @@ import math
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor, nn
 
-from nunbit.training.losses import LogitBias, Pairs, class_weights, contrastive_loss  # noqa: E402
+from nunbit.training.losses import LogitBias, Pairs, class_weights, contrastive_loss
 
 pytestmark = pytest.mark.train
 

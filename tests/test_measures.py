@@ -27,7 +27,11 @@ from make_measures import (
     turn,
     value,
 )
-from nunbit.labels import load_label_set
+from nunbit.core.spans import Mass, Spans, held, lay_out, mad_rows, quantile_rows, rows_in, runs
+from nunbit.core.spans import sum_rows as fast_sum
+from nunbit.core.streams import REASONS, Interval, MeasureBlock
+from nunbit.core.timebase import window_grid
+from nunbit.language.labels import load_label_set
 from nunbit.measures import (
     FUNCTIONALS,
     Definition,
@@ -38,12 +42,8 @@ from nunbit.measures import (
     session_rows,
     turns_from,
 )
+from nunbit.measures.definitions import roles_of
 from nunbit.measures.estimate import combine
-from nunbit.measures.roles import roles_of
-from nunbit.measures.spans import Mass, Spans, held, lay_out, mad_rows, quantile_rows, rows_in, runs
-from nunbit.measures.spans import sum_rows as fast_sum
-from nunbit.streams import REASONS, Interval, MeasureBlock
-from nunbit.timebase import window_grid
 
 NEGATIVE = ("anger", "anxiety", "hurt", "sadness")
 
@@ -73,13 +73,17 @@ def test_grade_a_needs_several_studies() -> None:
 @pytest.mark.parametrize("definition", definitions(), ids=lambda d: d.id)
 def test_definitions_are_complete_and_never_diagnose(definition: Definition) -> None:
     for lang in ("ko", "en"):
-        for text in (definition.name(lang), definition.valid_if(lang), definition.meaning(lang)):
+        for text in (
+            definition.name.pick(lang),
+            definition.valid_if.pick(lang),
+            definition.meaning.pick(lang),
+        ):
             hangul, latin = (len(re.findall(kind, text)) for kind in ("[가-힣]", "[a-zA-Z]"))
             assert (hangul > latin) == (lang == "ko")
     assert definition.formula
     assert definition.source
-    assert not re.search("위험군|양성|진단|depression score:|patient", definition.meaning_ko)
-    assert re.search("(니다|십시오)[.(]", definition.meaning_ko)
+    assert not re.search("위험군|양성|진단|depression score:|patient", definition.meaning.ko)
+    assert re.search("(니다|십시오)[.(]", definition.meaning.ko)
 
 
 def test_names_with_suffixes_lead_to_their_definition() -> None:
@@ -139,7 +143,7 @@ def test_mass_equals_the_naive_overlap(ragged: Any) -> None:
     starts = rng.uniform(0, 100, 200)
     ends = starts + rng.exponential(1.0, 200) + 0.01
     mass = rng.uniform(0, 5, 200)
-    fast = Mass(starts, ends, mass).within(spans)
+    fast = Mass(np.stack([starts, ends], axis=1), mass).within(spans)
     shared = np.minimum(ends, spans.end_s[:, None]) - np.maximum(starts, spans.start_s[:, None])
     naive = (np.maximum(shared, 0) / (ends - starts) * mass).sum(axis=1)
     np.testing.assert_allclose(fast, naive, atol=1e-9)
@@ -206,10 +210,10 @@ def test_fer7_uses_its_stand_ins_and_says_so() -> None:
     blocks = compute_measures(given)
     assert value(blocks, "depgroup_share") == pytest.approx(0.5, abs=1e-6)
     assert value(blocks, "negative_share") == pytest.approx(0.65, abs=1e-6)
-    english, korean = measure_notices(given)[0]
-    assert "fear" in english
-    assert "공포" in korean
-    assert "불안" in korean
+    said = measure_notices(given)[0]
+    assert "fear" in said.en
+    assert "공포" in said.ko
+    assert "불안" in said.ko
 
 
 def test_unvalidated_classes_take_no_part() -> None:
@@ -220,7 +224,7 @@ def test_unvalidated_classes_take_no_part() -> None:
     assert value(blocks, "expressivity") == pytest.approx(0.4, abs=1e-6)
     for name in ("depgroup_share", "negative_share", "valence_sd"):
         assert reason(blocks, name) == "unvalidated"
-    assert any("hurt" in en for en, _ in measure_notices(given))
+    assert any("hurt" in said.en for said in measure_notices(given))
 
 
 def test_a_label_set_without_a_class_says_so() -> None:
@@ -476,6 +480,7 @@ def test_functionals_of_the_windows(whole: Any) -> None:
     assert pick(blocks, "expressivity.slope").unit == "0–1/min"
 
 
+@pytest.mark.seconds
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = []
     for seed in range(16):
@@ -641,6 +646,7 @@ def test_an_hour_takes_seconds() -> None:
     assert time.process_time() - began < 5.0  # about 0.9 s on an idle core
 
 
+@pytest.mark.seconds
 def test_words_and_turns_need_no_sound() -> None:
     said = make_words(0.0, "나는 오늘 아침에 밥을 먹었어요", speaker="p")
     transcript = make_transcript(said)

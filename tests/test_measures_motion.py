@@ -21,8 +21,9 @@ from make_measures import (
     value,
 )
 from nunbit.measures import compute_measures, turns_from
-from nunbit.measures.coupling import couple
-from nunbit.measures.motion import blink_times, face_motions, head_turns, steps_between
+from nunbit.measures.face_measures import blink_times
+from nunbit.measures.modality_pairs import couple
+from nunbit.recording.face_motion import head_turns, measured_motions, steps_between
 
 # -- motion ---------------------------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ EYES = ((0, 1), (2, 3))
 
 def mean_motion(times: np.ndarray, **change: Any) -> float:
     steps = steps_between(times, np.ones(len(times), bool))
-    return float(np.nanmean(face_motions(mesh(times, **change), steps, EYES).measured))
+    return float(np.nanmean(measured_motions(mesh(times, **change), steps, EYES)[0]))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_face_motion_of_a_known_shift() -> None:
     points[:, :4, 0] = (-60, -20, 20, 60)
     points[1, 4, 1] = 10.0
     steps = steps_between(times, np.ones(2, bool))
-    found = face_motions(points, steps, EYES).measured[1]
+    found = measured_motions(points, steps, EYES)[0][1]
     # Least squares can take out the shift, and a little by rotation and scale: do it by hand.
     a, b = points[0, :, 0] + 1j * points[0, :, 1], points[1, :, 0] + 1j * points[1, :, 1]
     a, b = a - a.mean(), b - b.mean()
@@ -214,6 +215,7 @@ def autoregressive(rng: np.random.Generator, n: int = 3000) -> np.ndarray:
 @pytest.mark.parametrize(
     ("gain", "low", "high"), [(0.0, -0.9, 0.9), (0.6, 2.2, 4.7), (1.0, 6.5, 9.0)]
 )
+@pytest.mark.seconds
 def test_coupling_finds_shared_change_and_nothing_else(
     gain: float, low: float, high: float
 ) -> None:

@@ -19,20 +19,14 @@ from make_measures import (
     turn,
     value,
 )
-from nunbit.errors import InputError
-from nunbit.measures import (
-    VoiceQuality,
-    compute_measures,
-    measure_notices,
-    quality_stretches,
-    turns_from,
-)
-from nunbit.measures.lexicon import find_in_english, load_lexicon
-from nunbit.measures.wording import LISTS as WORD_LISTS
-from nunbit.measures.wording import read_wording
-from nunbit.measures.words import mattr
-from nunbit.streams import Interval, Transcript, Turn, Utterance, Word
-from nunbit.timebase import merge_intervals
+from nunbit.core.errors import InputError
+from nunbit.core.streams import Interval, Transcript, Turn, Utterance, Word
+from nunbit.core.timebase import merge_intervals
+from nunbit.measures import compute_measures, measure_notices, turns_from
+from nunbit.measures.word_measures import mattr
+from nunbit.measures.wording import LISTED as WORD_LISTS
+from nunbit.measures.wording import find_in_english, load_lexicon, read_wording
+from nunbit.recording.voice.quality import VoiceQuality, quality_stretches
 
 PAUSES = (0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 0.26)
 
@@ -418,7 +412,7 @@ def test_rates_of_words_per_hundred_eojeol() -> None:
     assert value(blocks, "filler_rate") == pytest.approx(100 / 7)
     assert value(blocks, "mattr_50") == pytest.approx(6 / 50)
     assert set(pick(blocks, "fps_rate", "window").mask_reason) <= {"too_few", "silence"}
-    assert any("negative" in en for en, _ in measure_notices(given))
+    assert any("negative" in said.en for said in measure_notices(given))
 
 
 def test_fifty_eojeol_are_needed() -> None:
@@ -501,11 +495,11 @@ def test_turns_can_be_given_as_turns() -> None:
 def test_a_target_nobody_is_called_is_refused() -> None:
     with pytest.raises(InputError, match="speakers are P, Q") as caught:
         turns_from(None, None, [(Interval(0, 1), "P"), (Interval(2, 3), "Q")], 9.0, target="X")
-    assert "대상 화자" in caught.value.ko
+    assert "대상 화자" in caught.value.text.ko
 
 
 def test_unnamed_speech_is_said_to_be_unnamed() -> None:
     voice = make_voice(20.0, [(0, 5)])
     given = make_input(20.0, voice=voice, turns=turns_from(voice, None, (), 20.0))
-    assert any("nobody named" in en for en, _ in measure_notices(given))
+    assert any("speakers are not named" in said.en for said in measure_notices(given))
     assert not measure_notices(dataclasses.replace(given, single_speaker=True))

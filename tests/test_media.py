@@ -11,32 +11,40 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip("av")
+
+import av
+
 from make_media import RATES, Film, Sound, clicks, film, number_of, numbered, write_media
-from nunbit.errors import InputError, MediaError, MissingExtra, SettingsError
-from nunbit.media import iter_audio, iter_frames, probe_media, read_media
-from nunbit.media.container import open_media
-from nunbit.media.pictures import GridPicker
-from nunbit.media.sound import SampleClock
-from nunbit.streams import AudioChunk, Frame, Interval
-from nunbit.timebase import nearest_within, sample_grid
+from nunbit.core.errors import InputError, MediaError, MissingExtra, SettingsError
+from nunbit.core.streams import AudioChunk, Frame, Interval
+from nunbit.core.text import Text
+from nunbit.core.timebase import nearest_within, sample_grid
+from nunbit.recording.media import iter_audio, iter_frames, probe_media, read_media
+from nunbit.recording.media.container import open_media
+from nunbit.recording.media.frames import GridPicker
+from nunbit.recording.media.sound import SampleClock
 
 VARIABLE = (0, 40, 73, 150, 151, 190, 240, 400, 433, 700, 733, 766, 1000, 1017, 1034, 1500)
 Items = tuple[list[Frame], list[AudioChunk]]
 
 
-def read(path: Path, **options: Any) -> Items:
+def read(path: Path, notices: list[tuple[str, str]] | None = None, **options: Any) -> Items:
+    """Everything in a file; ``notices`` gets what is odd about its end and was not said yet."""
     frames: list[Frame] = []
     chunks: list[AudioChunk] = []
-    for item in read_media(path, **options):
+    for item in (items := read_media(path, **options)):
         if isinstance(item, Frame):
             frames.append(item)
         else:
             chunks.append(item)
+    if notices is not None:
+        pairs = [note.text for note in items.odd.ends]
+        notices += [pair for pair in pairs if pair not in notices]
     return frames, chunks
 
 
@@ -451,15 +459,15 @@ def test_sound_stream_is_chosen_by_number(tmp_path: Path) -> None:
     assert peaks_s(*runs_of(first)[0]) == pytest.approx([0.5], abs=1e-3)
     t = 1.5 * 48_000 / 44_100 + 0.1  # made for 48 kHz, played at 44.1
     assert peaks_s(*runs_of(second)[0]) == pytest.approx([t], abs=2e-3)
-    notices: list[tuple[str, str]] = []
-    info = probe_media(path, audio_stream=1, notices=notices).audio
+    found = probe_media(path, audio_stream=1)
+    info = found.audio
     assert info is not None
     assert (info.stream, info.n_streams, info.rate_hz) == (1, 2, 44_100)
     # The one left out is not left out in silence.
-    ((english, korean),) = notices
-    assert "number 1 is read" in english
-    assert "--set audio_stream=0" in english
-    assert "--set audio_stream=0" in korean
+    text = next(note.text for note in found.reading)
+    assert "number 1 is read" in text.en
+    assert "`audio_stream=0`" in text.en
+    assert "`audio_stream=0`" in text.ko
     assert info.start_s == pytest.approx(0.1, abs=1e-3)
     with pytest.raises(InputError, match="2 sound streams"):
         probe_media(path, audio_stream=2)
@@ -620,9 +628,9 @@ def test_bad_files_in_one_line(
     path = make(tmp_path)
     with pytest.raises(MediaError) as caught:
         reader(path)
-    assert english in caught.value.text("en")
-    assert korean in caught.value.text("ko")
-    for text in (caught.value.en, caught.value.ko):
+    assert english in caught.value.text.line("en")
+    assert korean in caught.value.text.line("ko")
+    for text in (caught.value.text.en, caught.value.text.ko):
         assert str(path) in text
         assert "\n" not in text
     assert capfd.readouterr() == ("", "")
@@ -651,38 +659,37 @@ def test_cut_off_files_are_read_to_where_they_end(
     sound = Sound(noise, codec="aac" if suffix == "mp4" else "pcm_s16le")
     options = {"movflags": "faststart"} if suffix == "mp4" else None
     path = _cut(write_media(tmp_path / f"a.{suffix}", movie, sound, options=options), 0.6)
-    told: list[tuple[str, str]] = []
+    told: list[Text] = []
     frames, chunks = read(path, rate_hz=None, notices=told)
     end = max(
         chunks[-1].start_s + len(chunks[-1].samples) / 16_000, frames[-1].time_s if frames else 0
     )
     assert 4 < end < 8
     assert len(told) >= 1
-    en, ko = told[0]
+    en, ko = told[0].pair()
     assert "readable only up to" in en
     assert suffix == "wav" or "of 10 s" in en
     assert "까지만" in ko
-    probed: list[tuple[str, str]] = []
-    info = probe_media(path, notices=probed)
+    info = probe_media(path)
+    probed = [note.text for note in info.reading]
     assert info.duration_s == pytest.approx(end, abs=0.15)
-    assert "readable only up to" in probed[0][0]
+    assert "readable only up to" in probed[0].en
     before = len(probed)
     read(path, notices=probed)
-    assert [en for en, _ in probed[:before]].count(en) == 1
-    assert sum("readable only" in each for each, _ in probed) == 1  # not said twice
+    assert [said.en for said in probed[:before]].count(en) == 1
+    assert sum("readable only" in each.en for each in probed) == 1  # not said twice
     assert capfd.readouterr() == ("", "")
 
 
 def test_sound_files_read_whole_say_nothing(tmp_path: Path) -> None:
     """Bare streams only guess their length; a wrong guess is no damage."""
     for suffix, codec in (("aac", "aac"), ("mp3", "libmp3lame"), ("ogg", "libopus")):
-        told: list[tuple[str, str]] = []
+        told: list[Text] = []
         sound = Sound(clicks([1.0], 5.0, channels=2), codec=codec)
         path = write_media(tmp_path / f"a.{suffix}", [], sound)
         _, chunks = read(path, notices=told)
         assert told == []
-        probe_media(path, notices=told)
-        assert told == []
+        assert probe_media(path).reading == ()
         assert sum(len(each.samples) for each in chunks) == pytest.approx(80_000, abs=600)
 
 
@@ -695,13 +702,13 @@ def test_damage_in_the_middle_is_stepped_over(
     middle = len(content) // 2
     content[middle : middle + 3000] = bytes(3000)
     path.write_bytes(content)
-    told: list[tuple[str, str]] = []
+    told: list[Text] = []
     frames, chunks = read(path, rate_hz=None, notices=told)
     assert frames[-1].time_s == pytest.approx(9.96, abs=0.05)
     assert len(frames) > 200
     assert np.all(np.diff(times_of(frames)) > 0)
     assert chunks[-1].start_s > 9
-    assert all(en and ko for en, ko in told)
+    assert all(said.en and said.ko for said in told)
     assert capfd.readouterr() == ("", "")
 
 
@@ -709,10 +716,10 @@ def test_a_time_stamp_of_next_month_is_damage(tmp_path: Path) -> None:
     month = 30 * 86_400
     truth = Film([*range(0, 2000, 40), month * 1000, month * 1000 + 40], Fraction(1, 1000))
     path = write_media(tmp_path / "a.mkv", truth)
-    told: list[tuple[str, str]] = []
+    told: list[Text] = []
     frames, _ = read(path, rate_hz=None, notices=told)
     assert numbers_of(frames) == list(range(50))
-    assert any("damaged pieces" in en for en, _ in told)
+    assert any("damaged pieces" in said.en for said in told)
     assert probe_media(path).duration_s < 3
 
 
@@ -757,7 +764,7 @@ def test_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_importing_loads_no_library() -> None:
-    code = "import nunbit.media, sys; print('av' in sys.modules)"
+    code = "import nunbit.recording.media, sys; print('av' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 
@@ -777,7 +784,7 @@ def test_real_clips(real_data: Path) -> None:
             continue
         path = real_data / row["file"]
         info = probe_media(path)
-        told: list[tuple[str, str]] = []
+        told: list[Text] = []
         frames, chunks = read(path, rate_hz=10, max_side=320, notices=told)
         assert told == [], row["file"]
         assert info.video is not None

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import nunbit
-from nunbit.encoders import load_bundle
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set, prompts_for, template_set_names
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for, template_set_names
+from nunbit.model.encoders import load_bundle
 
 BUNDLE = Path(nunbit.__file__).parent / "bundles" / "fer7-lite"
 DOCS = Path(__file__).parent.parent / "docs"
@@ -42,7 +42,7 @@ def test_the_card_says_what_the_bundle_says(document: dict[str, Any]) -> None:
 
 
 def test_a_card_is_written_from_the_bundle_alone(document: dict[str, Any]) -> None:
-    from nunbit.training.model_card import model_card
+    from nunbit.training.onnx import model_card
 
     shipped = (BUNDLE / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert shipped.startswith(model_card(document))
@@ -60,7 +60,7 @@ def test_the_shipped_model_is_read_with_the_sentences_it_was_trained_with() -> N
     name = bundle.default_template_set
     assert name == "natural-0.1"
     texts = {t for row in prompts_for(load_template_set(name), bundle.label_set) for t in row}
-    assert texts == set(bundle.document["trained_prompts"])
+    assert texts == set(bundle.document.trained_prompts)
     # Superseded sets are read where they are named, and offered nowhere.
     assert name not in template_set_names()
 
@@ -70,7 +70,7 @@ def test_the_natural_sentences_are_natural(label_set: str) -> None:
     labels = load_label_set(label_set)
     texts = {t for row in prompts_for(load_template_set("natural"), labels) for t in row}
     assert not [t for t in texts if "과 가깝다" in t or "와 가깝다" in t]
-    assert f"이 얼굴은 {labels.labels[0].ko}에 가깝다." in texts
+    assert f"이 얼굴은 {labels.labels[0].name.ko}에 가깝다." in texts
     for wrong in ("그 밖의 것 같다", "나머지이다", "나머지에"):
         assert not [t for t in texts if wrong in t], wrong
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from make_measures import make_input, pick
-from nunbit.analyze.face_reader import FaceReader
-from nunbit.landmarks import load_landmarker
+from nunbit.core.streams import FaceStream, Frame
 from nunbit.measures import compute_measures
-from nunbit.streams import FaceStream, Frame
+from nunbit.pictures.landmarks import load_landmarker
+from nunbit.recording.face_reader import FaceReader
 from nunbit.synth.script import HeadKey, VideoScript
 from nunbit.synth.video import render_video
 
-media = pytest.importorskip("nunbit.media")
+media = pytest.importorskip("nunbit.recording.media")
 pytestmark = pytest.mark.skipif(load_landmarker() is None, reason="no landmark model")
 
 
@@ -35,7 +35,7 @@ def read(frames: Iterable[Frame]) -> FaceStream:
     reader = FaceReader(None)
     for frame in frames:
         reader.add(frame)
-    return reader.finish()
+    return reader.finish().choose()[0]
 
 
 def head_speed(frames: list[Frame]) -> tuple[float, str]:
@@ -68,7 +68,7 @@ def test_drawn_heads_keep_their_speed_under_sensor_noise(tmp_path: Path, speed: 
         head=keys,
     )  # fmt: skip
     path = tmp_path / "turning.mp4"
-    render_video(path, script, lang="en")
+    render_video(path, script)
     rng = np.random.default_rng(0)
     found, why = head_speed([noisy(f, 10.0, rng, f.time_s) for f in frames_of(path, 80)])
     assert why == ""

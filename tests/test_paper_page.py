@@ -6,18 +6,21 @@ import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.evaluate.paper import false_negatives, paper_table
-from nunbit.report.paper_page import (
+from nunbit.core.errors import InputError
+from nunbit.stories.evaluate.compare import paper_table
+from paper_page import (
     BATCHES,
     MEASURED,
     Measured,
     MeasuredRun,
+    false_negatives,
     paper_pages,
     read_measured,
     write_paper_pages,
@@ -27,17 +30,23 @@ DOCS = Path(__file__).parent.parent / "docs"
 BALANCED = [1 / 7] * 7
 
 
+@cache
+def unmeasured() -> Mapping[str, str]:
+    """The pages without measured figures; drawing them takes a second."""
+    return paper_pages(None)
+
+
 def test_the_committed_pages_are_what_the_code_writes() -> None:
     files = paper_pages(read_measured(DOCS / MEASURED))
     assert {"paper.md", "paper.ko.md"} <= set(files)
     for name, text in files.items():
         committed = (DOCS / name).read_text(encoding="utf-8")
-        assert committed == text, f"{name}: run python -m nunbit.report.paper_page docs"
+        assert committed == text, f"{name}: run python scripts/paper_page.py docs"
 
 
 @pytest.mark.parametrize("page", ["paper.md", "paper.ko.md"])
 def test_the_page_shows_every_finding_and_its_figures(page: str) -> None:
-    text = paper_pages(None)[page]
+    text = unmeasured()[page]
     for figure in ("52,147", "52,107", "29,327", "56.28%", "56.24%", "0.512", "0.518", "4,711"):
         assert figure in text
     for figure in ("10,747", "7,403", "37.20%", "37.2%", "76.17%", "0.653", "0.826", "44,995"):
@@ -46,14 +55,14 @@ def test_the_page_shows_every_finding_and_its_figures(page: str) -> None:
     for line in text.splitlines():
         if line.startswith("!["):
             target = line[line.index("(") + 1 : -1]
-            assert target in paper_pages(None)
-            ET.fromstring(paper_pages(None)[target])
+            assert target in unmeasured()
+            ET.fromstring(unmeasured()[target])
 
 
 def test_every_row_of_every_table_is_as_wide_as_its_head() -> None:
     for page in ("paper.md", "paper.ko.md"):
         width = None
-        for line in paper_pages(None)[page].splitlines():
+        for line in unmeasured()[page].splitlines():
             if not line.startswith("|"):
                 width = None
                 continue
@@ -64,7 +73,7 @@ def test_every_row_of_every_table_is_as_wide_as_its_head() -> None:
 def test_no_mark_up_that_github_reads_otherwise() -> None:
     """Bold that ends in a sign before a letter stays asterisks; two tildes strike out."""
     for page in ("paper.md", "paper.ko.md"):
-        text = paper_pages(None)[page]
+        text = unmeasured()[page]
         assert not re.search(r"[^\w\s*|]\*\*\w", text)
         assert "~" not in text
 
@@ -129,8 +138,8 @@ def test_infonce_averaged_over_the_draw_is_the_papers_loss() -> None:
 
 def test_measured_figures_come_in_and_absent_ones_are_said(tmp_path: Path) -> None:
     assert read_measured(tmp_path / MEASURED) is None
-    assert "not been measured yet" in paper_pages(None)["paper.md"]
-    assert "아직 측정하지" in paper_pages(None)["paper.ko.md"]
+    assert "not been measured yet" in unmeasured()["paper.md"]
+    assert "아직 측정하지" in unmeasured()["paper.ko.md"]
     runs = tuple(
         MeasuredRun(loss, 64, seed, 0.5 + 0.01 * seed, 0.4, 0.45, train_loss=2.5)
         for loss in ("paper", "infonce")

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from nunbit.errors import MissingExtra
-from nunbit.photos import (
+from nunbit.core.errors import MissingExtra
+from nunbit.core.schema import ReadingNote
+from nunbit.pictures.photos import (
     JPEG_PIXEL_CAP,
     MAX_PIXELS,
+    NOTE_TEXTS,
     PhotoError,
     decode_photo,
     list_photos,
-    note_text,
     read_photo,
 )
-from nunbit.reading import ReadingNote
 
 # Four corners that differ, so that every rotation and reflection is told from every other.
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (90, 90, 90)
@@ -143,8 +143,8 @@ def test_of_several_pictures_the_first_is_taken_and_said(form: str) -> None:
     photo = decode_photo(data)
     assert photo.notes == ("first_frame",)
     assert_upright(photo.pixels)
-    assert note_text("first_frame", "en") == "first picture of several"
-    assert "첫 장" in note_text("first_frame", "ko")
+    assert NOTE_TEXTS["first_frame"].en == "first picture of several"
+    assert "첫 장" in NOTE_TEXTS["first_frame"].ko
 
 
 def test_one_pixel() -> None:
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_says_why(data: bytes, reason: str, tmp_path: Path) 
     with pytest.raises(PhotoError) as caught:
         read_photo(path)
     assert caught.value.reason == reason
-    for text in (caught.value.en, caught.value.ko):
+    for text in (caught.value.text.en, caught.value.text.ko):
         assert text.startswith(f"{path}: ")
         assert len(text) > len(str(path)) + 8
     assert pickle.loads(pickle.dumps(caught.value)).reason == reason
@@ -237,7 +237,7 @@ def test_a_jpeg_of_20_000_pixels_squared_is_read_in_bounded_memory(tmp_path: Pat
     Image.new("L", (20_000, 20_000), 128).save(path, quality=30)
     code = (
         "import json, pathlib, sys\n"
-        "from nunbit.photos import read_photo\n"
+        "from nunbit.pictures.photos import read_photo\n"
         "photo = read_photo(pathlib.Path(sys.argv[1]))\n"
         # Not getrusage: its peak counts the process that started this one.
         "status = pathlib.Path('/proc/self/status').read_text()\n"
@@ -294,12 +294,12 @@ def test_pictures_that_cannot_be_read_are_reported_not_skipped(tmp_path: Path, h
 def test_heic_without_a_decoder_names_the_line_that_installs_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nunbit.photos.find_spec", lambda name: None)
+    monkeypatch.setattr("nunbit.pictures.photos.find_spec", lambda name: None)
     path = tmp_path / "phone.heic"
     path.write_bytes(HEIC)
     with pytest.raises(MissingExtra, match="pip install pi-heif") as caught:
         read_photo(path)
-    assert str(path) in caught.value.ko
+    assert str(path) in caught.value.text.ko
 
 
 @pytest.mark.parametrize("package", ["pi_heif", "pillow_heif"])
@@ -309,7 +309,8 @@ def test_heic_with_a_decoder(package: str, monkeypatch: pytest.MonkeyPatch) -> N
     from importlib.util import find_spec
 
     monkeypatch.setattr(
-        "nunbit.photos.find_spec", lambda name: find_spec(name) if name == package else None
+        "nunbit.pictures.photos.find_spec",
+        lambda name: find_spec(name) if name == package else None,
     )
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -340,7 +341,7 @@ def test_a_folder_gives_the_photos_directly_in_it(tmp_path: Path) -> None:
     told: list[ReadingNote] = []
     assert [p.name for p in list_photos(tmp_path, told)] == ["a.png", "b.JPG", "camera.dat"]
     assert [(n.code, n.count, n.first) for n in told] == [("not_a_picture", 4, ".hidden.jpg")]
-    assert "d.jpg" in told[0].en
+    assert "d.jpg" in told[0].text.en
     assert list_photos(tmp_path / "notes.txt") == (tmp_path / "notes.txt",)
 
 

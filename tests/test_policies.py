@@ -7,15 +7,15 @@ import itertools
 import numpy as np
 import pytest
 
-from nunbit.errors import SettingsError
-from nunbit.policies import (
+from nunbit.core.errors import SettingsError
+from nunbit.core.schema import POLICIES
+from nunbit.datasets.policies import (
     label_under,
     labels_under,
     refuse_anonymous,
     vote_distribution,
     vote_distributions,
 )
-from nunbit.schema import POLICIES
 
 IDS = ("joy", "anger", "hurt")
 
@@ -117,4 +117,4 @@ def test_nameless_votes_have_no_annotator_a(
         return
     with pytest.raises(SettingsError, match="data: .*no annotator A.*majority") as caught:
         refuse_anonymous(policy, names, votes, "data")
-    assert "주석자 A" in caught.value.ko
+    assert "주석자 A" in caught.value.text.ko

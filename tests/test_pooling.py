@@ -24,9 +24,9 @@ from make_measures import (
     turn,
     value,
 )
-from nunbit.fuse import FUSED_VERSION, fuse_windows
-from nunbit.measures.pooling import evidence_share, pool, relative_weights
-from nunbit.timebase import window_grid
+from nunbit.core.timebase import window_grid
+from nunbit.measures.fusion import FUSED_VERSION, fuse_windows
+from nunbit.statistics.pooling import evidence_share, pool, relative_weights
 
 K = 7
 seeds = st.integers(0, 2**32 - 1)

@@ -8,25 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.columns import width as columns
-from nunbit.config import read_settings
-from nunbit.errors import BundleError, InputError, SettingsError
-from nunbit.faces import FaceDetection
-from nunbit.labels import label_set_to_dict, load_label_set
-from nunbit.predict import (
-    PredictResult,
-    PredictSettings,
-    default_bundle_path,
-    predict,
-    shipped_bundles,
-)
-from nunbit.predict.story import annotation_targets
-from nunbit.prompts import load_template_set, prompts_for
+from nunbit.core.errors import BundleError, InputError, SettingsError
+from nunbit.language.labels import label_set_to_dict, load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for
+from nunbit.model.bundle import default_bundle_path, shipped_bundles
+from nunbit.pictures.faces import FaceDetection
+from nunbit.runtime.config import read_settings
+from nunbit.runtime.progress import set_lang
+from nunbit.runtime.progress import width as columns
+from nunbit.stories.predict import annotation_targets, predict
+from nunbit.stories.predict.result import PredictResult
+from nunbit.stories.predict.texts import PredictSettings
 
 onnx = pytest.importorskip("onnx", reason="the toy model is built with onnx (extra train)")
 
@@ -150,14 +146,6 @@ def wordless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_bundle(tmp_path_factory.mktemp("model") / "wordless", text_tower=False)
 
 
-@pytest.fixture(scope="module")
-def hopper() -> Image.Image:
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    if not path.is_file():
-        pytest.skip("this matplotlib comes without its sample photo")
-    return Image.open(path).convert("RGB")
-
-
 def paint(folder: Path, label: str, size: tuple[int, int] = (40, 40)) -> Path:
     path = folder / f"{label}.png"
     Image.new("RGB", size, COLOUR[label]).save(path)
@@ -174,7 +162,7 @@ def labels(result: PredictResult) -> list[list[str]]:
 
 def see(monkeypatch: pytest.MonkeyPatch, *boxes: tuple[float, float, float, float]) -> None:
     found = tuple(FaceDetection(box, 0.9) for box in boxes)
-    monkeypatch.setattr("nunbit.predict.story.detect_faces", lambda pixels, settings: found)
+    monkeypatch.setattr("nunbit.stories.predict.detect_faces", lambda pixels, settings: found)
 
 
 # What comes out
@@ -219,7 +207,7 @@ def test_a_face_in_a_photo(tmp_path: Path, bundle: Path, hopper: Image.Image) ->
 def test_boxes_are_in_pixels_of_the_full_photo_although_it_was_reduced(
     tmp_path: Path, bundle: Path, hopper: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nunbit.photos.MAX_PIXELS", 90_000)
+    monkeypatch.setattr("nunbit.pictures.photos.MAX_PIXELS", 90_000)
     hopper.save(tmp_path / "photo.png")
     (file,) = run([tmp_path / "photo.png"], bundle).files
     assert file.notes == ("reduced",)
@@ -319,7 +307,7 @@ def test_every_file_has_its_own_answer(tmp_path: Path, bundle: Path, hopper: Ima
     ]
     assert result.counts == {"files": 11, "ok": 4, "no_face": 2, "error": 5, "faces": 4}
     assert result.failure is not None
-    assert result.failure.en == "5 of 11 files could not be read; the rest is done"
+    assert result.failure.text.en == "5 of 11 files could not be read; the others are done"
     assert result.files[3].notes == ("first_frame",)
     text = result.text("en")
     assert "first picture of several" in text
@@ -330,7 +318,9 @@ def test_every_file_has_its_own_answer(tmp_path: Path, bundle: Path, hopper: Ima
 def test_one_unreadable_file_ends_with_its_own_message(tmp_path: Path, bundle: Path) -> None:
     result = run([tmp_path / "gone.jpg"], bundle)
     assert result.failure is not None
-    assert result.failure.en == f"{tmp_path / 'gone.jpg'}: there is no such file; check the path"
+    assert (
+        result.failure.text.en == f"{tmp_path / 'gone.jpg'}: there is no such file; check the path"
+    )
     assert result.text("en") == ""  # the command says the error; an empty table adds nothing
 
 
@@ -345,21 +335,21 @@ def test_one_unreadable_file_ends_with_its_own_message(tmp_path: Path, bundle: P
 def test_what_is_missing_says_why(name: str, says: str, bundle: Path) -> None:
     failure = run([Path(name)], bundle).failure
     assert failure is not None
-    assert says in failure.en
+    assert says in failure.text.en
 
 
 def test_a_recording_is_sent_to_analyze(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
     failure = run([tmp_path / "x.mp4"], bundle).failure
     assert failure is not None
-    assert "nunbit analyze x.mp4" in failure.en
-    assert "nunbit analyze x.mp4" in failure.ko
+    assert "`analyze` reads recordings" in failure.text.en
+    assert "`analyze`" in failure.text.ko
 
 
 def test_heic_without_its_package_does_not_stop_the_others(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nunbit.photos.find_spec", lambda name: None)
+    monkeypatch.setattr("nunbit.pictures.photos.find_spec", lambda name: None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(64))
     paint(tmp_path, "joy")
     result = run([tmp_path], bundle, crops=True)
@@ -434,7 +424,7 @@ def test_a_template_file_takes_the_place_of_the_templates(tmp_path: Path, bundle
     result = run([paint(tmp_path, "anger")], bundle, crops=True, prompts=str(file))
     assert result.template_set == "mine"
     assert result.document["prompts"] == {
-        "M1": [f"red {label.en_noun or label.en}" for label in load_label_set("fer7").labels]
+        "M1": [f"red {label.noun.en}" for label in load_label_set("fer7").labels]
     }
     # The toy tower knows none of the nouns: every class is 'red' and as likely as any other.
     (face,) = result.files[0].faces
@@ -479,7 +469,7 @@ def test_prompts_that_are_neither_a_set_nor_a_file(tmp_path: Path, bundle: Path)
 
 
 def test_an_empty_sentence_is_refused(tmp_path: Path, bundle: Path) -> None:
-    with pytest.raises(SettingsError, match="--prompt is empty"):
+    with pytest.raises(SettingsError, match="`prompt` is empty"):
         run([paint(tmp_path, "joy")], bundle, crops=True, prompt=("red", " "))
 
 
@@ -573,7 +563,8 @@ def test_annotated_copies(tmp_path: Path, bundle: Path, monkeypatch: pytest.Monk
     (photos / "c.png").write_bytes(b"broken")
     before = {p.name: p.read_bytes() for p in photos.iterdir()}
     out = tmp_path / "out"
-    result = predict([photos], PredictSettings(), bundle=bundle, annotate=out, lang="ko")
+    set_lang("ko")
+    result = predict([photos], PredictSettings(), bundle=bundle, annotate=out)
     assert sorted(p.name for p in out.iterdir()) == ["a.annotated.jpg", "b.annotated.jpg"]
     assert {p.name: p.read_bytes() for p in photos.iterdir()} == before
     assert [f.annotated for f in result.files] == [
@@ -591,7 +582,7 @@ def test_annotated_copies(tmp_path: Path, bundle: Path, monkeypatch: pytest.Monk
 def test_annotating_a_reduced_photo_puts_the_box_where_the_face_is(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nunbit.photos.MAX_PIXELS", 800 * 700)
+    monkeypatch.setattr("nunbit.pictures.photos.MAX_PIXELS", 800 * 700)
     see(monkeypatch, (200.0, 200.0, 400.0, 400.0))
     Image.new("RGB", (1600, 1400), COLOUR["sadness"]).save(tmp_path / "a.png")
     out = tmp_path / "marked.png"
@@ -633,7 +624,7 @@ def test_no_photo_is_ever_overwritten(tmp_path: Path, bundle: Path) -> None:
         (link, [photo]),
         (tmp_path, [photo, tmp_path / "joy.annotated.jpg"]),
     ):
-        with pytest.raises(InputError, match="--annotate would overwrite this photo"):
+        with pytest.raises(InputError, match="`annotate` would overwrite this photo"):
             predict(files, PredictSettings(crops=True), bundle=bundle, annotate=out)
     assert photo.read_bytes() == before
     assert (tmp_path / "joy.annotated.jpg").read_bytes() == before
@@ -644,7 +635,7 @@ def test_no_photo_is_ever_overwritten(tmp_path: Path, bundle: Path) -> None:
 
 def test_without_a_shipped_bundle_the_remedy_is_named(tmp_path: Path) -> None:
     assert shipped_bundles(tmp_path) == ()
-    with pytest.raises(BundleError, match="ships no model: pass --bundle FOLDER"):
+    with pytest.raises(BundleError, match="ships no model: give a folder as `model`"):
         default_bundle_path(tmp_path)
 
 
@@ -665,7 +656,7 @@ def test_of_several_the_named_one_is_taken(
     if named is not None:
         (tmp_path / "default.txt").write_text(named)
     if wanted is None:
-        with pytest.raises(BundleError, match=r"several models are shipped \(a, b\)"):
+        with pytest.raises(BundleError, match=r"this build ships several models \(a, b\)"):
             default_bundle_path(tmp_path)
     else:
         assert default_bundle_path(tmp_path) == tmp_path / wanted

@@ -17,14 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit import prepare as story
-from nunbit import shard_writer
-from nunbit.errors import InputError, NunbitError, SettingsError
-from nunbit.labels import load_label_set
-from nunbit.prepare import PrepareSettings, make_plan, parse_part, prepare
-from nunbit.schema import FaceRecord, ImageRef, Reject
-from nunbit.shards import DOCUMENT, MANIFEST, REJECTS, open_dataset
-from nunbit.sources import Listing
+from nunbit.core.errors import InputError, NunbitError, SettingsError
+from nunbit.core.schema import FaceRecord, ImageRef, Reject
+from nunbit.core.text import LANGS, Text
+from nunbit.datasets import shard_writer
+from nunbit.datasets.scan import Listing
+from nunbit.datasets.shards import DOCUMENT, MANIFEST, REJECTS, open_dataset
+from nunbit.language.labels import load_label_set
+from nunbit.runtime.config import parse_part
+from nunbit.runtime.progress import set_lang
+from nunbit.stories import prepare as story
+from nunbit.stories.prepare import PrepareSettings, make_plan, prepare
 
 SMALL = PrepareSettings(size=32, num_workers=1, kind="folder")
 LABELS = ("joy", "anger", "neutral")
@@ -85,7 +88,7 @@ def use_listing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Listing], None]:
 
 def test_the_data_set_keeps_the_contract(tmp_path: Path) -> None:
     source = folder_source(tmp_path / "src")
-    document = prepare([source], tmp_path / "data", SMALL, lang="en")
+    document = prepare([source], tmp_path / "data", SMALL)
     data = open_dataset(tmp_path / "data")
     assert json.loads((tmp_path / "data" / DOCUMENT).read_text()) == document
     assert len(data) == 24
@@ -158,8 +161,8 @@ def test_manifest_rows_carry_what_the_source_says(
         face_record(tmp_path, "gone.jpg", photo(5)),
     ]
     (tmp_path / "gone.jpg").unlink()
-    use_listing(listing_of(records, rejects=(Reject("x.jpg", "no_record", "d"),)))
-    document = prepare([tmp_path / "src"], tmp_path / "data", SMALL, lang="en")
+    use_listing(listing_of(records, rejects=(Reject("x.jpg", "no_record", Text("d", "d")),)))
+    document = prepare([tmp_path / "src"], tmp_path / "data", SMALL)
     data = open_dataset(tmp_path / "data")
     rows = {row["source_path"]: row for row in data.manifest.to_pylist()}
     one, two = rows["얼굴 1.jpg"], rows["b.jpg"]
@@ -218,7 +221,7 @@ def test_blur_column_tells_sharp_from_blurred(
         image.save(stream, "PNG")
         records.append(face_record(tmp_path, name, stream.getvalue(), votes=("joy",)))
     use_listing(listing_of(records))
-    prepare([tmp_path / "src"], tmp_path / "data", replace(SMALL, size=64), lang="en")
+    prepare([tmp_path / "src"], tmp_path / "data", replace(SMALL, size=64))
     rows = open_dataset(tmp_path / "data").manifest.to_pylist()
     blur = {row["source_path"]: row["blur"] for row in rows}
     assert blur["sharp.png"] > 20 * blur["smooth.png"]
@@ -227,10 +230,10 @@ def test_blur_column_tells_sharp_from_blurred(
 def test_workers_and_their_number_do_not_change_a_byte(tmp_path: Path) -> None:
     source = folder_source(tmp_path / "src", 9)
     settings = replace(SMALL, shard_size=10)
-    prepare([source], tmp_path / "one", settings, lang="en")
-    prepare([source], tmp_path / "two", replace(settings, num_workers=2), lang="en")
+    prepare([source], tmp_path / "one", settings)
+    prepare([source], tmp_path / "two", replace(settings, num_workers=2))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    prepare([source], tmp_path / "other", replace(settings, seed=1), lang="en")
+    prepare([source], tmp_path / "other", replace(settings, seed=1))
     assert contents(tmp_path / "one") != contents(tmp_path / "other")
 
 
@@ -238,25 +241,24 @@ def test_parts_merge_to_what_one_run_gives(tmp_path: Path) -> None:
     source = folder_source(tmp_path / "src", 12)
     (source / "train" / "joy" / "broken.jpg").write_bytes(b"no image")
     settings = replace(SMALL, shard_size=8)
-    prepare([source], tmp_path / "whole", settings, lang="en")
+    prepare([source], tmp_path / "whole", settings)
     parts = tmp_path / "parts"
     answers = [
-        prepare([source], parts, replace(settings, part=part), lang="en")
-        for part in ("3/3", "1/3", "2/3")
+        prepare([source], parts, replace(settings, part=part)) for part in ("3/3", "1/3", "2/3")
     ]
     assert [answer["finished"] for answer in answers] == [False, False, True]
     assert answers[0]["shards_finished"] < answers[1]["shards_finished"] < answers[1]["shards"]
     assert contents(parts) == contents(tmp_path / "whole")
     assert left_over(parts) == []
     # Whoever comes late finds it finished.
-    assert prepare([source], parts, replace(settings, part="1/3"), lang="en") == answers[2]
+    assert prepare([source], parts, replace(settings, part="1/3")) == answers[2]
 
 
 def test_a_finished_data_set_is_not_made_again(tmp_path: Path) -> None:
     source = folder_source(tmp_path / "src")
-    prepare([source], tmp_path / "data", SMALL, lang="en")
+    prepare([source], tmp_path / "data", SMALL)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()}
-    prepare([source], tmp_path / "data", SMALL, lang="en")
+    prepare([source], tmp_path / "data", SMALL)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()}
 
 
@@ -265,11 +267,11 @@ PROGRAM = """
 import signal
 import sys
 from pathlib import Path
-from nunbit.prepare import PrepareSettings, prepare
+from nunbit.stories.prepare import PrepareSettings, prepare
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     settings = PrepareSettings(size=64, shard_size=6, num_workers=2)
-    prepare([Path(sys.argv[1])], Path(sys.argv[2]), settings, lang="en")
+    prepare([Path(sys.argv[1])], Path(sys.argv[2]), settings)
 """
 
 
@@ -283,7 +285,7 @@ def started(tmp_path: Path, source: Path, out: Path) -> subprocess.Popen[str]:
         text=True,
     )
     deadline = time.monotonic() + 60
-    while len(list(out.glob(".parts/part-*.json"))) < 2:
+    while len(list(out.glob(".parts/part-*.part"))) < 2:
         assert run.poll() is None, run.stderr and run.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -304,7 +306,7 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def uninterrupted(tmp_path: Path, source: Path) -> dict[str, bytes]:
     settings = PrepareSettings(size=64, shard_size=6, num_workers=2)
-    prepare([source], tmp_path / "whole", settings, lang="en")
+    prepare([source], tmp_path / "whole", settings)
     return contents(tmp_path / "whole")
 
 
@@ -314,16 +316,16 @@ def test_killed_and_started_again_gives_the_same(tmp_path: Path, many_photos: Pa
     run.send_signal(signal.SIGKILL)
     run.communicate()
     time.sleep(0.7)  # the workers notice and leave; one may still finish its photo
-    finished = [path.stem.removeprefix("part-") for path in out.glob(".parts/part-*.json")]
+    finished = [path.stem.removeprefix("part-") for path in out.glob(".parts/part-*.part")]
     shards = {out / f"shard-{number}.tar" for number in finished}
     times = {path: path.stat().st_mtime_ns for path in shards}
     assert finished
     assert not (out / DOCUMENT).exists()
-    with pytest.raises(InputError, match="not a finished data set"):
+    with pytest.raises(InputError, match="not a complete data set"):
         open_dataset(out)
     (out / ".shard-00017.tar.999999.partial").write_bytes(b"half")
     settings = PrepareSettings(size=64, shard_size=6, num_workers=2)
-    prepare([many_photos], out, settings, lang="en")
+    prepare([many_photos], out, settings)
     assert {path: path.stat().st_mtime_ns for path in shards} == times  # not made again
     assert contents(out) == uninterrupted(tmp_path, many_photos)
     assert left_over(out) == []
@@ -340,7 +342,7 @@ def test_ctrl_c_stops_soon_and_keeps_finished_shards(tmp_path: Path, many_photos
     assert stderr.count("Traceback") == 1  # the parent's KeyboardInterrupt, none of a worker
     assert "KeyboardInterrupt" in stderr
     assert not list(out.rglob(".*.partial"))
-    assert len(list(out.glob(".parts/part-*.json"))) >= 2
+    assert len(list(out.glob(".parts/part-*.part"))) >= 2
     assert not (out / DOCUMENT).exists()
 
 
@@ -359,14 +361,33 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_keeps_finished_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = folder_source(tmp_path / "src")
     settings = replace(SMALL, shard_size=5)
-    prepare([source], tmp_path / "whole", settings, lang="en")
+    prepare([source], tmp_path / "whole", settings)
     with monkeypatch.context() as broken:
         full_disk(tmp_path, broken)
         with pytest.raises(InputError, match="disk is full"):
-            prepare([source], tmp_path / "data", settings, lang="en")
+            prepare([source], tmp_path / "data", settings)
     names = sorted(path.name for path in (tmp_path / "data").iterdir())
     assert names == [".parts", "shard-00000.tar"]
-    prepare([source], tmp_path / "data", settings, lang="en")
+    prepare([source], tmp_path / "data", settings)
+    assert contents(tmp_path / "data") == contents(tmp_path / "whole")
+
+
+def test_a_part_with_one_wrong_digit_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_source(tmp_path / "src")
+    settings = replace(SMALL, shard_size=5)
+    prepare([source], tmp_path / "whole", settings)
+    with monkeypatch.context() as broken:
+        full_disk(tmp_path, broken)
+        with pytest.raises(InputError, match="disk is full"):
+            prepare([source], tmp_path / "data", settings)
+    [part] = (tmp_path / "data" / ".parts").glob("part-*")
+    data = bytearray(part.read_bytes())
+    at = max(k for k, byte in enumerate(data) if chr(byte).isdigit())
+    data[at] ^= 1  # another digit: of a photo's hash
+    part.write_bytes(data)
+    prepare([source], tmp_path / "data", settings)
     assert contents(tmp_path / "data") == contents(tmp_path / "whole")
 
 
@@ -379,52 +400,47 @@ def test_a_vanished_source_is_an_error_and_not_rejects(
     (tmp_path / "disk" / "a.jpg").unlink()
     (tmp_path / "disk").rmdir()
     with pytest.raises(InputError, match="the source is gone"):
-        prepare([tmp_path / "disk"], tmp_path / "data", SMALL, lang="en")
+        prepare([tmp_path / "disk"], tmp_path / "data", SMALL)
 
 
 def refuse_other_settings(source: Path, tmp: Path) -> None:
-    prepare([source], tmp / "data", SMALL, lang="en")
-    prepare([source], tmp / "data", replace(SMALL, size=48), lang="en")
+    prepare([source], tmp / "data", SMALL)
+    prepare([source], tmp / "data", replace(SMALL, size=48))
 
 
 def refuse_other_source(source: Path, tmp: Path) -> None:
-    prepare([source], tmp / "data", SMALL, lang="en")
+    prepare([source], tmp / "data", SMALL)
     (source / "train" / "joy" / "new.jpg").write_bytes(photo(99))
-    prepare([source], tmp / "data", SMALL, lang="en")
+    prepare([source], tmp / "data", SMALL)
 
 
 def refuse_other_unfinished(source: Path, tmp: Path) -> None:
     settings = replace(SMALL, shard_size=5, part="1/2")
-    prepare([source], tmp / "data", settings, lang="en")
-    prepare([source], tmp / "data", replace(settings, margin=0.3), lang="en")
+    prepare([source], tmp / "data", settings)
+    prepare([source], tmp / "data", replace(settings, margin=0.3))
 
 
 def refuse_file_as_out(source: Path, tmp: Path) -> None:
     (tmp / "file").write_text("x")
-    prepare([source], tmp / "file", SMALL, lang="en")
+    prepare([source], tmp / "file", SMALL)
 
 
 def refuse_all_broken(source: Path, tmp: Path) -> None:
     for path in source.rglob("*.jpg"):
         path.write_bytes(b"broken")
-    prepare([source], tmp / "data", SMALL, lang="en")
+    prepare([source], tmp / "data", SMALL)
 
 
 def refuse_lost_shard(source: Path, tmp: Path) -> None:
-    prepare([source], tmp / "data", SMALL, lang="en")
+    prepare([source], tmp / "data", SMALL)
     (tmp / "data" / "shard-00000.tar").unlink()
-    prepare([source], tmp / "data", SMALL, lang="en")
+    prepare([source], tmp / "data", SMALL)
 
 
 def refuse_nameless_annotator_a(source: Path, tmp: Path) -> None:
     photo = next(source.rglob("*.jpg"))
     (tmp / "counts.csv").write_text(f"path,votes_joy,votes_anger\n{photo},1,2\n")
-    prepare(
-        [tmp / "counts.csv"],
-        tmp / "data",
-        replace(SMALL, policy="annot_a", kind="table"),
-        lang="en",
-    )
+    prepare([tmp / "counts.csv"], tmp / "data", replace(SMALL, policy="annot_a", kind="table"))
 
 
 REFUSALS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
@@ -432,23 +448,23 @@ REFUSALS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "other source": (refuse_other_source, r"another data set \(SRC or label set differs\)"),
     "other unfinished": (refuse_other_unfinished, r"settings differ: margin 0.1 -> 0.3"),
     "out is a file": (refuse_file_as_out, r"file"),
-    "out in source": (lambda s, t: prepare([s], s / "x", SMALL, lang="en"), r"inside SRC"),
+    "out in source": (lambda s, t: prepare([s], s / "x", SMALL), r"inside SRC"),
     "all broken": (refuse_all_broken, r"not_an_image 24.*the first: "),
     "lost shard": (refuse_lost_shard, r"shard-00000.tar: cannot read this shard: missing"),
     "no votes": (
-        lambda s, t: prepare([s], t / "data", replace(SMALL, policy="majority"), lang="en"),
-        r"no record has a label under 'majority'.*--labels",
+        lambda s, t: prepare([s], t / "data", replace(SMALL, policy="majority")),
+        r"no record has a label under 'majority'.*`policy`",
     ),
-    "nameless annotator A": (refuse_nameless_annotator_a, r"no annotator A; choose --labels maj"),
+    "nameless annotator A": (refuse_nameless_annotator_a, r"no annotator A; choose `policy` maj"),
     "unknown label set": (
-        lambda s, t: prepare([s], t / "data", replace(SMALL, label_set="x"), lang="en"),
+        lambda s, t: prepare([s], t / "data", replace(SMALL, label_set="x")),
         r"label set 'x'",
     ),
     "part": (
-        lambda s, t: prepare([s], t / "data", replace(SMALL, part="3/2"), lang="en"),
+        lambda s, t: prepare([s], t / "data", replace(SMALL, part="3/2")),
         r"i/n",
     ),
-    "no such source": (lambda s, t: prepare([t / "no"], t / "data", SMALL, lang="en"), r"no"),
+    "no such source": (lambda s, t: prepare([t / "no"], t / "data", SMALL), r"no"),
 }
 
 
@@ -458,8 +474,8 @@ def test_refusals_name_what_and_leave_nothing_half_written(name: str, tmp_path: 
     source = folder_source(tmp_path / "src")
     with pytest.raises(NunbitError, match=message) as caught:
         act(source, tmp_path)
-    assert "\n" not in caught.value.text("en")
-    assert caught.value.text("ko") != caught.value.text("en")
+    assert "\n" not in caught.value.text.line("en")
+    assert caught.value.text.line("ko") != caught.value.text.line("en")
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -473,7 +489,7 @@ def test_a_disk_that_is_obviously_too_small_is_refused_first(
 
     monkeypatch.setattr(story.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(InputError, match="24 crops of 32 px need at least"):
-        prepare([source], tmp_path / "data", SMALL, lang="en")
+        prepare([source], tmp_path / "data", SMALL)
     assert not list((tmp_path / "data").glob("*.tar"))
 
 
@@ -526,13 +542,13 @@ def test_the_fingerprint_knows_what_shapes_the_result_and_nothing_else() -> None
 
 
 def test_a_drawn_tree_is_said_to_be_synthetic(tmp_path: Path) -> None:
-    from nunbit.synth.aihub import SynthSettings, write_tree
+    from nunbit.synth.aihub_tree import SynthSettings, write_tree
 
     settings = SynthSettings(per_class=1, per_class_validation=1, photo_width=200, oddities=False)
-    write_tree(tmp_path / "drawn", settings, lang="en")
+    write_tree(tmp_path / "drawn", settings)
     inside = next(p for p in (tmp_path / "drawn").iterdir() if p.is_dir() and "092" not in p.name)
     for number, source in enumerate((tmp_path / "drawn", inside)):
-        document = prepare([source], tmp_path / str(number), PrepareSettings(size=32), lang="en")
+        document = prepare([source], tmp_path / str(number), PrepareSettings(size=32))
         assert document["synthetic"] is True
 
 
@@ -563,10 +579,10 @@ def test_the_files_are_the_same_whatever_the_language(tmp_path: Path) -> None:
     (source / "train" / "joy" / "cut.jpg").write_bytes(photo(77)[:300])
     (source / "loose.jpg").write_bytes(photo(78))
     (source / "broken.zip").write_bytes(b"no zip")
-    made = {
-        lang: prepare([source], tmp_path / lang, SMALL, lang=lang)  # type: ignore[arg-type]
-        for lang in ("en", "ko")
-    }
+    made = {}
+    for lang in LANGS:
+        set_lang(lang)
+        made[lang] = prepare([source], tmp_path / lang, SMALL)
     assert contents(tmp_path / "en") == contents(tmp_path / "ko")
     timeless = [{k: v for k, v in made[lang].items() if k != "provenance"} for lang in made]
     assert timeless[0] == timeless[1]

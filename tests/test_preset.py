@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from command import run_command
 from nunbit.cli import cli
-from nunbit.config import read_settings
-from nunbit.evaluate import EvaluateSettings
-from nunbit.prepare import PrepareSettings
-from nunbit.preset import (
+from nunbit.runtime.config import (
     COMMANDS,
     paper_preset,
     preset_lines,
-    preset_table,
     preset_values,
+    read_settings,
     stated_by_paper,
-    with_table,
 )
+from nunbit.stories.evaluate.assess import EvaluateSettings
+from nunbit.stories.prepare import PrepareSettings
+from preset_docs import preset_table, with_table
 
 # So few persons have to hold out more of them, or a class would be missing.
 HELD = ("--set", "holdout=0.4")
@@ -40,8 +38,8 @@ def test_what_the_paper_decides_is_set_and_marked() -> None:
     assert paper_preset()["prepare"]["crop"].mark == "paper"
     for entries in paper_preset().values():
         for entry in entries.values():
-            assert entry.en
-            assert entry.ko
+            assert entry.text.en
+            assert entry.text.ko
 
 
 def test_what_is_given_wins_and_is_said() -> None:
@@ -52,12 +50,12 @@ def test_what_is_given_wins_and_is_said() -> None:
         preset=preset_values("prepare"),
     )
     assert (settings.crop, settings.size, settings.policy) == ("square", 64, "annot_a")
-    said = [line for line in preset_lines("prepare", settings, "en") if line.startswith("!")]
+    said = [line.en for line in preset_lines("prepare", settings) if line.en.startswith("!")]
     assert len(said) == 2
     assert "crop = square was given and wins; the preset's is box [paper]" in said[0]
-    assert not [x for x in preset_lines("prepare", settings, "ko") if "was given" in x]
+    assert not [x for x in preset_lines("prepare", settings) if "was given" in x.ko]
     plain = read_settings(PrepareSettings, preset=preset_values("prepare"))
-    assert not [x for x in preset_lines("prepare", plain, "en") if x.startswith("!")]
+    assert not [x for x in preset_lines("prepare", plain) if x.en.startswith("!")]
 
 
 @pytest.mark.parametrize(("name", "lang"), [("reproduce.md", "en"), ("reproduce.ko.md", "ko")])
@@ -113,12 +111,6 @@ def test_the_three_commands_on_a_drawn_tree(tmp_path: Path) -> None:
 
 def _run(*arguments: str, folder: Path) -> str:
     """Run a command; its stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nunbit", *arguments, "--lang", "en"],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=False,
-    )
+    done = run_command(*arguments, "--lang", "en", folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stderr

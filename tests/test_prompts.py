@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import InputError, SettingsError
-from nunbit.labels import load_label_set
-from nunbit.particles import with_particle
-from nunbit.prompts import load_template_set, prompts_for, template_set_names
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import (
+    load_template_set,
+    prompts_for,
+    template_set_names,
+    with_particle,
+)
 
 PAPER = {
     "P1": "이 사람의 표정은 슬픔이다.",

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+
+pytest.importorskip("onnx")
+
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nunbit.training.quantise import in_groups, quantise_weights, round_weights
+from nunbit.training.onnx import in_groups, quantise_weights, round_weights
 
 pytestmark = pytest.mark.train
 

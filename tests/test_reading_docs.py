@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from nunbit.reading import reading_document
-from nunbit.transcript.notes import CUES, KINDS, Notes
+from nunbit.core.schema import reading_document
+from nunbit.recording.transcript.cues import CUES, KINDS, Notes
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"en": ROOT / "docs" / "reading.md", "ko": ROOT / "docs" / "reading.ko.md"}
@@ -17,8 +19,6 @@ TREATMENT = {
     "en": {"read": "read", "repaired": "repaired", "left out": "left_out", "refused": ""},
     "ko": {"읽음": "read", "고침": "repaired", "제외": "left_out", "거절": ""},
 }
-FILES = sorted(Path(__file__).parent.glob("test_*.py"))
-TESTS = "\n".join(path.read_text(encoding="utf-8") for path in FILES)
 
 
 def rows(lang: str) -> list[list[str]]:
@@ -32,23 +32,31 @@ def rows(lang: str) -> list[list[str]]:
     return [row for row in cells if row[-2] not in ("code", "코드")]
 
 
-def body_of(test: str) -> str:
-    """The source of a test, with what it is parametrised with."""
-    match = re.search(rf"((?:^@.*?)?)^def test_{test}\(.*?(?=^def |^@|\Z)", TESTS, re.M | re.S)
-    assert match, f"no test named test_{test}"
-    return match[0]
+@cache
+def sources() -> dict[str, str]:
+    """The source of every test, with what it is parametrised with, by its name."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                found[node.name] = "\n".join(lines[first - 1 : node.end_lineno])
+    return found
 
 
 @pytest.mark.parametrize("lang", PAGES)
+@pytest.mark.seconds
 def test_every_line_of_the_page_has_its_test_and_code(lang: str) -> None:
     for row in rows(lang):
         assert len(row) == 5, row
         _, treatment, _, code, test = row
         kind = TREATMENT[lang][treatment]
-        body = body_of(test)
+        assert f"test_{test}" in sources(), row
         if code:
             assert KINDS[code].treatment == kind, row
-            assert f'"{code}"' in body, row
+            assert f'"{code}"' in sources()[f"test_{test}"], row
 
 
 @pytest.mark.parametrize("lang", PAGES)
@@ -74,6 +82,6 @@ def test_notes_count_and_keep_the_first_place() -> None:
 
 def test_both_texts_of_a_code_have_the_same_gaps() -> None:
     for code, kind in KINDS.items():
-        english = set(re.findall(r"\{(\w+)", kind.en))
-        korean = {name.removesuffix("_ko") for name in re.findall(r"\{(\w+)", kind.ko)}
+        english = set(re.findall(r"\{(\w+)", kind.text.en))
+        korean = set(re.findall(r"\{(\w+)", kind.text.ko))
         assert english == korean, code

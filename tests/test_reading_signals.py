@@ -14,10 +14,10 @@ TREATMENT = {
     "ko": {"읽음": "read", "고침": "repaired", "제외": "left_out", "거절": ""},
 }
 SOURCES = (
-    *(ROOT / "src/nunbit/media").glob("*.py"),
-    ROOT / "src/nunbit/analyze/face_looks.py",
-    ROOT / "src/nunbit/transcript/fit.py",
-    ROOT / "src/nunbit/photos.py",
+    *(ROOT / "src/nunbit/recording/media").glob("*.py"),
+    ROOT / "src/nunbit/recording/face_looks.py",
+    ROOT / "src/nunbit/recording/transcript/word_fit.py",
+    ROOT / "src/nunbit/pictures/photos.py",
 )
 
 
@@ -34,8 +34,8 @@ def codes() -> set[tuple[str, str]]:
     """Treatment and code of every note that these modules make."""
     found = set()
     for path in SOURCES:
-        made = re.findall(r'ReadingNote\(\s*"(\w+)",\s*"(\w+)"', path.read_text(encoding="utf-8"))
-        found |= set(made)
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r'(?:ReadingNote|_note)\(\s*"(\w+)",\s*"(\w+)"', text))
     return found
 
 

@@ -10,35 +10,35 @@ import numpy as np
 import pytest
 
 from make_data import SIDE, make_data, tiny_clip, training_settings
-from nunbit.encoders import load_bundle
-from nunbit.errors import SettingsError
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set, prompts_for
+from nunbit.core.errors import SettingsError
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for
+from nunbit.model.encoders import load_bundle
+from nunbit.runtime.files import read_json
 from nunbit.training.settings import TrainSettings
 from test_training import assert_equal, at_step, fail, metrics
 
 torch = pytest.importorskip("torch")
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor, nn
 
-from nunbit.training import trainer  # noqa: E402
-from nunbit.training.averages import (  # noqa: E402
+from nunbit.training import trainer
+from nunbit.training.loop import fit, train
+from nunbit.training.losses import Pairs
+from nunbit.training.networks import Network, load_start
+from nunbit.training.optimisers import (
     MovingAverage,
     decay_at,
+    depth_shares,
+    in_bfloat16,
+    make_optimizer,
+    measure_statistics,
     mixed_with_start,
     pretrained_part,
 )
-from nunbit.training.captions import Captions, StepCaptions  # noqa: E402
-from nunbit.training.loop import fit, train  # noqa: E402
-from nunbit.training.losses import Pairs  # noqa: E402
-from nunbit.training.network import Network  # noqa: E402
-from nunbit.training.norms import measure_statistics  # noqa: E402
-from nunbit.training.optimisers import depth_shares, make_optimizer  # noqa: E402
-from nunbit.training.precision import in_bfloat16  # noqa: E402
-from nunbit.training.processes import World  # noqa: E402
-from nunbit.training.starts import load_start  # noqa: E402
-from nunbit.training.steps import StepLoss  # noqa: E402
-from nunbit.training.towers import E5TextTower, LiteImageTower  # noqa: E402
-from nunbit.training.trainer import Trainer  # noqa: E402
+from nunbit.training.processes import World
+from nunbit.training.steps import Captions, StepCaptions, StepLoss
+from nunbit.training.towers import E5TextTower, LiteImageTower
+from nunbit.training.trainer import Trainer
 
 pytestmark = pytest.mark.train
 
@@ -65,7 +65,7 @@ def still_clip(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
 
 
 def run(data: Path, out: Path, *, resume: bool = False, **changes: Any) -> dict[str, Any]:
-    return fit(data, out, training_settings(**changes), resume=resume, lang="en")
+    return fit(data, out, training_settings(**changes), resume=resume)
 
 
 def saved(out: Path, name: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_the_average_is_that_of_all_weights_so_far_and_comes_and_goes_bit_for_bi
 
 def test_the_average_is_what_is_judged_kept_and_exported(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    summary = train(data, out, training_settings(ema=0.9, lr=0.01), resume=False, lang="en")
+    summary = train(data, out, training_settings(ema=0.9, lr=0.01), resume=False)
     assert summary["parity"]["image_cosine_min"] > 0.999  # bundle and best.pt are one model
     best, last = saved(out, "best.pt"), saved(out, "step-00000021.pt")
     assert last["progress"]["best_step"] != 21 or all(
@@ -187,7 +187,7 @@ class Step:
 def plain_gradients(step: Step) -> tuple[float, dict[str, Tensor]]:
     """The step as it is usually written: one graph from pixels to loss."""
     from nunbit.training.losses import contrastive_loss
-    from nunbit.training.validation import to_pixels
+    from nunbit.training.steps import to_pixels
 
     model = step.network.model
     model.zero_grad(set_to_none=True)
@@ -313,7 +313,7 @@ def test_with_switches_a_resumed_run_is_the_uninterrupted_one(
         patch.setattr(Trainer, "_step", at_step(9, fail))
         with pytest.raises(RuntimeError, match="power cut"):
             run(data, tmp_path / "run", **options)
-    fit(data, tmp_path / "run", TrainSettings(threads=1), resume=True, lang="en")
+    fit(data, tmp_path / "run", TrainSettings(threads=1), resume=True)
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "run")
     names = {path.name for path in (tmp_path / "whole" / "checkpoints").iterdir()}
     assert ("averaged.pt" in names) == ("average_with_start" in changes)
@@ -395,13 +395,13 @@ def test_weights_lie_on_the_line_between_end_and_start() -> None:
     assert pretrained_part(state, "tiny") == {}
 
 
-@pytest.mark.parametrize("shares", [0.25, [0.75, 0.0, 0.25]])
+@pytest.mark.parametrize("shares", [0.25, pytest.param([0.75, 0.0, 0.25], marks=pytest.mark.slow)])
 def test_the_best_share_of_the_start_is_found_on_the_selection_split_and_exported(
     data: Path, clip: Path, tmp_path: Path, shares: Any
 ) -> None:
     out = tmp_path / "run"
     settings = training_settings(init=str(clip), lr=3e-3, average_with_start=shares, epochs=2)
-    summary = train(data, out, settings, resume=False, lang="en")
+    summary = train(data, out, settings, resume=False)
     tried = [line for line in metrics(out) if "start_share" in line]
     assert [line["start_share"] for line in tried] == list(settings.start_shares)
     scores = [line["validation_uar"] for line in tried]
@@ -414,18 +414,18 @@ def test_the_best_share_of_the_start_is_found_on_the_selection_split_and_exporte
             expected = (1 - share) * best["model"][name] + share * start["model"][name]
             torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
     bundle = load_bundle(out / "bundle")
-    assert bundle.document["training"]["averaged_with_start"] == share
+    assert read_json(bundle.path / "bundle.json")["training"]["averaged_with_start"] == share
     assert summary["parity"]["image_cosine_min"] > 0.999  # bundle and averaged.pt are one model
     if settings.start_shares[0] == 0.0:  # 0 keeps the end as it is
         assert scores[0] == best["validation"]["uar"]
     before = metrics(out)
-    again = fit(data, out, TrainSettings(threads=1), resume=True, lang="en")
+    again = fit(data, out, TrainSettings(threads=1), resume=True)
     assert again["validation"] == summary["validation"]
     assert metrics(out) == before
 
 
 def test_a_random_start_is_nothing_to_average_with(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="tiny starts at random"):
+    with pytest.raises(SettingsError, match="starts with random weights"):
         run(data, tmp_path / "run", average_with_start=0.5)
     assert not (tmp_path / "run").exists()
 
@@ -484,7 +484,7 @@ def test_auto_takes_bfloat16_for_wide_transformers_only(monkeypatch: pytest.Monk
     wide = nn.Sequential(nn.Conv2d(3, 256, 8, 8), nn.Linear(256, 256))  # patches, then width
     narrow, convolutional = nn.Linear(64, 64), LiteImageTower(32, 8)
     for has in (True, False):
-        monkeypatch.setattr("nunbit.training.precision._cpu_multiplies_bf16", lambda has=has: has)
+        monkeypatch.setattr("nunbit.training.optimisers._cpu_multiplies_bf16", lambda has=has: has)
         assert in_bfloat16(wide, "auto", cpu) is has
         assert not in_bfloat16(narrow, "auto", cpu)
         assert not in_bfloat16(convolutional, "auto", cpu)

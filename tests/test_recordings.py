@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nunbit.errors import InputError
-from nunbit.recordings import (
+from nunbit.core.errors import InputError
+from nunbit.recording.paths import (
     MAX_NAME_BYTES,
     TRANSCRIPT_SUFFIXES,
     companion,
@@ -78,7 +78,7 @@ def test_what_lies_in_inner_folders_is_said(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_media([tmp_path]) == (tmp_path / "top.wav",)
-    ((en, ko),) = unread_folders([tmp_path])
+    [(en, ko)] = [text.pair() for text in unread_folders([tmp_path])]
     assert "P01, P02" in en
     assert "notes" not in en
     assert "하위 폴더" in ko
@@ -115,8 +115,8 @@ def test_a_recording_without_its_transcript_is_told(tmp_path: Path) -> None:
         "no_matching_transcript",
         "b.mp4",
     )
-    assert folder in note.en
-    assert "b" in note.ko
+    assert folder in note.text.en
+    assert "b" in note.text.ko
 
 
 def test_names_that_are_one_even_with_their_folder_are_told_apart(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_recording_given_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "v" / "loop").symlink_to(tmp_path / "v")
     round_about = tmp_path / "v" / ".." / "v" / "a.wav"
     assert list_media([path, round_about, path.parent]) == (path,)
-    (said,) = [en for en, _ in unread_folders([path.parent]) if "gone" in en]
+    (said,) = [said.en for said in unread_folders([path.parent]) if "gone" in said.en]
     assert "gone.wav" in said
 
 

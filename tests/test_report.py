@@ -20,16 +20,18 @@ import pytest
 from PIL import Image
 
 from make import make_world
-from nunbit.columns import pad, width
-from nunbit.errors import InputError, Lang
-from nunbit.evaluate import EvaluateSettings
-from nunbit.evaluate.assess import assess
-from nunbit.files import write_json
-from nunbit.labels import label_set_from_dict
-from nunbit.provenance import provenance
+from nunbit.core.errors import InputError
+from nunbit.core.text import Lang
+from nunbit.language.labels import label_set_from_dict
 from nunbit.report import confusion_text, evaluation_text, render_evaluation
 from nunbit.report.figures import write_figures
-from nunbit.report.page import evaluation_html
+from nunbit.report.page import (
+    csv_text,
+    evaluation_html,
+    evaluation_tables,
+    latex_text,
+    write_tables,
+)
 from nunbit.report.shapes import (
     percent,
     percent_interval,
@@ -38,9 +40,13 @@ from nunbit.report.shapes import (
     share_plot,
     share_row,
 )
-from nunbit.report.tables import csv_text, evaluation_tables, latex_text, write_tables
 from nunbit.report.view import View
-from nunbit.schema import EvalResult
+from nunbit.runtime.files import write_json
+from nunbit.runtime.progress import pad, set_lang, width
+from nunbit.runtime.resources import provenance
+from nunbit.runtime.results import EvalResult
+from nunbit.stories.evaluate import EvaluateSettings
+from nunbit.stories.evaluate.assess import assess
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
@@ -455,6 +461,7 @@ def test_without_matplotlib_the_matrix_is_drawn_and_one_line_says_the_rest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    set_lang(lang)
     write_figures(tmp_path, View(document, lang))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["confusion.png", "confusion.svg"]
     said = capsys.readouterr().err.strip().splitlines()
@@ -490,7 +497,7 @@ def test_what_is_no_evaluation_is_refused(content: str | None, words: str, tmp_p
         (tmp_path / "result.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=words) as caught:
         render_evaluation(tmp_path, lang="en")
-    assert caught.value.ko
+    assert caught.value.text.ko
     assert not (tmp_path / "report.html").exists()
 
 
@@ -515,7 +522,7 @@ def test_results_of_older_versions_stay_readable(
     write_json(tmp_path / "result.json", old)
     render_evaluation(tmp_path, lang=lang)
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
-    assert {"en": "Made by an older version", "ko": "옛 판이 만든 결과"}[lang] in text
+    assert {"en": "Made by an older version", "ko": "이전 버전의 결과"}[lang] in text
     assert evaluation_text(EvalResult.from_document(old), tmp_path, lang)
 
 

@@ -9,37 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nunbit.alignment import PROSODY, Head, Heads
-from nunbit.analyze.aligned import AlignedWindows, read_heads, write_heads, write_windows
-from nunbit.encoders import load_bundle
-from nunbit.errors import BundleError, InputError
-from nunbit.files import sha256_file
-from nunbit.predict.shipped import default_bundle_path
-from nunbit.search import SearchSettings, hits_text, load_index, search, search_notices
-from nunbit.search.story import query_of
-from nunbit.streams import Interval, Singles
+from make_aligned import aligned_bundle
+from nunbit.core.errors import BundleError, InputError
+from nunbit.core.streams import Interval, Singles
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import load_bundle
+from nunbit.space.windows import AlignedWindows, read_heads, write_windows
+from nunbit.stories.search import (
+    SearchSettings,
+    hits_text,
+    load_index,
+    query_of,
+    search,
+    search_notices,
+)
 
 SENTENCE = "웃으면서 힘들다고 말한다"
 
 
-def _aligned_bundle(target: Path, modalities: tuple[str, ...]) -> Path:
-    """The shipped bundle with heads that pass the first 128 numbers on."""
-    shutil.copytree(default_bundle_path(), target)
-    plain = load_bundle(target)
-    sizes = {"face": plain.embedding_size, "voice": len(PROSODY), "text": plain.embedding_size}
-    heads = {m: Head(np.zeros(sizes[m], np.float32), np.ones(sizes[m], np.float32),
-                     np.eye(sizes[m], 128, dtype=np.float32)) for m in modalities}  # fmt: skip
-    write_heads(target / "alignment.npz", Heads(heads, "cca"))
-    document = json.loads((target / "bundle.json").read_text(encoding="utf-8"))
-    document["checksums"]["alignment.npz"] = sha256_file(target / "alignment.npz")
-    document["alignment"] = {"modalities": list(modalities), "method": "cca"}
-    (target / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
-    return target
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _aligned_bundle(tmp_path_factory.mktemp("b") / "aligned", ("face", "voice", "text"))
+    return aligned_bundle(tmp_path_factory.mktemp("b") / "aligned", ("face", "voice", "text"))
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +120,8 @@ def test_one_modality_alone(timelines: Path, bundle: Path) -> None:
 
 def test_a_search_says_what_the_alignment_is_worth(bundle: Path, tmp_path: Path) -> None:
     notices = search_notices(load_bundle(bundle), "all")
-    assert "no verdict of this kind" in notices[0][0]
-    assert "--modality text" in notices[-1][0]
+    assert "it has no such verdict" in notices[0].en
+    assert "`modality=text`" in notices[-1].en
     assert len(notices) == 3  # face and words, voice and words, and what follows
     assert search_notices(load_bundle(bundle), "text") == []
     found = tmp_path / "found"
@@ -143,8 +133,8 @@ def test_a_search_says_what_the_alignment_is_worth(bundle: Path, tmp_path: Path)
     (found / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
     notices = search_notices(load_bundle(found), "face")
     assert len(notices) == 1
-    assert "found" in notices[0][0]
-    assert "찾았습니다" in notices[0][1]
+    assert "found" in notices[0].en
+    assert "찾았습니다" in notices[0].ko
 
 
 def test_what_cannot_be_searched(timelines: Path, bundle: Path, tmp_path: Path) -> None:
@@ -153,7 +143,7 @@ def test_what_cannot_be_searched(timelines: Path, bundle: Path, tmp_path: Path) 
         search(index, load_bundle(bundle), "  ")
     with pytest.raises(BundleError, match="not an aligned bundle"):
         search(index, load_bundle(default_bundle_path()), SENTENCE)
-    wordless = _aligned_bundle(tmp_path / "wordless", ("face", "voice"))
+    wordless = aligned_bundle(tmp_path / "wordless", ("face", "voice"))
     with pytest.raises(BundleError, match="without words"):
         search(index, load_bundle(wordless), SENTENCE)
     with pytest.raises(InputError, match=r"no windows\.npz"):

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nunbit import shards
-from nunbit.errors import InputError, MediaError
-from nunbit.labels import load_label_set
-from nunbit.prepare import PrepareSettings, prepare
-from nunbit.shard_writer import TarWriter
-from nunbit.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset
+from nunbit.core.errors import InputError, MediaError
+from nunbit.datasets import shards
+from nunbit.datasets.shard_writer import TarWriter
+from nunbit.datasets.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset
+from nunbit.language.labels import load_label_set
+from nunbit.stories.prepare import PrepareSettings, prepare
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         where.mkdir(parents=True, exist_ok=True)
         Image.new("L", (40, 40), number * 5).save(where / f"n{number:02d}.png")
     settings = PrepareSettings(size=24, shard_size=10, num_workers=1)
-    prepare([root / "src"], root / "data", settings, lang="en")
+    prepare([root / "src"], root / "data", settings)
     return root / "data"
 
 
@@ -146,8 +146,8 @@ def short_shard(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_document, "not a finished data set"),
-        (no_manifest, "not a finished data set"),
+        (no_document, "not a complete data set"),
+        (no_manifest, "not a complete data set"),
         (other_format, "format is 'other/9'"),
         (broken_document, "dataset.json: cannot read this JSON"),
         (no_label_set, "not a label set"),
@@ -164,12 +164,12 @@ def test_what_is_not_whole_is_refused(
     damage(copy)
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(copy)
-    assert str(copy) in caught.value.en
-    assert "\n" not in caught.value.text("ko")
+    assert str(copy) in caught.value.text.en
+    assert "\n" not in caught.value.text.line("ko")
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nunbit prepare SRC --out DATA"):
+    with pytest.raises(InputError, match="make it with `prepare`"):
         open_dataset(tmp_path / "nowhere")
 
 
@@ -251,5 +251,5 @@ def test_merged_data_keep_their_pixels_and_travel_to_workers(prepared: Path) -> 
 
 
 def test_a_label_set_without_a_merge_is_refused(prepared: Path) -> None:
-    with pytest.raises(InputError, match=r"fer7 does not say what becomes of .*merges.aihub7"):
+    with pytest.raises(InputError, match=r"fer7 does not define the new class of .*merges.aihub7"):
         open_dataset(prepared, load_label_set("fer7"))

@@ -20,19 +20,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nunbit.errors import InputError, SettingsError
-from nunbit.labels import load_label_set
-from nunbit.schema import FaceRecord, ImageRef
-from nunbit.sources import (
-    Listing,
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.schema import FaceRecord, ImageRef
+from nunbit.datasets import aihub_labels
+from nunbit.datasets.aihub_labels import folder_traits, parse_photo_name
+from nunbit.datasets.archives import (
     ReadError,
-    aihub,
-    aihub_labels,
+    distinct_record_id,
     read_image_bytes,
-    read_source,
+    record_id_from,
+    repair_name,
 )
-from nunbit.sources.aihub_names import folder_traits, parse_photo_name
-from nunbit.sources.names import distinct_record_id, record_id_from, repair_name
+from nunbit.datasets.scan import Listing
+from nunbit.datasets.sources import read_source
+from nunbit.language.labels import load_label_set
 
 AIHUB7 = load_label_set("aihub7")
 P1, P2, P3 = ("0a" * 32, "1B" * 32, "2c" * 32)
@@ -148,8 +149,8 @@ def valid(root: Path, photos: list[Photo]) -> None:
 
 def read(*paths: Path, kind: str | None = None, lang: str = "en") -> Listing:
     listing = read_source(paths, kind, AIHUB7)
-    assert all(en != ko for en, ko in listing.notes)
-    return replace(listing, notes=tuple(pair[lang == "ko"] for pair in listing.notes))
+    assert all(said.en != said.ko for said in listing.notes)
+    return replace(listing, notes=tuple(pair.pick(lang) for pair in listing.notes))
 
 
 def reasons(listing: Listing) -> dict[str, int]:
@@ -519,7 +520,7 @@ def official_split_and_unseen_persons(root: Path) -> None:
     assert persons["train"] == persons["validation"] == 2
     assert persons["train_and_validation"] == 1
     assert persons["images_of_validation_unseen"] == 1
-    assert any("1 of 2 persons in validation also occur in train" in n for n in listing.notes)
+    assert any("1 of 2 validation persons also occur in train" in n for n in listing.notes)
 
 
 @trait
@@ -752,7 +753,7 @@ def _unknown_label(root: Path) -> None:
         (_nothing, None, "no image and no label JSON"),
         (_nothing, "aihub", "no image and no label JSON"),
         (_tar, None, "unpack first: 1 .tar"),
-        (_labels_only, None, "not one image"),
+        (_labels_only, None, "label files but no image"),
         (_images_only, None, "no usable label JSON"),
         (_broken_json_only, None, "broken_json"),
         (_broken_zip_only, None, "broken_zip"),
@@ -772,9 +773,9 @@ def test_bad_input_is_one_clear_error(
     with pytest.raises(InputError) as caught:
         read(root, kind=kind)
     for lang in ("en", "ko"):
-        assert "src" in caught.value.text(lang)
-    assert says in caught.value.en
-    assert caught.value.en != caught.value.ko
+        assert "src" in caught.value.text.line(lang)
+    assert says in caught.value.text.en
+    assert caught.value.text.en != caught.value.text.ko
 
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
@@ -841,7 +842,7 @@ def test_reading_image_bytes_names_the_reason(tmp_path: Path) -> None:
             read_image_bytes(ImageRef(str(tmp_path / file), member, f"shown/{file}"))
         assert caught.value.reason == reason
         copy = pickle.loads(pickle.dumps(caught.value))
-        assert (copy.reason, copy.ko) == (reason, caught.value.ko)
+        assert (copy.reason, copy.text.ko) == (reason, caught.value.text.ko)
 
 
 def test_an_image_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -858,8 +859,8 @@ def test_forked_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
     write_zip(path, members, zipfile.ZipInfo)
     code = """
 import os, sys
-from nunbit.schema import ImageRef
-from nunbit.sources import read_image_bytes
+from nunbit.core.schema import ImageRef
+from nunbit.datasets.archives import read_image_bytes
 def check():
     for _ in range(30):
         for k in range(20):
@@ -893,8 +894,8 @@ def test_same_listing_in_another_process(tmp_path: Path) -> None:
     train(tmp_path, [Photo(suffix=s) for s in ("jpg", "jpeg", "JPG")])
     code = (
         "import sys; from pathlib import Path\n"
-        "from nunbit.labels import load_label_set\n"
-        "from nunbit.sources import read_source\n"
+        "from nunbit.language.labels import load_label_set\n"
+        "from nunbit.datasets.sources import read_source\n"
         "listing = read_source([Path(sys.argv[1])], None, load_label_set('aihub7'))\n"
         "print([ascii(r.record_id) for r in listing.records])"
     )
@@ -999,19 +1000,21 @@ def test_long_record_ids_are_bounded_and_differ() -> None:
 
 
 def _real_counts() -> dict[str, Any]:
-    images = aihub.KNOWN_COUNTS["images"]
+    images = aihub_labels.KNOWN_COUNTS["images"]
     return {
         "images_by_part": {part: dict(images[part]) for part in ("TRAIN_01", "VALID")},
-        "label_records": {s: dict(c) for s, c in aihub.KNOWN_COUNTS["label_records"].items()},
+        "label_records": {
+            s: dict(c) for s, c in aihub_labels.KNOWN_COUNTS["label_records"].items()
+        },
     }
 
 
 def test_known_counts_add_up() -> None:
-    for kind, totals in aihub.KNOWN_COUNTS["totals"].items():
+    for kind, totals in aihub_labels.KNOWN_COUNTS["totals"].items():
         for part, total in totals.items():
-            assert sum(aihub.KNOWN_COUNTS[kind][part].values()) == total
-    images, records = (aihub.KNOWN_COUNTS[kind] for kind in ("images", "label_records"))
-    for label in aihub.KNOWN_COUNTS["images"]["TRAIN_01"]:
+            assert sum(aihub_labels.KNOWN_COUNTS[kind][part].values()) == total
+    images, records = (aihub_labels.KNOWN_COUNTS[kind] for kind in ("images", "label_records"))
+    for label in aihub_labels.KNOWN_COUNTS["images"]["TRAIN_01"]:
         parts = sum(images[p][label] for p in images if p.startswith("TRAIN"))
         assert parts == records["train"][label]
         assert images["VALID"][label] == records["validation"][label]
@@ -1019,11 +1022,11 @@ def test_known_counts_add_up() -> None:
 
 def test_counts_of_the_real_set_are_compared() -> None:
     counts = _real_counts()
-    assert aihub.compare_counts(counts)["differences"] == []
-    assert "equal the known ones" in aihub.difference_lines(counts)[0][0]
+    assert aihub_labels.compare_counts(counts)["differences"] == []
+    assert "equal the known ones" in aihub_labels.difference_lines(counts)[0].en
     counts["images_by_part"]["TRAIN_01"]["joy"] -= 68
     del counts["images_by_part"]["VALID"]["hurt"]
-    lines = [en for en, _ in aihub.difference_lines(counts)]
+    lines = [said.en for said in aihub_labels.difference_lines(counts)]
     assert lines[0] == "images TRAIN_01, joy: 16,004 found, 16,072 known (-68)"
     assert lines[1] == "images VALID, hurt: 0 found, 7,423 known (-7,423)"
     assert len(lines) == 2
@@ -1031,11 +1034,11 @@ def test_counts_of_the_real_set_are_compared() -> None:
 
 def test_parts_three_and_four_are_compared_as_a_sum() -> None:
     counts = _real_counts()
-    both = aihub.KNOWN_COUNTS["images"]["TRAIN_03+TRAIN_04"]
+    both = aihub_labels.KNOWN_COUNTS["images"]["TRAIN_03+TRAIN_04"]
     counts["images_by_part"]["TRAIN_03"] = {k: n - 14000 for k, n in both.items()}
-    assert "images TRAIN_03+TRAIN_04" not in aihub.compare_counts(counts)["compared"]
+    assert "images TRAIN_03+TRAIN_04" not in aihub_labels.compare_counts(counts)["compared"]
     counts["images_by_part"]["TRAIN_04"] = dict.fromkeys(both, 14000)
-    result = aihub.compare_counts(counts)
+    result = aihub_labels.compare_counts(counts)
     assert "images TRAIN_03+TRAIN_04" in result["compared"]
     assert result["differences"] == []
 
@@ -1045,8 +1048,8 @@ def test_counts_of_anything_else_are_not_compared() -> None:
         "images_by_part": {"TRAIN_01": {"joy": 1000}},
         "label_records": {"train": {"joy": 60103}},
     }
-    assert aihub.compare_counts(small) == {"compared": [], "differences": []}
-    assert aihub.difference_lines(small) == ()
+    assert aihub_labels.compare_counts(small) == {"compared": [], "differences": []}
+    assert aihub_labels.difference_lines(small) == ()
 
 
 @pytest.mark.parametrize(
@@ -1058,8 +1061,8 @@ def test_a_label_file_of_deep_nesting_is_a_reject_with_a_reason(body: str) -> No
     assert decoded.records == []
     (reject,) = decoded.rejects
     assert reject.reason in {"broken_json", "not_labels"}
-    assert reject.detail
-    assert "\n" not in reject.text("ko")
+    assert reject.text.en
+    assert "\n" not in reject.text.line("ko")
 
 
 @pytest.mark.parametrize("piece", ["1,", "[],", "{},", '"a",', "null,"])

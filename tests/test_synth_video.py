@@ -19,23 +19,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from make_pose import rotation_from_angles as rotation_from
-from nunbit.errors import InputError, MissingExtra, NunbitError, SettingsError
-from nunbit.faces import DetectorSettings, detect_faces
-from nunbit.headpose import geodesic_deg, head_rotation, mouth_opening, pose_angles
-from nunbit.landmarks import load_landmarker
-from nunbit.media import probe_media, read_media
-from nunbit.streams import Frame, Interval
+from make_truth import read_truth
+from nunbit.core.errors import InputError, MissingExtra, NunbitError, SettingsError
+from nunbit.core.streams import Frame, Interval
+from nunbit.pictures.faces import DetectorSettings, detect_faces
+from nunbit.pictures.landmarks import (
+    geodesic_deg,
+    head_rotation,
+    load_landmarker,
+    mouth_opening,
+    pose_angles,
+)
+from nunbit.recording.media import probe_media, read_media
+from nunbit.runtime.progress import set_lang
 from nunbit.synth import speech as speech_module
-from nunbit.synth.curves import curve
-from nunbit.synth.espeak import espeak_version
-from nunbit.synth.expression import EMOTIONS, NEUTRAL, PARAMETERS, Expression, rows_of
-from nunbit.synth.faces import render_face
-from nunbit.synth.geometry import Pose, Projector, points, rotation_of
-from nunbit.synth.motion import LABELS, frame_ticks, plan_motion
-from nunbit.synth.mux import MARK, Audio, Video, block_of, container_of, write_media
-from nunbit.synth.people import sample_person
+from nunbit.synth.actors import EMOTIONS, NEUTRAL, PARAMETERS, Expression, rows_of, sample_person
+from nunbit.synth.drawing import Pose, Projector, points, rotation_of
+from nunbit.synth.drawn_face import render_face
+from nunbit.synth.filming import LABELS, frame_ticks, plan_motion
 from nunbit.synth.phones import plain_text, split_pauses, syllables_of
-from nunbit.synth.planted import PlantedSettings, planted_script, planted_state
 from nunbit.synth.script import (
     Dropout,
     EmotionKey,
@@ -45,12 +47,28 @@ from nunbit.synth.script import (
     VideoScript,
     Visitor,
     VoiceKey,
+    curve,
     load_script,
 )
-from nunbit.synth.soundtrack import heard
-from nunbit.synth.speech import SpeechTrack, base_f0_hz, level_dbfs, speak_script
-from nunbit.synth.truth import VideoTruth, read_truth
-from nunbit.synth.video import render_video, transcript_path, truth_path
+from nunbit.synth.speech import SpeechTrack, base_f0_hz, espeak_version, level_dbfs, speak_script
+from nunbit.synth.truth import (
+    Audio,
+    PlantedSettings,
+    VideoTruth,
+    heard,
+    planted_script,
+    planted_state,
+)
+from nunbit.synth.video import (
+    MARK,
+    Video,
+    block_of,
+    container_of,
+    render_video,
+    transcript_path,
+    truth_path,
+    write_media,
+)
 
 av = pytest.importorskip("av")
 
@@ -102,7 +120,7 @@ Maker = Callable[..., Clip]
 def make(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     def render(script: VideoScript, name: str = "clip.mp4") -> Clip:
         path = tmp_path_factory.mktemp("video") / name
-        return Clip(path, script, render_video(path, script, lang="en"))
+        return Clip(path, script, render_video(path, script))
 
     return render
 
@@ -183,7 +201,7 @@ def test_a_wrong_script_is_refused_in_two_languages(text: str, says: str, tmp_pa
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match=says) as caught:
         load_script(path)
-    assert re.search("[가-힣]", caught.value.ko)
+    assert re.search("[가-힣]", caught.value.text.ko)
 
 
 def test_a_script_is_read_from_a_file(tmp_path: Path) -> None:
@@ -331,7 +349,7 @@ def test_auto_takes_nunbits_own_source_where_espeak_is_missing(
     assert formant(replace(TALK, voice="auto")).source == "formant"
     with pytest.raises(MissingExtra, match="apt install espeak-ng") as caught:
         formant(replace(TALK, voice="espeak"))
-    assert "설치" in caught.value.ko or "필요" in caught.value.ko
+    assert "설치" in caught.value.text.ko or "필요" in caught.value.text.ko
 
 
 @pytest.mark.skipif(espeak_version() is None, reason="espeak-ng is not installed")
@@ -699,15 +717,16 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     )
     for name, wrong, says in table:
         with pytest.raises(NunbitError, match=says) as caught:
-            render_video(tmp_path / name, wrong, lang="ko")
-        assert re.search("[가-힣]", caught.value.ko)
+            set_lang("ko")
+            render_video(tmp_path / name, wrong)
+        assert re.search("[가-힣]", caught.value.text.ko)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="stands where a folder"):
-        render_video(tmp_path / "file" / "a.mp4", script, lang="en")
+    with pytest.raises(InputError, match="in the place of a folder"):
+        render_video(tmp_path / "file" / "a.mp4", script)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtra, match=r"nunbit\[media\]"):
-        render_video(tmp_path / "a.mp4", script, lang="en")
+        render_video(tmp_path / "a.mp4", script)
 
 
 def test_only_truth_files_are_read_as_truth(tmp_path: Path) -> None:

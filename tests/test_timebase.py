@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nunbit.errors import SettingsError
-from nunbit.streams import Interval
-from nunbit.timebase import (
-    clip_intervals,
+import nunbit
+from nunbit.core.errors import SettingsError
+from nunbit.core.spans import (
+    Mass,
+    Spans,
+    Stretches,
+    after_gaps,
     covered_s,
+    rows_in,
+    runs,
+    spans_of,
+    union_s,
+)
+from nunbit.core.streams import Interval
+from nunbit.core.timebase import (
+    bounds,
+    clip_intervals,
+    clock,
     intersect_intervals,
     merge_intervals,
+    nearest_indices,
     nearest_within,
-    overlap_fraction,
-    rows_of,
+    place_text,
     sample_grid,
+    stamp,
     subtract_intervals,
     window_grid,
 )
@@ -133,15 +149,15 @@ def test_nearest_of_nothing() -> None:
 def test_rows_by_centre_time() -> None:
     times = np.arange(1000) * 0.01 + 0.005
     windows = window_grid(10.0)
-    rows = rows_of(times, windows)
+    rows = rows_in(times, spans_of(windows))
     for (start, stop), window in zip(rows, windows, strict=True):
         inside = (times >= window.start_s) & (times < window.end_s)
         np.testing.assert_array_equal(np.arange(start, stop), np.flatnonzero(inside))
-    assert rows_of(np.array([0.0, 1.0]), [Interval(0, 1), Interval(1, 2)]).tolist() == [
+    assert rows_in(np.array([0.0, 1.0]), spans_of([Interval(0, 1), Interval(1, 2)])).tolist() == [
         [0, 1],
         [1, 2],
     ]
-    assert rows_of(times, []).shape == (0, 2)
+    assert rows_in(times, spans_of([])).shape == (0, 2)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -153,30 +169,88 @@ def test_overlap_is_the_naive_sum(seed: int) -> None:
         sum(v * word.overlap_s(w) / word.duration_s for word, v in zip(words, values, strict=True))
         for w in windows
     ]
-    np.testing.assert_allclose(overlap_fraction(words, windows, values), naive, atol=1e-9)
+    np.testing.assert_allclose(
+        Mass(bounds(words), values).within(spans_of(windows)), naive, atol=1e-9
+    )
     fine = np.arange(0, 23, 0.001) + 0.0005
     held = np.zeros(len(fine), bool)
     for word in words:
         held |= (fine >= word.start_s) & (fine < word.end_s)
-    for got, w in zip(covered_s(words, windows), windows, strict=True):
+    for got, w in zip(covered_s(words, spans_of(windows)), windows, strict=True):
         inside = (fine >= w.start_s) & (fine < w.end_s)
         assert got == pytest.approx((held & inside).sum() * 0.001, abs=0.05)
 
 
 def test_overlap_of_nothing() -> None:
-    assert overlap_fraction([], [Interval(0, 1)]).tolist() == [0.0]
-    assert covered_s([], [Interval(0, 1)]).tolist() == [0.0]
-    assert overlap_fraction([Interval(0, 1)], []).tolist() == []
+    one = spans_of([Interval(0, 1)])
+    assert Mass(bounds([])).within(one).tolist() == [0.0]
+    assert covered_s([], one).tolist() == [0.0]
+    assert covered_s([Interval(0, 1)], spans_of([])).tolist() == []
+    assert covered_s([Interval(0.2, 0.2001)], one) == pytest.approx([0.0001])  # shorter than 1 ms
 
 
 def test_overlap_needs_no_table_of_words_by_windows() -> None:
     """Two hours: 20,000 words and 7,200 windows in a fraction of a second."""
     starts = np.arange(20_000) * 0.36
-    words = [Interval(s, s + 0.3) for s in starts.tolist()]
-    windows = window_grid(7200.0)
-    counted = overlap_fraction(words, windows)
+    words = Mass(np.stack([starts, starts + 0.3], axis=1), np.ones(len(starts)))
+    counted = words.within(spans_of(window_grid(7200.0)))
     assert counted[:7000] == pytest.approx(4 / 0.36, abs=1)
-    assert overlap_fraction(words, [Interval(0, 7200)])[0] == pytest.approx(20_000)
+    assert words.within(spans_of([Interval(0, 7200)]))[0] == pytest.approx(20_000)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stretches_and_unions_equal_the_naive_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    said = _random_intervals(rng, int(rng.integers(0, 12)))
+    times = np.sort(rng.uniform(0, 24, 300))
+    naive = [any(each.start_s <= t < each.end_s for each in said) for t in times]
+    np.testing.assert_array_equal(Stretches.of(said).at(times), naive)
+    windows = window_grid(22.0, 4.0, 2.5)
+    spans = spans_of(windows)
+    fine = np.arange(0, 22, 0.0005)
+    seconds = sum((fine >= w.start_s) & (fine < w.end_s) for w in windows).astype(bool).sum()
+    assert union_s(spans.start_s, spans.end_s) == pytest.approx(seconds * 0.0005, abs=2e-3)
+    assert union_s(np.zeros(0), np.zeros(0)) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_equal_the_naive_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    flags = rng.random(rng.integers(0, 40)) < 0.6
+    times = rng.choice([0.1, 0.1, 0.3], len(flags)).cumsum()
+    breaks = after_gaps(times, 0.15)
+    assert breaks.tolist() == [i == 0 or times[i] - times[i - 1] > 0.15 for i in range(len(times))]
+
+    def naive(cut: np.ndarray) -> list[list[int]]:
+        found: list[list[int]] = []
+        for i, flag in enumerate(flags):
+            if flag and found and found[-1][1] == i and not cut[i]:
+                found[-1][1] = i + 1
+            elif flag:
+                found.append([i, i + 1])
+        return found
+
+    assert runs(flags).tolist() == naive(np.zeros(len(flags), bool))
+    assert runs(flags, breaks).tolist() == naive(breaks)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_nearest_grid_time_is_the_naive_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    grid = np.sort(rng.uniform(0, 10, rng.integers(1, 30)))
+    times = rng.uniform(-2, 12, 50)
+    naive = [int(np.abs(grid - t).argmin()) for t in times]
+    assert nearest_indices(grid, times).tolist() == naive
+    assert nearest_indices(np.array([0.0, 1.0]), np.array([0.5])).tolist() == [
+        1
+    ]  # a tie: the later one
+
+
+def test_the_spans_of_one_kind() -> None:
+    spans = Spans(np.array([0.0, 1.0, 4.0]), np.array([2.0, 3.0, 8.0]),
+                  {"window": slice(0, 2), "session": slice(2, 3)})  # fmt: skip
+    assert spans.of("window").centre_s.tolist() == [1.0, 2.0]
+    assert spans.of("session").duration_s.tolist() == [4.0]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -206,3 +280,56 @@ def test_merging_joins_what_lies_close() -> None:
     assert merge_intervals([Interval(0, 0.1 + 0.2), Interval(0.3, 1)]) == (Interval(0, 1),)
     assert subtract_intervals([Interval(0, 1)], []) == (Interval(0, 1),)
     assert subtract_intervals([], [Interval(0, 1)]) == ()
+
+
+# -- times as text --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "short", "tenths", "place", "stamped"),
+    [
+        (0.0, "0:00", "0:00.0", "0:00.0", "00:00:00.000"),
+        (59.96, "1:00", "0:59.9", "1:00.0", "00:00:59.960"),  # never 0:60.0
+        (754.56, "12:35", "12:34.5", "12:34.6", "00:12:34.560"),
+        (3723.04, "1:02:03", "1:02:03.0", "1:02:03.0", "01:02:03.040"),
+        (0.3 - 0.2, "0:00", "0:00.1", "0:00.1", "00:00:00.100"),
+    ],
+)
+def test_clock_texts(seconds: float, short: str, tenths: str, place: str, stamped: str) -> None:
+    assert clock(seconds) == short
+    assert clock(seconds, tenths=True) == tenths
+    assert place_text(seconds) == place
+    assert stamp(seconds) == stamped
+    assert stamp(seconds, ",") == stamped.replace(".", ",")
+
+
+def test_a_place_that_is_none() -> None:
+    assert place_text(math.nan) == place_text(math.inf) == "?"
+    assert place_text(-0.4) == "0:00.0"
+
+
+@pytest.mark.parametrize(
+    "seconds", np.random.default_rng(0).uniform(0, 9000, 200).round(3).tolist()
+)
+def test_a_stamp_is_the_time(seconds: float) -> None:
+    hours, minutes, rest = stamp(seconds).split(":")
+    assert 3600 * int(hours) + 60 * int(minutes) + float(rest) == pytest.approx(seconds, abs=1e-9)
+
+
+# -- one of each ----------------------------------------------------------------------------------
+
+
+def test_tolerances_and_runs_have_one_home() -> None:
+    """Nobody else names a tolerance of time, a shortest pause, or finds runs of flags by hand."""
+    root = Path(nunbit.__file__).parent
+    own = re.compile(
+        r"^_?(SAME_S|PAUSE_S|MIN_SPEECH_S)\b.*=|np\.diff\([^\n]*prepend=False, append=False\)"
+        r"|np\.concatenate\(\[\[False\], ~?\w+, \[False\]\]\)",
+        re.MULTILINE,
+    )
+    found = {
+        str(path.relative_to(root)): own.findall(path.read_text(encoding="utf-8"))
+        for path in root.rglob("*.py")
+        if path.parent.name != "core"
+    }
+    assert not {name: hits for name, hits in found.items() if hits}

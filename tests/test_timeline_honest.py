@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from make_timeline import Recipe, make_timeline
-from nunbit.errors import LANGS, Lang
+from nunbit.core.text import LANGS, Lang
 from nunbit.report.page import asset
 from nunbit.report.shapes import percent_interval
 from nunbit.report.timeline_data import read_recording
@@ -113,13 +113,13 @@ def test_expected_episodes_are_said_in_plain_words(folder: Path) -> None:
     view = view_of(folder)
     view.d["episodes"], view.d["episodes_expected"] = [], {"incongruence": 0.05}
     html = timeline_html(view, None)
-    assert "0 found. In a recording where nothing changes chance alone brings 0.05" in html
+    assert "0 found. In a recording without change chance alone gives at most 0.05" in html
 
 
 def test_unnamed_speakers_are_said_once(folder: Path) -> None:
     view = view_of(folder)
     view.d["speech"] = {"assumed_single": True, "turns": 1, "target": ""}
-    view.d["notices"], view.d["told"] = [["nobody named the speakers", "화자"]], ["assumed_single"]
+    view.d["notices"], view.d["told"] = [["speakers are not named", "화자"]], ["assumed_single"]
     assert sum("diarisation" in text for text in view.notices()) == 0
     view.d["told"] = []
     assert sum("diarisation" in text for text in view.notices()) == 1
@@ -143,4 +143,4 @@ def test_agreement_of_an_unproven_alignment_says_so_beside_its_curve(tmp_path: P
     assert "not found" not in track["note"]
     view.d["told"] = ["unproven_agreement"]
     track = next(t for t in payload(view)["tracks"] if t["id"] == "likeness")
-    assert "not found to hold" in track["note"]
+    assert "alignment not confirmed" in track["note"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from make_timeline import make_timeline
-from nunbit.errors import Lang
+from nunbit.core.text import Lang
 from nunbit.report.timeline_data import read_recording
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView
@@ -53,10 +53,10 @@ def test_the_page_says_what_the_index_is(pages: Any) -> None:
     en, ko = method(pages(7, "2", "en")), method(pages(7, "2", "ko"))
     assert "index, not a probability" in en
     assert "확률이 아니라 지수" in ko
-    assert "from what is usual for this person" in en
+    assert "minus what is usual for this person" in en
     assert "평소(중앙값)에서 벗어난" in ko
     titles = {t["id"]: t["title"] for t in payload(pages(7, "2", "en"))["tracks"]}
-    assert titles["ribbon-fused"] == "Together (index): classes"
+    assert titles["ribbon-fused"] == "Fused (index): classes"
 
 
 def test_an_old_file_says_by_which_definition_it_was_made(pages: Any) -> None:
@@ -71,8 +71,8 @@ def test_an_index_of_one_source_is_not_drawn_but_named(pages: Any, used: int, na
     view = pages(used, "2", "en")
     tracks = {t["id"]: t for t in payload(view)["tracks"]}
     assert "ribbon-fused" not in tracks
-    assert "Together (index)" not in [line["name"] for line in tracks["valence"]["lines"]]
-    assert f"One source alone ({name})" in method(view)
+    assert "Fused (index)" not in [line["name"] for line in tracks["valence"]["lines"]]
+    assert f"Only one source ({name})" in method(view)
 
 
 def test_where_no_file_says_which_took_part_all_sources_count(pages: Any) -> None:

@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from functools import cache
@@ -24,14 +22,14 @@ import pytest
 from PIL import Image
 
 from make_timeline import Recipe, make_timeline
-from nunbit.errors import InputError, Lang
-from nunbit.files import read_json, write_json
+from nunbit.core.errors import InputError
+from nunbit.core.spans import runs
+from nunbit.core.text import Lang
 from nunbit.report import check_embeddable, draw_timeline, render_sessions, render_timeline
 from nunbit.report import timeline_page as page
 from nunbit.report import timeline_signals as signals
 from nunbit.report.timeline_data import read_recording
-from nunbit.report.timeline_pack import bins, pack, pack_times, runs, unpack
-from nunbit.report.timeline_signals import speech_spans
+from nunbit.report.timeline_signals import bins, pack, pack_times, speech_spans, unpack
 from nunbit.report.timeline_tables import (
     MeasureGroup,
     MeasureRow,
@@ -43,6 +41,7 @@ from nunbit.report.timeline_tables import (
 )
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView, clock
+from nunbit.runtime.files import read_json, write_json
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 LANGS: tuple[Lang, Lang] = ("en", "ko")
@@ -293,7 +292,7 @@ def test_gaps_keep_their_reasons(interview: Path) -> None:
     middles = decode(data["windows"]["middle"])
     codes = decode(data["reasonSets"][face["reasons"]]).astype(int)
     for low, high, reason in ((0.34, 0.38, "no face in the picture"),
-                              (0.57, 0.59, "several faces, unclear which one")):  # fmt: skip
+                              (0.57, 0.59, "several faces, unclear whose")):  # fmt: skip
         inside = (middles > low * 180 + 1) & (middles < high * 180 - 1)
         assert inside.any()
         assert lost[inside].all()
@@ -481,10 +480,10 @@ def test_measures_missing_for_one_reason_share_a_line(interview: Path) -> None:
 @pytest.mark.parametrize(
     ("note", "lang", "text"),
     [
-        ("text+ face−", "en", "Words brighter than Face"),
-        ("text+ face−", "ko", "얼굴보다 말 쪽이 밝음"),
-        ("face+ text−: 힘들어요: 정말", "ko", "말보다 얼굴 쪽이 밝음: 힘들어요: 정말"),
-        ("no_baseline", "en", "no baseline: above what is usual in this recording"),
+        ("text+ face−", "en", "Words more positive than Face"),
+        ("text+ face−", "ko", "얼굴보다 말 쪽이 긍정적"),
+        ("face+ text−: 힘들어요: 정말", "ko", "말보다 얼굴 쪽이 긍정적: 힘들어요: 정말"),
+        ("no_baseline", "en", "no baseline: above the usual in this recording"),
         ("저는 정말 괜찮은데", "en", "저는 정말 괜찮은데"),
     ],
 )
@@ -518,7 +517,7 @@ def test_depgroup_names_its_classes(interview: Path, odd: Path) -> None:
     assert "sadness, fear" in stand_in.meaning
     assert "standing in" in stand_in.meaning
     original = {r.id: r for r in _rows_of(measure_tables(view_of(odd))[0])}["depgroup_share"]
-    assert "sadness, anxiety, hurt (the paper's grouping)" in original.meaning
+    assert "sadness, anxiety, hurt (the paper's group)" in original.meaning
 
 
 def test_unvalidated_classes_stay_out_and_are_named(odd: Path) -> None:
@@ -526,7 +525,7 @@ def test_unvalidated_classes_stay_out_and_are_named(odd: Path) -> None:
     assert "hurt" not in view.probabilities("face")
     assert all(s.label != "hurt" for _, shares in class_shares(view) for s in shares)
     found = Page(kept(odd))
-    assert "Classes left out because they are not validated: hurt" in found.text
+    assert "Classes left out because they are unvalidated: hurt" in found.text
     hurt = str([c["id"] for c in found.data["classes"]].index("hurt"))
     assert hurt not in found.values("button", "data-class")
 
@@ -677,15 +676,15 @@ def test_bad_folders(harm: Any, says: str, tmp_path: Path) -> None:
     harm(folder)
     with pytest.raises(InputError, match=says) as caught:
         render_timeline(folder, lang="en")
-    assert "\n" not in caught.value.text("ko")
-    assert str(folder) in caught.value.ko
+    assert "\n" not in caught.value.text.line("ko")
+    assert str(folder) in caught.value.text.ko
     assert not (folder / "report.html").exists()
 
 
 @pytest.mark.parametrize(
     ("lang", "old", "rule", "new"),
     [("en", "bootstrap over blocks of 10 s", "made by an older rule",
-      "from the memory of the series itself"),
+      "computed from how long values of the series stay alike"),
      ("ko", "10초 블록의 부트스트랩", "에피소드는 기준값을 넘은 구간이며",
       "값이 얼마나 오래 이어지는지를")],
 )  # fmt: skip
@@ -756,22 +755,12 @@ def test_figure_without_anything_to_stack(tmp_path: Path) -> None:
 # -- in a browser --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGS)
-def test_runs_in_a_browser(odd: Path, lang: Lang, tmp_path: Path) -> None:
+def test_runs_in_a_browser(odd: Path, lang: Lang, browser_page: Any) -> None:
     """The script starts, fills the page, and hostile words run nothing."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
-    path = render_timeline(odd, lang=lang)
-    run = subprocess.run(
-        [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000",
-         f"--user-data-dir={tmp_path}", "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    if "<html" not in run.stdout:
-        pytest.skip(f"the browser does not start here: {run.stderr[-200:]}")
-    found = Page(run.stdout.replace("<!DOCTYPE html>", ""))
+    browser_page.goto(render_timeline(odd, lang=lang).as_uri())
+    browser_page.locator("html[data-ready='1']").wait_for(state="attached")
+    found = Page(browser_page.content().replace("<!DOCTYPE html>", ""))
     assert found.values("html", "data-ready") == ["1"]
     assert len(found.scripts) == 2
     assert PICTURE in found.text  # said at 0:00.4, as text

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nunbit.errors import SettingsError
-from nunbit.schema import Box
-from nunbit.streams import FaceTrack
-from nunbit.tracking import Linker, Target, TargetBox, TargetChoice, box_iou, choose_targets
+from nunbit.core.errors import SettingsError
+from nunbit.core.schema import Box, box_iou
+from nunbit.core.streams import FaceTrack
+from nunbit.recording.tracking import Linker, Target, TargetBox, TargetChoice, choose_targets
 
 STEP = 0.1
 
@@ -122,8 +122,8 @@ def test_it_stays_open_who_returned_where_two_could_have() -> None:
     left = [track(0, 0, 5, box(100)), track(1, 0, 5, box(130))]
     found = choice([*left, track(2, 10, 15, box(115))])
     assert sorted(p.tracks for p in found.persons) == [(0,), (1,), (2,)]
-    assert "not clear who came back" in found.notices[0][0]
-    assert "분명하지 않" in found.notices[0][1]
+    assert "unclear who came back" in found.notices[0].en
+    assert "분명하지 않" in found.notices[0].ko
     # One leaves, two come.
     assert (
         len(
@@ -143,7 +143,7 @@ def test_another_place_or_a_cut_keeps_persons_apart() -> None:
     assert persons([first, after]) == [(0, 1)]
     found = choice([first, after], cuts_s=[5.1])
     assert sorted(p.tracks for p in found.persons) == [(0,), (1,)]
-    assert "cut 1 times" in found.notices[0][0]
+    assert "cut 1 times" in found.notices[0].en
 
 
 def test_a_recording_of_one_person_joins_all_that_are_seen_alone() -> None:
@@ -171,7 +171,7 @@ def test_a_person_is_pointed_at_by_a_box() -> None:
     for wrong in (TargetBox(box(110), 7.0), TargetBox(box(700))):
         with pytest.raises(SettingsError, match="no face in the box") as caught:
             choice(tracks, wrong)
-        assert "얼굴이 없습니다" in caught.value.ko
+        assert "얼굴이 없습니다" in caught.value.text.ko
     with pytest.raises(SettingsError):
         choice([], TargetBox(box(110)))
 

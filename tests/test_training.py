@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 
 from make_data import SMALL, make_data, tiny_clip, training_settings
-from nunbit.errors import InputError, SettingsError, TrainingError
+from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.runtime.progress import set_lang
 from nunbit.training.settings import TrainSettings
 
 torch = pytest.importorskip("torch")
-from nunbit.training import steps  # noqa: E402
-from nunbit.training.loop import fit  # noqa: E402
-from nunbit.training.trainer import Trainer  # noqa: E402
+from nunbit.training import steps
+from nunbit.training.loop import fit
+from nunbit.training.trainer import Trainer
 
 pytestmark = pytest.mark.train
 
 
 def run(data: Path, out: Path, *, resume: bool = False, **changes: Any) -> dict[str, Any]:
-    return fit(data, out, training_settings(**changes), resume=resume, lang="en")
+    return fit(data, out, training_settings(**changes), resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_a_killed_run_goes_on_bit_for_bit_with_dropout_and_workers(
     run(data, tmp_path / "whole", **changes)
     code = (
         "import json, os, signal, sys; from pathlib import Path\n"
-        "from nunbit.config import read_settings\n"
+        "from nunbit.runtime.config import read_settings\n"
         "from nunbit.training.loop import fit\n"
         "from nunbit.training.settings import TrainSettings\n"
         "from nunbit.training.trainer import Trainer\n"
@@ -171,7 +172,7 @@ def test_a_killed_run_goes_on_bit_for_bit_with_dropout_and_workers(
         "Trainer._step = step\n"
         "data, out, options = sys.argv[1:]\n"
         "settings = read_settings(TrainSettings, options=json.loads(options))\n"
-        "fit(Path(data), Path(out), settings, resume=False, lang='en')\n"
+        "fit(Path(data), Path(out), settings, resume=False)\n"
     )
     out = tmp_path / "run"
     options = json.dumps(SMALL | changes | {"num_workers": 1})
@@ -180,7 +181,8 @@ def test_a_killed_run_goes_on_bit_for_bit_with_dropout_and_workers(
     # What a kill while writing leaves behind is cleared away.
     (out / "checkpoints" / ".step-00000012.pt.99.partial").write_bytes(b"half")
     # The stored settings win, INIT included, where none are given.
-    fit(data, out, TrainSettings(threads=1), resume=True, lang="ko")
+    set_lang("ko")
+    fit(data, out, TrainSettings(threads=1), resume=True)
     assert_same_run(tmp_path / "whole", out)
     assert not list((out / "checkpoints").glob(".*"))
 
@@ -204,7 +206,7 @@ def test_resuming_with_other_settings_is_refused(
 
 
 def test_a_run_in_the_way_is_refused(data: Path, whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="a run is here already; add --resume"):
+    with pytest.raises(TrainingError, match="there is already a run; add `resume=True`"):
         run(data, whole)
     (tmp_path / "notes.txt").write_text("mine")
     for resume in (False, True):
@@ -214,7 +216,7 @@ def test_a_run_in_the_way_is_refused(data: Path, whole: Path, tmp_path: Path) ->
 
 def test_resuming_with_another_data_set_is_refused(whole: Path, tmp_path: Path) -> None:
     other = make_data(tmp_path / "other", label_set="fer7")
-    with pytest.raises(InputError, match="not the data set this run was begun with"):
+    with pytest.raises(InputError, match="not the data set of this run"):
         run(other, whole, resume=True)
 
 
@@ -246,9 +248,9 @@ def test_what_is_not_finite_stops_the_run_before_it_harms_the_weights(
         return spoil(loss) if len(calls) == 6 else loss
 
     monkeypatch.setattr(steps, "contrastive_loss", explode)
-    with pytest.raises(TrainingError, match=r"not finite at step 6.*--set lr=.*step-00000004") as e:
+    with pytest.raises(TrainingError, match=r"not finite at step 6.*`lr=.*step-00000004") as e:
         run(data, tmp_path / "run")
-    assert "유한하지" in e.value.ko
+    assert "유한하지" in e.value.text.ko
     kept = torch.load(tmp_path / "run" / "checkpoints" / "step-00000004.pt", weights_only=True)
     assert all(torch.isfinite(v).all() for v in kept["model"].values())
 

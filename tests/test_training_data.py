@@ -10,12 +10,12 @@ import pytest
 
 from make_data import SIDE, make_data, tiny_clip
 from make_data import training_settings as settings
-from nunbit.config import read_settings
-from nunbit.encoders import standardise
-from nunbit.errors import InputError, SettingsError, TrainingError
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set, prompts_for
-from nunbit.shards import open_dataset
+from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.datasets.shards import open_dataset
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for
+from nunbit.model.encoders import standardise
+from nunbit.runtime.config import read_settings
 from nunbit.training.settings import (
     STATED_BY_PAPER,
     TrainSettings,
@@ -26,8 +26,7 @@ from nunbit.training.settings import (
 )
 
 torch = pytest.importorskip("torch")
-from nunbit.training.captions import Captions  # noqa: E402
-from nunbit.training.data import (  # noqa: E402
+from nunbit.training.data import (
     Crops,
     Schedule,
     augment,
@@ -35,11 +34,11 @@ from nunbit.training.data import (  # noqa: E402
     select_rows,
     training_batches,
 )
-from nunbit.training.export import torch_embed_images, torch_embed_texts  # noqa: E402
-from nunbit.training.loop import fit  # noqa: E402
-from nunbit.training.optimisers import learning_rate  # noqa: E402
-from nunbit.training.starts import load_start  # noqa: E402
-from nunbit.training.validation import to_pixels  # noqa: E402
+from nunbit.training.export import torch_embed_images, torch_embed_texts
+from nunbit.training.loop import fit
+from nunbit.training.networks import load_start
+from nunbit.training.optimisers import learning_rate
+from nunbit.training.steps import Captions, to_pixels
 
 pytestmark = pytest.mark.train
 
@@ -171,7 +170,7 @@ def test_without_a_test_split_persons_of_train_choose_and_validation_is_untouche
         ({"skip": [("validation", "joy"), ("validation", "hurt")]}, {}, "no image of joy, hurt in"),
         ({"splits": ("train", "test")}, {}, "no image of joy, .* in validation"),
         ({"splits": ("train",), "skip": [("train", "joy")]}, {}, "no image of joy in train"),
-        ({}, {"vote_weight": 0.5}, "no record has votes; use --set vote_weight=0"),
+        ({}, {"vote_weight": 0.5}, "no record has votes; use `vote_weight=0`"),
     ],
 )
 def test_missing_classes_splits_and_votes_stop_the_run(
@@ -179,7 +178,7 @@ def test_missing_classes_splits_and_votes_stop_the_run(
 ) -> None:
     data = make_data(tmp_path / "data", **options)
     with pytest.raises(TrainingError, match=message):
-        fit(data, tmp_path / "run", settings(**changes), resume=False, lang="en")
+        fit(data, tmp_path / "run", settings(**changes), resume=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -436,7 +435,7 @@ def test_a_hugging_face_folder_gives_its_own_preprocessing_and_embeddings(tmp_pa
         ("tinny", {}, InputError, r"no such folder or file, and not a hub id"),
         ("nobody/nothing", {}, InputError, r"cannot load this model: .*hf download nobody/nothing"),
         ("EMPTY", {}, InputError, r"cannot load this model"),
-        ("CLIP", {"image_size": 32}, SettingsError, r"reads 16 px; use --set image_size=16"),
+        ("CLIP", {"image_size": 32}, SettingsError, r"reads 16 px; use `image_size=16`"),
     ],
 )
 def test_starting_points_that_cannot_be_loaded(

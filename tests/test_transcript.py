@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.streams import Transcript
-from nunbit.transcript import read_rttm, read_transcript
+from nunbit.core.errors import InputError
+from nunbit.core.streams import Transcript
+from nunbit.recording.transcript import read_rttm, read_transcript
 
 Put = Callable[[str, "str | bytes"], Path]
 
@@ -42,8 +42,8 @@ def timed(transcript: Transcript) -> list[tuple[float, float, str]]:
 
 
 def noted(transcript: Transcript) -> str:
-    assert all(en and ko for en, ko in transcript.notices)
-    return " / ".join(en for en, _ in transcript.notices)
+    assert all(said.en and said.ko for said in transcript.notices)
+    return " / ".join(said.en for said in transcript.notices)
 
 
 SRT = """1
@@ -242,7 +242,7 @@ def test_textgrid_transcribed_by_hand(put: Put) -> None:
     ]
     found = read_transcript(put("a.TextGrid", grid(tiers, short=True)))
     assert spoken(found) == [(0.0, 1.5, "영희", "네"), (1.0, 2.0, "민수", "안녕 하세요")]
-    assert "begin before the one before has ended" in noted(found)
+    assert "begin before the previous one ends" in noted(found)
     alone = read_transcript(put("b.TextGrid", grid([("tier 1", [(0, 1, "네")])], short=False)))
     assert alone.utterances[0].speaker is None
 
@@ -468,9 +468,9 @@ def test_cues_beyond_the_end_are_clipped_or_left_out(put: Put) -> None:
 def test_the_transcript_of_another_recording(put: Put) -> None:
     with pytest.raises(InputError) as caught:
         read_transcript(put("a.csv", LATE), duration_s=2.5)
-    assert "3 of 4 cues start after the medium's end" in caught.value.en
-    assert "다른 녹화" in caught.value.ko
-    assert "\n" not in caught.value.en
+    assert "3 of 4 cues start after the medium's end" in caught.value.text.en
+    assert "다른 녹화" in caught.value.text.ko
+    assert "\n" not in caught.value.text.en
 
 
 def test_backward_and_negative_times(put: Put) -> None:
@@ -518,7 +518,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("a.txt", "그냥 글입니다.\n", "no known transcript format"),
     ("a.mp4", bytes(range(256)) * 40, "this is not a text file"),
     ("a.srt", b"\x81\x20\xff\xff\xfe hello", "neither UTF-8, UTF-16 nor CP949"),
-    ("a.rttm", "SPEAKER x 1 0.5 1.0 <NA> <NA> A <NA> <NA>\n", "give it as the diarisation"),
+    ("a.rttm", "SPEAKER x 1 0.5 1.0 <NA> <NA> A <NA> <NA>\n", "give it as `speakers`"),
 ]
 
 
@@ -529,12 +529,12 @@ def test_bad_files_say_what_and_where(
     path = put(name, content)
     with pytest.raises(InputError) as caught:
         read_transcript(path)
-    assert message in caught.value.en
+    assert message in caught.value.text.en
     for lang in ("en", "ko"):
-        line = caught.value.text(lang)  # type: ignore[arg-type]
+        line = caught.value.text.line(lang)  # type: ignore[arg-type]
         assert line.startswith(str(path))
         assert "\n" not in line
-    assert any("가" <= c <= "힣" for c in caught.value.ko)
+    assert any("가" <= c <= "힣" for c in caught.value.text.ko)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

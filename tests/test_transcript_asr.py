@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nunbit.errors import InputError, MissingExtra
-from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval
-from nunbit.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
-from nunbit.transcript.asr import Block, blocks, vosk_model_folder
-from nunbit.transcript.cues import Cue, RawWord
+from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
+from nunbit.recording.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
+from nunbit.recording.transcript.asr import Block, blocks, vosk_model_folder
+from nunbit.recording.transcript.cues import Cue, RawWord
 
 
 def sound(start_s: float, seconds: float, level: float = 0.1) -> AudioChunk:
@@ -103,9 +103,9 @@ def test_recognition_goes_on_where_it_was_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [1, 40, 200])
-def test_line_that_was_being_written_is_not_believed(tmp_path: Path, torn: int) -> None:
+def test_block_that_was_being_written_is_not_believed(tmp_path: Path, torn: int) -> None:
     Counting().recogniser().transcribe(SPEECH[:2], kept=KeptBlocks(tmp_path, KEY))
-    path = tmp_path / "words.jsonl"
+    [path] = (tmp_path / "words").glob("5.0-*.part")
     path.write_bytes(path.read_bytes()[:-torn])
     again = Counting()
     again.recogniser().transcribe(SPEECH, kept=KeptBlocks(tmp_path, KEY))
@@ -121,7 +121,8 @@ def test_words_of_other_sound_or_settings_are_not_taken(tmp_path: Path) -> None:
     other.recogniser().transcribe(louder, kept=KeptBlocks(tmp_path, KEY))
     assert len(other.asked) == 4
     for junk in (b"", b"\xff\xfe", b"{}\n{}\n"):
-        (tmp_path / "words.jsonl").write_bytes(junk)
+        for path in (tmp_path / "words").iterdir():
+            path.write_bytes(junk)
         assert len(KeptBlocks(tmp_path, KEY)) == 0
 
 
@@ -233,7 +234,7 @@ def test_whisper_words_in_silence_are_dropped(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module([]))
     found = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=[Interval(0.0, 1.0)])
     assert [w.text for u in found.utterances for w in u.words] == ["저는", "3명,"]
-    assert "1 recognised word(s) where no speech was heard" in found.notices[0][0]
+    assert "1 recognised word(s) outside detected speech" in found.notices[0].en
     nothing = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=[Interval(2.0, 3.0)])
     assert nothing.utterances == ()
 
@@ -252,7 +253,7 @@ def test_whisper_model_that_is_not_here(
     monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module([], failure))
     with pytest.raises(InputError, match="'large-v3' is not on this machine") as caught:
         load_recogniser("faster-whisper", "large-v3")
-    assert "내려받기를 허용" in caught.value.ko
+    assert "내려받기를 허용" in caught.value.text.ko
 
 
 def test_download_only_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,8 +276,8 @@ def test_missing_packages_say_how(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra) as caught:
         transcribe([sound(0.0, 1.0)], engine)
-    assert line in caught.value.en
-    assert line in caught.value.ko
+    assert line in caught.value.text.en
+    assert line in caught.value.text.ko
 
 
 # ---------------------------------------------------------------- Vosk
@@ -337,7 +338,7 @@ def test_vosk_gets_16_bit_sound_and_gives_times(
     assert [u.interval.start_s for u in found.utterances] == [2.0, 2.5]
     assert [w.confidence for u in found.utterances for w in u.words] == [0.5, 0.5]
     assert found.source == "vosk"
-    assert "particles" in found.notices[-1][0]
+    assert "particles" in found.notices[-1].en
 
 
 def test_vosk_folders_that_hold_no_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.reading import ReadingNote
-from nunbit.streams import Transcript
-from nunbit.transcript import read_rttm, read_transcript
+from nunbit.core.errors import InputError
+from nunbit.core.schema import ReadingNote
+from nunbit.core.streams import Transcript
+from nunbit.recording.transcript import read_rttm, read_transcript
 
 Put = Callable[[str, "str | bytes"], Path]
 
@@ -48,9 +48,9 @@ def timed(found: Transcript) -> list[tuple[float, float, str]]:
 
 def noted(notes: tuple[ReadingNote, ...]) -> dict[str, tuple[str, int, str]]:
     for note in notes:
-        assert note.en
-        assert any("가" <= c <= "힣" for c in note.ko), note.ko
-        assert "{" not in note.en + note.ko
+        assert note.text.en
+        assert any("가" <= c <= "힣" for c in note.text.ko), note.text.ko
+        assert "{" not in note.text.en + note.text.ko
     return {note.code: (note.treatment, note.count, note.first) for note in notes}
 
 
@@ -74,7 +74,7 @@ def test_blanks_in_the_names_of_an_rttm_file(put: Put) -> None:
         (6.0, 7.0, "guest 2"),
     ]
     assert noted(found.reading)["speaker_names_with_spaces"] == ("read", 3, "line 1")
-    assert "Lee Sora, 박 준, guest 2" in found.reading[0].en
+    assert "Lee Sora, 박 준, guest 2" in found.reading[0].text.en
 
 
 def test_tabs_part_the_fields_of_an_rttm_file(put: Put) -> None:
@@ -196,7 +196,7 @@ def test_names_of_meeting_programs(put: Put) -> None:
         (4.5, 6.0, "Choi, Jiwoo - Ward 3", "I see"),
     ]
     assert noted(found.reading)["speakers_inferred"] == ("read", 3, "0:00.5")
-    assert "Choi, Jiwoo - Ward 3" in found.reading[0].ko
+    assert "Choi, Jiwoo - Ward 3" in found.reading[0].text.ko
 
 
 def test_the_habit_of_a_file_tells_names(put: Put) -> None:
@@ -205,6 +205,7 @@ def test_the_habit_of_a_file_tells_names(put: Put) -> None:
     cues = [f"{k}\n00:00:0{k},000 --> 00:00:0{k},900\n{x}\n" for k, x in enumerate(lines)]
     found = read_transcript(put("a.srt", "\n".join(cues)))
     assert [u.speaker for u in found.utterances] == ["지우", "지우", "엄마", None]
+    assert noted(found.reading)["speakers_inferred"][0] == "read"
 
 
 def test_a_colon_makes_no_speaker_of_a_phrase(put: Put) -> None:
@@ -337,6 +338,7 @@ def test_whisper_cpp_pieces_one_an_entry(put: Put) -> None:
     found = read_transcript(put("a.json", text))
     assert said(found) == [(1.0, 1.75, None, "It's fine.")]
     assert timed(found) == [(1.0, 1.3, "It's"), (1.3, 1.75, "fine.")]
+    assert noted(found.reading)["words_joined"][0] == "read"
 
 
 def test_whisper_cpp_tokens_date_the_words(put: Put) -> None:
@@ -459,7 +461,7 @@ def test_coding_tiers_are_no_speech(put: Put) -> None:
         ("Ben-Lee", "yes"),
     ]
     assert noted(found.reading) == {"tiers_not_speech": ("left_out", 3, "Sora-nodding")}
-    assert "Sora-nodding, 고개짓, react" in found.reading[0].en
+    assert "Sora-nodding, 고개짓, react" in found.reading[0].text.en
 
 
 def test_lines_of_a_textgrid_in_another_order(put: Put) -> None:
@@ -593,7 +595,7 @@ def test_every_note_is_a_notice_too(put: Put) -> None:
         "read_as_cp949", "other_suffix", "timing_line_repaired", "speakers_inferred",
         "after_the_end",
     }  # fmt: skip
-    pairs = {(note.en, note.ko) for note in found.reading}
+    pairs = {note.text for note in found.reading}
     assert pairs <= set(found.notices)
 
 
@@ -635,7 +637,7 @@ def test_files_joined_one_behind_the_other(put: Put) -> None:
     parts = [f"\ufeff1\r\n00:00:0{k},000 --> 00:00:0{k},900\r\nA: hello\r\n\r\n" for k in (1, 2)]
     found = read_transcript(put("a.srt", "".join(parts)))
     assert said(found) == [(1.0, 1.9, "A", "hello"), (2.0, 2.9, "A", "hello")]
-    assert "\ufeff" not in json.dumps([n.en for n in found.reading], ensure_ascii=False)
+    assert "\ufeff" not in json.dumps([n.text.en for n in found.reading], ensure_ascii=False)
 
 
 def test_our_own_words_table_comes_back(put: Put) -> None:
@@ -653,8 +655,8 @@ def test_places_are_said_in_the_readers_language(put: Put) -> None:
     found = read_transcript(put("a.json", document({"segments": segments})))
     (note,) = found.reading
     assert note.first == "segment 2"
-    assert "2번째 항목" in note.ko
-    assert "segment" not in note.ko
+    assert "2번째 항목" in note.text.ko
+    assert "segment" not in note.text.ko
 
 
 def test_a_time_with_a_minus_is_before_the_medium(put: Put) -> None:
@@ -682,8 +684,8 @@ def test_other_subtitle_formats_are_refused_by_name(
 ) -> None:
     with pytest.raises(InputError) as caught:
         read_transcript(put(name, text))
-    assert says in caught.value.en
-    assert "SRT" in caught.value.en or "thousandths" in caught.value.en
+    assert says in caught.value.text.en
+    assert "SRT" in caught.value.text.en or "thousandths" in caught.value.text.en
 
 
 def test_json_lines_and_what_follows_a_document(put: Put) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nunbit.analyze.observe import Observed
-from nunbit.analyze.session import with_word_fit
-from nunbit.streams import Interval, MediaInfo, Transcript, Utterance, VoiceStream, Word
-from nunbit.transcript import WordFit, fit_notes, fit_words, said_intervals
+from nunbit.core.streams import Interval, Transcript, Utterance, VoiceStream, Word
+from nunbit.recording.observer import ReadingSettings, RecordingJob
+from nunbit.recording.read import Companions, words_of
+from nunbit.recording.transcript import Diarisation, WordFit, fit_notes, fit_words, said_intervals
 
 Spans = list[tuple[float, float]]
 
@@ -79,8 +80,8 @@ def test_a_shift_is_told_with_its_size(shift_s: float) -> None:
     assert found.shift_s == pytest.approx(shift_s, abs=0.25)
     [note] = fit_notes(found)
     assert note.code == "words_outside_speech"
-    assert f"{abs(found.shift_s):.1f} s {'after' if shift_s > 0 else 'before'}" in note.en
-    assert ("늦습니다" if shift_s > 0 else "이릅니다") in note.ko
+    assert f"{abs(found.shift_s):.1f} s {'after' if shift_s > 0 else 'before'}" in note.text.en
+    assert ("늦습니다" if shift_s > 0 else "이릅니다") in note.text.ko
 
 
 def test_four_cues_in_seventeen_seconds() -> None:
@@ -100,7 +101,7 @@ def test_a_drift_is_told_with_its_pace(pace: float, duration_s: float) -> None:
     found = fit(speech, [(a / pace, b / pace) for a, b in loose(cues)], duration_s)
     assert found.kind == "drifts"
     assert found.pace == pytest.approx(pace, abs=0.0012)
-    assert "drift" in fit_notes(found)[0].en
+    assert "drift" in fit_notes(found)[0].text.en
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -143,9 +144,12 @@ def test_analyze_compares_the_words_with_the_speech_it_heard() -> None:
         f0_hz=np.zeros(0, np.float32), level_dbfs=np.zeros(0, np.float32),
         segments=tuple(Interval(a, b) for a, b in speech),
     )  # fmt: skip
-    seen = Observed(MediaInfo("a.wav", 120.0, None, None), None, voice)
+    path = Path("a.wav")
+    job = RecordingJob(path, "a", path, None, None, path, "", ReadingSettings())
     for shift_s, codes in ((0.0, []), (3.0, ["words_outside_speech"])):
         said = [Utterance(Interval(a + shift_s, b + shift_s), "말") for a, b in cues]
-        found = with_word_fit(seen, Transcript(tuple(said), "srt"))
-        assert [note.code for note in found.reading] == codes
-    assert with_word_fit(seen, None) is seen
+        given = Companions(Transcript(tuple(said), "srt"), Diarisation(()))
+        words, notes = words_of(job, given, voice, 120.0)
+        assert words is given.transcript
+        assert [note.code for note in notes] == codes
+    assert words_of(job, Companions(None, Diarisation(())), voice, 120.0) == (None, ())

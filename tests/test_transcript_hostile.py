@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.transcript import read_rttm, read_transcript
+from nunbit.core.errors import InputError
+from nunbit.recording.transcript import read_rttm, read_transcript
 
 LONG = 200_000  # characters; two seconds are the limit
 MANY = 50_000  # characters where each few are a cue of their own: as many as a week has
@@ -80,7 +80,7 @@ def refusal_of(read: Callable[[Path], object], path: Path) -> str:
     try:
         read(path)
     except InputError as exc:
-        return exc.en
+        return exc.text.en
     return ""
 
 

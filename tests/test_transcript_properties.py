@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nunbit.errors import InputError
-from nunbit.streams import Interval
-from nunbit.transcript import read_rttm, read_transcript
+from nunbit.core.errors import InputError
+from nunbit.core.streams import Interval
+from nunbit.recording.transcript import read_rttm, read_transcript
 
 SAID = (
     "오늘 기분은 어떠셨나요", "그냥 그랬어요 정말", "잠은 좀 주무셨어요", "어제는 조금 잤어요",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.streams import Transcript
-from nunbit.transcript import read_transcript
+from nunbit.core.errors import InputError
+from nunbit.core.streams import Transcript
+from nunbit.recording.transcript import read_transcript
 
 Row = tuple[float, float, str | None, str]
 
@@ -199,7 +199,7 @@ def test_files_of_services(
     words = [w for u in found.utterances for w in u.words if not w.estimated]
     assert [round(w.interval.start_s, 3) for w in words] == starts
     told = [note for note in found.reading if note.code == "service_layout"]
-    assert [unit in note.en for note in told] == [True] * bool(unit)
+    assert [unit in note.text.en for note in told] == [True] * bool(unit)
     assert {note.code for note in found.reading} <= {"service_layout"}
 
 
@@ -231,5 +231,5 @@ def _places(value: object, at: tuple[object, ...] = ()) -> list[tuple[object, ..
 def test_an_unknown_layout_is_named_by_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, {"blocks": [{"t0": 1, "t1": 2, "said": "x"}], "engine": "y"})
-    assert "it holds: blocks, engine" in caught.value.en
-    assert "SRT나 WebVTT" in caught.value.ko
+    assert "it holds: blocks, engine" in caught.value.text.en
+    assert "SRT나 WebVTT" in caught.value.text.ko

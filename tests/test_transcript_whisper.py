@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.streams import AUDIO_RATE_HZ, AudioChunk, Interval
-from nunbit.transcript import load_recogniser, transcribe
+from nunbit.core.errors import InputError
+from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
+from nunbit.recording.transcript import load_recogniser, transcribe
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,7 +77,7 @@ def test_words_without_speech_under_them_are_dropped(model: Path) -> None:
     heard = [Interval(3.0, 3.5)]
     found = transcribe([sound(3.0, 2.0)], "faster-whisper", str(model), speech=heard)
     assert [w.text for w in found.utterances[0].words] == ["저는", "2024년에", "AI를,"]
-    assert "2 recognised word(s)" in found.notices[0][0]
+    assert "2 recognised word(s)" in found.notices[0].en
 
 
 def test_sound_too_short_for_words_gives_none(model: Path) -> None:
@@ -112,7 +112,7 @@ def test_folder_without_tokenizer_is_refused_and_nothing_fetched(copy: Path) -> 
     (copy / "tokenizer.json").unlink()
     with pytest.raises(InputError, match="has no tokenizer.json") as caught:
         load_recogniser("faster-whisper", str(copy))
-    assert "tokenizer.json이 없습니다" in caught.value.ko
+    assert "tokenizer.json이 없습니다" in caught.value.text.ko
 
 
 def test_sizes_that_are_not_here_are_not_fetched(
@@ -170,7 +170,7 @@ def test_analyze_on_the_command_line_recognises_words(
     assert not any(w["estimated"] for w in words)
 
     # A model that is not there is told before anything is read.
-    monkeypatch.setattr("nunbit.analyze.session.observe", None)
+    monkeypatch.setattr("nunbit.recording.read._observe", None)
     done = CliRunner().invoke(cli, [*line, "--set", f"asr_model={tmp_path}"])
     assert isinstance(done.exception, InputError)
-    assert "has no tokenizer.json" in done.exception.en
+    assert "has no tokenizer.json" in done.exception.text.en

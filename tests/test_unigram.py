@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("tokenizers")
+
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from nunbit.encoders import load_tokenizer
-from nunbit.errors import BundleError, MissingExtra
-from nunbit.predict import default_bundle_path
-from nunbit.unigram import UnigramTokenizer, _rewrite, read_unigram
+from nunbit.core.errors import BundleError, MissingExtra
+from nunbit.language.tokenizer import UnigramTokenizer, _rewrite, read_unigram
+from nunbit.model.bundle import default_bundle_path, load_tokenizer
 
 FILE = default_bundle_path() / "tokenizer.json"
 CASES = (

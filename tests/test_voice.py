@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from development.voice_tracks import f0_track, level_track
 from make_voice import RATE, chunked, noise, read, silence, talk
-from nunbit.errors import MissingExtra
-from nunbit.streams import AudioChunk, Interval, Singles, VoiceStream
-from nunbit.voice import (
-    ActivitySettings,
-    VoiceQuality,
-    VoiceReader,
-    f0_track,
-    level_track,
-    read_quality,
-)
-from nunbit.voice.activity import CHUNK, SpeechDetector, speech_runs
-from nunbit.voice.reader import frames_of
+from nunbit.core.errors import MissingExtra
+from nunbit.core.streams import AudioChunk, Interval, Singles, VoiceStream
+from nunbit.recording.voice import ActivitySettings, StretchQuality, VoiceReader, read_quality
+from nunbit.recording.voice.voice_reader import CHUNK, SpeechDetector, frames_of, speech_runs
 
 
 def _hz(x: Singles) -> float:
@@ -175,7 +168,7 @@ def test_spoilt_speech_is_still_speech(name: str) -> None:
     assert np.nanmedian(voice.f0_hz) == pytest.approx(125, abs=15)
 
 
-def _clipping(x: Singles, places: list[Interval]) -> tuple[VoiceStream, VoiceQuality]:
+def _clipping(x: Singles, places: list[Interval]) -> tuple[VoiceStream, StretchQuality]:
     """Voice and its quality, the sound said to be clipped at some places."""
     chunks = [AudioChunk(0.0, x, tuple(places))]
     voice = read(chunks, _hz(x))

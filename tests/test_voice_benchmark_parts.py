@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from development.voice_tracks import f0_track
 from make_voice import pulses, silence, talk
-from nunbit.voice import f0_track
 
 BENCHMARKS = str(Path(__file__).resolve().parents[1] / "benchmarks")
 

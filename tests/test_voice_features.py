@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from nunbit.analyze.voice_chances import describe_windows, own_speech
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import AudioChunk, Interval, VoiceStream
-from nunbit.voice.framing import iter_blocks
-from nunbit.voice.pitch import cut_frames
-from nunbit.voice_features import (
+from development.voice_data import usual_spread
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import AudioChunk, Interval, VoiceStream
+from nunbit.measures.class_probabilities import describe_windows, own_speech
+from nunbit.recording.voice.functionals import (
     FRAME,
     MEL_RANGE_HZ,
     N_MELS,
@@ -22,8 +21,9 @@ from nunbit.voice_features import (
     functional_names,
     log_mel,
     standardise,
-    usual_spread,
 )
+from nunbit.recording.voice.level import iter_blocks
+from nunbit.recording.voice.pitch import cut_frames
 
 NAMES = functional_names()
 

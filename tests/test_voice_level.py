@@ -7,14 +7,19 @@ import math
 import numpy as np
 import pytest
 
+from development.voice_tracks import level_track
 from make_voice import RATE, chunked, noise
-from nunbit.streams import AudioChunk
-from nunbit.voice.framing import CENTRE, HOP, MARGIN, frame_count, frame_times, iter_blocks
-from nunbit.voice.level import (
+from nunbit.core.streams import AudioChunk
+from nunbit.recording.voice.level import (
+    CENTRE,
     FLOOR_DBFS,
+    HOP,
+    MARGIN,
     Cells,
+    frame_count,
+    frame_times,
+    iter_blocks,
     level_of,
-    level_track,
     measure_cells,
     peak_of,
     swift_level_of,

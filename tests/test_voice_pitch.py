@@ -8,11 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from development.voice_tracks import f0_track
 from make_voice import RATE, chunked, noise, pulses, silence, talk
-from nunbit.streams import AudioChunk, Interval, VoiceStream
-from nunbit.voice import f0_track, read_quality, voice_quality
-from nunbit.voice.framing import CENTRE, HOP, frame_times, iter_blocks
-from nunbit.voice.pitch import (
+from nunbit.core.streams import AudioChunk, Interval, VoiceStream
+from nunbit.recording.voice import read_quality, voice_quality
+from nunbit.recording.voice.level import CENTRE, HOP, frame_times, iter_blocks
+from nunbit.recording.voice.pitch import (
     WIDE_RANGE_HZ,
     Candidates,
     PitchSettings,

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
-from nunbit.analyze.voice_chances import voice_chances
-from nunbit.encoders import BUNDLE_FILE, PROMPTS_FILE, VOICE_FILE, VoiceSection, load_bundle
-from nunbit.errors import InputError
-from nunbit.files import sha256_file
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set
-from nunbit.streams import AUDIO_RATE_HZ as RATE
-from nunbit.streams import AudioChunk, Interval, VoiceStream
-from nunbit.training.voice_data import CORPORA, label_set_with_own, load_recordings
-from nunbit.training.voice_export import voice_card, voice_licence, write_voice_bundle
-from nunbit.training.voice_stage import VoiceSettings, fit_voice, held_out
-from nunbit.voice_features import FEATURE_FORMAT, functional_names
-from nunbit.zeroshot import ensemble_cosines, normalise
+from development.voice_data import CORPORA, label_set_with_own, load_recordings
+from development.voice_export import voice_card, voice_licence, write_voice_bundle
+from development.voice_stage import VoiceSettings, fit_voice, held_out
+from nunbit.core.errors import InputError
+from nunbit.core.streams import AUDIO_RATE_HZ as RATE
+from nunbit.core.streams import AudioChunk, Interval, VoiceStream
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set
+from nunbit.measures.class_probabilities import voice_chances
+from nunbit.model.bundle import BUNDLE_FILE, PROMPTS_FILE, VOICE_FILE, VoiceSection
+from nunbit.model.encoders import load_bundle
+from nunbit.model.zeroshot import ensemble_cosines, normalise
+from nunbit.recording.voice.functionals import FEATURE_FORMAT, functional_names
+from nunbit.runtime.files import sha256_file
 from test_encoders import make_bundle
+
+pytestmark = pytest.mark.train
 
 F = len(functional_names())
 QUICK = VoiceSettings(hidden=4, weight_decay=0.1, dropout=0.1, steps=60, lr=0.02)
@@ -46,6 +53,7 @@ def accuracy(vectors: np.ndarray, truth: np.ndarray, prompts: np.ndarray) -> flo
     return float((cosines.argmax(axis=1) == truth).mean())
 
 
+@pytest.mark.seconds
 def test_held_out_speakers_find_their_prompts_and_noise_does_not() -> None:
     rows, truth, prompts, speakers = planted()
     vectors, scale = held_out(rows, truth, prompts, speakers, QUICK)
@@ -102,7 +110,7 @@ def test_every_emotion_is_a_label_or_has_its_own_prompt(name: str) -> None:
     assert names["happy"] == "joy"
     assert all(i in labels.ids for i in names.values())
     assert not {"hurt", "flustered"} & set(names.values())
-    assert all(label.ko_adjective and label.en_adjective for label in labels.labels)
+    assert all(label.adjective.ko and label.adjective.en for label in labels.labels)
 
 
 def test_a_label_set_without_mapping_is_refused() -> None:
@@ -131,8 +139,10 @@ def section_for(size: int, **changes: object) -> VoiceSection:
     return replace(section, **changes)
 
 
-def voice_bundle(folder: Path) -> tuple[Path, np.ndarray]:
-    """A bundle whose tower hears loud as joy and quiet as sadness."""
+@pytest.fixture(scope="module")
+def voiced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A bundle that hears loud as joy and quiet as sadness, ``plain`` beside it; and its rows."""
+    folder = tmp_path_factory.mktemp("voice")
     plain = make_bundle(folder / "plain", text=False)
     generator = np.random.default_rng(0)
     with np.load(plain / PROMPTS_FILE) as kept:
@@ -157,8 +167,8 @@ def voice_bundle(folder: Path) -> tuple[Path, np.ndarray]:
     return folder / "voiced", rows
 
 
-def test_the_bundle_has_the_tower_and_says_how_it_is_used(tmp_path: Path) -> None:
-    path, rows = voice_bundle(tmp_path)
+def test_the_bundle_has_the_tower_and_says_how_it_is_used(voiced: tuple[Path, np.ndarray]) -> None:
+    path, rows = voiced
     bundle = load_bundle(path, threads=1)
     assert bundle.has_voice_tower
     assert bundle.voice == section_for(F)
@@ -175,11 +185,13 @@ def test_the_bundle_has_the_tower_and_says_how_it_is_used(tmp_path: Path) -> Non
     licence = (path / "LICENSE").read_text(encoding="utf-8")
     assert "non-commercial research" in licence
     assert document["checksums"]["LICENSE"] == sha256_file(path / "LICENSE")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["plain", "voiced"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["plain", "voiced"]
 
 
-def test_a_second_fit_replaces_what_is_said_of_the_first(tmp_path: Path) -> None:
-    path, rows = voice_bundle(tmp_path)
+def test_a_second_fit_replaces_what_is_said_of_the_first(
+    voiced: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, rows = voiced
     _, truth, prompts, _ = planted()
     fitted = fit_voice(rows, truth[:80], prompts, QUICK)
     test = {"utterances": 80, "speakers": 8, "uar": 0.5, "ci95": [0.4, 0.6]}
@@ -200,12 +212,12 @@ def test_a_second_fit_replaces_what_is_said_of_the_first(tmp_path: Path) -> None
     assert voice_card({}) == voice_licence({}) == ""
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    path, rows = voice_bundle(tmp_path)
+def test_nothing_is_overwritten(voiced: tuple[Path, np.ndarray]) -> None:
+    path, rows = voiced
     _, truth, prompts, _ = planted()
     fitted = fit_voice(rows[:, :12], truth[:80], prompts, QUICK)
     with pytest.raises(InputError, match="exists already"):
-        write_voice_bundle(tmp_path / "plain", path, fitted, section_for(12), rows[:, :12])
+        write_voice_bundle(path.parent / "plain", path, fitted, section_for(12), rows[:, :12])
 
 
 def talk(seconds: int) -> tuple[list[AudioChunk], VoiceStream]:
@@ -227,8 +239,8 @@ def talk(seconds: int) -> tuple[list[AudioChunk], VoiceStream]:
     return chunks, voice
 
 
-def test_chances_follow_the_voice_of_the_person(tmp_path: Path) -> None:
-    path, _ = voice_bundle(tmp_path)
+def test_chances_follow_the_voice_of_the_person(voiced: tuple[Path, np.ndarray]) -> None:
+    path, _ = voiced
     bundle = load_bundle(path, threads=1)
     chunks, voice = talk(40)
     windows = [Interval(float(s), s + 4.0) for s in range(37)]
@@ -256,11 +268,13 @@ def test_chances_follow_the_voice_of_the_person(tmp_path: Path) -> None:
     assert voice_chances(bundle, lambda: iter(chunks), [], voice).shape == (0, 7)  # type: ignore[union-attr]
 
 
-def test_no_tower_or_other_functionals_give_no_answer(tmp_path: Path) -> None:
-    path, _ = voice_bundle(tmp_path)
+def test_no_tower_or_other_functionals_give_no_answer(
+    voiced: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(voiced[0], tmp_path / "voiced"))
     chunks, voice = talk(20)
     windows = [Interval(0.0, 4.0)]
-    plain = load_bundle(tmp_path / "plain")
+    plain = load_bundle(voiced[0].parent / "plain")
     assert voice_chances(plain, lambda: chunks, windows, voice) is None
     file = path / BUNDLE_FILE
     document = json.loads(file.read_text(encoding="utf-8"))

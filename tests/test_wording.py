@@ -17,23 +17,28 @@ pytest.importorskip("kiwipiepy")
 from make_measures import AIHUB, make_input, pick
 from make_measures import chances as chances_of
 from make_measures import reason as reason_of
-from nunbit.analyze.words import reasons_left_out, text_chances
-from nunbit.doctor import examine
-from nunbit.encoders import Bundle, load_bundle
-from nunbit.fuse import fuse_windows
-from nunbit.hangul import morphemes as adapter
-from nunbit.hangul.morphemes import analyser_missing, morphemes
-from nunbit.hangul.passages import find_passages, has_passage
-from nunbit.hangul.polarity import find_turns
-from nunbit.labels import load_label_set
+from nunbit.core.streams import Interval, Transcript, Utterance, Word
+from nunbit.language import morphemes as adapter
+from nunbit.language.labels import load_label_set
+from nunbit.language.morphemes import analyser_missing, find_passages, has_passage, morphemes
+from nunbit.language.polarity import find_turns
+from nunbit.measures.class_probabilities import reasons_left_out, text_chances
 from nunbit.measures.definitions import definition_of
-from nunbit.measures.lexicon import find_in_korean, load_lexicon
-from nunbit.measures.wording import LISTS, Wording, find_passage_groups, read_wording
-from nunbit.predict import default_bundle_path
-from nunbit.streams import Interval, Transcript, Utterance, Word
+from nunbit.measures.fusion import fuse_windows
+from nunbit.measures.wording import (
+    LISTED,
+    Wording,
+    find_in_korean,
+    find_passage_groups,
+    load_lexicon,
+    read_wording,
+)
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.stories.doctor import examine
 
 SENTENCES = Path(__file__).parent / "sentences"
-POSITIVE, NEGATIVE = LISTS.index("positive"), LISTS.index("negative")
+POSITIVE, NEGATIVE = LISTED.index("positive"), LISTED.index("negative")
 
 Said = tuple[str, str, str, bool]
 
@@ -100,6 +105,7 @@ def test_a_third_of_the_list_is_plain() -> None:
 
 
 @pytest.mark.parametrize("name", ["polarity", "plain", "held_out", "held_out_4"])
+@pytest.mark.seconds
 def test_no_word_of_the_wrong_sign_is_counted(name: str) -> None:
     said = listed(name)
     wrong = []
@@ -319,8 +325,8 @@ def test_odd_texts_have_places_inside_them(text: str) -> None:
 def test_without_the_analyser_nothing_korean_is_believed(bundle: Bundle) -> None:
     missing = analyser_missing()
     assert missing is not None
-    assert "pip install 'nunbit[asr]'" in missing.en
-    assert "pip install 'nunbit[asr]'" in missing.ko
+    assert "pip install 'nunbit[asr]'" in missing.text.en
+    assert "pip install 'nunbit[asr]'" in missing.text.ko
     given = spoken("정말 행복해요", "죽고 싶어요", "I am not sad")
     korean, unscored, english = read_wording(given)
     assert korean.unscored == "no_analyser"
@@ -333,7 +339,7 @@ def test_without_the_analyser_nothing_korean_is_believed(bundle: Bundle) -> None
     (absent,) = found.missing
     assert absent["what"] == "analyser"
     assert absent["install"] == "pip install 'nunbit[asr]'"
-    assert any("nunbit[asr]" in f.en for f in examine() if f.topic == "korean words")
+    assert any("nunbit[asr]" in f.text.en for f in examine() if f.topic == "korean words")
 
 
 @pytest.mark.parametrize("name", ["kiwipiepy", "kiwipiepy_model"])
@@ -345,13 +351,13 @@ def test_half_an_analyser_is_none(monkeypatch: pytest.MonkeyPatch, name: str) ->
 def test_doctor_names_the_analyser() -> None:
     (found,) = (f for f in examine() if f.topic == "korean words")
     assert found.state == "ok"
-    assert "kiwipiepy" in found.en
+    assert "kiwipiepy" in found.text.en
 
 
 # -- word lists -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", LISTED)
 def test_every_entry_of_a_list_is_found_in_speech(name: str) -> None:
     lexicon = load_lexicon(name)
     ko = lexicon.ko
@@ -372,7 +378,7 @@ def test_lexical_measures_are_experimental(name: str) -> None:
 
 
 def test_pronouns_are_told_from_what_is_written_alike() -> None:
-    column = LISTS.index("first_person")
+    column = LISTED.index("first_person")
     assert counted(wording("나는 어제 저 사람을 나가서 만났어요"), column) == 1
     assert counted(wording("제 말은 제가 한다는 거예요"), column) == 2
 
@@ -511,3 +517,31 @@ def test_reasons_are_one_for_each_utterance() -> None:
             text_probabilities=chances_of(AIHUB, joy=np.full(2, 0.9)),
             text_reasons=("negated",),
         )
+
+
+def test_passages_are_found_without_the_analyser_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loading it takes a second, for every report; nothing it says can make a passage."""
+    pieces = ["죽고", "싶어", "오늘은", "정말", "좋았어요", "배고파 죽겠어", "밥 먹고"]
+    rng = np.random.default_rng(0)
+    for trial in range(200):
+        said, at = [], 0.0
+        for _ in range(8):
+            at += float(rng.choice([0.5, 3.0]))
+            text = " ".join(rng.choice(pieces, int(rng.integers(0, 3)))) + str(
+                rng.choice(["", "."])
+            )
+            speaker = str(rng.choice(["A", "B"]))
+            said.append(Utterance(Interval(at, at + 0.4), str(text), speaker))
+        found = find_passage_groups(said)
+        with monkeypatch.context() as patch:
+            patch.setattr("nunbit.measures.wording._may_hold_passage", lambda _: True)
+            assert found == find_passage_groups(said), trial
+
+    def never(text: str) -> None:
+        raise AssertionError(f"analysed: {text}")
+
+    monkeypatch.setattr("nunbit.measures.wording.morphemes", never)
+    calm = [Utterance(Interval(k, k + 0.9), "오늘은 정말 좋았어요", "A") for k in range(5)]
+    assert find_passage_groups(calm) == ()

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from nunbit.errors import InputError
-from nunbit.workers import Tools, available_cores, run_tasks
+from nunbit.core.errors import InputError
+from nunbit.core.text import Text
+from nunbit.runtime.workers import Tools, available_cores, run_tasks
 
 
 def work(task: int, tools: Tools) -> int:
@@ -17,7 +18,7 @@ def work(task: int, tools: Tools) -> int:
     if task == -3:
         os._exit(7)
     if task == -4:
-        raise InputError(en="four", ko="넷")
+        raise InputError(Text("four", "넷"))
     if task == -5:
         raise MemoryError
     with tools.turn:
@@ -50,9 +51,10 @@ def test_a_lost_worker_is_an_error_and_not_a_wait(task: int, message: str) -> No
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.seconds
 def test_a_lost_task_may_have_a_result_and_the_others_go_on(num_workers: int) -> None:
     def lost(task: int, error: InputError) -> int:
-        assert "SIGKILL" in error.en or "code 7" in error.en
+        assert "SIGKILL" in error.text.en or "code 7" in error.text.en
         return task
 
     tasks = [1, -2, -3, 2, 3]

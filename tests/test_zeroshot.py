@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nunbit.zeroshot import (
+from nunbit.model.zeroshot import (
     ENSEMBLES,
     ensemble_cosines,
     normalise,

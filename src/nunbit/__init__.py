@@ -1,7 +1,12 @@
 """눈빛 nunbit: apparent emotion in face, voice and words, zero-shot by prompts.
 
-The public names below load on first use, so importing the package costs next to nothing and never
-loads torch. nunbit summarises apparent expression; it is not a diagnosis.
+    model = nunbit.load()                        # a shipped model, or yours
+    model.predict("photo.jpg")                   # faces and their apparent expression
+    nunbit.analyze("interview.mp4")              # a recording's timeline
+    nunbit.prepare("faces/", "data")             # then train, evaluate
+
+The public names load on first use, so importing the package costs next to nothing and never loads
+torch. nunbit summarises apparent expression; it is not a diagnosis.
 """
 
 from __future__ import annotations
@@ -10,8 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nunbit.encoders import Bundle, load_bundle
-    from nunbit.errors import (
+    from nunbit.core.errors import (
         BundleError,
         InputError,
         MediaError,
@@ -20,38 +24,71 @@ if TYPE_CHECKING:
         SettingsError,
         TrainingError,
     )
-    from nunbit.labels import Label, LabelSet, load_label_set
-    from nunbit.measures.changes import find_changes
-    from nunbit.measures.interval import SeriesSummary, summarise
-    from nunbit.prompts import TemplateSet, load_template_set
-    from nunbit.schema import EvalResult, FaceRecord
-    from nunbit.shards import DataSet, open_dataset
+    from nunbit.core.schema import FaceRecord
+    from nunbit.datasets.shards import DataSet, open_dataset
+    from nunbit.language.labels import Label, LabelSet, load_label_set
+    from nunbit.language.prompts import TemplateSet, load_template_set
+    from nunbit.library import align, analyze, evaluate, predict, prepare, search, train
+    from nunbit.library.loaded import Model, load
+    from nunbit.library.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
+    from nunbit.model.encoders import Bundle, load_bundle
+    from nunbit.runtime.results import EvalResult
+    from nunbit.statistics.changes import find_changes
+    from nunbit.statistics.series import SeriesSummary, summarise
+    from nunbit.stories.predict.result import PredictResult
+    from nunbit.stories.timelines import (
+        SessionsResult,
+        TimelineResult,
+        read_sessions,
+        read_timeline,
+    )
+
+    __version__: str
 
 _HOME = {
-    "Bundle": "encoders",
-    "BundleError": "errors",
-    "DataSet": "shards",
-    "EvalResult": "schema",
-    "FaceRecord": "schema",
-    "InputError": "errors",
-    "Label": "labels",
-    "LabelSet": "labels",
-    "MediaError": "errors",
-    "MissingExtra": "errors",
-    "NunbitError": "errors",
-    "SeriesSummary": "measures.interval",
-    "SettingsError": "errors",
-    "TemplateSet": "prompts",
-    "TrainingError": "errors",
-    "find_changes": "measures.changes",
-    "load_bundle": "encoders",
-    "load_label_set": "labels",
-    "load_template_set": "prompts",
-    "open_dataset": "shards",
-    "summarise": "measures.interval",
+    "AlignResult": "library.outcomes",
+    "Bundle": "model.encoders",
+    "BundleError": "core.errors",
+    "DataSet": "datasets.shards",
+    "EvalResult": "runtime.results",
+    "FaceRecord": "core.schema",
+    "InputError": "core.errors",
+    "Label": "language.labels",
+    "LabelSet": "language.labels",
+    "MediaError": "core.errors",
+    "MissingExtra": "core.errors",
+    "Model": "library.loaded",
+    "NunbitError": "core.errors",
+    "PredictResult": "stories.predict.result",
+    "PrepareResult": "library.outcomes",
+    "SearchResult": "library.outcomes",
+    "SeriesSummary": "statistics.series",
+    "SessionsResult": "stories.timelines",
+    "SettingsError": "core.errors",
+    "TemplateSet": "language.prompts",
+    "TimelineResult": "stories.timelines",
+    "TrainResult": "library.outcomes",
+    "TrainingError": "core.errors",
+    "align": "library",
+    "analyze": "library",
+    "evaluate": "library",
+    "find_changes": "statistics.changes",
+    "load": "library.loaded",
+    "load_bundle": "model.encoders",
+    "load_label_set": "language.labels",
+    "load_template_set": "language.prompts",
+    "open_dataset": "datasets.shards",
+    "predict": "library",
+    "prepare": "library",
+    "read_sessions": "stories.timelines",
+    "read_timeline": "stories.timelines",
+    "search": "library",
+    "summarise": "statistics.series",
+    "train": "library",
 }
 
 __all__ = [
+    "AlignResult",
     "Bundle",
     "BundleError",
     "DataSet",
@@ -62,25 +99,46 @@ __all__ = [
     "LabelSet",
     "MediaError",
     "MissingExtra",
+    "Model",
     "NunbitError",
+    "PredictResult",
+    "PrepareResult",
+    "SearchResult",
     "SeriesSummary",
+    "SessionsResult",
     "SettingsError",
     "TemplateSet",
+    "TimelineResult",
+    "TrainResult",
     "TrainingError",
+    "align",
+    "analyze",
+    "evaluate",
     "find_changes",
+    "load",
     "load_bundle",
     "load_label_set",
     "load_template_set",
     "open_dataset",
+    "predict",
+    "prepare",
+    "read_sessions",
+    "read_timeline",
+    "search",
     "summarise",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nunbit")
     if name not in _HOME:
         raise AttributeError(f"module 'nunbit' has no attribute '{name}'")
     return getattr(import_module(f"nunbit.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

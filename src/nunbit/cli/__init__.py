@@ -12,18 +12,18 @@ import sys
 
 import click
 
-# Importing a module registers its commands.
-from nunbit.cli import aligning, checking, experiment, photos, recordings, showing, start  # noqa: F401
-from nunbit.cli.shared import cli, show_error
-from nunbit.errors import Lang, NunbitError
-from nunbit.language import system_language
+from nunbit.cli import commands, experiment  # noqa: F401 (importing registers the commands)
+from nunbit.cli.shared import Shown, cli, in_flags, show_error
+from nunbit.core.errors import NunbitError
+from nunbit.core.text import Lang, Text, system_language
+from nunbit.runtime.progress import put_in_words, set_lang
 
 __all__ = ["cli", "main"]
 
-_OUT_OF_MEMORY: dict[Lang, str] = {
-    "en": "out of memory: lower batch_size or the number of workers with --set",
-    "ko": "메모리가 부족합니다. --set으로 batch_size나 작업 프로세스 수를 줄이십시오",
-}
+_OUT_OF_MEMORY = Text(
+    "out of memory: lower batch_size or the number of workers with --set",
+    "메모리가 부족합니다. --set으로 batch_size나 작업 프로세스 수를 줄이십시오",
+)
 
 
 def main() -> None:
@@ -33,12 +33,14 @@ def main() -> None:
     # read when torch loads, so it is set before any command does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:]
+    Shown.as_json = Shown.document = False
+    set_lang(_language_of(arguments))
+    put_in_words(in_flags)
     try:
         cli.main(args=arguments, prog_name="nunbit", standalone_mode=False)
     except NunbitError as exc:
-        line = exc.text(_language_of(arguments))
-        show_error(line, arguments)
-        _fail(line)
+        show_error(exc.text, arguments)
+        sys.exit(1)
     except click.exceptions.Abort:
         sys.exit(130)
     except KeyboardInterrupt:
@@ -50,9 +52,8 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except MemoryError:
-        line = _OUT_OF_MEMORY[_language_of(arguments)]
-        show_error(line, arguments)
-        _fail(line)
+        show_error(_OUT_OF_MEMORY, arguments)
+        sys.exit(1)
 
 
 def _treat_sigterm_as_interrupt() -> None:
@@ -60,11 +61,6 @@ def _treat_sigterm_as_interrupt() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-
-
-def _fail(line: str) -> None:
-    click.echo(f"nunbit: error: {line}", err=True)
-    sys.exit(1)
 
 
 def _language_of(arguments: list[str]) -> Lang:

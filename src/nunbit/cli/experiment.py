@@ -8,17 +8,9 @@ from typing import Any
 
 import click
 
-from nunbit.cli.shared import (
-    PATHS,
-    Group,
-    cli,
-    command,
-    need,
-    paper_settings,
-    settings_files,
-    show,
-)
-from nunbit.errors import Lang
+from nunbit.cli.shared import BUNDLE, PATHS, Given, Group, bundle_folder, cli, command, need, show
+from nunbit.core.text import Lang, Text, text_of
+from nunbit.runtime.progress import spoken_lang
 
 
 @cli.group("synth", cls=Group)
@@ -29,16 +21,13 @@ def synth() -> None:
 @command("aihub", settings=True, group=synth)
 @click.argument("out", type=PATHS)
 @click.option("--per-class", type=int, help="Training photos of each emotion (default 200).")
-@click.option("--seed", type=int, help="Everything follows from it (default 0).")
+@click.option("--seed", type=int, help="Decides everything that is random (default 0).")
 def synth_aihub(
     out: Path,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    lang: Lang,
+    given: Given,
     **options: Any,
 ) -> None:
-    """Write a tree of drawn faces with every trait of the AI Hub download.
+    """Write a folder tree of drawn faces with every peculiarity of the AI Hub download.
 
     Real zips with CP949 names in two roots, EXIF orientations, bad boxes, broken and giant files,
     annotators who disagree. The same seed gives the same bytes.
@@ -47,28 +36,23 @@ def synth_aihub(
     Example:
       nunbit synth aihub synthetic --per-class 100
     """
-    from nunbit.config import read_settings
-    from nunbit.synth.aihub import SynthSettings, write_tree
+    from nunbit.synth.aihub_records import SynthSettings
+    from nunbit.synth.aihub_tree import write_tree
 
-    settings = read_settings(
-        SynthSettings, files=settings_files(config), overrides=overrides, options=options
-    )
-    document = write_tree(out, settings, lang=lang)
-    show(document, str(out), as_json)
+    settings = given.read(SynthSettings, options)
+    document = write_tree(out, settings)
+    show(document, str(out))
 
 
 @command("video", settings=True, group=synth)
 @click.argument("out", type=PATHS)
 @click.option("--script", type=PATHS, help="TOML file of what is shown and said (default: a demo).")
-@click.option("--seed", type=int, help="Of blinks, sway and noise.")
+@click.option("--seed", type=int, help="Decides blinks, sway and noise.")
 def synth_video(
     out: Path,
     script: Path | None,
     seed: int | None,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    lang: Lang,
+    given: Given,
 ) -> None:
     """Write a talking drawn face with known truth: OUT, OUT.truth.json and OUT.srt.
 
@@ -82,9 +66,9 @@ def synth_video(
     from nunbit.synth.script import load_script
     from nunbit.synth.video import render_video
 
-    made = load_script(script or config, overrides=overrides, options={"seed": seed})
-    document = render_video(out, made, lang=lang)
-    show(document, str(out), as_json)
+    made = load_script(script or given.config, overrides=given.overrides, options={"seed": seed})
+    document = render_video(out, made)
+    show(document, str(out))
 
 
 @command("prepare", settings=True)
@@ -105,17 +89,14 @@ def prepare(
     src: tuple[Path, ...],
     out: Path,
     paper: bool,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    lang: Lang,
+    given: Given,
     **options: Any,
 ) -> None:
     """Turn labelled photos into a prepared data set of face crops.
 
     SRC is the AI Hub download (zips in place or unpacked; several folders may be given), a folder
-    of class folders or a zip of it, or a CSV or Parquet table. An interrupted run goes on where it
-    was when the same line is given again.
+    of class folders or a zip of it, or a CSV or Parquet table. Give the same line again to resume
+    an interrupted run.
 
     \b
     Examples:
@@ -123,20 +104,12 @@ def prepare(
       nunbit prepare ~/aihub/Training ~/aihub/Validation --out data --paper
       nunbit prepare faces.csv --label-set fer7 --labels votes --size 48 --out data
     """
-    from nunbit.prepare import PrepareSettings
-    from nunbit.prepare import prepare as prepare_data
+    from nunbit.stories.prepare import PrepareSettings
+    from nunbit.stories.prepare import prepare as prepare_data
 
-    settings = paper_settings(
-        "prepare",
-        PrepareSettings,
-        paper=paper,
-        lang=lang,
-        files=settings_files(config),
-        overrides=overrides,
-        options=options,
-    )
-    document = prepare_data(src, out, settings, lang=lang)
-    show(document, _prepare_text(document, out, lang), as_json)
+    settings = given.read(PrepareSettings, options, paper="prepare" if paper else None)
+    document = prepare_data(src, out, settings)
+    show(document, _prepare_text(document, out, spoken_lang()))
 
 
 @command("train", settings=True)
@@ -154,7 +127,12 @@ def prepare(
     type=click.Choice(["linear", "knn", "efficientnet", "resnet", "majority"]),
     help="Train a classifier to compare with instead.",
 )
-@click.option("--bundle", type=PATHS, help="Bundle whose embeddings linear and knn use.")
+@click.option(
+    "--bundle",
+    type=bundle_folder,
+    metavar="PATH",
+    help="Bundle whose embeddings linear and knn use.",
+)
 @click.option("--paper", is_flag=True, help="The paper's training; what you give wins.")
 def train(
     data: Path,
@@ -164,10 +142,7 @@ def train(
     resume: bool,
     baseline: str | None,
     bundle: Path | None,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    lang: Lang,
+    given: Given,
     **options: Any,
 ) -> None:
     """Fine-tune both encoders on a prepared data set; no classifier head.
@@ -181,32 +156,22 @@ def train(
       nunbit train data --out probe --baseline linear --bundle run/bundle
     """
     need("torch", "train")
-    from nunbit.training.baselines import train_baseline
-    from nunbit.training.loop import train as run_training
+    from nunbit import library
     from nunbit.training.settings import TrainSettings, recipe_path
 
-    settings = paper_settings(
-        "train",
-        TrainSettings,
-        paper=paper,
-        lang=lang,
-        files=[recipe_path(recipe), *settings_files(config)],
-        overrides=overrides,
-        options=options,
+    settings = given.read(
+        TrainSettings, options, files=[recipe_path(recipe)], paper="train" if paper else None
     )
-    if baseline is None:
-        document = run_training(data, out, settings, resume=resume, lang=lang)
-    else:
-        document = train_baseline(
-            data, out, baseline, settings, bundle=bundle, resume=resume, lang=lang
-        )
-    show(document, _train_text(document, out, lang), as_json)
+    result = library.train(
+        data, out, model=bundle, settings=settings, baseline=baseline, resume=resume
+    )
+    show(result.document, _train_text(result.document, out, spoken_lang()))
 
 
 @command("export")
 @click.argument("run", type=PATHS)
 @click.option("--out", required=True, type=PATHS, help="Folder of the bundle.")
-def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
+def export(run: Path, out: Path) -> None:
     """Write the bundle of a run again: ONNX, prompts, tokenizer, model card.
 
     \b
@@ -216,13 +181,13 @@ def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
     need("torch", "train")
     from nunbit.training.export import export_run
 
-    document = export_run(run, out, lang=lang)
-    show(document, f"{out}", as_json)
+    document = export_run(run, out)
+    show(document, f"{out}")
 
 
 @command("evaluate", settings=True)
 @click.argument("data", type=PATHS)
-@click.option("--bundle", type=PATHS, help="Bundle folder (default: the shipped one).")
+@BUNDLE
 @click.option("--out", required=True, type=PATHS, help="Folder of the evaluation.")
 @click.option("--split", help="train, validation or test (default: test if there is one).")
 @click.option("--labels", "policy", help="Label policy (default: that of the data set).")
@@ -234,17 +199,14 @@ def export(run: Path, out: Path, as_json: bool, lang: Lang) -> None:
     help="`paper`, or another evaluation or prediction file; repeatable.",
 )
 @click.option("--seeds", multiple=True, help="Folder of an evaluation of another seed; repeatable.")
-@click.option("--part", metavar="I/N", help="Score only share I of N (job arrays).")
+@click.option("--part", metavar="I/N", help="Embed only part I of N (job arrays).")
 @click.option("--paper", is_flag=True, help="The paper's evaluation; what you give wins.")
 def evaluate(
     data: Path,
     bundle: Path | None,
     out: Path,
     paper: bool,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    lang: Lang,
+    given: Given,
     **options: Any,
 ) -> None:
     """Evaluate a bundle zero-shot: cosine to prompts, intervals, calibration, report.
@@ -258,54 +220,48 @@ def evaluate(
     """
     for key in ("compare", "seeds"):
         options[key] = options[key] or None
-    from nunbit.evaluate import EvaluateSettings, Unfinished, evaluate_part
-    from nunbit.evaluate import evaluate as run_evaluation
     from nunbit.report import evaluation_text
+    from nunbit.stories.evaluate import Unfinished, evaluate_part
+    from nunbit.stories.evaluate import evaluate as run_evaluation
+    from nunbit.stories.evaluate.assess import EvaluateSettings
 
-    settings = paper_settings(
-        "evaluate",
-        EvaluateSettings,
-        paper=paper,
-        lang=lang,
-        files=settings_files(config),
-        overrides=overrides,
-        options=options,
-    )
+    settings = given.read(EvaluateSettings, options, paper="evaluate" if paper else None)
     run = run_evaluation if settings.part is None else evaluate_part
-    result = run(data, bundle, out, settings, lang=lang)
+    result = run(data, bundle, out, settings)
     if isinstance(result, Unfinished):
         left = result.parts_missing
-        line = f"{left} parts to go" if lang == "en" else f"남은 조각 {left}개"
-        show({"finished": False, "parts_missing": left}, f"{out}: {line}", as_json)
+        line = Text(f"{left} parts to go", f"남은 조각 {left}개").pick(spoken_lang())
+        show({"finished": False, "parts_missing": left}, f"{out}: {line}")
         return
-    show(result.document, evaluation_text(result, out, lang), as_json)
+    show(result.document, evaluation_text(result, out, spoken_lang()))
 
 
 def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     if not document["finished"]:
         return f"{out}: {_shards_text(document, lang)}"
-    from nunbit.columns import pad
+    from nunbit.runtime.progress import pad
 
     counts = document["counts"]
     rows = [(split, str(n)) for split, n in counts["by_split"].items()]
     rejects = sum(counts["rejects"].values())
-    rows.append(("rejects" if lang == "en" else "제외", str(rejects)))
+    rows.append((Text("rejects", "제외").pick(lang), str(rejects)))
     lines = [pad(name, 12, left=True) + pad(value, 9) for name, value in rows]
     lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
-    lines += [f"! {note[lang == 'ko']}" for note in document["notes"]]
+    lines += [f"! {text_of(note).pick(lang)}" for note in document["notes"]]
     return "\n".join([*lines, str(out)])
 
 
 def _shards_text(document: Mapping[str, Any], lang: Lang) -> str:
     done, total = document["shards_finished"], document["shards"]
-    if lang == "ko":
-        return f"샤드 {total}개 중 {done}개 완료. 나머지는 다른 --part가 마칩니다"
-    return f"{done} of {total} shards are done; the other --parts finish the rest"
+    return Text(
+        f"{done} of {total} shards are done; the other --parts finish the rest",
+        f"샤드 {total}개 중 {done}개 완료. 나머지는 다른 --part가 마칩니다",
+    ).pick(lang)
 
 
 def _train_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     validation = document["validation"]
     names = ("top1", "uar", "macro_f1")
     figures = ", ".join(f"{name} {validation[name]:.3f}" for name in names)
-    chosen = "선택 분할" if lang == "ko" else "selection split"
+    chosen = Text("selection split", "선택 분할").pick(lang)
     return f"{chosen}: {figures}\n{document.get('predictions', out / 'bundle')}"

@@ -1,27 +1,107 @@
-"""What every command has: common options, one JSON object or a text, the languages."""
+"""What every command has: options, one JSON object or a text, the language, flags in messages.
+
+Errors name an argument of the library as `` `out` `` or `` `batch_size=32` ``. A person at a
+terminal reads the option that sets it: :func:`in_flags` is the only place that knows which.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nunbit.errors import Lang, MissingExtra
-from nunbit.files import json_text, whole_text
-from nunbit.language import system_language
+from nunbit.core.errors import MissingExtra
+from nunbit.core.text import Lang, Text, system_language
+from nunbit.runtime.files import json_text, whole_text
+from nunbit.runtime.progress import say, set_lang, spoken_lang
 
 if TYPE_CHECKING:
-    from nunbit.preset import Command
+    from nunbit.runtime.config import Command
+
+
+FLAGS = {
+    "annotate": "--annotate",
+    "asr": "--asr",
+    "baseline": "--baseline",
+    "compare": "--compare",
+    "crops": "--crops",
+    "embed": "--embed",
+    "ensemble": "--ensemble",
+    "export": "--export",
+    "forget": "--forget",
+    "full_rate": "--full-rate",
+    "init": "--init",
+    "kind": "--source",
+    "label_set": "--label-set",
+    "modality": "--modality",
+    "model": "--bundle",
+    "out": "--out",
+    "part": "--part",
+    "persons": "--persons",
+    "policy": "--labels",
+    "prompt": "--prompt",
+    "prompts": "--prompts",
+    "recipe": "--recipe",
+    "resume": "--resume",
+    "seeds": "--seeds",
+    "size": "--size",
+    "speakers": "--speakers",
+    "split": "--split",
+    "subject": "--subject",
+    "top": "--top",
+    "transcript": "--transcript",
+}
+"""Argument -> flag. What is not here and has a value is a setting (``--set name=value``)."""
+
+VERBS = ("align", "analyze", "check", "evaluate", "export", "predict", "prepare", "search", "train")
+
+_MARKED = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+
+
+def in_flags(text: str) -> str:
+    """A message of the library in the words of the command line; the rest of it as it is."""
+    return _MARKED.sub(_translated, text)
+
+
+def _translated(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    if name in FLAGS:
+        switch = value is None or value == "True"
+        return FLAGS[name] if switch else f"{FLAGS[name]} {value}"
+    if value is not None:
+        return f"--set {name}={value}"
+    return f"`nunbit {name}`" if name in VERBS else found[0]
+
+
+def bundle_folder(name_or_path: str) -> Path:
+    """The folder of a bundle, or of one that is shipped under this name.
+
+    Raises:
+        BundleError: There is no such bundle.
+    """
+    from nunbit.model.bundle import find_bundle
+
+    return find_bundle(name_or_path)
+
 
 S = TypeVar("S")
 
 PATHS = click.Path(path_type=Path)
 
+
+BUNDLE = click.option(
+    "--bundle", type=bundle_folder, metavar="PATH", help="Bundle folder (default: the shipped one)."
+)
+TRANSCRIPT = click.option("--transcript", help="Transcript; a folder for several recordings.")
+SPEAKERS = click.option("--speakers", help="Who speaks when (RTTM); a folder for several.")
 
 _ORDER = (
     *("demo", "synth", "prepare", "train", "export", "evaluate", "predict"),
@@ -51,8 +131,9 @@ def command(
                 "overrides",
                 multiple=True,
                 metavar="KEY=VALUE",
-                help="One setting; may be repeated; wins over --config.",
-            )(wrapped)
+                help="One setting; may be repeated; wins over --config. "
+                "All keys: docs/settings.md.",
+            )(_with_given(wrapped))
             wrapped = click.option(
                 "--config", type=PATHS, help="TOML file of settings; unknown keys are refused."
             )(wrapped)
@@ -60,15 +141,30 @@ def command(
             "--lang",
             type=click.Choice(["ko", "en"]),
             default=system_language,
+            callback=_spoken,
+            expose_value=False,
             help="Language of messages and reports (default: the system's).",
         )(wrapped)
         wrapped = click.option(
-            "--json", "as_json", is_flag=True, help="Print one JSON object to stdout, nothing else."
+            "--json",
+            "as_json",
+            is_flag=True,
+            callback=_json_wanted,
+            expose_value=False,
+            help="Print one JSON object to stdout and nothing else.",
         )(wrapped)
         register = (group or cli).command(name, context_settings={"max_content_width": 100})
         return register(wrapped)
 
     return decorate
+
+
+def _spoken(_: click.Context, __: click.Parameter, value: Lang) -> None:
+    set_lang(value)
+
+
+def _json_wanted(_: click.Context, __: click.Parameter, value: bool) -> None:
+    Shown.as_json = value
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,7 +183,7 @@ def cli() -> None:
 
 
 def need(package: str, extra: str) -> None:
-    """Refuse before any work where a package is missing.
+    """Raise before any work starts if a package is missing.
 
     Raises:
         MissingExtra: It is not installed.
@@ -98,46 +194,77 @@ def need(package: str, extra: str) -> None:
         raise MissingExtra(package, extra)
 
 
-def settings_files(config: Path | None) -> list[Path]:
-    """The settings files of a command: that of ``--config``, if any."""
-    return [] if config is None else [config]
+@dataclass(frozen=True)
+class Given:
+    """What the command line says of settings, besides its options.
 
-
-def paper_settings(command: Command, kind: type[S], *, paper: bool, lang: Lang, **given: Any) -> S:
-    """Settings of a command that has ``--paper``.
-
-    With ``--paper`` every setting is said with its mark, and where the user's own value wins.
-
-    Args:
-        command: Which.
-        kind: Its settings.
-        paper: Whether ``--paper`` was given.
-        lang: Of what is said.
-        given: ``files``, ``overrides`` and ``options`` of :func:`nunbit.config.read_settings`.
+    Attributes:
+        config: Of ``--config``.
+        overrides: Of ``--set``.
     """
-    from nunbit.config import read_settings
-    from nunbit.preset import preset_lines, preset_values
-    from nunbit.progress import say
 
-    settings = read_settings(kind, preset=preset_values(command) if paper else {}, **given)
-    for line in preset_lines(command, settings, lang) if paper else ():
-        say(line)
-    return settings
+    config: Path | None
+    overrides: tuple[str, ...]
+
+    def read(
+        self,
+        kind: type[S],
+        options: Mapping[str, Any],
+        *,
+        files: Sequence[Path] = (),
+        paper: Command | None = None,
+    ) -> S:
+        """The settings of a command.
+
+        Args:
+            kind: Their type.
+            options: Of the command; None = not given.
+            files: Settings files that ``--config`` wins over.
+            paper: The command, where ``--paper`` was given: every setting is printed with its
+                mark, and where the user's own value wins.
+        """
+        from nunbit.runtime.config import preset_lines, preset_values, read_settings
+
+        settings = read_settings(
+            kind,
+            preset={} if paper is None else preset_values(paper),
+            files=[*files, *([] if self.config is None else [self.config])],
+            overrides=self.overrides,
+            options=options,
+        )
+        for line in () if paper is None else preset_lines(paper, settings):
+            say(line)
+        return settings
 
 
-class _Shown:
-    """Whether this process has printed its JSON object."""
+def _with_given(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--config`` and ``--set`` as one argument, ``given``."""
 
-    document = False
+    @wraps(function)
+    def run(config: Path | None, overrides: tuple[str, ...], **options: Any) -> None:
+        function(given=Given(config, overrides), **options)
+
+    return run
 
 
-def show(document: Mapping[str, Any], text: str, as_json: bool) -> None:
-    """Print the result to stdout: one JSON object, or a text for people."""
-    if as_json:
-        _Shown.document = True
+class Shown:
+    """What this command has shown; :func:`nunbit.cli.main` begins anew with every command.
+
+    Attributes:
+        as_json: Whether ``--json`` was given.
+        document: Whether the JSON object has been printed.
+    """
+
+    as_json = document = False
+
+
+def show(document: Mapping[str, Any], text: str) -> None:
+    """Print the result to stdout: with ``--json`` one JSON object, else a text for people."""
+    if Shown.as_json:
+        Shown.document = True
         click.echo(json_text(document))
     elif text:
-        click.echo(whole_text(text))
+        click.echo(whole_text(in_flags(text)))
 
 
 def terminal_columns() -> int | None:
@@ -147,7 +274,9 @@ def terminal_columns() -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def show_error(line: str, arguments: Sequence[str]) -> None:
-    """Print ``{"error": line}`` to stdout where ``--json`` was given and nothing is there yet."""
-    if "--json" in arguments and not _Shown.document:
-        show({"error": line}, "", as_json=True)
+def show_error(text: Text, arguments: Sequence[str]) -> None:
+    """Say an error in one line; with ``--json`` also as ``{"error": line}`` to an empty stdout."""
+    line = in_flags(text.line(spoken_lang()))
+    if "--json" in arguments and not Shown.document:
+        click.echo(json_text({"error": line}))
+    click.echo(f"nunbit: error: {line}", err=True)

@@ -5,26 +5,11 @@ turns, questions and the session. Pure: arrays in, blocks out; only the package'
 and word lists are read. Nothing here diagnoses, and there is no composite score.
 """
 
-from nunbit.measures.compute import (
-    compute_measures,
-    measure_notices,
-    question_segments,
-    session_rows,
-)
-from nunbit.measures.definitions import (
-    FUNCTIONALS,
-    SUFFIXES,
-    Definition,
-    definition_of,
-    definitions,
-)
-from nunbit.measures.inputs import (
-    BaselineForm,
-    MeasureInput,
-    VoiceQuality,
-    quality_stretches,
-)
-from nunbit.measures.turns import TURN_BREAK_S, UNNAMED, turns_from
+from nunbit.measures.compute import MeasureInput, compute_measures, measure_notices, session_rows
+from nunbit.measures.definitions import SUFFIXES, Definition, definition_of, definitions
+from nunbit.measures.estimate import BaselineForm
+from nunbit.measures.turns import TURN_BREAK_S, UNNAMED, question_segments, turns_from
+from nunbit.statistics.series import FUNCTIONALS
 
 __all__ = [
     "FUNCTIONALS",
@@ -34,12 +19,10 @@ __all__ = [
     "BaselineForm",
     "Definition",
     "MeasureInput",
-    "VoiceQuality",
     "compute_measures",
     "definition_of",
     "definitions",
     "measure_notices",
-    "quality_stretches",
     "question_segments",
     "session_rows",
     "turns_from",

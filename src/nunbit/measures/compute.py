@@ -1,50 +1,166 @@
-"""All measures of one recording on all scopes.
+"""All measures of one recording on all scopes, from its streams, its people and its spans.
 
-Each modality gives its estimates on all spans at once; the summariser cuts them into rows. Every
-measure has rows in every scope: where it cannot be computed the value is NaN and says why.
+The story hands over a :class:`MeasureInput`; ``given.prepared`` holds the target person's samples
+and all stretches of time, once for measures, fusion and episodes. Each modality gives its estimates
+on all spans at once; the summariser cuts them into rows. Every measure has rows in every scope:
+where it cannot be computed the value is NaN and says why. Nothing here reads files. W windows,
+U utterances, K labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, get_args
 
 import numpy as np
 
-from nunbit.measures.coupling import coupling_estimate
-from nunbit.measures.definitions import FUNCTIONALS, SCOPES, SUFFIXES, definition_of, definitions
-from nunbit.measures.estimate import Estimate
-from nunbit.measures.face import blink_estimate, face_estimates
-from nunbit.measures.face_samples import FaceSamples, target_samples
-from nunbit.measures.inputs import MeasureInput
-from nunbit.measures.lexicon import load_lexicon
-from nunbit.measures.roles import Roles, roles_of
-from nunbit.measures.spans import Kind, Spans, lay_out
+from nunbit.core.spans import Kind, Spans, lay_out
+from nunbit.core.streams import (
+    FaceStream,
+    Interval,
+    MeasureBlock,
+    Modality,
+    Scope,
+    Singles,
+    Transcript,
+    Turn,
+    VoiceStream,
+)
+from nunbit.core.text import Text, joined
+from nunbit.language.labels import LabelSet
+from nunbit.measures.definitions import (
+    SCOPES,
+    SUFFIXES,
+    Roles,
+    definition_of,
+    definitions,
+    roles_of,
+)
+from nunbit.measures.estimate import BaselineForm, Estimate
+from nunbit.measures.face_measures import (
+    FaceSamples,
+    blink_estimate,
+    face_estimates,
+    target_samples,
+)
+from nunbit.measures.modality_pairs import coupling_estimate
 from nunbit.measures.summary import BLOCK_S, Summariser
-from nunbit.measures.voice import (
+from nunbit.measures.turns import latency_estimates, question_segments
+from nunbit.measures.voice_measures import (
     VoiceSamples,
-    latencies,
-    latency_estimates,
     quality_estimates,
     target_voice,
     voice_estimates,
 )
-from nunbit.measures.words import (
+from nunbit.measures.word_measures import (
     LISTS,
     WordTable,
     lexical_estimates,
     rate_estimates,
     target_words,
-    transcribed_turns,
 )
-from nunbit.streams import FaceStream, MeasureBlock, Scope, Turn
+from nunbit.measures.wording import Wording, load_lexicon
+from nunbit.pictures.landmarks import KEPT_EYES
+from nunbit.recording.face_motion import EyePoints
+from nunbit.recording.voice.quality import VoiceQuality
+from nunbit.statistics.series import FUNCTIONALS
 
-FUSED_HERE = ("incongruence",)
-"""Beginning of the measures that :mod:`nunbit.fuse` computes, because they need all modalities."""
+
+@dataclass(frozen=True, eq=False)
+class MeasureInput:
+    """One recording.
+
+    Attributes:
+        duration_s: Of the medium.
+        labels: K label ids of all probabilities.
+        unvalidated: Labels the model knows by their prompt only.
+        faces: None without video.
+        voice: None without audio.
+        transcript: None without words.
+        turns: As :func:`nunbit.measures.turns_from` makes them.
+        windows: The window grid.
+        baseline: Stretch the user marked as neutral, or None.
+        full_rate: Whether every frame was read.
+        text_probabilities: (U, K), NaN rows where there are none; or None without a model.
+        text_reasons: (U,) why a row is NaN, of ``REASONS``, '' if it is valid; () if unknown.
+        wordings: (U,) what each utterance says of its sign; None reads it from the transcript.
+        voice_probabilities: (W, K), NaN rows where there are none; or None without a model.
+        apart: Modalities that are shown but neither fused nor compared.
+        experimental: Modalities whose model is experimental: never compared, even if the user wants
+            them fused.
+        label_set: Groups and valence of the labels; None takes those of the packaged label sets.
+        voice_quality: None where it was not measured.
+        single_speaker: The user states that nobody else speaks: unnamed turns are the person's, and
+            the share of speech is valid.
+        baseline_form: ``z`` = (x - median) / (1.4826 MAD + eps); ``openwillis`` =
+            (x + 1) / (mean + 1) - 1.
+        eye_points: Where the corners of each eye are among the landmarks of a track.
+        seed: Of the bootstrap and of the circular shifts.
+    """
+
+    duration_s: float
+    labels: tuple[str, ...]
+    unvalidated: frozenset[str]
+    faces: FaceStream | None
+    voice: VoiceStream | None
+    transcript: Transcript | None
+    turns: tuple[Turn, ...]
+    windows: tuple[Interval, ...]
+    baseline: Interval | None = None
+    full_rate: bool = False
+    text_probabilities: Singles | None = None
+    text_reasons: tuple[str, ...] = ()
+    wordings: tuple[Wording, ...] | None = None
+    voice_probabilities: Singles | None = None
+    apart: frozenset[Modality] = frozenset()
+    experimental: frozenset[Modality] = frozenset()
+    label_set: LabelSet | None = None
+    voice_quality: VoiceQuality | None = None
+    single_speaker: bool = False
+    baseline_form: BaselineForm = "z"
+    eye_points: EyePoints = KEPT_EYES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        k = len(self.labels)
+        n_said = len(self.transcript.utterances) if self.transcript else 0
+        tables = {
+            "text_probabilities": (self.text_probabilities, (n_said, k)),
+            "voice_probabilities": (self.voice_probabilities, (len(self.windows), k)),
+        }
+        for track in self.faces.tracks if self.faces else ():
+            expected = (len(track.times_s), k)
+            tables[f"probabilities of track {track.track_id}"] = (track.probabilities, expected)
+        for name, (table, expected) in tables.items():
+            if table is not None and table.shape != expected:
+                raise ValueError(f"{name}: expected {expected}, got {table.shape}")
+        found = len(self.text_reasons)
+        if self.text_probabilities is not None and found not in (0, n_said):
+            raise ValueError(f"text_reasons: expected {n_said}, got {found}")
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The target's samples and the spans, which measures, fusion and episodes share."""
+        roles = roles_of(self.labels, self.unvalidated, self.label_set)
+        spans, scopes = _spans(self)
+        said = self.transcript
+        written = said is not None and any(u.words for u in said.utterances)
+        return Prepared(
+            given=self,
+            roles=roles,
+            spans=spans,
+            summariser=Summariser(spans, scopes, self.baseline_form),
+            face=target_samples(self.faces, roles, self.eye_points) if self.faces else None,
+            voice=target_voice(self.voice, self.turns) if self.voice else None,
+            words=target_words(said, self.turns, self.wordings) if said and written else None,
+            others=_others(self.faces, roles, self.eye_points) if self.faces else (),
+        )
+
 
 OTHERS_SHARE, MOST_OTHERS = 0.1, 3
-"""Other people are reported who are seen in this share of the frames, and at most so many."""
+"""Other people are reported if they are in this share of the frames, and at most so many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,49 +177,49 @@ class Prepared:
     others: tuple[tuple[int, FaceSamples], ...]
 
 
-def prepare(given: MeasureInput) -> Prepared:
-    """Pick the target person out of the streams and lay out the spans; once per recording."""
-    if "prepared" not in given.memo:
-        given.memo["prepared"] = _prepare(given)
-    prepared: Prepared = given.memo["prepared"]
-    return prepared
-
-
-def _prepare(given: MeasureInput) -> Prepared:
-    roles = roles_of(given.labels, given.unvalidated, given.label_set)
-    spans, scopes = _spans(given)
-    face: FaceSamples | None = None
-    others: tuple[tuple[int, FaceSamples], ...] = ()
-    if given.faces is not None:
-        face = target_samples(given.faces, roles, given.eye_points)
-        others = _others(given.faces, roles, given)
-    voice = None if given.voice is None else target_voice(given.voice, given.turns)
-    words = None
-    if given.transcript is not None and any(u.words for u in given.transcript.utterances):
-        words = target_words(given.transcript, given.turns)
+def prepare_window(
+    faces: FaceStream, window: Interval, labels: LabelSet | None, unvalidated: frozenset[str]
+) -> Prepared:
+    """One window alone, as if it were all there is: what a running source knows at its end."""
+    ids = () if labels is None else labels.ids
+    given = MeasureInput(
+        duration_s=window.end_s,
+        labels=ids,
+        unvalidated=unvalidated,
+        faces=faces,
+        voice=None,
+        transcript=None,
+        turns=(),
+        windows=(window,),
+        label_set=labels,
+    )
+    roles = roles_of(ids, unvalidated, labels)
+    kinds: dict[Kind, Sequence[tuple[float, float]]] = dict.fromkeys(get_args(Kind), ())
+    kinds["window"] = kinds["session"] = [(window.start_s, window.end_s)]
+    spans = lay_out(kinds)
     return Prepared(
         given=given,
         roles=roles,
         spans=spans,
-        summariser=Summariser(spans, scopes, given.baseline_form),
-        face=face,
-        voice=voice,
-        words=words,
-        others=others,
+        summariser=Summariser(spans, {"window": ""}, given.baseline_form),
+        face=target_samples(faces, roles, given.eye_points),
+        voice=None,
+        words=None,
+        others=(),
     )
 
 
 def _others(
-    faces: FaceStream, roles: Roles, given: MeasureInput
+    faces: FaceStream, roles: Roles, eye_points: EyePoints
 ) -> tuple[tuple[int, FaceSamples], ...]:
-    """The other people who are in the picture for a good part of the time, most seen first."""
+    """Other people who are in the picture for a good part of the time, most visible first."""
     least = OTHERS_SHARE * max(len(faces.sample_times_s), 1)
     tracks = [
         t for t in faces.tracks if t.track_id not in faces.targets and len(t.times_s) >= least
     ]
     tracks.sort(key=lambda t: (-len(t.times_s), t.track_id))
     return tuple(
-        (t.track_id, target_samples(replace(faces, targets=(t.track_id,)), roles, given.eye_points))
+        (t.track_id, target_samples(replace(faces, targets=(t.track_id,)), roles, eye_points))
         for t in tracks[:MOST_OTHERS]
     )
 
@@ -121,10 +237,8 @@ def _spans(given: MeasureInput) -> tuple[Spans, dict[Scope, str]]:
         "block": [(k * BLOCK_S, min((k + 1) * BLOCK_S, whole[1])) for k in range(n_blocks)],
         "baseline": _marked(given, whole[1]),
     }
-    scopes: dict[Scope, str] = dict.fromkeys(SCOPES, "")
-    scopes["turn"] = "" if turns else "no_turns"
-    scopes["question"] = "" if questions else "no_turns"
-    return lay_out(kinds), scopes
+    empty = {"turn": not turns, "question": not questions}
+    return lay_out(kinds), {s: "no_turns" if empty.get(s) else "" for s in SCOPES}
 
 
 def _marked(given: MeasureInput, end_s: float) -> list[tuple[float, float]]:
@@ -134,17 +248,14 @@ def _marked(given: MeasureInput, end_s: float) -> list[tuple[float, float]]:
     return [(marked.start_s, min(marked.end_s, end_s))]
 
 
-def question_segments(turns: Sequence[Turn]) -> list[tuple[float, float]]:
-    """From the start of each answered turn of somebody else to the end of its last answer."""
-    ends: dict[int, float] = {}
-    for turn in turns:
-        if turn.target and turn.question is not None:
-            ends[turn.question] = max(ends.get(turn.question, 0.0), turn.interval.end_s)
-    return [(turns[q].interval.start_s, end) for q, end in sorted(ends.items())]
+# -- measures --------------------------------------------------------------------------------------
+
+FUSED_HERE = ("incongruence",)
+"""Beginning of the measures of :mod:`nunbit.measures.fusion`: they need all modalities."""
 
 
 def compute_measures(given: MeasureInput) -> tuple[MeasureBlock, ...]:
-    """All measures but incongruence (which :func:`nunbit.fuse.fuse_windows` gives), all scopes.
+    """All measures on all scopes, but incongruence, which comes with the fusion.
 
     Besides the measures themselves there are, named by suffix: ``_speaking`` and
     ``_not_speaking``; ``.mean``, ``.sd``, ``.median``, ``.p20``, ``.p80``, ``.slope`` of the
@@ -152,33 +263,35 @@ def compute_measures(given: MeasureInput) -> tuple[MeasureBlock, ...]:
     where there is one. People besides the target who are seen in a tenth of the frames have face
     measures of their own, marked by ``track``.
     """
-    prepared = prepare(given)
+    prepared = given.prepared
     found = _estimates(prepared)
+    summarise = prepared.summariser.blocks
     blocks: list[MeasureBlock] = []
     for definition in definitions():
-        if definition.id.startswith(FUSED_HERE):
+        name = definition.id
+        if name.startswith(FUSED_HERE):
             continue
-        parts = [found[definition.id + suffix] for suffix in SUFFIXES if definition.split]
-        split = (parts[0], parts[1]) if parts else None
-        blocks += prepared.summariser.blocks(definition, found[definition.id], split=split)
-        if definition.split:
-            for suffix in SUFFIXES:
-                name = definition.id + suffix
-                blocks += prepared.summariser.blocks(definition, found[name], name)
+        names = [name + suffix for suffix in SUFFIXES if definition.split]
+        split = (found[names[0]], found[names[1]]) if names else None
+        blocks += summarise(definition, found[name], split=split)
+        for part in names:
+            blocks += summarise(definition, found[part], part)
     for track, samples in prepared.others:
-        blocks += _of_another(prepared, track, samples)
+        apart = plain_blocks(
+            prepared, face_estimates(samples, prepared.spans, prepared.roles, None)
+        )
+        blocks += [replace(block, track=str(track)) for block in apart]
     return tuple(blocks)
 
 
-def _of_another(prepared: Prepared, track: int, samples: FaceSamples) -> list[MeasureBlock]:
-    """Face measures of somebody else in the picture: as they are, without a baseline."""
-    found = face_estimates(samples, prepared.spans, prepared.roles, None)
+def plain_blocks(prepared: Prepared, found: Mapping[str, Estimate]) -> list[MeasureBlock]:
+    """Rows of some measures as they are: without functionals and without a baseline."""
     blocks: list[MeasureBlock] = []
     for definition in definitions():
         if definition.id in found:
             plain = replace(definition, functionals=False)
             blocks += prepared.summariser.blocks(plain, found[definition.id], compared=False)
-    return [replace(block, track=str(track)) for block in blocks]
+    return blocks
 
 
 def _estimates(p: Prepared) -> dict[str, Estimate]:
@@ -188,62 +301,54 @@ def _estimates(p: Prepared) -> dict[str, Estimate]:
     found["blink_rate"] = blink_estimate(p.face, spans, given.full_rate)
     found |= voice_estimates(p.voice, spans, given.single_speaker)
     found |= quality_estimates(given.voice_quality, p.voice, spans)
-    first_words = {} if p.words is None else p.words.first_words_s
-    dialogue = any(t.target and t.question is not None for t in given.turns)
-    answers = latencies(given.turns, first_words)
-    found |= latency_estimates(answers, spans, dialogue)
-    transcribed: tuple[int, ...] = ()
-    if p.words is not None and given.transcript is not None:
-        transcribed = transcribed_turns(given.transcript, given.turns, p.voice)
-    found |= rate_estimates(p.words, spans, given.turns, transcribed, p.voice)
+    found |= latency_estimates(given.turns, {} if p.words is None else p.words.first_words_s, spans)
+    found |= rate_estimates(p.words, spans, given.turns, p.voice)
     found |= lexical_estimates(p.words, spans)
     found["coupling"] = coupling_estimate(p.face, p.voice, spans, p.roles, given.seed)
     return found
 
 
 def speakers_unnamed(given: MeasureInput) -> bool:
-    """Whether speech is taken for the person's because nobody says whose it is."""
+    """Whether all speech counts as the person's because no speakers are named."""
     named = any(turn.speaker for turn in given.turns)
     return bool(given.turns) and not named and not given.single_speaker
 
 
-def measure_notices(given: MeasureInput) -> tuple[tuple[str, str], ...]:
-    """What a reader of the measures must know about this recording, as (en, ko) pairs."""
+def measure_notices(given: MeasureInput) -> tuple[Text, ...]:
+    """What a reader of the measures must know about this recording."""
     notices = list(roles_of(given.labels, given.unvalidated, given.label_set).notices())
     if speakers_unnamed(given):
         notices.append(
-            (
-                "nobody named the speakers: everything heard is taken for the person analysed; "
-                "--set single_speaker=true says that it is so and gives the share of speech, "
-                "--speakers FILE says who speaks when",
-                "화자가 구분되어 있지 않아 들리는 말을 모두 분석 대상자의 말로 보았습니다. 실제로 "
-                "그러하면 --set single_speaker=true로 발화 비율까지 구할 수 있고, 아니면 "
-                "--speakers로 화자 구간 파일을 주십시오",
+            Text(
+                "speakers are not named: all speech counts as that of the person analysed; if "
+                "that is right, `single_speaker=true` also gives the share of speech; otherwise "
+                "give a file that says who speaks when as `speakers`",
+                "화자가 구분되어 있지 않아 모든 말을 분석 대상자의 말로 처리했습니다. 실제로 한 "
+                "사람만 말한다면 `single_speaker=true`로 발화 비율까지 구할 수 있고, 아니면 "
+                "`speakers`로 화자 구분 파일을 주십시오",
             )
         )
-    if given.transcript is not None:
-        unproven = [definition_of(m) for m, n in LISTS.items() if not load_lexicon(n).validated]
-        named = [d for d in unproven if d is not None]
-        if named:
-            notices.append(
-                (
-                    "word lists are short, unvalidated seeds: "
-                    + ", ".join(d.name_en for d in named),
-                    "낱말 목록은 검증되지 않은 짧은 초기 목록입니다: "
-                    + ", ".join(d.name_ko for d in named),
-                )
+    if given.transcript is None:
+        return tuple(notices)
+    unproven = {m for m, name in LISTS.items() if not load_lexicon(name).validated}
+    if unproven:
+        named = joined(", ", [d.name for d in definitions() if d.id in unproven])
+        notices.append(
+            Text(
+                f"word lists are short, unvalidated seeds: {named.en}",
+                f"단어 목록은 짧은 초안이며 검증되지 않았습니다: {named.ko}",
             )
-        notices.append(_LEFT_OUT)
-    return tuple(notices)
+        )
+    return (*notices, _LEFT_OUT)
 
 
-_LEFT_OUT = (
-    "words that are negated or wished for count for nothing, and an utterance is left out where "
-    "the model took them at their word (negated, wish) or where there is nothing to rate "
-    "(not_scored: short answers, other languages, wording that must not be read as an emotion)",
-    "부정하거나 바라는 말은 세지 않습니다. 모델이 그런 말을 그대로 받아들인 발화(negated, wish)와 "
-    "값을 매길 수 없는 발화(not_scored: 짧은 대답, 다른 언어, 감정으로 읽어서는 안 되는 말)는 "
-    "뺍니다",
+_LEFT_OUT = Text(
+    "negated and wished-for words are not counted; an utterance is left out if the model took "
+    "them literally (negated, wish) or if it has nothing to score (not_scored: short answers, "
+    "other languages, wording that must not be read as an emotion)",
+    "부정하거나 바라는 말은 세지 않습니다. 모델이 그런 말을 글자 그대로 읽은 발화(negated, "
+    "wish)와 감정을 판단할 수 없는 발화(not_scored: 짧은 대답, 다른 언어, 감정으로 읽어서는 안 "
+    "되는 말)는 제외합니다",
 )
 
 

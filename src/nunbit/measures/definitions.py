@@ -1,31 +1,188 @@
-"""What each measure is: formula, unit, validity, meaning, source and grade, in two languages.
+"""What each measure is, and which classes of a label set play which part in its formula.
 
 The texts are data (``definitions.toml``) that the command line, the report and the documentation
 share. A name found in a table may carry a suffix: a part of the session (``_speaking``), a
 functional (``.sd``) or a comparison with the baseline (``.z``); :func:`definition_of` knows them.
+
+The formulas use 기쁨, 중립, the negative classes and the paper's group 슬픔, 불안, 상처. A label
+set without some of these has a published stand-in (``fer7``: 슬픔 and 공포), which every result
+names. Classes that a model knows by their prompt only are not used. K labels.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib import resources
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
-from nunbit.labels import DEPRESSION_RELATED, LabelSet
-from nunbit.measures.roles import Role, roles_of
-from nunbit.streams import Grade, Modality, Scope
+from nunbit.core.streams import Floats, Grade, Modality, Scope, Singles
+from nunbit.core.text import LANGS, Lang, Text, joined
+from nunbit.language.labels import (
+    DEPRESSION_RELATED,
+    Label,
+    LabelSet,
+    label_set_names,
+    load_label_set,
+)
+from nunbit.language.prompts import with_particle
+from nunbit.runtime.resources import packaged_table
+
+Role = Literal["joy", "neutral", "negative", "depgroup"]
+
+
+@dataclass(frozen=True, slots=True)
+class RolePart:
+    """The classes that play one part.
+
+    Attributes:
+        ids: Label ids, in the order of the labels; empty where the label set has none.
+        reason: '' where the part can be played, else ``no_label`` or ``unvalidated``.
+    """
+
+    ids: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """The parts of all classes of one model.
+
+    Attributes:
+        labels: K label ids.
+        validated: (K,) whether a class takes part.
+        parts: By role.
+        stand_in_for: Ids of the paper's group where other classes stand in for it, else empty.
+        names: By label id.
+    """
+
+    labels: tuple[str, ...]
+    validated: tuple[bool, ...]
+    parts: dict[Role, RolePart]
+    stand_in_for: tuple[str, ...]
+    names: dict[str, Text]
+
+    def weights(self, role: Role) -> Floats:
+        """(K,) 1 for the classes of a role, 0 for the others."""
+        return np.array([float(label in self.parts[role].ids) for label in self.labels])
+
+    def valence_weights(self) -> Floats:
+        """(K,) of v = p_joy - sum of p_negative; a startled face is neither."""
+        return self.weights("joy") - self.weights("negative")
+
+    def reason(self, *roles: Role) -> str:
+        """Why a measure that needs these roles cannot be computed, '' where it can."""
+        found = [self.parts[role].reason for role in roles]
+        return next((r for r in ("no_label", "unvalidated") if r in found), "")
+
+    def usable(self, probabilities: Singles | Floats) -> Floats:
+        """(N, K) over the validated classes only, rows sum to one; 0 for the others.
+
+        A softmax over fewer classes is the old one divided by the remaining sum, so the rows are
+        what a model without the unvalidated classes would give.
+        """
+        kept = np.asarray(probabilities, np.float64) * np.array(self.validated, np.float64)
+        total = kept.sum(axis=1, keepdims=True)
+        shared = np.full(kept.shape, np.nan)
+        np.divide(kept, total, out=shared, where=total > 0)
+        return shared
+
+    def notices(self) -> tuple[Text, ...]:
+        """What a reader must know about the classes."""
+        notes = []
+        if self.stand_in_for:
+            have = self._list(self.parts["depgroup"].ids)
+            want = self._list(self.stand_in_for)
+            notes.append(
+                Text(
+                    f"this model lacks classes of the paper's group ({want.en}): {have.en} stand "
+                    "in for them in the sum of the group",
+                    f"이 모델에는 논문의 묶음({want.ko})에 속한 클래스 일부가 없어 묶음의 확률 "
+                    f"합은 {with_particle(have.ko, '로')} 대신했습니다",
+                )
+            )
+        out = [label for label, ok in zip(self.labels, self.validated, strict=True) if not ok]
+        left_out = self._list(out)
+        if out:
+            notes.append(
+                Text(
+                    f"unvalidated classes, which the model knows by prompt only: {left_out.en}; "
+                    "left out of measures, summaries and fusion",
+                    f"검증되지 않은 클래스(모델이 프롬프트로만 아는 클래스): {left_out.ko}. "
+                    "측정값, 요약, 결합에서 제외했습니다",
+                )
+            )
+        return tuple(notes)
+
+    def _list(self, ids: Sequence[str]) -> Text:
+        names = [self.names.get(i, Text(i, i)) for i in ids]
+        return joined(", ", [Text(f"{name.en} ({name.ko})", name.ko) for name in names])
+
+
+def roles_of(
+    labels: tuple[str, ...],
+    unvalidated: frozenset[str] = frozenset(),
+    label_set: LabelSet | None = None,
+) -> Roles:
+    """Find the parts of the classes.
+
+    Args:
+        labels: K label ids, empty without a model.
+        unvalidated: Ids the model knows by their prompt only.
+        label_set: Valence and groups; None takes the packaged set with the same ids, or what the
+            packaged sets say of single ids.
+    """
+    base = label_set or _packaged(labels)
+    known = {label.id: label for label in base.labels}
+    valence = {i: known[i].valence for i in labels if i in known}
+    group = base.groups.get(DEPRESSION_RELATED)
+    members: dict[Role, tuple[str, ...]] = {
+        "joy": tuple(i for i, value in valence.items() if value > 0),
+        "neutral": tuple(i for i in labels if i == "neutral"),
+        "negative": tuple(i for i, value in valence.items() if value < 0),
+        "depgroup": tuple(i for i in labels if group and i in group.labels),
+    }
+    return Roles(
+        labels=labels,
+        validated=tuple(label not in unvalidated for label in labels),
+        parts={role: _part(ids, unvalidated) for role, ids in members.items()},
+        stand_in_for=group.stand_in_for if group and members["depgroup"] else (),
+        names={i: label.name for i, label in (_everything() | known).items()},
+    )
+
+
+def _part(ids: tuple[str, ...], unvalidated: frozenset[str]) -> RolePart:
+    if not ids:
+        return RolePart((), "no_label")
+    return RolePart(ids, "unvalidated" if set(ids) & unvalidated else "")
+
+
+def _packaged(labels: tuple[str, ...]) -> LabelSet:
+    sets = [load_label_set(name) for name in label_set_names()]
+    for known in sets:
+        if set(known.ids) == set(labels):
+            return known
+    table = _everything()
+    chosen = tuple(table[i] for i in labels if i in table)
+    # Some classes of a packaged set: its grouping holds only where all members are there.
+    groups = [known.groups[DEPRESSION_RELATED] for known in sets
+              if DEPRESSION_RELATED in known.groups]  # fmt: skip
+    whole = [group for group in groups if set(group.labels) <= set(labels)]
+    grouped = {DEPRESSION_RELATED: whole[0]} if whole else {}
+    return replace(sets[0], name="", labels=chosen, groups=grouped, merges={})
+
+
+def _everything() -> dict[str, Label]:
+    """Every packaged label; the first set that has one decides."""
+    sets = (load_label_set(name) for name in reversed(label_set_names()))
+    return {label.id: label for known in sets for label in reversed(known.labels)}
+
 
 SCOPES: tuple[Scope, ...] = ("window", "turn", "question", "session")
-FUNCTIONALS = ("mean", "sd", "median", "p20", "p80", "slope")
-"""Of the window values over the session; ``slope`` per minute."""
-
 SUFFIXES = ("_speaking", "_not_speaking")
-
-GROUP_SUM = "depgroup_share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +192,20 @@ class Definition:
     Attributes:
         id: Name in every file.
         number: Of the measure in the list of twenty; None for what is not on it.
-        name_en: Short name.
-        name_ko: The same in Korean.
+        name: Short name.
         formula: Plain text.
         unit: Of the value.
-        valid_if_en: When there is a value.
-        valid_if_ko: The same in Korean.
-        meaning_en: What it says, in plain words.
-        meaning_ko: The same in Korean.
+        valid_if: Condition for a valid value.
+        meaning: Meaning in plain words.
         source: Where formula or evidence come from.
         grade: Strength of evidence as a depression-related signal; None for context.
         modality: Where the value comes from.
         needs: Parts of the classes it needs.
         split: Whether it is also given for speaking and not speaking.
         functionals: Whether its window values are summed up over the session.
-        experimental: Kept out of summaries unless asked for.
+        causal: Whether the value of a window is final at the window's end; else it needs what
+            comes later: the whole recording's tremor, pitch range, turns or baseline.
+        experimental: Left out of summaries unless requested.
         version: Goes up when the formula changes.
         scopes: What it is computed for; every one has rows, valid or not.
         classes: Label ids that play the needed parts, where a label set was given.
@@ -58,37 +214,23 @@ class Definition:
 
     id: str
     number: int | None
-    name_en: str
-    name_ko: str
+    name: Text
     formula: str
     unit: str
-    valid_if_en: str
-    valid_if_ko: str
-    meaning_en: str
-    meaning_ko: str
+    valid_if: Text
+    meaning: Text
     source: str
     grade: Grade | None
     modality: Modality
     needs: tuple[Role, ...] = ()
     split: bool = False
     functionals: bool = False
+    causal: bool = False
     experimental: bool = False
     version: str = "1"
     scopes: tuple[Scope, ...] = SCOPES
     classes: tuple[str, ...] = ()
     stand_in_for: tuple[str, ...] = ()
-
-    def name(self, lang: str) -> str:
-        """Short name, ``ko`` or ``en``."""
-        return self.name_ko if lang == "ko" else self.name_en
-
-    def valid_if(self, lang: str) -> str:
-        """When there is a value."""
-        return self.valid_if_ko if lang == "ko" else self.valid_if_en
-
-    def meaning(self, lang: str) -> str:
-        """What it says, in plain words."""
-        return self.meaning_ko if lang == "ko" else self.meaning_en
 
 
 def definitions(label_set: LabelSet | None = None) -> tuple[Definition, ...]:
@@ -100,53 +242,96 @@ def definitions(label_set: LabelSet | None = None) -> tuple[Definition, ...]:
     if label_set is None:
         return _read()
     roles = roles_of(label_set.ids, label_set=label_set)
-    filled = []
-    for definition in _read():
-        wanted = {label for role in definition.needs for label in roles.parts[role].ids}
-        if definition.id == GROUP_SUM and (group := label_set.groups.get(DEPRESSION_RELATED)):
-            members = [label_set.labels[label_set.index(label)] for label in group.labels]
-            definition = replace(
-                definition,
-                name_en=sum_name([label.en for label in members], "en"),
-                name_ko=sum_name([label.ko for label in members], "ko"),
-            )
-        filled.append(
-            replace(
-                definition,
-                classes=tuple(label for label in label_set.ids if label in wanted),
-                stand_in_for=roles.stand_in_for if "depgroup" in definition.needs else (),
-            )
+    names = {}
+    if group := label_set.groups.get(DEPRESSION_RELATED):
+        members = [label_set.labels[label_set.index(label)].name for label in group.labels]
+        names["depgroup_share"] = sum_name(members)
+    return tuple(
+        replace(
+            d,
+            name=names.get(d.id, d.name),
+            classes=tuple(
+                label
+                for label in label_set.ids
+                if any(label in roles.parts[role].ids for role in d.needs)
+            ),
+            stand_in_for=roles.stand_in_for if "depgroup" in d.needs else (),
         )
-    return tuple(filled)
+        for d in _read()
+    )
 
 
-def sum_name(members: Sequence[str], lang: str) -> str:
-    """What people call the sum of the paper's group, by the classes a model has of it."""
-    return f"{'·'.join(members)} 확률의 합" if lang == "ko" else f"sum of {', '.join(members)}"
+def sum_name(members: Sequence[Text]) -> Text:
+    """Name of the sum of the paper's group, by the classes that the model has of it."""
+    return Text(f"sum of {joined(', ', members).en}", f"{joined('·', members).ko} 확률의 합")
 
 
 def definition_of(measure: str) -> Definition | None:
     """The definition behind a name in a table; None for class probabilities and unknown names."""
-    base = measure.split(".")[0]
-    table = _by_id()
-    if base in table:
-        return table[base]
-    for suffix in reversed(SUFFIXES):  # the longer one first
-        if base.endswith(suffix):
-            return table.get(base.removesuffix(suffix))
+    base, table = measure.split(".")[0], _by_id()
+    for suffix in ("", *reversed(SUFFIXES)):  # the longer one first
+        if base.endswith(suffix) and base.removesuffix(suffix) in table:
+            return table[base.removesuffix(suffix)]
     return None
 
 
 @cache
 def _read() -> tuple[Definition, ...]:
-    source = resources.files("nunbit") / "measures" / "definitions.toml"
-    document = tomllib.loads(source.read_text(encoding="utf-8"))
-    rows = [{"number": None, "grade": None, **row} for row in document["measures"]]
+    table = packaged_table("measures/definitions.toml")
+    rows = [{"number": None, "grade": None, **row} for row in table["measures"]]
     # TOML has no null: '' is the grade of what is no depression-related signal.
-    rows = [row | {"grade": row["grade"] or None} for row in rows]
+    rows = [_texts_joined(row) | {"grade": row["grade"] or None} for row in rows]
     return tuple(msgspec.convert(rows, list[Definition]))
+
+
+_TEXTS = ("name", "valid_if", "meaning")
+
+
+def _texts_joined(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the file, its ``name_en`` and ``name_ko`` (and so on) as one ``name``."""
+    joined_row = dict(row)
+    for key in _TEXTS:
+        joined_row[key] = {lang: joined_row.pop(f"{key}_{lang}") for lang in LANGS}
+    return joined_row
+
+
+def definition_row(definition: Definition) -> dict[str, Any]:
+    """Plain data for JSON, with the keys of the file."""
+    row: dict[str, Any] = {}
+    for key, value in asdict(definition).items():
+        texts = value.items() if key in _TEXTS else ()
+        row |= {f"{key}_{lang}": text for lang, text in texts} or {key: value}
+    return row
 
 
 @cache
 def _by_id() -> dict[str, Definition]:
     return {definition.id: definition for definition in _read()}
+
+
+def definitions_text(found: Sequence[Definition], lang: Lang) -> str:
+    """Every measure with formula, unit, validity, grade and source; a blank line between."""
+    return "\n\n".join(_entry(definition, lang) for definition in found)
+
+
+def definitions_document(found: Sequence[Definition]) -> list[dict[str, Any]]:
+    """Plain data for ``--json``."""
+    return [definition_row(definition) for definition in found]
+
+
+def _entry(d: Definition, lang: Lang) -> str:
+    number = "" if d.number is None else f"#{d.number} "
+    grade = [] if d.grade is None else [Text(f"grade {d.grade}", f"등급 {d.grade}")]
+    marks = joined(", ", [*grade, *[Text("experimental", "실험적")] * d.experimental]).pick(lang)
+    about = "; ".join(part for part in (d.modality, d.unit, marks) if part)
+    played, missing = ", ".join(d.classes), ", ".join(d.stand_in_for)
+    stand_in = Text(f"{played} stand in for {missing}", f"{missing} 대신 {played}")
+    lines = [
+        Text(f"{number}{d.id}: {d.name.en} [{about}]", f"{number}{d.id}: {d.name.ko} [{about}]"),
+        Text(f"  {d.meaning.en}", f"  {d.meaning.ko}"),
+        Text(f"  formula: {d.formula}", f"  식: {d.formula}"),
+        Text(f"  valid if: {d.valid_if.en}", f"  유효 조건: {d.valid_if.ko}"),
+        *([Text(f"  {stand_in.en}", f"  {stand_in.ko}")] if d.stand_in_for else ()),
+        Text(f"  source: {d.source}", f"  출처: {d.source}"),
+    ]
+    return joined("\n", lines).pick(lang)

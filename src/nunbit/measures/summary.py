@@ -1,103 +1,72 @@
-"""From values on spans to rows of the timeline: intervals, functionals, baseline.
+"""Turn values on spans into rows of the timeline: intervals, functionals, baseline.
 
 Every session value is a sum over seconds, or close to one; how well that sum is known is read from
-the seconds themselves (:mod:`nunbit.measures.interval`), because neighbouring moments are alike and
-nobody knows beforehand for how long. A baseline is a stretch the user marked as neutral; without
-one nothing is normalised, and never to a population. S spans, B seconds, W windows.
+the seconds themselves (:mod:`nunbit.statistics.series`), because neighbouring moments are alike and
+nobody knows beforehand for how long. S spans, B seconds, W windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.measures.definitions import FUNCTIONALS, Definition
-from nunbit.measures.estimate import CODE, NAMES, Estimate, Formula
-from nunbit.measures.inputs import BaselineForm
-from nunbit.measures.interval import STUDENT_12, long_run
-from nunbit.measures.likeness import Memory, memory
-from nunbit.measures.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
-from nunbit.streams import Flags, Floats, MeasureBlock, Scope
+from nunbit.core.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
+from nunbit.core.streams import Floats, Grade, MeasureBlock, Modality, Scope
+from nunbit.measures.definitions import Definition
+from nunbit.measures.estimate import (
+    CODE,
+    NAMES,
+    NO_BASELINE,
+    Baseline,
+    BaselineForm,
+    Codes,
+    Comparison,
+    Estimate,
+    Formula,
+)
+from nunbit.statistics.series import (
+    FUNCTIONALS,
+    NOT_A_MEAN,
+    Known,
+    around,
+    around_quantile,
+    functionals_of,
+)
 
 BLOCK_S = 1.0
 """Steps that a session value is split into; how many of them hang together is estimated."""
 
-MIN_BASELINE_S = 60.0
-MIN_BASELINE_INDEPENDENT = 2
-"""Fewer independent windows in the baseline say too little about its mean and spread for a z."""
+_ABSENT = [
+    CODE[reason]
+    for reason in ("no_video", "no_audio", "no_transcript", "no_model", "no_label", "unvalidated",
+                   "no_landmarks", "not_full_rate")
+]  # fmt: skip
+"""What is missing from a recording altogether: such a reason is said in every scope, also in one
+without spans; else that scope has nothing to be measured on."""
 
-MIN_LIKE_S = 5.0
-"""Seconds of speech (or of silence) in the baseline that windows of the same kind need."""
+NO_INTERVAL = Known(np.nan, np.nan, "")
 
-EPS = 1e-9
-_NONE = (np.nan, np.nan)
-_LEVELS = {"median": 0.5, "p20": 0.2, "p80": 0.8}
+
+class _Interval(TypedDict):
+    ci_low: Floats
+    ci_high: Floats
+    ci_reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """What is usual for the person in one measure.
+class Named:
+    """What rows are called: fields of :class:`nunbit.core.streams.MeasureBlock` of these names."""
 
-    Attributes:
-        median: Of the windows inside the marked stretch, NaN where no window has a value.
-        mean: Of these windows.
-        sd: Of these windows, without the bias that their likeness brings.
-        n_independent: Independent windows that they are worth.
-        freedom: Degrees of freedom of ``sd``.
-        whole: The measure on the marked stretch as one; what longer spans are held against.
-    """
-
-    median: float
-    mean: float
-    sd: float
-    n_independent: float
-    freedom: float
-    whole: float
-
-
-NO_BASELINE = Baseline(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """A session value's interval.
-
-    Attributes:
-        low: NaN where there is none.
-        high: Likewise.
-        reason: '' or why there is none.
-    """
-
-    low: float
-    high: float
-    reason: str
-
-
-def normalised(value: Floats, baseline: Baseline, form: BaselineForm) -> Floats:
-    """A value against the person's own baseline.
-
-    ``z`` = (x - mean) / (SD sqrt(1 + 1 / n)), n the independent windows of the baseline, read on
-    Student's distribution and given as the standard normal value of the same probability: where
-    nothing has changed |z| > 2 in 5% of the windows, however short the baseline. NaN where the
-    baseline does not vary or is worth fewer than 2 independent windows.
-    ``openwillis`` = (x + 1) / (mean + 1) - 1.
-    """
-    if form == "openwillis":
-        return np.asarray((value + 1.0) / (baseline.mean + 1.0) - 1.0)
-    if not baseline.sd > 0 or not baseline.n_independent >= MIN_BASELINE_INDEPENDENT:
-        return np.full(len(value), np.nan)
-    spread = baseline.sd * np.sqrt(1.0 + 1.0 / baseline.n_independent)
-    return _as_normal((value - baseline.mean) / spread, baseline.freedom)
-
-
-def _as_normal(t: Floats, freedom: float) -> Floats:
-    """Standard normal values as improbable as Student's (Wallace 1959, within 0.02 from 3 on)."""
-    size = np.sqrt(freedom * np.log1p(t * t / freedom))
-    return np.asarray(np.sign(t) * size * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0))
+    measure: str
+    modality: Modality
+    unit: str
+    grade: Grade | None = None
+    version: str = "1"
+    experimental: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,25 +84,9 @@ class Summariser:
     baseline_form: BaselineForm
 
     @cached_property
-    def block_edges(self) -> Floats:
-        """(B, 2) seconds."""
-        part = self.spans.parts["block"]
-        return np.stack([self.spans.start_s[part], self.spans.end_s[part]], axis=1)
-
-    @cached_property
-    def block_spans(self) -> Spans:
-        """The blocks alone."""
-        return Spans(self.block_edges[:, 0], self.block_edges[:, 1], {})
-
-    @cached_property
-    def in_baseline(self) -> np.ndarray:
-        """(W,) windows that lie in the marked stretch."""
-        part, marked = self.spans.parts["window"], self.spans.parts["baseline"]
-        starts, ends = self.spans.start_s[part], self.spans.end_s[part]
-        inside = np.zeros(len(starts), bool)
-        for a, b in zip(self.spans.start_s[marked], self.spans.end_s[marked], strict=True):
-            inside |= (starts >= a - EPS) & (ends <= b + EPS)
-        return inside
+    def comparison(self) -> Comparison:
+        """With what is usual for the person."""
+        return Comparison(self.spans, self.baseline_form)
 
     def blocks(
         self,
@@ -151,222 +104,132 @@ class Summariser:
             estimate: On all spans.
             measure: Name where it differs from the definition's (``_speaking``).
             compared: Whether the marked stretch is this person's baseline.
-            split: The same while speaking and while not; then windows are held against what is
+            split: The same while speaking and while not; windows are then compared with what is
                 usual for as much speech as they have.
         """
-        name = measure or definition.id
+        named = Named(
+            measure or definition.id,
+            definition.modality,
+            definition.unit,
+            definition.grade,
+            definition.version,
+            definition.experimental,
+        )
         value = estimate.value
-        baseline = self.baseline(value) if compared else NO_BASELINE
-        made = [self._rows(definition, name, scope, estimate, baseline) for scope in self.scopes]
+        baseline = self.comparison.baseline(value) if compared else NO_BASELINE
+        rows = {scope: self._rows(named, scope, estimate, baseline) for scope in self.scopes}
+        made = list(rows.values())
         if definition.functionals and not measure:
-            made += self._functionals(definition, name, value, estimate)
+            made += self._functionals(rows["session"], value, estimate)
         if np.isfinite(baseline.mean):
-            rows = made[: len(self.scopes)]
-            windows, why = self._compared(value, baseline, split)
-            made += self._normalised(definition, name, rows, windows, why)
+            windows, why = self.comparison.compared(value, baseline, split)
+            made += self._normalised(made[: len(rows)], windows, why)
         return made
 
-    def baseline(self, value: Floats) -> Baseline:
-        """What is usual in the marked stretch, if at least a minute of it is valid."""
-        marked = self.spans.parts["baseline"]
-        if marked.stop == marked.start:
-            return NO_BASELINE
-        window = self.spans.parts["window"]
-        whole = float(value[marked][0])
-        good = self.in_baseline & np.isfinite(value[window])
-        if not good.any():
-            long = float(self.spans.duration_s[marked][0]) >= MIN_BASELINE_S - EPS
-            return replace(NO_BASELINE, whole=whole) if long else NO_BASELINE
-        starts, ends = self.spans.start_s[window][good], self.spans.end_s[window][good]
-        # Windows overlap: the time they cover counts, not the number of windows.
-        more = np.maximum(ends[1:] - np.maximum(starts[1:], ends[:-1]), 0.0).sum()
-        if ends[0] - starts[0] + more < MIN_BASELINE_S - EPS:
-            return NO_BASELINE
-        return self._usual(value[window], good, whole)
+    def context(
+        self, named: Named, estimate: Estimate, *, marked: bool = False
+    ) -> list[MeasureBlock]:
+        """Rows of every scope for what is context and no measure of its own.
 
-    def _usual(self, series: Floats, good: np.ndarray, whole: float) -> Baseline:
-        """Mean and spread of the baseline's windows; their likeness is that of all windows."""
-        usual, n = series[good], int(good.sum())
-        mean = float(usual.mean())
-        found = _memory_in_pieces(series, max(n, 4))
-        independent, freedom = found.independent(n), found.freedom(n)
-        shrunk = max(1.0 - 1.0 / max(independent, 1.0 + EPS), EPS)
-        sd = float(np.sqrt(np.mean((usual - mean) ** 2) / shrunk))
-        return Baseline(float(np.median(usual)), mean, sd, independent, freedom, whole)
-
-    def _compared(
-        self, value: Floats, baseline: Baseline, split: tuple[Estimate, Estimate] | None
-    ) -> tuple[Floats, np.ndarray]:
-        """(W,) windows against the baseline, like with like, and (W,) why not."""
-        window = self.spans.parts["window"]
-        series = value[window]
-        why = np.full(len(series), "", dtype=object)
-        if self.baseline_form == "z":
-            if split is not None:
-                series, unlike = self._apart_from_speech(series, split)
-                good = self.in_baseline & np.isfinite(series)
-                baseline = self._usual(series, good, np.nan) if good.any() else NO_BASELINE
-                why[unlike] = "no_like_baseline"
-            flat = not baseline.sd > 0
-            why[why == ""] = "constant" if flat else "too_few_independent"
-        return normalised(series, baseline, self.baseline_form), why
-
-    def _apart_from_speech(
-        self, series: Floats, split: tuple[Estimate, Estimate]
-    ) -> tuple[Floats, np.ndarray]:
-        """(W,) windows less what is usual for as much speech as they have, and (W,) unlike ones.
-
-        Speech moves the mouth: without this a talkative stretch looks livelier than a quiet
-        baseline although nothing else has changed.
+        Args:
+            named: What they are called.
+            estimate: On all spans.
+            marked: Whether values are shown although they have a reason.
         """
-        window = self.spans.parts["window"]
-        usual, share = [], []
-        for part in split:
-            n = part.n_valid[window].astype(np.float64)
-            value = part.value[window]
-            known = self.in_baseline & np.isfinite(value)
-            seconds = n[known] / np.maximum(part.n_expected[window][known], 1)
-            enough = known.any() and seconds.sum() >= MIN_LIKE_S
-            usual.append(float(np.average(value[known], weights=n[known])) if enough else np.nan)
-            share.append(n)
-        total = share[0] + share[1]
-        spoken = np.divide(share[0], total, out=np.zeros(len(total)), where=total > 0)
-        expected = np.where(spoken > 0, spoken * usual[0], 0.0)
-        expected = expected + np.where(spoken < 1, (1.0 - spoken) * usual[1], 0.0)
-        if np.isnan(usual).all():  # no sound: nobody knows who speaks when
-            return series, np.zeros(len(series), bool)
-        return series - expected, np.isnan(expected) & np.isfinite(series)
+        value = estimate.parts[0] if marked else estimate.value
+        made = []
+        for scope, empty in self.scopes.items():
+            codes = estimate.reason[self.spans.parts[scope]]
+            codes = np.where((codes == 0) & bool(empty), CODE[empty], codes)
+            made.append(self._block(named, scope, estimate, value, codes))
+        return made
 
     def _rows(
-        self,
-        definition: Definition,
-        name: str,
-        scope: Scope,
-        estimate: Estimate,
-        baseline: Baseline,
+        self, named: Named, scope: Scope, estimate: Estimate, baseline: Baseline
+    ) -> MeasureBlock:
+        """Rows of one scope of a measure, with the interval of the session."""
+        codes, empty = estimate.reason[self.spans.parts[scope]], self.scopes[scope]
+        if empty:
+            codes = np.where(np.isin(codes, _ABSENT), codes, CODE[empty])
+        block = self._block(named, scope, estimate, estimate.value, codes)
+        block = replace(block, baseline=baseline.median if scope == "window" else baseline.whole)
+        if scope != "session" or empty:
+            return block
+        return replace(block, **_interval_of(self.interval(estimate, named.unit)))
+
+    def _block(
+        self, named: Named, scope: Scope, estimate: Estimate, value: Floats, codes: Codes
     ) -> MeasureBlock:
         part, empty = self.spans.parts[scope], self.scopes[scope]
-        known = Known(*_NONE, "")
-        if scope == "session" and not empty:
-            known = self.interval(estimate, definition.unit)
-        reason = estimate.reason[part].copy()
-        shown = estimate.value[part]
-        if empty:
-            # What is missing altogether says so; else the scope has nothing to be measured on.
-            absent = ("no_video", "no_audio", "no_transcript", "no_model", "no_label",
-                      "unvalidated", "no_landmarks", "not_full_rate")  # fmt: skip
-            keep = np.isin(reason, [CODE[r] for r in absent])
-            reason = np.where(keep, reason, CODE[empty]).astype(np.int8)
-            shown[:] = np.nan
+        shown = np.full(len(codes), np.nan) if empty else value[part].copy()
         # A ratio of nothing: the rules should have caught it, and a value needs no excuse.
-        reason = np.where(np.isnan(shown) & (reason == 0), CODE["too_few"], reason)
+        codes = np.where(np.isnan(shown) & (codes == 0), CODE["too_few"], codes)
+        n_valid = estimate.n_valid[part]
         return MeasureBlock(
             scope=scope,
-            modality=definition.modality,
-            measure=name,
-            unit=definition.unit,
-            grade=definition.grade,
             t_start=self.spans.start_s[part],
             t_end=self.spans.end_s[part],
             value=shown,
             n_expected=estimate.n_expected[part],
-            n_valid=np.zeros_like(estimate.n_valid[part]) if empty else estimate.n_valid[part],
+            n_valid=np.zeros_like(n_valid) if empty else n_valid,
             confidence=estimate.confidence[part],
-            mask_reason=NAMES[reason],
-            ci_low=np.array([known.low]) if scope == "session" and not empty else None,
-            ci_high=np.array([known.high]) if scope == "session" and not empty else None,
-            ci_reason=known.reason,
-            baseline=baseline.median if scope == "window" else baseline.whole,
-            version=definition.version,
-            experimental=definition.experimental,
+            mask_reason=NAMES[codes],
+            **asdict(named),
         )
 
     def interval(self, estimate: Estimate, unit: str = "") -> Known:
         """95% interval of the session value, or why there is none."""
-        session, block = self.spans.parts["session"], self.spans.parts["block"]
+        session, block = self.spans.parts["session"], self.spans.of("block")
         value = float(estimate.value[session][0])
         if not np.isfinite(value):
-            return Known(*_NONE, "")  # the value itself says why it is missing
+            return NO_INTERVAL  # the value itself says why it is missing
         if estimate.sample is not None:
-            return self._of_median(*estimate.sample)
-        if estimate.formula in ("given", "sd"):  # SD of skewed values: 51 to 85% instead of 95%
-            return Known(*_NONE, "not_a_mean")
-        influence, total = _influence(
-            estimate.formula, tuple(np.nan_to_num(part[block]) for part in estimate.parts)
-        )
-        found = long_run(influence, total != 0)
-        if found.reason:
-            return Known(*_NONE, found.reason)
-        half = STUDENT_12 * found.error
-        low, high = value - half, value + half
-        if estimate.formula == "decibel":
-            return Known(low, high, "")
-        positive = (estimate.parts[0][block] >= 0).all()
+            rows = rows_in(estimate.sample[0], block)
+            return around_quantile(
+                estimate.sample[1], 0.5, lambda below: sum_rows(below, rows), lengths(rows)
+            )
+        if estimate.formula in ("given", "sd"):
+            return NOT_A_MEAN
+        parts = [part[self.spans.parts["block"]] for part in estimate.parts]
+        influence, total = _influence(estimate.formula, *map(np.nan_to_num, parts))
+        known = around(value, influence, total != 0)
+        if known.reason or estimate.formula == "decibel":
+            return known
         # What cannot be below 0 or above 1 is not: cutting there loses no truth.
-        low = max(low, 0.0) if positive else low
-        return Known(low, min(high, max(1.0, value)) if unit == "0–1" else high, "")
-
-    def _of_median(self, times_s: Floats, values: Floats) -> Known:
-        rows = rows_in(times_s, self.block_spans)
-        return _of_quantile(values, 0.5, lambda below: sum_rows(below, rows), lengths(rows))
+        low = max(known.low, 0.0) if (parts[0] >= 0).all() else known.low
+        return Known(low, min(known.high, max(1.0, value)) if unit == "0–1" else known.high, "")
 
     def _functionals(
-        self, definition: Definition, name: str, value: Floats, estimate: Estimate
+        self, session: MeasureBlock, value: Floats, estimate: Estimate
     ) -> list[MeasureBlock]:
         """Mean, SD, median, P20, P80 and slope per minute of the window values."""
         part = self.spans.parts["window"]
         series = value[part]
-        good = np.flatnonzero(np.isfinite(series))
-        centres = (self.spans.start_s[part] + self.spans.end_s[part]) / 2.0
-        found = dict.fromkeys(FUNCTIONALS, (np.nan, Known(*_NONE, "")))
-        if len(good) >= 2:
-            found = functionals_of(centres, series)
-        reasons = NAMES[estimate.reason[part]]
-        kinds, counts = np.unique(reasons[reasons != ""], return_counts=True)
-        why = str(kinds[np.argmax(counts)]) if len(good) == 0 and len(kinds) else "too_few"
+        n_good = int(np.isfinite(series).sum())
+        found = (
+            functionals_of(self.spans.of("window").centre_s, series)
+            if n_good >= 2
+            else dict.fromkeys(FUNCTIONALS, (np.nan, NO_INTERVAL))
+        )
+        why = "too_few" if n_good else commonest(NAMES[estimate.reason[part]])
         return [
-            self._single(definition, f"{name}.{kind}", numbers, (len(series), len(good)), why)
-            for kind, numbers in found.items()
+            replace(
+                session,
+                measure=f"{session.measure}.{kind}",
+                unit=f"{session.unit}/min" if kind == "slope" else session.unit,
+                value=np.array([number]),
+                n_expected=np.array([len(series)]),
+                n_valid=np.array([n_good]),
+                confidence=np.array([np.nan]),
+                mask_reason=np.array(["" if np.isfinite(number) else why]),
+                baseline=np.nan,
+                **_interval_of(known),
+            )
+            for kind, (number, known) in found.items()
         ]
 
-    def _single(
-        self,
-        definition: Definition,
-        name: str,
-        numbers: tuple[float, Known],
-        counts: tuple[int, int],
-        why: str,
-    ) -> MeasureBlock:
-        part = self.spans.parts["session"]
-        value, known = numbers
-        unit = f"{definition.unit}/min" if name.endswith(".slope") else definition.unit
-        return MeasureBlock(
-            scope="session",
-            modality=definition.modality,
-            measure=name,
-            unit=unit,
-            grade=definition.grade,
-            t_start=self.spans.start_s[part],
-            t_end=self.spans.end_s[part],
-            value=np.array([value]),
-            n_expected=np.array([counts[0]]),
-            n_valid=np.array([counts[1]]),
-            confidence=np.array([np.nan]),
-            mask_reason=np.array(["" if np.isfinite(value) else why]),
-            ci_low=np.array([known.low]),
-            ci_high=np.array([known.high]),
-            ci_reason=known.reason,
-            version=definition.version,
-            experimental=definition.experimental,
-        )
-
     def _normalised(
-        self,
-        definition: Definition,
-        name: str,
-        rows: list[MeasureBlock],
-        compared: Floats,
-        why: np.ndarray,
+        self, rows: list[MeasureBlock], compared: Floats, why: NDArray[np.str_]
     ) -> list[MeasureBlock]:
         """Windows against the baseline's windows; longer spans as the median of their windows.
 
@@ -374,130 +237,51 @@ class Summariser:
         must not be held against the values of windows.
         """
         suffix = "z" if self.baseline_form == "z" else "relative"
-        part = self.spans.parts["window"]
         good = np.flatnonzero(np.isfinite(compared))
-        centres = ((self.spans.start_s[part] + self.spans.end_s[part]) / 2.0)[good]
-        within = rows_in(centres, self.spans)
+        within = rows_in(self.spans.of("window").centre_s[good], self.spans)
         middle, counts = quantile_rows(compared[good], within, 0.5), lengths(within)
+        usual = commonest(why[np.isnan(compared)])
         made = []
         for row in rows:
-            here = self.spans.parts[row.scope]
-            own = row.scope == "window"
-            value = compared if own else np.where(row.mask_reason == "", middle[here], np.nan)
-            flat = np.isnan(value) & (row.mask_reason == "")
-            kinds = why if own else np.full(len(value), _commonest(why, compared), dtype=object)
+            here, own = self.spans.parts[row.scope], row.scope == "window"
+            valid = row.mask_reason == ""
+            value = compared if own else np.where(valid, middle[here], np.nan)
+            flat = np.isnan(value) & valid
             made.append(
-                MeasureBlock(
-                    scope=row.scope,
-                    modality=row.modality,
-                    measure=f"{name}.{suffix}",
+                replace(
+                    row,
+                    measure=f"{row.measure}.{suffix}",
                     unit=suffix,
-                    grade=definition.grade,
-                    t_start=row.t_start,
-                    t_end=row.t_end,
                     value=value,
-                    n_expected=row.n_expected,
                     n_valid=row.n_valid if own else counts[here],
-                    confidence=row.confidence,
-                    mask_reason=np.where(flat, kinds, row.mask_reason).astype(np.str_),
-                    version=definition.version,
-                    experimental=definition.experimental,
+                    mask_reason=np.where(flat, why if own else usual, row.mask_reason),
+                    baseline=np.nan,
+                    ci_low=None,
+                    ci_high=None,
+                    ci_reason="",
                 )
             )
         return made
 
 
-def _memory_in_pieces(series: Floats, length: int) -> Memory:
-    """Memory of the windows within pieces as long as the baseline.
-
-    A change between pieces takes no part: it is what the baseline is there to show.
-    """
-    pieces = max(len(series) // length, 1)
-    rows = series[: pieces * length].reshape(pieces, -1)
-    there = np.isfinite(rows)
-    rows, there = rows[there.sum(axis=1) > 1], there[there.sum(axis=1) > 1]
-    if not len(rows):
-        return Memory(1, 0.0, 1)
-    mean = np.where(there, rows, 0.0).sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
-    centred = np.where(there, rows - mean, 0.0)
-    return memory(centred, there) if centred.any() else Memory(1, 0.0, 1)
-
-
-def _commonest(why: np.ndarray, compared: Floats) -> str:
-    """Why most windows without a comparison have none."""
-    reasons = why[np.isnan(compared) & (why != "")].astype(str)
-    names, counts = np.unique(reasons, return_counts=True)
+def commonest(reasons: NDArray[np.str_]) -> str:
+    """The most frequent reason, ``too_few`` where there is none."""
+    names, counts = np.unique(reasons[reasons != ""], return_counts=True)
     return str(names[np.argmax(counts)]) if len(names) else "too_few"
 
 
-def _influence(formula: Formula, parts: tuple[Floats, ...]) -> tuple[Floats, Floats]:
+def _interval_of(known: Known) -> _Interval:
+    return {
+        "ci_low": np.array([known.low]),
+        "ci_high": np.array([known.high]),
+        "ci_reason": known.reason,
+    }
+
+
+def _influence(formula: Formula, above: Floats, below: Floats) -> tuple[Floats, Floats]:
     """(B,) what each second adds to the error of the value, and (B,) what it rests on."""
-    above, below = parts
-    value = above.sum() / below.sum()
     scale = below.sum()
+    value = above.sum() / scale
     if formula == "decibel":
         scale = scale * value * np.log(10.0) / 10.0
     return (above - value * below) / scale, below
-
-
-def _of_quantile(
-    values: Floats, quantile: float, total: Callable[[Floats], Floats], counts: NDArray[np.int64]
-) -> Known:
-    """Interval of a quantile: where the share below it may lie, read off the values.
-
-    Woodruff 1952. Nothing has to be assumed about how dense the values are there.
-
-    Args:
-        values: (n,).
-        quantile: 0 to 1.
-        total: Sums (n,) over the steps of the series.
-        counts: Values in each step.
-    """
-    # Above or below forgets sooner than the values do: these must be many enough themselves.
-    whole = long_run(total(values - values.mean()), counts > 0)
-    below = (values <= np.quantile(values, quantile)).astype(np.float64)
-    share = float(below.mean())
-    found = long_run(total(below) - share * counts, counts > 0)
-    if reason := whole.reason or found.reason:
-        return Known(*_NONE, reason)
-    half = STUDENT_12 * found.error / max(float(counts.sum()), 1.0)
-    edges = np.clip([quantile - half, quantile + half], 0.0, 1.0)
-    low, high = np.quantile(values, edges)
-    return Known(float(low), float(high), "")
-
-
-def functionals_of(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:
-    """Functionals of the window values, each with its interval.
-
-    None of the SD: of skewed values 51 to 85% of the intervals held it (simulated), not 95%.
-    """
-    there = np.isfinite(series)
-    x, minutes = series[there], times_s / 60.0
-    n, mean = len(x), float(x.mean())
-    u = np.where(there, series - mean, 0.0)
-    t = np.where(there, minutes - minutes[there].mean(), 0.0)
-    length = float(t @ t)
-    slope = float(t @ u) / length if length > 0 else np.nan
-    found = {
-        "mean": (mean, _around(mean, u / n, there)),
-        "sd": (float(x.std()), Known(*_NONE, "not_a_mean")),
-        "slope": (slope, _around(slope, t * (u - slope * t) / (length or 1.0), there)),
-    }
-    steps = there.astype(np.int64)
-
-    def spread(below: Floats) -> Floats:
-        whole = np.zeros(len(series))
-        whole[there] = below
-        return whole
-
-    for kind, q in _LEVELS.items():
-        found[kind] = (float(np.quantile(x, q)), _of_quantile(x, q, spread, steps))
-    return {kind: found[kind] for kind in FUNCTIONALS}
-
-
-def _around(value: float, influence: Floats, there: Flags) -> Known:
-    found = long_run(influence, there)
-    if found.reason:
-        return Known(*_NONE, found.reason)
-    half = STUDENT_12 * found.error
-    return Known(value - half, value + half, "")

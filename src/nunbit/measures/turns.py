@@ -1,20 +1,26 @@
-"""Who has the floor when: turns from diarisation, words and voice activity.
+"""Turns (who has the floor when) from diarisation, words and voice activity.
 
 A turn runs from the first to the last sound of one speaker, pauses inside included, until somebody
-else has spoken. Where nobody names speakers the recording is taken for one person's and a silence
-of five seconds ends a turn: the other side may be talking unheard. Knows nothing of files.
+else has spoken. Without speaker names all speech counts as one person's, and a silence of five
+seconds ends a turn, because somebody unheard may be talking. Knows nothing of files.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nunbit.errors import InputError
-from nunbit.streams import Interval, Transcript, Turn, VoiceStream
-from nunbit.timebase import clip_intervals, merge_intervals
+from nunbit.core.errors import InputError
+from nunbit.core.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
+from nunbit.core.streams import Flags, Floats, Interval, Transcript, Turn, VoiceStream
+from nunbit.core.text import Text
+from nunbit.core.timebase import bounds, clip_intervals, merge_intervals
+from nunbit.measures.estimate import Estimate, all_missing, estimate_of
 
 UNNAMED = ""
 """Speaker of a recording in which nobody names speakers."""
@@ -22,7 +28,13 @@ UNNAMED = ""
 TURN_BREAK_S = 5.0
 """Silence that ends a turn where speakers are not named."""
 
-_REACH_S = 0.5  # edges of cues and words are off by up to this; speech may carry a turn further
+REACH_S = 0.5
+"""Edges of cues and words are off by up to this; speech may carry a turn further."""
+
+MIN_TURNS = 3
+"""Fewer answers have no median to speak of."""
+
+
 _Span = tuple[Interval, str]
 
 
@@ -67,8 +79,10 @@ def turns_from(
     if wanted not in names:
         listed = ", ".join(names) if any(names) else "-"
         raise InputError(
-            en=f"target speaker '{target}': nobody is called so; speakers are {listed}",
-            ko=f"대상 화자 '{target}': 그런 화자가 없습니다. 화자: {listed}",
+            Text(
+                f"target speaker '{target}': there is no such speaker; speakers are {listed}",
+                f"대상 화자 '{target}': 그런 화자가 없습니다. 화자: {listed}",
+            )
         )
     floors = _floors(spans)
     if voice is not None:
@@ -99,13 +113,13 @@ def _unnamed(voice: VoiceStream | None, transcript: Transcript | None) -> tuple[
 
 
 def _longest(spans: Iterable[_Span]) -> str:
-    seconds: dict[str, float] = {}
+    seconds: defaultdict[str, float] = defaultdict(float)
     for interval, speaker in spans:
-        seconds[speaker] = seconds.get(speaker, 0.0) + interval.duration_s
+        seconds[speaker] += interval.duration_s
     return max(seconds, key=lambda speaker: seconds[speaker])
 
 
-def _floors(spans: list[_Span]) -> list[_Span]:
+def _floors(spans: Iterable[_Span]) -> list[_Span]:
     """Neighbouring stretches of one named speaker become one turn.
 
     Without names a long silence has ended the turn already: see ``TURN_BREAK_S``.
@@ -129,21 +143,104 @@ def _sharpened(floors: list[_Span], segments: Sequence[Interval]) -> list[_Span]
     """
     if not segments:
         return floors
-    edges = np.array([(s.start_s, s.end_s) for s in segments])
+    edges = bounds(segments)
+    before = [-math.inf, *(interval.end_s for interval, _ in floors[:-1])]
+    after = [*(interval.start_s for interval, _ in floors[1:]), math.inf]
     sharp = []
-    for i, (interval, speaker) in enumerate(floors):
+    for (interval, speaker), ended, begins in zip(floors, before, after, strict=True):
         first = int(np.searchsorted(edges[:, 1], interval.start_s, "right"))
         last = int(np.searchsorted(edges[:, 0], interval.end_s, "left")) - 1
-        if first > last:  # no speech was heard there: the file that names speakers knows better
-            sharp.append((interval, speaker))
-            continue
-        earliest = interval.start_s - _REACH_S
-        latest = interval.end_s + _REACH_S
-        if i:
-            earliest = max(earliest, min(interval.start_s, floors[i - 1][0].end_s))
-        if i + 1 < len(floors):
-            latest = min(latest, max(interval.end_s, floors[i + 1][0].start_s))
-        start, end = max(edges[first, 0], earliest), min(edges[last, 1], latest)
-        sharp.append((Interval(float(start), float(end)), speaker) if start < end
-                     else (interval, speaker))  # fmt: skip
+        earliest = max(interval.start_s - REACH_S, min(interval.start_s, ended))
+        latest = min(interval.end_s + REACH_S, max(interval.end_s, begins))
+        # Where no speech was heard the file that names speakers knows better.
+        if first <= last:
+            start, end = max(edges[first, 0], earliest), min(edges[last, 1], latest)
+            interval = Interval(float(start), float(end)) if start < end else interval
+        sharp.append((interval, speaker))
     return sharp
+
+
+# -- whose turn it is ------------------------------------------------------------------------------
+
+
+def who_speaks(turns: Sequence[Turn], times_s: Floats) -> NDArray[np.int64]:
+    """Turn at each time, or the nearest within half a second; -1 where there is none."""
+    best = np.full(len(times_s), -1, np.int64)
+    if not turns:
+        return best
+    edges = bounds(t.interval for t in turns)
+    nearest = np.full(len(times_s), REACH_S)
+    after = np.searchsorted(edges[:, 0], times_s, "right")
+    for step in (-1, -2, 0):  # turns overlap their neighbours at most
+        place = np.clip(after + step, 0, len(turns) - 1)
+        away = np.maximum(np.maximum(edges[place, 0] - times_s, times_s - edges[place, 1]), 0.0)
+        nearer = away < nearest
+        best[nearer], nearest[nearer] = place[nearer], away[nearer]
+    return best
+
+
+def belongs_to_target(
+    turns: Sequence[Turn], speakers: Sequence[str | None], centres_s: Floats
+) -> tuple[Flags, NDArray[np.int64]]:
+    """Whether each word or utterance is the target's, and its turn.
+
+    A speaker the turns know decides; else the turn it falls into; in a recording without names
+    everything is the target's.
+    """
+    turn = who_speaks(turns, centres_s)
+    if all(t.speaker == UNNAMED for t in turns):
+        return np.ones(len(turn), bool), turn
+    by_time = np.array([t.target for t in turns] + [False], bool)[turn]  # the last for no turn
+    target_of: dict[str | None, bool] = {t.speaker: t.target for t in turns}
+    own = [target_of.get(s, bool(b)) for s, b in zip(speakers, by_time, strict=True)]
+    return np.array(own, bool), turn
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+def question_segments(turns: Sequence[Turn]) -> list[tuple[float, float]]:
+    """From the start of each answered turn of somebody else to the end of its last answer."""
+    ends: dict[int, float] = {}
+    for turn in turns:
+        if turn.target and turn.question is not None:
+            ends[turn.question] = max(ends.get(turn.question, 0.0), turn.interval.end_s)
+    return [(turns[q].interval.start_s, end) for q, end in sorted(ends.items())]
+
+
+def latency_estimates(
+    turns: Sequence[Turn], first_words_s: dict[int, float], spans: Spans
+) -> dict[str, Estimate]:
+    """Median latency of at least three answers; of the one answer of a turn or question.
+
+    An answer is a turn of the target right after one of somebody else. It comes so many seconds
+    after the other's end; where they overlap it has no latency.
+
+    Args:
+        turns: All turns.
+        first_words_s: Start of the first timed word, by index of the turn; where there is none,
+            the turn's first sound counts.
+        spans: S spans.
+    """
+    answers = sorted(
+        (
+            (first_words_s.get(i, turn.interval.start_s), turns[turn.question].interval.end_s)
+            for i, turn in enumerate(turns)
+            if turn.target and turn.question is not None
+        ),
+        key=lambda answer: answer[0],
+    )
+    if not answers:
+        return all_missing(("response_latency", "response_overlap"), spans, "no_turns")
+    onset, ended = np.array(answers).T
+    late = onset > ended
+    onsets, values = onset[late], (onset - ended)[late]
+    rows, all_rows = rows_in(onsets, spans), rows_in(onset, spans)
+    n, n_all = lengths(rows).astype(np.float64), lengths(all_rows).astype(np.float64)
+    needed = np.where(spans.is_a("turn", "question"), 1, MIN_TURNS)
+    median = estimate_of(
+        "given", (quantile_rows(values, rows, 0.5),), (n_all, n), (n < needed, "too_few")
+    )
+    overlaps = sum_rows((~late).astype(np.float64), all_rows)
+    share = estimate_of("ratio", (overlaps, n_all), (n_all, n_all), (n_all < needed, "too_few"))
+    return {"response_latency": replace(median, sample=(onsets, values)), "response_overlap": share}

@@ -1,27 +1,213 @@
-"""What each utterance says of its sign: words of the lists that count, and what takes them back.
+"""What is said: words of the lists that count, and what takes them back.
 
-A word that is negated or wished for does not count, and where a positive word is taken back (or a
-negative one is negated) a class of that sign is not to be believed. Subtitles cut sentences into
-pieces, so pieces of one sentence are read together. Wording of wanting to die or of self-harm is
-scored as no emotion; it has the same reason as an utterance with nothing in it to score, and is
-kept apart nowhere. Knows nothing of time beyond the order of utterances, nor of models.
+The lists are versioned TOML in the package. They are short, unvalidated seeds, and state that. A
+Korean word is found by its morphemes, whatever its ending, particle or spacing; an English one by
+its form. A negated or wished-for word does not count. If a positive word is taken back (or a
+negative one negated), a class of that sign is not valid. Subtitles cut sentences into pieces, so
+pieces of one sentence are read together. Wording about wanting to die or self-harm is not scored as
+an emotion; it has the same reason as an utterance with nothing to score, and no result marks it.
+Knows nothing of time beyond the order of utterances, nor of models.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, pairwise
 
-from nunbit.hangul import is_hangul_text
-from nunbit.hangul.morphemes import Morpheme, analyser_missing, morphemes
-from nunbit.hangul.passages import has_passage
-from nunbit.hangul.polarity import Turn, find_turns
-from nunbit.measures.lexicon import find_in_english, find_in_korean, load_lexicon
-from nunbit.streams import Transcript, Utterance
+import msgspec
+import numpy as np
 
-LISTS = ("first_person", "first_person_plural", "negative", "positive", "absolutist")
+from nunbit.core.streams import Flags, Transcript, Utterance
+from nunbit.language.morphemes import Morpheme, Turn, analyser_missing, has_passage, morphemes
+from nunbit.language.polarity import find_turns
+from nunbit.language.spoken import is_hangul_text
+from nunbit.runtime.resources import packaged_table
+
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The words of one list in one language.
+
+    Attributes:
+        words: Korean: morphemes of any kind; English: whole words.
+        nouns: Korean nouns and roots, with any particle or 하다, 스럽다 and their like behind.
+        pronouns: Korean pronouns.
+        predicates: Korean verbs and adjectives in their dictionary form.
+        phrases: Korean words that follow one another, particles and adverbs between: ``화 나다``.
+        stems: Beginnings of English words, any ending.
+        not_stems: Beginnings that a stem would catch wrongly.
+    """
+
+    words: tuple[str, ...] = ()
+    nouns: tuple[str, ...] = ()
+    pronouns: tuple[str, ...] = ()
+    predicates: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
+    not_stems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """One word list.
+
+    Attributes:
+        name: File name without suffix, for example ``negative``.
+        version: Goes up with every change of the words.
+        validated: Whether the list was shown to measure what its name says.
+        source: Where the words come from.
+        ko: Korean entries.
+        en: English entries.
+        polar: Whether its words are positive or negative: then a negated or wished-for word does
+            not count (행복하지 않다, 행복했으면 좋겠다).
+    """
+
+    name: str
+    version: str
+    validated: bool
+    source: str
+    ko: Entries
+    en: Entries
+    polar: bool = False
+
+
+@cache
+def load_lexicon(name: str) -> Lexicon:
+    """Read a word list of the package."""
+    return msgspec.convert(
+        {"name": name, **packaged_table(f"measures/data/lexicons/{name}.toml")}, Lexicon
+    )
+
+
+_SKIPPED = ("J", "MA")
+_MOST_SKIPPED = 3
+"""Particles and adverbs inside a phrase: 화가 정말 많이 났다."""
+
+
+def find_in_korean(lexicon: Lexicon, flow: Sequence[Morpheme]) -> tuple[range, ...]:
+    """Places of the list's words among morphemes, in order; a place may be in several.
+
+    Args:
+        lexicon: The list.
+        flow: Morphemes of a text.
+    """
+    table = _korean_table(lexicon)
+    found = {(i, i + 1) for i in range(len(flow)) if _is_listed(table, flow, i)}
+    for i, m in enumerate(flow):
+        ends = (_phrase_end(phrase, flow, i) for phrase in table.phrases.get(m.form, ()))
+        found |= {(i, end) for end in ends if end is not None}
+    return tuple(range(a, b) for a, b in sorted(found))
+
+
+@dataclass(frozen=True)
+class _Korean:
+    words: frozenset[str]
+    nouns: frozenset[str]
+    pronouns: frozenset[str]
+    predicates: frozenset[str]
+    roots: frozenset[str]
+    phrases: dict[str, list[list[str]]]
+
+
+@cache
+def _korean_table(lexicon: Lexicon) -> _Korean:
+    ko = lexicon.ko
+    stems = frozenset(_stem(p) for p in ko.predicates)
+    phrases = defaultdict(list)
+    for text in ko.phrases:
+        first, *rest = map(_stem, text.split())
+        phrases[first].append(rest)
+    return _Korean(
+        words=frozenset(ko.words),
+        nouns=frozenset(ko.nouns),
+        pronouns=frozenset(ko.pronouns),
+        predicates=stems,
+        # The analyser gives 뿌듯하 as one morpheme or as 뿌듯 and 하.
+        roots=frozenset(stem[:-1] for stem in stems if len(stem) > 1 and stem.endswith("하")),
+        phrases=dict(phrases),
+    )
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if word.endswith("다") and len(word) > 1 else word
+
+
+def _is_listed(table: _Korean, flow: Sequence[Morpheme], i: int) -> bool:
+    form, tag = flow[i].form, flow[i].tag
+    if form in table.words:
+        return True
+    if tag.startswith(("NN", "XR")):
+        is_root = form in table.roots and any(m.tag.startswith("XS") for m in flow[i + 1 : i + 2])
+        return form in table.nouns or is_root
+    listed = {"NP": table.pronouns, "VV": table.predicates, "VA": table.predicates}
+    return form in listed.get(tag, ())
+
+
+def _phrase_end(rest: Sequence[str], flow: Sequence[Morpheme], i: int) -> int | None:
+    """Place after a phrase whose first part is at i; None where the rest does not follow."""
+    at = i + 1
+    for part in rest:
+        skipped = 0
+        while at < len(flow) and flow[at].form != part:
+            if skipped == _MOST_SKIPPED or not flow[at].tag.startswith(_SKIPPED):
+                return None
+            at, skipped = at + 1, skipped + 1
+        if at == len(flow):
+            return None
+        at += 1
+    return at
+
+
+# -- English ---------------------------------------------------------------------------------------
+
+_REACH = 5
+"""Words before a word in which a negation or wish is looked for, within the clause."""
+
+_NOT = frozenset(
+    {"not", "never", "no", "without", "hardly", "nothing", "nobody", "none", "neither", "nor",
+     "rarely", "seldom", "lack", "lacked", "lost", "cannot", "stopped"}
+)  # fmt: skip
+_WISHED = frozenset({"wish", "wished", "want", "wanted", "wants", "wanna", "if", "could"})
+_BREAKS = frozenset({"but", "and", "so", "because", "although", "though"})
+
+
+def find_in_english(lexicon: Lexicon, text: str) -> Flags:
+    """Which words between blanks of an English text are on the list; (n,).
+
+    On a polar list a word does not count where a negation or a wish stands among the five words
+    before it in the same clause. Irony and wider negation are not seen.
+    """
+    raw = [part for part in unicodedata.normalize("NFC", text).split() if _EDGES.sub("", part)]
+    tokens = [_EDGES.sub("", part).casefold() for part in raw]
+    hits = [
+        _in_english(lexicon.en, token) and not (lexicon.polar and _turned(raw, tokens, i))
+        for i, token in enumerate(tokens)
+    ]
+    return np.array(hits, bool)
+
+
+def _in_english(en: Entries, token: str) -> bool:
+    is_stem = token.startswith(en.stems) and not token.startswith(en.not_stems)
+    return is_stem or token in en.words
+
+
+def _turned(raw: Sequence[str], tokens: Sequence[str], i: int) -> bool:
+    for k in range(i - 1, max(-1, i - 1 - _REACH), -1):
+        if tokens[k] in _BREAKS or raw[k].endswith((",", ".", "!", "?", ";", ":")):
+            return False
+        if tokens[k] in _NOT or tokens[k] in _WISHED or tokens[k].endswith(("n't", "n’t")):
+            return True
+    return False
+
+
+LISTED = ("first_person", "first_person_plural", "negative", "positive", "absolutist")
 """Word lists that are counted, in the order of ``Wording.counts``."""
 
 UNCOUNTED = "unpleasant"
@@ -45,14 +231,14 @@ class Wording:
 
     Attributes:
         korean: Whether most of it is Korean.
-        unscored: ``not_scored`` where nothing in it may be scored, ``no_analyser`` where nobody can
-            tell, else ''.
-        positive: Why a positive class is not to be believed: ``negated``, ``wish`` or ''.
+        unscored: ``not_scored`` if nothing in it may be scored, ``no_analyser`` without an
+            analyser, else ''.
+        positive: Why a positive class is not valid: ``negated``, ``wish`` or ''.
         negative: Why a negative class is not: ``negated`` or ''.
         named: Whether the words taken back are on the lists; else only something is negated or
             wished for and no positive word is said plainly.
-        counts: For each word and each of ``LISTS`` whether it counts; () for words that are fillers
-            and everywhere if ``unscored``.
+        counts: For each word and each of ``LISTED`` whether it counts; () for words that are
+            fillers and everywhere if ``unscored``.
     """
 
     korean: bool
@@ -66,35 +252,55 @@ class Wording:
 def read_wording(transcript: Transcript) -> tuple[Wording, ...]:
     """The wording of every utterance, in order."""
     known = analyser_missing() is None
-    found: list[Wording | None] = [None] * len(transcript.utterances)
+    found: dict[int, Wording] = {}
     for group in _sentences(transcript.utterances, known):
         pieces = [_words_of(transcript.utterances[i]) for i in group]
-        for i, wording in zip(group, _read(pieces, known), strict=True):
-            found[i] = wording
-    return tuple(w for w in found if w is not None)
+        found |= zip(group, _read(pieces, known), strict=True)
+    return tuple(found[i] for i in range(len(transcript.utterances)))
 
 
 def find_passage_groups(utterances: Sequence[Utterance]) -> tuple[tuple[int, ...], ...]:
     """Utterances, by place, with wording of wanting to die or of self-harm.
 
-    Only for showing them to the person who has the recording before them; what this returns must
-    not be written, counted or exported.
+    Only for showing them to a person who has the recording; the result must not be written, counted
+    or exported.
     """
-    known = analyser_missing() is None
-    groups = []
-    for group in _sentences(utterances, known):
-        said = " ".join(w for i in group for w in _words_of(utterances[i]) if w)
-        if has_passage(said):
-            groups.append(tuple(group))
-    return tuple(groups)
+    if not _may_hold_passage(utterances):
+        return ()
+    return tuple(
+        tuple(group)
+        for group in _sentences(utterances, analyser_missing() is None)
+        if has_passage(" ".join(w for i in group for w in _words_of(utterances[i]) if w))
+    )
+
+
+def _may_hold_passage(utterances: Sequence[Utterance]) -> bool:
+    """Whether any pieces that could be one sentence hold such wording.
+
+    Where sentences end only the analyser knows, which takes a second to load and an hour's talk
+    another: nearly always every way of joining the pieces shows that it is not needed.
+    """
+    open_runs: dict[str | None, list[tuple[str, int, float]]] = {}  # text, length, end
+    for u in utterances:
+        text = " ".join(w for w in _words_of(u) if w)
+        runs = [
+            (" ".join(part for part in (said, text) if part), length + len(text))
+            for said, length, end_s in open_runs.get(u.speaker, ())
+            if u.interval.start_s - end_s <= JOINED_GAP_S
+            and length + len(text) <= JOINED_CHARACTERS
+        ]
+        runs.append((text, len(text)))
+        if any(has_passage(said) for said, _ in runs):
+            return True
+        closed = not text or text.endswith(_LAST)
+        ends = u.interval.end_s
+        open_runs[u.speaker] = [] if closed else [(said, n, ends) for said, n in runs]
+    return False
 
 
 def _words_of(utterance: Utterance) -> list[str]:
     """The words as they are written, '' for fillers, so that 안 어 좋아요 is read as 안 좋아요."""
-    if utterance.words:
-        words = ["" if w.filler else w.text for w in utterance.words]
-    else:
-        words = utterance.text.split()
+    words = ["" if w.filler else w.text for w in utterance.words] or utterance.text.split()
     return [unicodedata.normalize("NFC", word) for word in words]
 
 
@@ -145,21 +351,17 @@ def _read(pieces: Sequence[Sequence[str]], known: bool) -> list[Wording]:
 
 
 def _english(words: Sequence[str], text: str) -> Wording:
-    columns = [find_in_english(load_lexicon(name), text) for name in LISTS]
-    rows = iter(zip(*columns, strict=True)) if columns else iter(())
-    counts = []
+    rows = iter(np.stack([find_in_english(load_lexicon(name), text) for name in LISTED], axis=1))
+    counts: list[tuple[bool, ...]] = []
     for word in words:
         parts = [next(rows) for part in word.split() if any(c.isalnum() for c in part)]
-        counts.append(tuple(bool(any(c)) for c in zip(*parts, strict=True)) if parts else ())
+        counts.append(tuple(np.any(parts, axis=0).tolist()) if parts else ())
     return Wording(korean=False, counts=tuple(counts))
-
-
-# -- Korean --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A listed word and what is said of it."""
+    """A listed word, and whether it is negated or wished for."""
 
     place: range
     turned: int
@@ -173,43 +375,27 @@ class _Hit:
 def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
     flow = morphemes(whole)
     turns = find_turns(flow)
-    hits = {name: _hits(name, flow, turns) for name in (*LISTS, UNCOUNTED)}
+    hits = {name: _hits(name, flow, turns) for name in (*LISTED, UNCOUNTED)}
     wordings = []
     at = 0
     for words in pieces:
-        spoken = [word for word in words if word]
-        ends = list(accumulate((len(word) + 1 for word in spoken), initial=at))
+        ends = list(accumulate((len(word) + 1 if word else 0 for word in words), initial=at))
         inside = [i for i, m in enumerate(flow) if at <= m.start < ends[-1]]
         place = range(inside[0], inside[-1] + 1) if inside else range(0)
         at = ends[-1]
-        if not any(_has_content(flow[i]) for i in place):
+        if not any(flow[i].tag in _CONTENT and flow[i].form not in _EMPTY for i in place):
             wordings.append(Wording(True, "not_scored"))
             continue
         own = {n: [h for h in found if h.place.start in place] for n, found in hits.items()}
         near = [t for t in turns if t.at in place or _overlap(t.reach, place)]
-        positive, negative, named = _signs(
-            own["positive"], [*own["negative"], *own[UNCOUNTED]], near
+        signs = _signs(own["positive"], [*own["negative"], *own[UNCOUNTED]], near)
+        counted = [{flow[h.place.start].start for h in own[n] if h.counts} for n in LISTED]
+        counts = tuple(
+            tuple(any(first <= s < last for s in places) for places in counted if last > first)
+            for first, last in pairwise(ends)
         )
-        counted = {
-            name: {flow[h.place.start].start for h in own[name] if h.counts} for name in LISTS
-        }
-        counts: list[tuple[bool, ...]] = []
-        number = 0
-        for word in words:
-            if not word:
-                counts.append(())
-                continue
-            first, last = ends[number], ends[number + 1]
-            number += 1
-            counts.append(
-                tuple(any(first <= s < last for s in counted[name]) for name in LISTS)
-            )  # fmt: skip
-        wordings.append(Wording(True, "", positive, negative, named, tuple(counts)))
+        wordings.append(Wording(True, "", *signs, counts))
     return wordings
-
-
-def _has_content(m: Morpheme) -> bool:
-    return m.tag in _CONTENT and m.form not in _EMPTY
 
 
 def _overlap(a: range, b: range) -> bool:
@@ -223,29 +409,22 @@ def _hits(name: str, flow: Sequence[Morpheme], turns: Sequence[Turn]) -> list[_H
         over = [t for t in turns if lexicon.polar and _overlap(t.reach, place)]
         # What is hard to do or not known takes back good words only: 왜 사는지 모르겠다.
         kinds = ("not", "lack", "hard") if name == "positive" else ("not", "lack")
-        found.append(
-            _Hit(
-                place,
-                sum(t.kind in kinds for t in over),
-                any(t.kind in ("wish", "doubt") for t in over),
-            )
-        )
+        turned = sum(t.kind in kinds for t in over)
+        found.append(_Hit(place, turned, any(t.kind in ("wish", "doubt") for t in over)))
     return found
 
 
 def _signs(
     positive: Sequence[_Hit], negative: Sequence[_Hit], turns: Sequence[Turn]
 ) -> tuple[str, str, bool]:
-    """Why a positive and why a negative class is not to be believed, and whether words say so.
+    """Why a positive and why a negative class is not valid, and whether listed words show it.
 
     Where only something is negated or wished for (의욕이 없어요, 아무것도 하고 싶지 않아요), nobody
     can say that it was nothing pleasant: a positive class needs a positive word that stands.
     """
     twice = any(h.turned > 1 for h in (*positive, *negative))
-    turned = any(h.turned for h in positive)
-    wished = any(h.wished for h in positive)
-    plain = any(h.counts for h in positive)
-    kinds = {t.kind for t in turns}
+    turned, wished = any(h.turned for h in positive), any(h.wished for h in positive)
+    plain, kinds = any(h.counts for h in positive), {t.kind for t in turns}
     why = ""
     if turned or twice:
         why = "negated"

@@ -3,12 +3,42 @@
 Reads the documents that stories write and knows nothing of models, data sets or encoders.
 """
 
-from nunbit.report.again import render_any
-from nunbit.report.page import render_evaluation
-from nunbit.report.terminal import confusion_text, evaluation_text
-from nunbit.report.timeline_figure import draw_timeline
-from nunbit.report.timeline_page import check_embeddable, render_timeline
-from nunbit.report.timeline_sessions import render_sessions
+from __future__ import annotations
+
+from pathlib import Path
+
+from nunbit.core.errors import InputError
+from nunbit.core.text import Lang, Text
+from nunbit.report.alignment_page import EARLIER, FORMAT, render_alignment
+from nunbit.report.figures import draw_timeline
+from nunbit.report.page import confusion_text, evaluation_text, render_evaluation
+from nunbit.report.timeline_page import check_embeddable, render_sessions, render_timeline
+from nunbit.runtime.files import read_json
+
+
+def render_any(path: Path, *, lang: Lang) -> Path:
+    """The report of an evaluation, an alignment, a timeline, or all timelines below a folder.
+
+    Raises:
+        InputError: The folder holds none of these.
+    """
+    if (path / "result.json").is_file():
+        if read_json(path / "result.json").get("format") in (EARLIER, FORMAT):
+            return render_alignment(path, lang=lang)
+        return render_evaluation(path, lang=lang)
+    if (path / "summary.json").is_file() and (path / "timeline.parquet").is_file():
+        return render_timeline(path, lang=lang)
+    if any(path.glob("*/timeline.parquet")):
+        return render_sessions(path, lang=lang)
+    raise InputError(
+        Text(
+            f"{path}: neither an evaluation (result.json) nor timelines (summary.json) here; give "
+            "the `out` of `evaluate` or `analyze`",
+            f"{path}: 평가(result.json)도 타임라인(summary.json)도 없습니다. `evaluate`나 "
+            "`analyze`의 `out` 폴더를 주십시오",
+        )
+    )
+
 
 __all__ = [
     "check_embeddable",

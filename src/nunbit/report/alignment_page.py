@@ -1,23 +1,23 @@
-"""``RUN/report.html`` of an alignment: the verdict, what it rests on, identity, what is kept."""
+"""``RUN/report.html`` of an alignment: verdict, steps, identity probe, data kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from nunbit.errors import InputError, Lang, MissingExtra
-from nunbit.files import read_json, write_text
-from nunbit.progress import say
+from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.text import Lang, Text, text_of
 from nunbit.report import shapes
-from nunbit.report.figures import figure_style, load_matplotlib, save_figure
-from nunbit.report.page import REPORT, asset, environment
-from nunbit.report.texts import Texts
+from nunbit.report.figures import BLUE, GREY, ORANGE, load_matplotlib, save_figure
+from nunbit.report.page import REPORT, page
+from nunbit.report.shapes import Texts
+from nunbit.runtime.files import read_json, write_text
+from nunbit.runtime.progress import say
 
 FORMAT = "nunbit-alignment-2"
 EARLIER = "nunbit-alignment-1"
 TEXTS_FILE = "alignment_texts.toml"
 NUISANCE = "nuisance"
-_BLUE, _ORANGE, _GREY = "#1f5f9e", "#b55a00", "#5a6775"
 
 
 class AlignmentView:
@@ -32,15 +32,12 @@ class AlignmentView:
         self.d, self.lang, self.t = document, lang, Texts(lang, TEXTS_FILE)
 
     def facts(self) -> list[tuple[str, str]]:
-        """What stands under the heading."""
+        """Facts under the heading."""
         judged, t = self.d["assessment"], self.t
-        return [
-            (t("facts.people"), shapes.whole(judged["people"])),
-            (t("facts.recordings"), shapes.whole(judged["recordings"])),
-            (t("facts.windows"), shapes.whole(judged["windows"])),
-            (t("facts.independent"), shapes.whole(self.d["independent_windows"])),
-            (t("facts.method"), t.get(f"method.{self.d['method']}")),
-        ]
+        counts = {key: judged[key] for key in ("people", "recordings", "windows")}
+        counts["independent"] = self.d["independent_windows"]
+        facts = [(t(f"facts.{key}"), shapes.whole(n)) for key, n in counts.items()]
+        return [*facts, (t("facts.method"), t.get(f"method.{self.d['method']}"))]
 
     @property
     def found(self) -> bool:
@@ -49,8 +46,8 @@ class AlignmentView:
 
     def sentences(self) -> list[str]:
         """The verdict, one sentence a pair."""
-        key = "text_ko" if self.lang == "ko" else "text"
-        return [pair["verdict"][key] for pair in self.d["assessment"]["pairs"].values()]
+        verdicts = [pair["verdict"] for pair in self.d["assessment"]["pairs"].values()]
+        return [Text(v["text"], v["text_ko"]).pick(self.lang) for v in verdicts]
 
     def steps(self) -> list[tuple[str, str, dict[str, Any], bool]]:
         """Pair, step as people read it, its figures, and whether it is the headline."""
@@ -63,11 +60,11 @@ class AlignmentView:
         ]  # fmt: skip
 
     def plot(self) -> shapes.Plot:
-        """R@1 of every step, and what chance gives in the headline."""
+        """Plot of R@1 of every step, with the chance level of the headline."""
         rows, before = [], ""
+        nuisance = self.t(f"step.{NUISANCE}")
         for pair, step, figures, headline in self.steps():
-            kind = "strong" if headline else "plain"
-            kind = "other" if step == self.t(f"step.{NUISANCE}") else kind
+            kind = "other" if step == nuisance else shapes.strong(headline)
             rows.append(
                 shapes.share_row("" if pair == before else pair, figures["r1"], figures["ci95"],
                                  detail=step, kind=kind)
@@ -89,10 +86,7 @@ class AlignmentView:
                 shapes.whole(figures["n_people"]),
                 _with(shapes.percent(figures["r1"]), figures["ci95"]),
                 _with(shapes.percent(figures["null"]), figures["null_ci95"]),
-                f"{shapes.points(figures['above_null'])} "
-                f"{shapes.points_interval(figures['above_null_ci95'])}"
-                if figures["above_null"] is not None
-                else shapes.MISSING,
+                _above(figures["above_null"], figures["above_null_ci95"]),
             ]
             for pair, step, figures, _ in self.steps()
         ]
@@ -101,18 +95,17 @@ class AlignmentView:
         """The headline, a line a direction."""
         lines = []
         for name, pair in self.d["assessment"]["pairs"].items():
-            a, b = name.split("-")
-            for key, (x, y) in {"forward": (a, b), "backward": (b, a)}.items():
-                side = pair[key]
-                within, null = side["within"] or {}, side["null"] or {}
-                across = side["across"] or {}
+            for key, ends in {
+                "forward": name.split("-"),
+                "backward": name.split("-")[::-1],
+            }.items():
+                within, null, across = (pair[key][k] or {} for k in ("within", "null", "across"))
                 ci = within.get("ci95") or {}
                 lines.append(
                     [
-                        f"{self.t.get(f'modality.{x}')} → {self.t.get(f'modality.{y}')}",
+                        " → ".join(self.t.get(f"modality.{end}") for end in ends),
                         shapes.whole(within.get("n")),
-                        _with(shapes.percent(within.get("r1")), ci.get("r1")),
-                        _with(shapes.percent(within.get("r5")), ci.get("r5")),
+                        *(_with(shapes.percent(within.get(r)), ci.get(r)) for r in ("r1", "r5")),
                         shapes.decimal(within.get("median_rank"), 1),
                         shapes.percent(null.get("r1")),
                         shapes.percent(across.get("r1")),
@@ -122,63 +115,57 @@ class AlignmentView:
 
     def probes(self) -> list[dict[str, Any]]:
         """The identity probe of every modality."""
-        found = []
-        for modality, probe in self.d["assessment"]["identity"].items():
-            lines = []
-            for reader in ("centroid", "logistic"):
-                above = probe["above_chance"][reader]
-                lines.append(
-                    [
-                        self.t(f"identity.{reader}"),
-                        *(shapes.percent(probe["accuracy"][s][reader])
-                          for s in ("raw", "mean_removed", "embeddings")),
-                        shapes.percent(probe["chance"]),
-                        f"{shapes.points(above['value'])} {shapes.points_interval(above['ci95'])}",
-                        shapes.points(above["upper"]),
-                    ]
-                )  # fmt: skip
-            found.append(
-                {
-                    "name": self.t.get(f"modality.{modality}"),
-                    "state": self.t.get(f"identity.{probe['state']}"),
-                    "lines": lines,
-                }
-            )
-        return found
+        return [
+            {
+                "name": self.t.get(f"modality.{modality}"),
+                "state": self.t.get(f"identity.{probe['state']}"),
+                "lines": [self._probe_line(probe, reader) for reader in ("centroid", "logistic")],
+            }
+            for modality, probe in self.d["assessment"]["identity"].items()
+        ]
+
+    def _probe_line(self, probe: dict[str, Any], reader: str) -> list[str]:
+        above, stages = probe["above_chance"][reader], ("raw", "mean_removed", "embeddings")
+        return [
+            self.t(f"identity.{reader}"),
+            *(shapes.percent(probe["accuracy"][stage][reader]) for stage in stages),
+            shapes.percent(probe["chance"]),
+            _above(above["value"], above["ci95"]),
+            shapes.points(above["upper"]),
+        ]
 
     def identity_text(self) -> str:
-        """How the probe decides."""
+        """Explanation of the probe."""
         probes = self.d["assessment"]["identity"].values()
         margin = next((probe["margin"] for probe in probes), 0.05)
         return self.t("identity.text", margin=f"{100 * margin:g}")
 
     def kept(self) -> str:
-        """What is kept of the recordings, or that it was deleted."""
+        """Sentence about the window vectors: kept, or deleted."""
         kept = self.d["readings"]
         if kept["files"]:
             return self.t("kept.there", n=kept["files"], mb=f"{kept['bytes'] / 1e6:.1f}")
         return self.t("kept.deleted")
 
     def limits(self) -> list[str]:
-        """What the numbers cannot say, then what was odd about the recordings."""
+        """Limits of the numbers, then notices about the recordings."""
         n = self.d["candidates"]
         said = [self.t(f"limit.{limit}", n=n) for limit in self.d["assessment"]["limits"]]
-        return said + [pair[self.lang == "ko"] for pair in self.d["notices"]]
+        return said + [text_of(pair).pick(self.lang) for pair in self.d["notices"]]
 
     def coverage(self) -> str:
         """Share of windows with each modality."""
-        parts = [f"{self.t.get(f'modality.{m}')} {shapes.percent(v)}"
-                 for m, v in self.d["coverage"].items()]  # fmt: skip
-        return self.t("people.coverage", list=", ".join(parts))
+        shares = {self.t.get(f"modality.{m}"): v for m, v in self.d["coverage"].items()}
+        return self.t("people.coverage", list=_shares(shares))
 
     def nuisance_coverage(self) -> str:
         """Share of windows in which talking and the mouth could be measured."""
         given = self.d["assessment"]["nuisance_coverage"]
-        parts = [f"{self.t.get(f'nuisance.{m}')} {shapes.percent(v)}" for m, v in given.items()]
-        return self.t("people.nuisance", list=", ".join(parts))
+        shares = {self.t.get(f"nuisance.{m}"): v for m, v in given.items()}
+        return self.t("people.nuisance", list=_shares(shares))
 
     def method(self) -> str:
-        """How it was made, in words."""
+        """Explanation of the method."""
         return self.t("method.text", window_s=self.d["window_s"],
                       folds=self.d["assessment"]["folds"])  # fmt: skip
 
@@ -191,45 +178,44 @@ def render_alignment(run: Path, *, lang: Lang) -> Path:
     """
     path = run / "result.json"
     document = read_json(path)
-    if isinstance(document, dict) and document.get("format") == EARLIER:
+    kind = document.get("format") if isinstance(document, dict) else None
+    if kind == EARLIER:
         raise InputError(
-            en=f"{path}: this alignment was judged by an earlier version, without a verdict "
-            "against drift and talking; run nunbit align again (its bundle can still be used)",
-            ko=f"{path}: 시간에 따른 변화와 말하는 양을 통제하지 않은 이전 버전의 결과라 판정이 "
-            "없습니다. nunbit align을 다시 실행하십시오(번들은 그대로 쓸 수 있습니다)",
+            Text(
+                f"{path}: an earlier version tested this alignment, without a verdict against "
+                "drift and talking; run `align` again (its bundle can still be used)",
+                f"{path}: 시간에 따른 변화와 말하는 양을 통제하지 않은 이전 버전의 결과라 판정이 "
+                "없습니다. `align`을 다시 실행하십시오(번들은 그대로 쓸 수 있습니다)",
+            )
         )
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if kind != FORMAT:
         raise InputError(
-            en=f"{path}: not a result of nunbit align; align again",
-            ko=f"{path}: nunbit align의 결과가 아닙니다. 다시 정렬하십시오",
+            Text(
+                f"{path}: not a result of `align`; align again",
+                f"{path}: `align`의 결과가 아닙니다. 다시 정렬하십시오",
+            )
         )
     view = AlignmentView(document, lang)
     write_text(run / REPORT, alignment_html(view))
     try:
         write_alignment_figure(run / "figures" / "retrieval", view)
     except MissingExtra as exc:
-        say(exc.ko if view.lang == "ko" else exc.en)
+        say(exc.text)
     return run / REPORT
 
 
 def alignment_html(view: AlignmentView) -> str:
     """The page as text; it loads nothing from anywhere."""
-    t = view.t
-    anchors = ["within", "identity", "people", "kept", "method"]
-    html: str = (
-        environment()
-        .get_template("alignment.html")
-        .render(
-            lang=view.lang,
-            t=t,
-            d=view.d,
-            view=view,
-            style=asset("style.css"),
-            contents=[(a, t(f"{a}.title")) for a in anchors],
-            apart=view.d["provenance"]["settings"].get("apart_s", 8.0),
-        )
+    anchors = ("within", "identity", "people", "kept", "method")
+    return page(
+        "alignment.html",
+        view.t,
+        view=view,
+        d=view.d,
+        version=view.d["provenance"]["nunbit"],
+        contents=[(anchor, view.t(f"{anchor}.title")) for anchor in anchors],
+        apart=view.d["provenance"]["settings"].get("apart_s", 8.0),
     )
-    return html
 
 
 def write_alignment_figure(stem: Path, view: AlignmentView) -> None:
@@ -238,12 +224,9 @@ def write_alignment_figure(stem: Path, view: AlignmentView) -> None:
     Raises:
         MissingExtra: Matplotlib is not installed.
     """
-    mpl = load_matplotlib()
-
+    load_matplotlib()
     stem.parent.mkdir(parents=True, exist_ok=True)
-    rows = max(1, len(view.steps()))
-    with mpl.rc_context(figure_style()):
-        save_figure(stem, view, _draw, (6.8, 1.1 + 0.36 * rows))
+    save_figure(stem, view, _draw, (6.8, 1.1 + 0.36 * max(1, len(view.steps()))))
 
 
 def _draw(figure: Any, view: AlignmentView) -> None:
@@ -252,12 +235,12 @@ def _draw(figure: Any, view: AlignmentView) -> None:
     for line, (_, step, figures, headline) in enumerate(steps):
         if figures["r1"] is None:
             continue
-        shade = _ORANGE if step == t(f"step.{NUISANCE}") else _BLUE
+        shade = ORANGE if step == t(f"step.{NUISANCE}") else BLUE
         if figures["ci95"]:
             axes.plot(figures["ci95"], [line] * 2, color=shade, alpha=0.45, lw=3)
         axes.plot([figures["r1"]], [line], "D" if headline else "o", color=shade, ms=5)
         if figures["null"] is not None:
-            axes.plot([figures["null"]], [line], "o", mfc="none", color=_GREY, ms=5,
+            axes.plot([figures["null"]], [line], "o", mfc="none", color=GREY, ms=5,
                       label=t("within.shifted") if line == 0 else None)  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(len(steps) - 0.5, -0.5))
     axes.set_yticks(range(len(steps)), [f"{pair}: {step}" for pair, step, _, _ in steps])
@@ -266,5 +249,51 @@ def _draw(figure: Any, view: AlignmentView) -> None:
         axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
+def _shares(named: dict[str, float]) -> str:
+    return ", ".join(f"{name} {shapes.percent(share)}" for name, share in named.items())
+
+
+def _above(value: float | None, interval: shapes.Interval) -> str:
+    """A difference with its interval, in points."""
+    text = f"{shapes.points(value)} {shapes.points_interval(interval)}"
+    return shapes.MISSING if value is None else text
+
+
 def _with(text: str, interval: shapes.Interval) -> str:
     return text if interval is None else f"{text} [{shapes.percent_interval(interval)}]"
+
+
+def result_text(document: dict[str, Any], out: Path, lang: Lang) -> str:
+    """The verdict, a line per pair and step, the probe, the limits, and where the rest is."""
+    t = Texts(lang, "alignment_texts.toml")
+    judged = document["assessment"]
+    lines = [t("terminal.head", method=t.get(f"method.{document['method']}"),
+               windows=judged["windows"], people=judged["people"])]  # fmt: skip
+    verdicts = [pair["verdict"] for pair in judged["pairs"].values()]
+    lines += [Text(verdict["text"], verdict["text_ko"]).pick(lang) for verdict in verdicts]
+    for name, pair in judged["pairs"].items():
+        lines.append(f"{t.get(f'pair.{name}')}:")
+        lines += [f"  {_step(t, key, step)}" for key, step in pair["steps"].items()]
+    for modality, probe in judged["identity"].items():
+        state = t.get(f"identity.{probe['state']}")
+        lines.append(f"{t('identity.title')}, {t.get(f'modality.{modality}')}: {state}")
+    n = document["candidates"]
+    lines += [f"! {t(f'limit.{limit}', n=n)}" for limit in judged["limits"]]
+    lines.append(f"! {AlignmentView(document, lang).kept()}")
+    lines.append(str(out / "report.html"))
+    return "\n".join(lines)
+
+
+def _step(t: Texts, key: str, step: dict[str, Any]) -> str:
+    """R@1 of a step and what chance gives, each with its interval over people."""
+    if step["r1"] is None:
+        return t("terminal.nothing", step=t.get(f"step.{key}"))
+    own = _with_interval(step["r1"], step["ci95"])
+    if key == "nuisance":
+        return t("terminal.nuisance", step=t.get(f"step.{key}"), r1=own)
+    null = "–" if step["null"] is None else _with_interval(step["null"], step["null_ci95"])
+    return t("terminal.step", step=t.get(f"step.{key}"), r1=own, null=null)
+
+
+def _with_interval(value: float, ci: list[float] | None) -> str:
+    return f"{value:.3f}" if ci is None else f"{value:.3f} [{ci[0]:.3f}, {ci[1]:.3f}]"

@@ -1,6 +1,6 @@
-"""Figures for a paper: PNG and SVG beside the report, in a font that has Hangul.
+"""Figures for papers: of an evaluation beside its report, and of a timeline.
 
-All but the confusion matrix are drawn by matplotlib, which the extra ``figures`` installs.
+All are drawn by matplotlib, which the extra ``figures`` installs, in a font that has Hangul.
 """
 
 from __future__ import annotations
@@ -10,15 +10,35 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nunbit.errors import MissingExtra
-from nunbit.files import atomic_path
-from nunbit.fonts import FAMILY, font_path
-from nunbit.progress import say
-from nunbit.report.confusion_picture import ConfusionTexts, draw_confusion
-from nunbit.report.view import View
+import numpy as np
 
-_BLUE, _ORANGE, _GREY = "#1f5f9e", "#b55a00", "#5a6775"
+from nunbit.core.errors import MissingExtra
+from nunbit.core.spans import runs
+from nunbit.core.streams import Flags, Floats
+from nunbit.core.text import Lang, Text
+from nunbit.core.timebase import clock
+from nunbit.pictures.crops import FAMILY, font_path
+from nunbit.report.shapes import ConfusionTexts, draw_confusion
+from nunbit.report.timeline_data import Series, Voice, read_recording
+from nunbit.report.timeline_meaning import MODALITY_COLOURS, class_colours, stacking_order
+from nunbit.report.timeline_signals import bins, speech_spans
+from nunbit.report.timeline_view import SOURCES, TimelineView
+from nunbit.report.view import View
+from nunbit.runtime.files import atomic_path
+from nunbit.runtime.progress import say
+
+BLUE, ORANGE, GREY = "#1f5f9e", "#b55a00", "#5a6775"
+_LINE = "#dde3e9"
+_DASHED = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+_HATCHED = {"facecolor": "white", "edgecolor": "#9aa6b2", "hatch": "////", "linewidth": 0.0}
+_EPISODES = {"joy": "#e9a820", "depgroup": "#2a63a8", "incongruence": ORANGE,
+             "low_agreement": "#7d3c8c"}  # fmt: skip
 _DPI = 200
+_POINTS = 4000
+_WIDTH = 9.0
+_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
+
+Painter = Callable[[Any, TimelineView], None]
 
 
 def write_figures(folder: Path, view: View) -> None:
@@ -26,27 +46,22 @@ def write_figures(folder: Path, view: View) -> None:
 
     Without matplotlib only ``confusion`` is written, and one line says so.
     """
-    texts = ConfusionTexts(
-        counts=view.t("confusion.counts"),
-        shares=view.t("confusion.shares"),
-        prediction=view.t("confusion.prediction"),
-        truth=view.t("confusion.truth"),
-        classes=tuple(view.name(label) for label in view.d["labels"]),
+    titles = {n: view.t(f"confusion.{n}") for n in ("counts", "shares", "prediction", "truth")}
+    classes = tuple(view.name(label) for label in view.d["labels"])
+    draw_confusion(
+        folder / "confusion", view.d["confusion"], ConfusionTexts(**titles, classes=classes)
     )
-    draw_confusion(folder / "confusion", view.d["confusion"], texts)
     try:
-        mpl = load_matplotlib()
+        load_matplotlib()
     except MissingExtra as exc:
-        say(exc.ko if view.lang == "ko" else exc.en)
+        say(exc.text)
         return
-    with mpl.rc_context(figure_style()):
-        save_figure(folder / "figures" / "reliability", view, _reliability, (4.2, 3.8))
-        save_figure(folder / "figures" / "risk_coverage", view, _risk_coverage, (4.2, 3.8))
-        if view.d["subgroups"]:
-            rows = sum(len(s["groups"]) + 1 for s in view.d["subgroups"].values())
-            save_figure(
-                folder / "figures" / "subgroups", view, _subgroups, (5.6, 0.6 + 0.24 * rows)
-            )
+    rows = sum(len(s["groups"]) + 1 for s in view.d["subgroups"].values())
+    size = (4.2, 3.8)
+    save_figure(folder / "figures" / "reliability", view, _reliability, size)
+    save_figure(folder / "figures" / "risk_coverage", view, _risk_coverage, size)
+    if rows:
+        save_figure(folder / "figures" / "subgroups", view, _subgroups, (5.6, 0.6 + 0.24 * rows))
 
 
 def load_matplotlib() -> ModuleType:
@@ -60,8 +75,10 @@ def load_matplotlib() -> ModuleType:
     except ImportError as exc:
         line = "pip install 'nunbit[figures]'"
         raise MissingExtra(
-            en=f"charts for papers are not drawn, matplotlib is not installed: {line}",
-            ko=f"matplotlib이 없어 논문용 그림을 그리지 않습니다: {line}",
+            Text(
+                f"charts for papers are not drawn, because matplotlib is not installed: {line}",
+                f"matplotlib이 없어 논문용 그림을 그리지 않습니다: {line}",
+            )
         ) from exc
     return matplotlib
 
@@ -75,7 +92,7 @@ def figure_style() -> Any:
         "font.family": FAMILY,
         "font.size": 9.0,
         "axes.unicode_minus": False,  # the font has no U+2212
-        "axes.edgecolor": _GREY,
+        "axes.edgecolor": GREY,
         "axes.linewidth": 0.7,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -84,93 +101,302 @@ def figure_style() -> Any:
     }
 
 
-def save_figure(
-    stem: Path, view: Any, draw: Callable[[Any, Any], None], size: tuple[float, float]
-) -> None:
-    """Draw ``view`` on a figure of ``size`` inches and write it as ``stem`` .png and .svg."""
+def new_figure(view: Any, draw: Callable[[Any, Any], None], size: tuple[float, float]) -> Any:
+    """A matplotlib figure of ``size`` inches with ``view`` drawn on it, in our style for good."""
+    mpl = load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure, view)
+    class Styled(Figure):
+        """Whoever saves or shows it: the font and its minus are looked up while drawing."""
+
+        def draw(self, renderer: Any) -> None:
+            with mpl.rc_context(figure_style()):
+                super().draw(renderer)
+
+    with mpl.rc_context(figure_style()):
+        figure = Styled(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure, view)
+    return figure
+
+
+def write_figure(stem: Path, figure: Any) -> None:
+    """Write a figure as ``stem`` .png and .svg."""
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         path = stem.with_name(f"{stem.name}.{suffix}")
         with atomic_path(path) as partial:
             figure.savefig(partial, format=suffix, dpi=_DPI, metadata=metadata)
 
 
+def save_figure(
+    stem: Path, view: Any, draw: Callable[[Any, Any], None], size: tuple[float, float]
+) -> None:
+    """Draw ``view`` on a figure of ``size`` inches and write it as ``stem`` .png and .svg."""
+    write_figure(stem, new_figure(view, draw, size))
+
+
 def _reliability(figure: Any, view: View) -> None:
-    axes, c = figure.subplots(), view.d["calibration"]
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-    before, after = c["bins_before"], c["bins"]
-    axes.plot(
-        [b["confidence"] for b in before],
-        [b["accuracy"] for b in before],
-        "o",
-        markerfacecolor="none",
-        color=_ORANGE,
-        markersize=4,
-        label=f"{view.t('calibration.before')} (ECE {c['ece_before']:.3f})",
-    )
-    x, y = [b["confidence"] for b in after], [b["accuracy"] for b in after]
+    axes, c, t = figure.subplots(), view.d["calibration"], view.t
+    axes.plot([0, 1], [0, 1], **_DASHED)
+    (x, y), after = _dots(c["bins_before"]), c["bins"]
+    label = f"{t('calibration.before')} (ECE {c['ece_before']:.3f})"
+    axes.plot(x, y, "o", markerfacecolor="none", color=ORANGE, markersize=4, label=label)
+    x, y = _dots(after)
     if all(b["ci95"] for b in after):
         low = [max(0.0, b["accuracy"] - b["ci95"][0]) for b in after]
         high = [max(0.0, b["ci95"][1] - b["accuracy"]) for b in after]
-        axes.errorbar(x, y, yerr=[low, high], fmt="none", ecolor=_BLUE, elinewidth=0.8, alpha=0.6)
-    label = f"{view.t('calibration.after')} (ECE {c['ece_after']:.3f})"
-    axes.plot(x, y, "o-", color=_BLUE, markersize=4, linewidth=1.2, label=label)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel(view.t("calibration.confidence"))
-    axes.set_ylabel(view.t("calibration.accuracy"))
+        axes.errorbar(x, y, yerr=[low, high], fmt="none", ecolor=BLUE, elinewidth=0.8, alpha=0.6)
+    label = f"{t('calibration.after')} (ECE {c['ece_after']:.3f})"
+    axes.plot(x, y, "o-", color=BLUE, markersize=4, linewidth=1.2, label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel=t("calibration.confidence"),
+             ylabel=t("calibration.accuracy"))  # fmt: skip
     axes.legend(frameon=False, loc="upper left", fontsize=8)
+
+
+def _dots(found: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Confidence and accuracy of the bins of a reliability diagram."""
+    return [b["confidence"] for b in found], [b["accuracy"] for b in found]
 
 
 def _risk_coverage(figure: Any, view: View) -> None:
     axes, curve = figure.subplots(), view.d["calibration"]["risk_coverage"]
-    axes.plot(curve["coverage"], curve["accuracy"], color=_BLUE, linewidth=1.4)
-    axes.plot([1.0], [view.d["top1"]], "o", color=_BLUE, markersize=4, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_xlabel(view.t("calibration.coverage"))
-    axes.set_ylabel(view.t("calibration.accuracy"))
-    axes.grid(color="#dde3e9", linewidth=0.6)
+    axes.plot(curve["coverage"], curve["accuracy"], color=BLUE, linewidth=1.4)
+    axes.plot([1.0], [view.d["top1"]], "o", color=BLUE, markersize=4, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=view.t("calibration.coverage"),
+             ylabel=view.t("calibration.accuracy"))  # fmt: skip
+    axes.grid(color=_LINE, linewidth=0.6)
 
 
 def _subgroups(figure: Any, view: View) -> None:
-    axes = figure.subplots()
-    ticks, texts = [], []
-    line = 0.0
+    axes, ticks, line = figure.subplots(), {}, 0.0
     for attribute, section in view.d["subgroups"].items():
-        axes.text(
-            -0.02,
-            line,
-            view.t.get(f"subgroups.{attribute}"),
-            ha="right",
-            va="center",
-            transform=axes.get_yaxis_transform(),
-            color=_BLUE,
-            fontsize=8,
-        )
+        axes.text(-0.02, line, view.t.get(f"subgroups.{attribute}"), ha="right", va="center",
+                  transform=axes.get_yaxis_transform(), color=BLUE, fontsize=8)  # fmt: skip
         for group in section["groups"]:
             line += 1.0
-            ticks.append(line)
-            texts.append(f"{group['value']} (n={group['n']:,})")
+            ticks[line] = f"{group['value']} (n={group['n']:,})"
             if group["top1"] is None:
                 continue
             shade = 0.35 if group["small"] else 1.0
             if group["ci95"]["top1"]:
-                axes.plot(
-                    group["ci95"]["top1"],
-                    [line, line],
-                    color=_BLUE,
-                    alpha=0.5 * shade,
-                    linewidth=3,
-                    solid_capstyle="round",
-                )
-            axes.plot([group["top1"]], [line], "o", color=_BLUE, alpha=shade, markersize=4)
+                axes.plot(group["ci95"]["top1"], [line, line], color=BLUE, alpha=0.5 * shade,
+                          linewidth=3, solid_capstyle="round")  # fmt: skip
+            axes.plot([group["top1"]], [line], "o", color=BLUE, alpha=shade, markersize=4)
         line += 1.4
-    axes.axvline(view.d["top1"], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_yticks(ticks, texts, fontsize=8)
+    axes.axvline(view.d["top1"], **_DASHED)
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(view.t("metric.top1"))
     axes.tick_params(axis="y", length=0)
+
+
+# -- of a timeline --
+
+
+def draw_timeline(folder: Path, *, lang: Lang) -> tuple[Path, Path]:
+    """Draw the tracks of a recording over its whole length.
+
+    Args:
+        folder: ``OUT/<stem>/``.
+        lang: Language of the labels.
+
+    Returns:
+        Paths of the PNG and the SVG file.
+
+    Raises:
+        InputError: There is no timeline here, or it is damaged.
+        MissingExtra: Matplotlib is not installed.
+    """
+    stem = folder / "timeline"
+    write_figure(stem, timeline_figure(folder, lang=lang))
+    return stem.with_suffix(".png"), stem.with_suffix(".svg")
+
+
+def timeline_figure(folder: Path, *, lang: Lang) -> Any:
+    """The tracks of a recording as a matplotlib figure.
+
+    Args:
+        folder: ``OUT/<stem>/``.
+        lang: Language of the labels.
+
+    Raises:
+        InputError: There is no timeline here, or it is damaged.
+        MissingExtra: Matplotlib is not installed.
+    """
+    load_matplotlib()
+    view = TimelineView(read_recording(folder), lang)
+    rows = _rows(view)
+    height = 0.75 + sum(size for _, _, size in rows)
+    return new_figure(view, lambda figure, v: _draw_tracks(figure, v, rows), (_WIDTH, height))
+
+
+def _rows(view: TimelineView) -> list[tuple[str, Painter, float]]:
+    """Title, painter and height (inches) of every track there is."""
+    ribbons = [m for m in SOURCES if view.probabilities(m)]
+    rows = [(view.t(f"modality.{m}"), _ribbon(m), 0.62) for m in ribbons]
+    if view.valences():
+        rows.append((view.t("track.valence"), _valence, 0.7))
+    if view.d.get("episodes"):
+        rows.append((view.t("track.episodes"), _episodes, 0.42))
+    if (voice := view.r.voice) is not None:
+        rows.append((view.t("track.speech"), _speech, 0.3))
+        if np.isfinite(voice.f0_hz).any():
+            rows.append((f"{view.t('track.pitch')} (Hz)", _pitch, 0.62))
+        if np.isfinite(voice.level_dbfs).any():
+            rows.append((f"{view.t('track.level')} (dBFS)", _level, 0.55))
+    return rows
+
+
+def _draw_tracks(figure: Any, view: TimelineView, rows: list[tuple[str, Painter, float]]) -> None:
+    from matplotlib.ticker import MultipleLocator
+
+    grid = figure.subplots(
+        max(1, len(rows)), 1, sharex=True, squeeze=False,
+        gridspec_kw={"height_ratios": [size for _, _, size in rows] or [1.0]},
+    )[:, 0]  # fmt: skip
+    for axes, (title, paint, _) in zip(grid, rows, strict=False):
+        paint(axes, view)
+        axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8.5)
+        axes.tick_params(length=2, labelsize=7, colors=GREY)
+        axes.margins(x=0)
+    last, length = grid[-1], view.r.duration_s
+    last.set_xlim(0, length)
+    last.xaxis.set_major_locator(
+        MultipleLocator(next((s for s in _TIME_STEPS if length / s <= 12), 7200))
+    )
+    last.xaxis.set_major_formatter(lambda t, _: clock(t))
+    last.set_xlabel(view.t("figure.time"), fontsize=8)
+    if handles := _legend(view):
+        figure.legend(handles=handles, loc="outside upper left", ncols=8, fontsize=8,
+                      frameon=False, handlelength=1.0, columnspacing=1.2)  # fmt: skip
+
+
+def _legend(view: TimelineView) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    shown = [m for m in SOURCES if view.probabilities(m)]
+    if not shown:
+        return []
+    colours = class_colours(view.r.label_set)
+    order = stacking_order(view.r.label_set, tuple(view.probabilities(shown[0])))
+    handles = [Patch(color=colours[c][0], label=view.name(c)) for c in reversed(order)]
+    gap = Patch(facecolor="white", edgecolor=GREY, hatch="////", linewidth=0.4,
+                label=view.t("figure.missing"))  # fmt: skip
+    return [*handles, gap]
+
+
+def _centres(view: TimelineView) -> Floats:
+    return (view.r.starts + view.r.ends) / 2
+
+
+def _reach(view: TimelineView, first: int, stop: int) -> tuple[float, float]:
+    """Time of windows first .. stop-1; the outer ones reach the ends of the recording."""
+    x, half = _centres(view), view.r.hop_s / 2
+    left = 0.0 if first == 0 else float(x[first] - half)
+    right = view.r.duration_s if stop == len(x) else float(x[stop - 1] + half)
+    return left, right
+
+
+def _hatch(axes: Any, view: TimelineView, there: Flags) -> None:
+    for first, stop in runs(~there):
+        axes.axvspan(*_reach(view, first, stop), zorder=0, **_HATCHED)
+
+
+def _stretched(view: TimelineView, values: Floats, first: int, stop: int) -> tuple[Floats, Floats]:
+    left, right = _reach(view, first, stop)
+    part = values[..., first:stop]
+    x = np.concatenate([[left], _centres(view)[first:stop], [right]])
+    return x, np.concatenate([part[..., :1], part, part[..., -1:]], axis=-1)
+
+
+def _ribbon(modality: str) -> Painter:
+    def paint(axes: Any, view: TimelineView) -> None:
+        columns = view.probabilities(modality)
+        order = stacking_order(view.r.label_set, tuple(columns))
+        colours = [class_colours(view.r.label_set)[c][0] for c in order]
+        values = np.stack([columns[c].value for c in order])
+        there = np.asarray(np.isfinite(values).all(axis=0))
+        _hatch(axes, view, there)
+        for first, stop in runs(there):
+            x, y = _stretched(view, values, first, stop)
+            axes.stackplot(x, y, colors=colours, linewidth=0)
+        axes.set(ylim=(0, 1), yticks=(0, 1))
+
+    return paint
+
+
+def _line(axes: Any, view: TimelineView, series: Series, colour: str) -> None:
+    banded = np.isfinite(series.low) & np.isfinite(series.high)
+    for first, stop in runs(series.there):
+        x, y = _stretched(view, series.value, first, stop)
+        axes.plot(x, y, color=colour, linewidth=1.0)
+        if banded[first:stop].all():
+            ends = (_stretched(view, end, first, stop)[1] for end in (series.low, series.high))
+            axes.fill_between(x, *ends, color=colour, alpha=0.18, linewidth=0)
+
+
+def _valence(axes: Any, view: TimelineView) -> None:
+    valences = view.valences()
+    there = np.asarray(np.stack([s.there for s in valences.values()]).any(axis=0))
+    _hatch(axes, view, there)
+    axes.axhline(0, color=_LINE, linewidth=0.7)
+    for i, (modality, series) in enumerate(valences.items()):
+        colour = MODALITY_COLOURS[modality][0]
+        _line(axes, view, series, colour)
+        axes.text(1.005, 0.9 - 0.26 * i, view.t(f"modality.{modality}"), color=colour,
+                  transform=axes.transAxes, fontsize=7, va="center")  # fmt: skip
+    axes.set(ylim=(-1, 1), yticks=(-1, 0, 1))
+
+
+def _episodes(axes: Any, view: TimelineView) -> None:
+    kinds = list(dict.fromkeys(e["kind"] for e in view.d["episodes"]))
+    for e in view.d["episodes"]:
+        axes.broken_barh([(e["start"], e["end"] - e["start"])],
+                         (kinds.index(e["kind"]) - 0.4, 0.8),
+                         color=_EPISODES.get(e["kind"], BLUE), linewidth=0)  # fmt: skip
+    axes.set(ylim=(len(kinds) - 0.5, -0.5))
+    axes.set_yticks(range(len(kinds)), [view.kind(k) for k in kinds])
+
+
+def _speech(axes: Any, view: TimelineView) -> None:
+    speech, pauses = speech_spans(view)
+    axes.broken_barh([(a, b - a) for a, b in speech], (0.2, 0.6), color=BLUE, linewidth=0)
+    axes.broken_barh([(a, b - a) for a, b in pauses], (0.42, 0.16), color=ORANGE, linewidth=0)
+    axes.set(ylim=(0, 1), yticks=())
+
+
+def _curve(axes: Any, voice: Voice, values: Floats) -> None:
+    size = max(1, -(-len(values) // _POINTS))
+    low, median, high = bins(values, size)
+    x = voice.start_s + (np.arange(len(median)) + 0.5) * size * voice.hop_s
+    if size > 1:
+        axes.fill_between(x, low, high, color=BLUE, alpha=0.25, linewidth=0)
+    axes.plot(x, median, color=BLUE, linewidth=0.8)
+    for first, stop in runs(~voice.present):
+        ends = (voice.start_s + at * voice.hop_s for at in (first, stop))
+        axes.axvspan(*ends, **_HATCHED)
+
+
+def _pitch(axes: Any, view: TimelineView) -> None:
+    from matplotlib.ticker import FixedLocator, NullFormatter
+
+    voice = view.r.voice
+    assert voice is not None
+    _curve(axes, voice, voice.f0_hz)
+    ends = np.nanpercentile(voice.f0_hz, (0.5, 99.5))
+    low, high = ends[0] / 1.12, ends[1] * 1.12
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    ticks = [f for f in (50, 75, 100, 150, 200, 300, 400) if low < f < high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(lambda f, _: f"{f:g}")
+    axes.minorticks_off()
+
+
+def _level(axes: Any, view: TimelineView) -> None:
+    voice = view.r.voice
+    assert voice is not None
+    _curve(axes, voice, voice.level_dbfs)
+    axes.set_ylim(max(-90.0, float(np.nanpercentile(voice.level_dbfs, 1)) - 5), 0)

@@ -1,12 +1,25 @@
-"""The longer sections of the page: labels, persons, subgroups, calibration, prompts."""
+"""The longer sections of an evaluation's page, from labels and persons to other results."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from nunbit.report import shapes
-from nunbit.report.shapes import Plot, Row, points_plot, share_plot, share_row
-from nunbit.report.view import Document, View
+from nunbit.report.shapes import (
+    Document,
+    Row,
+    difference_row,
+    points_plot,
+    share_plot,
+    share_row,
+    strong,
+)
+from nunbit.report.view import HEADLINE, View
+
+BINARY = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc")
+"""Scores of the two groups."""
 
 # Size of the two calibration charts, in the units of their viewBox.
 CHART = {"width": 366, "height": 300, "left": 46, "right": 346, "top": 12, "bottom": 258}
@@ -15,19 +28,13 @@ CHART = {"width": 366, "height": 300, "left": 46, "right": 346, "top": 12, "bott
 def labels(view: View) -> dict[str, Any]:
     """Every label policy, clear and disputed images, annotators with one another."""
     d, t = view.d, view.t
+    this: dict[str, Any] = {"tag": t("labels.this_policy"), "kind": "strong"}
     policies = [
-        view.score_row(
-            view.policy(name),
-            entry,
-            tag=t("labels.this_policy") if name == d["policy"] else "",
-            kind="strong" if name == d["policy"] else "plain",
-        )
+        view.score_row(view.policy(name), entry, **(this if name == d["policy"] else {}))
         for name, entry in d["policies"].items()
     ]
     agreement = [
-        view.score_row(
-            t(f"labels.{name}"), entry, tag=shapes.percent(entry["share"], 0) if entry["n"] else ""
-        )
+        view.score_row(t(f"labels.{name}"), entry, tag=shapes.percent(entry["share"], 0))
         for name, entry in d["agreement"].items()
         if entry["n"]
     ]
@@ -41,7 +48,7 @@ def labels(view: View) -> dict[str, Any]:
 
 
 def _annotators(view: View) -> dict[str, Any] | None:
-    """Two annotators with each other; one, and the model, with the others where these agree."""
+    """Agreement of two annotators; of one annotator, and of the model, with the others."""
     d, t = view.d["annotators"], view.t
     if not d["n_cases"]:
         return None
@@ -49,60 +56,37 @@ def _annotators(view: View) -> dict[str, Any] | None:
         view.score_row(t("labels.human"), d["human"], kind="other", counted=False),
         view.score_row(t("labels.model"), d["model"], kind="strong", counted=False),
     ]
-    captions = [
-        t(
-            "labels.others_caption",
-            cases=shapes.whole(d["n_cases"]),
-            images=shapes.whole(d["n_images"]),
-        )
-    ]
-    two = d["pairwise"]
-    if two:
+    cases, images = shapes.whole(d["n_cases"]), shapes.whole(d["n_images"])
+    captions = [t("labels.others_caption", cases=cases, images=images)]
+    if two := d["pairwise"]:
         rows.insert(0, share_row(t("labels.pairwise"), two["share"], two["ci95"], kind="other"))
-        captions.insert(
-            0,
-            t(
-                "labels.pairwise_caption",
-                pairs=shapes.whole(two["n_pairs"]),
-                images=shapes.whole(two["n_images"]),
-            ),
-        )
+        pairs, images = shapes.whole(two["n_pairs"]), shapes.whole(two["n_images"])
+        captions.insert(0, t("labels.pairwise_caption", pairs=pairs, images=images))
     return {"plot": share_plot(rows), "captions": captions}
 
 
 def people(view: View) -> dict[str, Any]:
-    """Persons seen and unseen in training, and the spread over groups of persons."""
+    """Scores of persons seen and unseen in training, and their spread over groups of persons."""
     d, t = view.d, view.t
     rows = [
         view.score_row(t(f"people.{key}"), d[f"{key}_subjects"], kind=kind)
         for key, kind in (("unseen", "strong"), ("seen", "other"))
         if d[f"{key}_subjects"]["n"]
     ]
-    folds = d["person_folds"]
-    return {
-        "plot": share_plot(rows) if rows else None,
-        "folds": t(
-            "people.folds",
-            mean=shapes.percent(folds["top1"]["mean"]),
-            sd=shapes.percent(folds["top1"]["sd"]),
-        )
-        if folds["n_folds"] and d["ci_unit"] == "person"
-        else "",
-    }
+    folds, spread = d["person_folds"], ""
+    if folds["n_folds"] and d["ci_unit"] == "person":
+        spread = t("people.folds", **{k: shapes.percent(folds["top1"][k]) for k in ("mean", "sd")})
+    return {"plot": share_plot(rows) if rows else None, "folds": spread}
 
 
 def subgroups(view: View) -> list[dict[str, Any]]:
     """One plot per attribute, all on the same scale."""
     d, t = view.d, view.t
+    small: dict[str, Any] = {"tag": t("subgroups.small"), "kind": "pale"}
     parts: list[tuple[str, list[Row], str]] = []
     for attribute, section in d["subgroups"].items():
         rows = [
-            view.score_row(
-                group["value"],
-                group,
-                tag=t("subgroups.small") if group["small"] else "",
-                kind="pale" if group["small"] else "plain",
-            )
+            view.score_row(group["value"], group, **(small if group["small"] else {}))
             for group in section["groups"]
         ]
         sentence = _gap_sentence(view, section["gap"]) if section["gap"] else ""
@@ -112,11 +96,7 @@ def subgroups(view: View) -> list[dict[str, Any]]:
     everything = [row for _, rows, _ in parts for row in rows]
     scale = share_plot(judged or everything, reference=d["top1"])
     return [
-        {
-            "title": title,
-            "plot": Plot(tuple(rows), scale.low, scale.high, scale.ticks, d["top1"]),
-            "gap": sentence,
-        }
+        {"title": title, "plot": replace(scale, rows=tuple(rows)), "gap": sentence}
         for title, rows, sentence in parts
     ]
 
@@ -136,13 +116,10 @@ def _gap_sentence(view: View, gap: Document) -> str:
 
 
 def gap_tested(view: View) -> str:
-    """What the subgroup gaps are tested with; empty where none is."""
+    """Name of the test of subgroup gaps; empty if there is none."""
     gaps = [section["gap"] for section in view.d["subgroups"].values() if section["gap"]]
-    if not any("test" in gap for gap in gaps):
-        return ""
-    return view.t(
-        "subgroups.tested" if view.d["ci_unit"] == "person" else "subgroups.tested_images"
-    )
+    key = "tested" if view.d["ci_unit"] == "person" else "tested_images"
+    return view.t(f"subgroups.{key}") if any("test" in gap for gap in gaps) else ""
 
 
 def calibration(view: View) -> dict[str, Any]:
@@ -151,12 +128,7 @@ def calibration(view: View) -> dict[str, Any]:
     curve = c["risk_coverage"]
     line = [_point(x, y) for x, y in zip(curve["coverage"], curve["accuracy"], strict=True)]
     table = [
-        (
-            t(f"calibration.{key}"),
-            form(c[before]),
-            form(c[after]),
-            interval(c["ci95"][after]),
-        )
+        (t(f"calibration.{key}"), form(c[before]), form(c[after]), interval(c["ci95"][after]))
         for key, before, after, form, interval in (
             ("ece", "ece_before", "ece_after", shapes.percent, shapes.percent_interval),
             ("brier", "brier_before", "brier", shapes.decimal, shapes.decimal_interval),
@@ -181,16 +153,14 @@ def calibration(view: View) -> dict[str, Any]:
 
 
 def _floor(view: View) -> str:
-    """The ECE that chance alone gives; empty in results that do not have it."""
+    """The ECE of a perfectly calibrated model; empty in results without it."""
     c = view.d["calibration"]
-    images, persons = c["ece_noise_floor_after"], c["ece_noise_floor_persons_after"]
-    if images is None:
+    floors = (c["ece_noise_floor_after"], c["ece_noise_floor_persons_after"])
+    images, persons = (shapes.percent(floor) for floor in floors)
+    if floors[0] is None:
         return ""
-    if persons is None:
-        return view.t("calibration.floor", images=shapes.percent(images))
-    return view.t(
-        "calibration.floor_persons", images=shapes.percent(images), persons=shapes.percent(persons)
-    )
+    key = "floor" if floors[1] is None else "floor_persons"
+    return view.t(f"calibration.{key}", images=images, persons=persons)
 
 
 def prompts(view: View) -> dict[str, Any] | None:
@@ -203,45 +173,26 @@ def prompts(view: View) -> dict[str, Any] | None:
         for key, entry in d["per_template"].items()
     ]
     ensembles = [
-        view.score_row(
-            t(f"ensemble.{rule}"),
-            entry,
-            kind="strong" if rule == d["ensemble"] else "plain",
-            counted=False,
-        )
+        view.score_row(t(f"ensemble.{rule}"), entry, kind=strong(rule == d["ensemble"]),
+                       counted=False)
         for rule, entry in d["ensembles"].items()
-    ]
-    served = {k: e for k, e in d["template_sets"].items() if e["n"]}
+    ]  # fmt: skip
     sets = [
-        view.score_row(
-            name,
-            entry,
-            tag=_trained(view, entry),
-            kind="strong" if entry["headline"] else "plain",
-            counted=False,
-        )
-        for name, entry in served.items()
-    ]
+        view.score_row(name, entry, tag=_trained(view, entry), kind=strong(entry["headline"]),
+                       counted=False)
+        for name, entry in d["template_sets"].items()
+        if entry["n"]
+    ]  # fmt: skip
     scale = share_plot([*templates, *ensembles, *sets], reference=d["top1"])
-
-    def on_scale(rows: list[Row]) -> Plot:
-        return Plot(tuple(rows), scale.low, scale.high, scale.ticks, d["top1"])
-
     without = [
-        Row(
-            key,
-            entry["difference"]["top1"],
-            entry["difference"]["ci95"]["top1"],
-            shapes.points(entry["difference"]["top1"]),
-            shapes.points_interval(entry["difference"]["ci95"]["top1"]),
-        )
+        difference_row(key, entry["difference"], "top1")
         for key, entry in d["leave_one_template_out"].items()
     ]
     shares = [f"{key} {shapes.percent(share, 0)}" for key, share in d["deciding_template"].items()]
     return {
-        "templates": on_scale(templates),
-        "ensembles": on_scale(ensembles),
-        "sets": on_scale(sets) if len(sets) > 1 else None,
+        "templates": replace(scale, rows=tuple(templates)),
+        "ensembles": replace(scale, rows=tuple(ensembles)),
+        "sets": replace(scale, rows=tuple(sets)) if len(sets) > 1 else None,
         "unserved": [
             f"{name}: " + t("prompts.unserved", reason=entry["unserved"][view.lang])
             for name, entry in d["template_sets"].items()
@@ -254,9 +205,8 @@ def prompts(view: View) -> dict[str, Any] | None:
 
 
 def _trained(view: View, entry: Document) -> str:
-    if entry["trained"] is None:
-        return ""
-    return view.t("prompts.trained" if entry["trained"] else "prompts.untrained")
+    key = {True: "prompts.trained", False: "prompts.untrained"}.get(entry["trained"])
+    return view.t(key) if key else ""
 
 
 def _similarity(view: View) -> dict[str, Any]:
@@ -284,13 +234,8 @@ def _similarity(view: View) -> dict[str, Any]:
 
 def _bin(entry: Document) -> dict[str, Any]:
     x, y = _point(entry["confidence"], entry["accuracy"])
-    interval = entry["ci95"]
-    return {
-        "x": x,
-        "y": y,
-        "top": None if interval is None else _point(0.0, interval[1])[1],
-        "bottom": None if interval is None else _point(0.0, interval[0])[1],
-    }
+    bottom, top = (_point(0.0, end)[1] for end in entry["ci95"]) if entry["ci95"] else (None, None)
+    return {"x": x, "y": y, "top": top, "bottom": bottom}
 
 
 def _point(x: float, y: float) -> tuple[float, float]:
@@ -299,3 +244,203 @@ def _point(x: float, y: float) -> tuple[float, float]:
         round(CHART["left"] + x * (CHART["right"] - CHART["left"]), 1),
         round(CHART["bottom"] - y * (CHART["bottom"] - CHART["top"]), 1),
     )
+
+
+def binary(view: View) -> dict[str, Any] | None:
+    """Two groups: every way of answering, with an explanation."""
+    d, t = view.d["binary"], view.t
+    if not d.get("group"):
+        return None
+    limit = d["threshold"]
+    ways = [
+        (t("binary.posterior_sum"), d["posterior_sum"], "strong"),
+        (t("binary.threshold", value=shapes.decimal(limit["value"], 2)), limit, "plain"),
+        (t("binary.collapsed"), d["collapsed"], "plain"),
+    ]
+    if d["two_prompt"]["n"]:
+        ways.append((t("binary.two_prompt"), d["two_prompt"], "plain"))
+    wordings = [
+        (t("binary.wording", name=t.get(f"binary.{key}")), entry, "pale")
+        for key, entry in d["two_prompt"]["wordings"].items()
+    ]
+    everything = [*ways, *wordings, (t("binary.constant"), d["constant"], "other")]
+    rows = [
+        share_row(name, entry["accuracy"], entry["ci95"]["accuracy"], kind=kind,
+                  tag="" if kind == "other" else _constant_tag(view, entry))
+        for name, entry, kind in everything
+    ]  # fmt: skip
+    members, wanted = view.names(d["joined"]), view.names(d["stand_in_for"] or ())
+    stand_in = t("binary.stand_in", wanted=wanted, members=members) if wanted else ""
+    return {
+        "intro": t("binary.intro", members=members, prevalence=shapes.percent(d["prevalence"])),
+        "stand_in": stand_in,
+        "words": [_binary_words(view, name, entry, d["constant"]) for name, entry, _ in ways],
+        "plot": share_plot(rows, reference=d["constant"]["accuracy"]),
+        "header": [t(f"metric.{key}") for key in BINARY],
+        "table": [{"name": name, "cells": _scores(e, BINARY)} for name, e, _ in everything],
+        "chosen": t(f"binary.chosen_{limit['chosen_on']}"),
+        "wordings": [
+            (t.get(f"binary.{key}"), entry["texts"])
+            for key, entry in d["two_prompt"]["wordings"].items()
+            if entry["texts"]
+        ],
+    }
+
+
+def comparison(view: View) -> dict[str, Any] | None:
+    """Another result beside this one."""
+    c, t, d = view.d["comparison"], view.t, view.d
+    if not c:
+        return None
+    other, name = c["other"], c["name"][view.lang]
+    further, theirs = d["further_comparisons"], other.get("ci95") or {}
+    rows = []
+    for key in HEADLINE:
+        rows += [
+            share_row(t(f"metric.{key}"), d[key], d["ci95"][key], detail=t("comparison.this"),
+                      kind="strong"),
+            share_row("", other[key], theirs.get(key), detail=name, kind="other"),
+        ]  # fmt: skip
+    by_class = []
+    for label in d["labels"]:
+        mine, its = d["per_class"][label], other["per_class"].get(label)
+        if its is not None:
+            ci95 = (its.get("ci95") or {}).get("f1")
+            by_class += [
+                share_row(view.name(label), mine["f1"], mine["ci95"]["f1"], kind="strong"),
+                share_row("", its["f1"], ci95, kind="other"),
+            ]
+    return {
+        "title": t("comparison.with", name=name),
+        "name": name,
+        "several": several_models(view) if further else [],
+        "further_notes": [
+            f"{entry['name'][view.lang]}: {note[view.lang]}"
+            for entry in further
+            for note in entry["notes"]
+        ],
+        "notes": [note[view.lang] for note in c["notes"]],
+        "plot": share_plot(rows),
+        "by_class": share_plot(by_class, span=(0.0, 1.0)) if by_class else None,
+        "findings": _findings(view, c) if c["findings"] else [],
+        "paired": _paired(view, c["paired"]) if c["paired"] else None,
+    }
+
+
+def several_models(view: View) -> list[dict[str, Any]]:
+    """This result and everything it was compared with, one line each."""
+    return [
+        {
+            "name": name,
+            "n": shapes.whole(entry["n"]),
+            "scores": _scores(entry, HEADLINE),
+            **_short_difference(view, paired, own=index == 0),
+        }
+        for index, (name, entry, paired) in enumerate(compared(view))
+    ]
+
+
+def compared(view: View) -> list[tuple[str, Document, Document | None]]:
+    """Name, scores and pairing of this result and of everything it was compared with.
+
+    A result with common images is scored on these under this result's truth, because its own scores
+    may come from other images or another label policy.
+    """
+    d = view.d
+    lines: list[tuple[str, Document, Document | None]] = [(view.t("comparison.this"), d, None)]
+    for c in (d["comparison"], *d["further_comparisons"]):
+        paired = c["paired"]
+        lines.append((c["name"][view.lang], paired["other"] if paired else c["other"], paired))
+    return lines
+
+
+def _scores(entry: Document, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Scores and intervals of a result as text."""
+    ci95 = entry.get("ci95") or {}
+    return [(shapes.percent(entry[k]), shapes.percent_interval(ci95.get(k))) for k in keys]
+
+
+def _short_difference(view: View, paired: Document | None, *, own: bool) -> dict[str, str]:
+    if paired is None:
+        unpaired = "" if own else view.t("comparison.unpaired")
+        return {"difference": unpaired, "interval": "", "p": ""}
+    difference = paired["difference"]
+    return {
+        "difference": shapes.points(difference["top1"]),
+        "interval": shapes.points_interval(difference["ci95"]["top1"]),
+        "p": shapes.p_value(paired["mcnemar"]["p_value"]),
+    }
+
+
+def _paired(view: View, paired: Document) -> dict[str, Any]:
+    test = paired["mcnemar"]
+    rows = [
+        difference_row(view.t(f"metric.{key}"), paired["difference"], key, kind="strong")
+        for key in HEADLINE
+    ]
+    return {
+        "title": view.t("comparison.paired", n=shapes.whole(paired["n"])),
+        "plot": points_plot(rows),
+        "mcnemar": view.t(
+            "comparison.mcnemar",
+            first=shapes.whole(test["only_first"]),
+            second=shapes.whole(test["only_second"]),
+            p=shapes.p_value(test["p_value"]),
+        ),
+    }
+
+
+def _findings(view: View, c: Document) -> list[str]:
+    f, two, other = c["findings"], c["findings"]["binary"], c["other"]
+    whole, decimal = shapes.whole, shapes.decimal
+
+    def exact(share: float) -> str:
+        return shapes.percent(share, 2)
+
+    gaps: dict[str, dict[str, str]] = {
+        "sum": {
+            "sum": whole(f["table_sum"]), "stated": whole(f["n_stated"]), "hits": whole(f["hits"]),
+            "by_stated": exact(f["accuracy_by_stated_n"]),
+            "by_sum": exact(f["accuracy_by_table_sum"]), "quoted": exact(f["accuracy_stated"]),
+            "difference": whole(f["sum_minus_stated"]),
+        },
+        "scores": {"macro_f1": decimal(other["macro_f1"]), "uar": decimal(other["uar"])},
+        "policy": {
+            "smallest": decimal(f["smallest_row_to_folder"], 2),
+            "largest": decimal(f["largest_row_to_folder"], 2),
+        },
+    }  # fmt: skip
+    if "pairwise_agreement" in f:
+        gaps["pairwise"] = {
+            "unanimous": exact(f["unanimous"]), "majority": exact(f["majority_exists"]),
+            "pairwise": shapes.percent(f["pairwise_agreement"]),
+            "quoted": exact(f["accuracy_stated"]),
+        }  # fmt: skip
+    gaps["constant"] = {
+        "stated": shapes.percent(two["accuracy_stated"]), "share": exact(two["share_of_group"]),
+        "best": shapes.percent(two["best_constant"]),
+    }  # fmt: skip
+    gaps["collapsed"] = {
+        "accuracy": exact(two["collapsed_accuracy"]),
+        "sensitivity": decimal(two["collapsed_sensitivity"]),
+        "specificity": decimal(two["collapsed_specificity"]),
+    }
+    return [view.t(f"comparison.finding_{name}", **values) for name, values in gaps.items()]
+
+
+def _binary_words(view: View, name: str, entry: Document, constant: Document) -> str:
+    gain = entry["accuracy"] - constant["accuracy"]
+    key = "constant" if entry["nearly_constant"] else "below" if gain <= 0 else "above"
+    return view.t(
+        f"binary.words_{key}",
+        name=name,
+        accuracy=shapes.percent(entry["accuracy"]),
+        constant=shapes.percent(constant["accuracy"]),
+        points=f"{100 * gain:.1f}",
+    )
+
+
+def _constant_tag(view: View, entry: Document) -> str:
+    if entry["constant"]:
+        return view.t("binary.constant_flag")
+    return view.t("binary.nearly_flag") if entry["nearly_constant"] else ""

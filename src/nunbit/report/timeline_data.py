@@ -1,13 +1,12 @@
-"""Reads the files of ``OUT/<stem>/``, with pyarrow only, into arrays the report can show.
+"""Read the files of ``OUT/<stem>/``, with pyarrow only, into arrays for the report.
 
-Knows the columns of the contract and nothing of how they were measured. W windows, N samples.
+Knows the columns of the tables, but not how they were measured. W windows, N samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.errors import InputError
-from nunbit.files import read_json
-from nunbit.labels import LabelSet, label_set_from_dict, load_label_set
-from nunbit.streams import REASONS, VOICE_HOP_S, Flags, Floats
+from nunbit.core.errors import InputError
+from nunbit.core.streams import REASONS, VOICE_HOP_S, Flags, Floats
+from nunbit.core.text import Text
+from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
+from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, VOICE_FILE, WORDS_FILE
+from nunbit.report.shapes import Document
+from nunbit.runtime.files import read_json
 
-Document = dict[str, Any]
 Key = tuple[str, str, str]
 """Modality, measure, track."""
 
 _PIECE_ROWS = 65_536
-_TEXT_COLUMNS = ("track", "scope", "modality", "measure", "unit", "mask_reason", "grade", "version")
+_KEY = ("modality", "measure", "track")
+_TEXT_COLUMNS = (*_KEY, "scope", "unit", "mask_reason", "grade", "version")
 _NUMBER_COLUMNS = ("t_start", "t_end", "value", "ci_low", "ci_high", "baseline", "n_expected",
                    "n_valid")  # fmt: skip
 
@@ -170,7 +172,7 @@ def read_recording(folder: Path) -> Recording:
         InputError: There is no timeline here, or a file is damaged or of another format.
     """
     summary = read_summary(folder)
-    starts, ends, series, turns = _timeline(folder / "timeline.parquet", _target_tracks(summary))
+    starts, ends, series, turns = _timeline(folder / TIMELINE_FILE, target_tracks(summary))
     known = set(REASONS)
     extra = {str(r) for s in series.values() for r in np.unique(s.reasons)} - known
     return Recording(
@@ -181,9 +183,9 @@ def read_recording(folder: Path) -> Recording:
         ends=ends,
         series=series,
         turns=turns,
-        faces=_optional(folder / "frames.parquet", _faces),
-        voice=_optional(folder / "voice.parquet", _voice),
-        words=_optional(folder / "words.parquet", _words),
+        faces=_faces(folder / FRAMES_FILE),
+        voice=_voice(folder / VOICE_FILE),
+        words=_words(folder / WORDS_FILE),
         reasons=(*REASONS, *sorted(extra)),
     )
 
@@ -197,24 +199,29 @@ def read_summary(folder: Path) -> Document:
     path = folder / "summary.json"
     if not path.is_file():
         raise InputError(
-            en=f"{folder}: no timeline here (no summary.json); give a folder that nunbit analyze "
-            "wrote",
-            ko=f"{folder}: 타임라인이 아닙니다(summary.json 없음). nunbit analyze가 만든 폴더를 "
-            "주십시오",
+            Text(
+                f"{folder}: no timeline here (no summary.json); give a folder that `analyze` wrote",
+                f"{folder}: 타임라인이 아닙니다(summary.json 없음). `analyze`가 만든 폴더를 "
+                "주십시오",
+            )
         )
     document = read_json(path)
     if not isinstance(document, dict) or document.get("kind") != "timeline":
-        raise InputError(
-            en=f"{path}: not a timeline of this nunbit; analyse the recording again",
-            ko=f"{path}: 이 nunbit의 타임라인이 아닙니다. 녹화를 다시 분석하십시오",
-        )
+        raise _again(path, "not a timeline of this nunbit", "이 nunbit의 타임라인이 아닙니다")
     absent = [key for key in ("media", "session", "windows", "measures") if key not in document]
     if absent:
-        raise InputError(
-            en=f"{path}: incomplete ({', '.join(absent)} missing); analyse the recording again",
-            ko=f"{path}: 불완전합니다({', '.join(absent)} 없음). 녹화를 다시 분석하십시오",
-        )
+        names = ", ".join(absent)
+        raise _again(path, f"incomplete ({names} missing)", f"불완전합니다({names} 없음)")
     return document
+
+
+def _again(path: Path, en: str, ko: str) -> InputError:
+    """What is wrong with a file that only another analysis can mend."""
+    return InputError(
+        Text(
+            f"{path}: {en}; analyse the recording again", f"{path}: {ko}. 녹화를 다시 분석하십시오"
+        )
+    )
 
 
 def _label_set(summary: Document) -> LabelSet:
@@ -229,45 +236,10 @@ def person_tracks(person: Document) -> tuple[str, ...]:
     return tuple(str(i) for i in (ids if isinstance(ids, list | tuple) else (ids,)))
 
 
-def _target_tracks(summary: Document) -> frozenset[str]:
-    """Names under which rows of the person analysed may stand."""
-    ids = {""}
-    for person in summary.get("persons") or ():
-        if person.get("target"):
-            ids.update(person_tracks(person))
-    return frozenset(ids)
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    """The named columns of a Parquet file.
-
-    Raises:
-        InputError: The file is missing, damaged or lacks a column.
-    """
-    with _readable(path):
-        names = set(pq.read_schema(path).names)
-        _require(path, names, columns)
-        return pq.read_table(path, columns=list(columns))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid) as exc:
-        raise InputError(
-            en=f"{path}: cannot read this Parquet file: {exc}; analyse the recording again",
-            ko=f"{path}: Parquet 파일을 읽을 수 없습니다: {exc}. 녹화를 다시 분석하십시오",
-        ) from exc
-
-
-def _require(path: Path, names: set[str], columns: tuple[str, ...]) -> None:
-    absent = [c for c in columns if c not in names]
-    if absent:
-        raise InputError(
-            en=f"{path}: columns missing: {', '.join(absent)}; analyse the recording again",
-            ko=f"{path}: 열이 없습니다: {', '.join(absent)}. 녹화를 다시 분석하십시오",
-        )
+def target_tracks(summary: Document) -> frozenset[str]:
+    """Track names that rows of the person analysed can have."""
+    people = summary.get("persons") or ()
+    return frozenset({"", *(t for p in people if p.get("target") for t in person_tracks(p))})
 
 
 def _pieces(path: Path, columns: tuple[str, ...]) -> Iterator[pa.Table]:
@@ -276,14 +248,24 @@ def _pieces(path: Path, columns: tuple[str, ...]) -> Iterator[pa.Table]:
     Raises:
         InputError: The file is missing, damaged or lacks a column.
     """
-    with _readable(path), pq.ParquetFile(path) as file:
-        _require(path, set(file.schema_arrow.names), columns)
-        for batch in file.iter_batches(_PIECE_ROWS, columns=list(columns)):
-            yield pa.Table.from_batches([batch])
+    try:
+        with pq.ParquetFile(path) as file:
+            if absent := ", ".join(c for c in columns if c not in file.schema_arrow.names):
+                raise _again(path, f"columns missing: {absent}", f"열이 없습니다: {absent}")
+            for batch in file.iter_batches(_PIECE_ROWS, columns=list(columns)):
+                yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise _again(
+            path,
+            f"cannot read this Parquet file: {exc}",
+            f"Parquet 파일을 읽을 수 없습니다: {exc}",
+        ) from exc
 
 
-def _optional(path: Path, read: Any) -> Any:
-    return read(path) if path.is_file() else None
+def _table(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
+    """The named columns of a Parquet file; None without a file or without rows."""
+    pieces = list(_pieces(path, columns)) if path.is_file() else []
+    return pa.concat_tables(pieces).unify_dictionaries() if pieces else None
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
@@ -305,42 +287,33 @@ def _numbers(table: pa.Table, name: str) -> Floats:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
-class _Growing:
-    """A :class:`Series` while the file is read piece by piece."""
+def _flags(table: pa.Table, name: str) -> Flags:
+    """A column of truth values; null becomes False."""
+    return np.asarray(pc.fill_null(table[name].cast(pa.bool_()), False).to_numpy(), dtype=bool)
 
-    def __init__(self, windows: int, unit: str, grade: str, version: str) -> None:
-        self._columns = {
-            name: np.full(windows, np.nan) for name in ("value", "ci_low", "ci_high", "used")
-        }
-        self._reasons = np.full(windows, "gap", dtype=object)  # a window without a row
-        self._baseline = float("nan")
-        self._unit, self._grade, self._version = unit, grade, version
 
-    def add(self, at: NDArray[np.int64], numbers: dict[str, Floats], reasons: Any) -> None:
-        """Take rows of windows ``at``."""
-        for name in ("value", "ci_low", "ci_high"):
-            self._columns[name][at] = numbers[name]
-        expected, used = numbers["n_expected"], np.full(len(at), np.nan)
-        np.divide(numbers["n_valid"], expected, out=used, where=expected > 0)
-        self._columns["used"][at] = used
-        self._reasons[at] = reasons
-        known = numbers["baseline"][np.isfinite(numbers["baseline"])]
-        if len(known) and np.isnan(self._baseline):
-            self._baseline = float(known[0])
+def _no_rows(windows: int, unit: str, grade: str, version: str) -> Series:
+    """A series before the first piece of the file was read: a window without a row is a gap."""
+    value, low, high, used = np.full((4, windows), np.nan)
+    reasons = np.full(windows, "gap", dtype=object)
+    return Series(value, low, high, used, reasons, unit, grade, float("nan"), version)
 
-    def series(self) -> Series:
-        columns = self._columns
-        return Series(
-            value=columns["value"],
-            low=columns["ci_low"],
-            high=columns["ci_high"],
-            used=columns["used"],
-            reasons=self._reasons,
-            unit=self._unit,
-            grade=self._grade,
-            baseline=self._baseline,
-            version=self._version,
-        )
+
+def _with_rows(
+    series: Series, at: NDArray[np.int64], numbers: dict[str, Floats], reasons: Any
+) -> Series:
+    """A series with the rows of windows ``at`` written into its arrays."""
+    named = {"value": series.value, "ci_low": series.low, "ci_high": series.high}
+    for name, column in named.items():
+        column[at] = numbers[name]
+    expected, used = numbers["n_expected"], np.full(len(at), np.nan)
+    np.divide(numbers["n_valid"], expected, out=used, where=expected > 0)
+    series.used[at] = used
+    series.reasons[at] = reasons
+    known = numbers["baseline"][np.isfinite(numbers["baseline"])]
+    if np.isfinite(series.baseline) or not len(known):
+        return series
+    return replace(series, baseline=float(known[0]))
 
 
 def _timeline(
@@ -358,65 +331,54 @@ def _timeline(
     windows = np.unique(np.concatenate([none, *spans["window"]]), axis=0)
     turns = np.unique(np.concatenate([none, *spans["turn"]]), axis=0)
     starts, first = np.unique(windows[:, 0], return_index=True)
-    growing: dict[Key, _Growing] = {}
+    growing: dict[Key, Series] = {}
     for table in _pieces(path, (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)):
         _grow(growing, table, starts)
     series: dict[Key, Series] = {}
     # The person's own rows without a track win over the same rows under the track's name.
-    for key in sorted(growing, key=lambda k: k[2] != ""):
-        modality, measure, track = key
+    for modality, measure, track in sorted(growing, key=lambda key: key[2] != ""):
         own = (modality, measure, "" if track in targets else track)
-        if own not in series:
-            series[own] = growing[key].series()
+        series.setdefault(own, growing[modality, measure, track])
     return starts, windows[first, 1], series, turns
 
 
-def _grow(growing: dict[Key, _Growing], table: pa.Table, starts: Floats) -> None:
+def _grow(growing: dict[Key, Series], table: pa.Table, starts: Floats) -> None:
     """Take the window rows of a piece of the file."""
     scope, scopes = _codes(table["scope"])
     rows = np.flatnonzero(scope == (scopes.index("window") if "window" in scopes else -1))
-    if not len(rows):
-        return
     numbers = {name: _numbers(table, name)[rows] for name in _NUMBER_COLUMNS}
     texts = {name: _codes(table[name]) for name in _TEXT_COLUMNS if name != "scope"}
     codes, names = texts["mask_reason"]
     reasons = np.array(names, dtype=object)[codes[rows]]
     at = np.searchsorted(starts, numbers["t_start"])
-    for key, members in _groups(rows, texts):
+    for members in _groups(rows, texts):
+        first = rows[members[0]]
+        said = {name: known[codes[first]] for name, (codes, known) in texts.items()}
+        key = (said["modality"], said["measure"], said["track"])
         if key not in growing:
-            one = rows[members[0]]
-            kept = [texts[name][1][texts[name][0][one]] for name in ("unit", "grade", "version")]
-            growing[key] = _Growing(len(starts), *kept)
-        growing[key].add(
-            at[members], {name: column[members] for name, column in numbers.items()},
-            reasons[members],
-        )  # fmt: skip
+            growing[key] = _no_rows(len(starts), said["unit"], said["grade"], said["version"])
+        own = {name: column[members] for name, column in numbers.items()}
+        growing[key] = _with_rows(growing[key], at[members], own, reasons[members])
 
 
 def _groups(
     rows: NDArray[np.int64], texts: dict[str, tuple[NDArray[np.int64], list[str]]]
-) -> Iterator[tuple[Key, NDArray[np.int64]]]:
+) -> list[NDArray[np.int64]]:
     """Places in ``rows`` of each modality, measure and track."""
-    names = ("modality", "measure", "track")
-    columns = [texts[name][0][rows] for name in names]
     combined = np.zeros(len(rows), dtype=np.int64)
-    for name, column in zip(names, columns, strict=True):
-        combined = combined * max(1, len(texts[name][1])) + column
+    for codes, known in (texts[name] for name in _KEY):
+        combined = combined * max(1, len(known)) + codes[rows]
     order = np.argsort(combined, kind="stable")
     breaks = np.flatnonzero(np.diff(combined[order])) + 1
-    for members in np.split(order, breaks) if len(order) else []:
-        first = members[0]
-        key = [texts[name][1][column[first]] for name, column in zip(names, columns, strict=True)]
-        yield (key[0], key[1], key[2]), members
+    return np.split(order, breaks) if len(order) else []
 
 
 def _faces(path: Path) -> Faces | None:
     table = _table(path, ("time", "target", "yaw", "pitch", "roll", "mouth_open"))
-    if not table.num_rows:
+    if table is None:
         return None
-    target = np.asarray(pc.fill_null(table["target"].cast(pa.bool_()), False).to_numpy())
     times = _numbers(table, "time")
-    order = np.flatnonzero(target)
+    order = np.flatnonzero(_flags(table, "target"))
     order = order[np.argsort(times[order], kind="stable")]
     angles = [_numbers(table, name)[order] for name in ("yaw", "pitch", "roll", "mouth_open")]
     return Faces(times[order], *angles)
@@ -424,53 +386,36 @@ def _faces(path: Path) -> Faces | None:
 
 def _voice(path: Path) -> Voice | None:
     table = _table(path, ("time", "present", "speech", "f0_hz", "level_dbfs"))
-    times = _numbers(table, "time")
-    if not len(times):
+    if table is None:
         return None
+    times = _numbers(table, "time")
     index = np.rint((times - times[0]) / VOICE_HOP_S).astype(np.int64)
-    count = int(index.max()) + 1
-
-    def flags(name: str) -> Flags:
-        column = np.zeros(count, dtype=bool)
-        column[index] = np.asarray(pc.fill_null(table[name].cast(pa.bool_()), False).to_numpy())
-        return column
-
-    def track(name: str) -> Floats:
-        column = np.full(count, np.nan)
-        column[index] = _numbers(table, name)
-        return column
-
-    return Voice(
-        float(times[0]), flags("present"), flags("speech"), track("f0_hz"), track("level_dbfs")
-    )
+    present, speech = np.zeros((2, int(index.max()) + 1), dtype=bool)
+    f0_hz, level_dbfs = np.full((2, len(present)), np.nan)
+    present[index], speech[index] = _flags(table, "present"), _flags(table, "speech")
+    f0_hz[index], level_dbfs[index] = _numbers(table, "f0_hz"), _numbers(table, "level_dbfs")
+    return Voice(float(times[0]), present, speech, f0_hz, level_dbfs)
 
 
 def _words(path: Path) -> Words | None:
-    table = _table(
-        path, ("t_start", "t_end", "text", "speaker", "confidence", "filler", "estimated",
-               "utterance")
-    )  # fmt: skip
-    if not table.num_rows:
+    columns = ("t_start", "t_end", "text", "speaker", "confidence", "filler", "estimated",
+               "utterance")  # fmt: skip
+    table = _table(path, columns)
+    if table is None:
         return None
-    start = _numbers(table, "t_start")
-    order = np.argsort(start, kind="stable")
+    table = table.take(np.argsort(_numbers(table, "t_start"), kind="stable"))
 
     def texts(name: str) -> tuple[str, ...]:
-        column = table[name].to_pylist()
-        return tuple("" if column[i] is None else str(column[i]) for i in order)
-
-    def flags(name: str) -> Flags:
-        column = pc.fill_null(table[name].cast(pa.bool_()), False).to_numpy()
-        return np.asarray(column, dtype=bool)[order]
+        return tuple("" if text is None else str(text) for text in table[name].to_pylist())
 
     utterance = pc.fill_null(table["utterance"].cast(pa.int64()), -1).to_numpy()
     return Words(
-        start[order],
-        _numbers(table, "t_end")[order],
+        _numbers(table, "t_start"),
+        _numbers(table, "t_end"),
         texts("text"),
         texts("speaker"),
-        _numbers(table, "confidence")[order],
-        flags("filler"),
-        flags("estimated"),
-        np.asarray(utterance, dtype=np.int64)[order],
+        _numbers(table, "confidence"),
+        _flags(table, "filler"),
+        _flags(table, "estimated"),
+        np.asarray(utterance, dtype=np.int64),
     )

@@ -1,35 +1,105 @@
-"""The tracks that follow the signals themselves: speech, pitch, level, words, head and mouth.
-
-Each function gives one track as plain data for the page's script, or None where nothing is there.
-M samples of the 10 ms grid, N sampled frames.
-"""
+"""Signals of a recording packed for the page: bins, codes, times."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nunbit.core.spans import runs
+from nunbit.core.streams import Flags, Floats
+from nunbit.core.timebase import PAUSE_S, SAME_S
+from nunbit.report.shapes import Document
 from nunbit.report.timeline_data import Voice
-from nunbit.report.timeline_pack import (
-    Packed,
-    bins,
-    pack,
-    pack_codes,
-    pack_fit,
-    pack_times,
-    runs,
-)
 from nunbit.report.timeline_view import TimelineView
-from nunbit.streams import Flags, Floats
 
-Document = dict[str, Any]
+# --- packing: scaled integers in base64, and min/median/max bins ---
+#
+# A packed array is ``{"k": "u1"|"u2"|"i4", "d": base64, "s": scale, "o": offset}``, little endian;
+# value = offset + scale x raw, and the largest raw of an unsigned kind means 'missing'. The script
+# of the page unpacks them.
 
-PAUSE_S = 0.25
-"""Shortest gap inside a turn that counts as a pause (signals.md, measure 9)."""
+Packed = dict[str, Any]
+Kind = Literal["u1", "u2"]
+
+_LARGEST = {"u1": 255, "u2": 65535}
+
+
+def pack(values: Floats, low: float, high: float, kind: Kind = "u2") -> Packed:
+    """Pack numbers of a known range; NaN and infinities become 'missing'.
+
+    Args:
+        values: (N,) any range; clipped to ``low`` .. ``high``.
+        low: Smallest value in the range.
+        high: Largest, above ``low``.
+        kind: One byte (a step of range/254) or two (a step of range/65534).
+    """
+    largest = _LARGEST[kind]
+    scale = (high - low) / (largest - 1)
+    there = np.isfinite(values)
+    raw = np.full(len(values), largest, dtype=np.int64)
+    raw[there] = np.rint((np.clip(values[there], low, high) - low) / scale).astype(np.int64)
+    return {"k": kind, "d": _base64(raw.astype("<" + kind)), "s": scale, "o": low}
+
+
+def pack_fit(values: Floats, kind: Kind = "u2") -> Packed:
+    """Pack numbers over the range they have."""
+    there = values[np.isfinite(values)]
+    low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 1.0)
+    return pack(values, low, high if high > low else low + 1.0, kind)
+
+
+def pack_times(times_s: Floats) -> Packed:
+    """Pack times to the millisecond."""
+    return {"k": "i4", "d": _base64(np.rint(times_s * 1000.0).astype("<i4")), "s": 0.001, "o": 0}
+
+
+def pack_codes(codes: NDArray[Any]) -> Packed:
+    """Pack small whole numbers, 0 to 254."""
+    return {"k": "u1", "d": _base64(codes.astype("<u1")), "s": 1, "o": 0}
+
+
+def unpack(packed: Packed) -> Floats:
+    """Unpack an array as the page's script does; NaN where missing."""
+    raw = np.frombuffer(base64.b64decode(packed["d"]), dtype="<" + packed["k"])
+    values: Floats = packed["o"] + packed["s"] * raw.astype(np.float64)
+    if packed["k"] in _LARGEST:
+        values[raw == _LARGEST[packed["k"]]] = np.nan
+    return values
+
+
+def bins(values: Floats, size: int) -> tuple[Floats, Floats, Floats]:
+    """Smallest, median and largest value of every ``size`` consecutive samples.
+
+    Missing samples are left out; a bin without any is NaN. The last bin may be shorter.
+    """
+    count = -(-len(values) // size)
+    padded = np.full(count * size, np.nan)
+    padded[: len(values)] = values
+    rows = np.sort(padded.reshape(count, size), axis=1)  # NaN last
+    at, last = np.arange(count), np.maximum(np.isfinite(rows).sum(axis=1) - 1, 0)
+    median = 0.5 * (rows[at, last // 2] + rows[at, (last + 1) // 2])
+    return rows[:, 0].copy(), median, rows[at, last]
+
+
+def _base64(raw: NDArray[Any]) -> str:
+    return base64.b64encode(raw.tobytes()).decode("ascii")
+
+
+# --- tracks as plain data for the page's script, None where nothing is there ---
+#
+# M samples of the 10 ms grid, N sampled frames.
 
 _RAW_SAMPLES = 540_000
 """Up to an hour and a half the 10 ms grid is kept whole; beyond, it is binned."""
+
+_PACKED: dict[str, tuple[float, float, Kind]] = {
+    "pitch": (0.0, 1310.68, "u2"),
+    "level": (-127.0, 0.0, "u1"),
+}
+"""Steps of 0.02 Hz and of 0.5 dB."""
 
 _BIN_SIZES = (5, 10, 20, 50, 100)
 _LARGEST_BINNED = 360_000
@@ -42,13 +112,9 @@ def speech_spans(view: TimelineView) -> tuple[Floats, Floats]:
     if voice is None:
         return np.empty((0, 2)), np.empty((0, 2))
     speech = _stretches(voice, voice.speech)
-    if len(speech) < 2:
-        return speech, np.empty((0, 2))
     between = np.stack([speech[:-1, 1], speech[1:, 0]], axis=1)
-    long = between[:, 1] - between[:, 0] >= PAUSE_S - 1e-9
-    inside = _inside_turns(between, view.r.turns)
-    whole = _whole(voice, between)
-    return speech, between[long & inside & whole]
+    long = between[:, 1] - between[:, 0] >= PAUSE_S - SAME_S
+    return speech, between[long & _inside_turns(between, view.r.turns) & _whole(voice, between)]
 
 
 def _stretches(voice: Voice, flags: Flags) -> Floats:
@@ -64,7 +130,7 @@ def _inside_turns(gaps: Floats, turns: Floats) -> Flags:
 
 
 def _whole(voice: Voice, gaps: Floats) -> Flags:
-    """Whether the file has sound all through each gap: a hole in the file is no pause."""
+    """Whether the file has sound throughout each gap: a hole in the file is no pause."""
     lost = np.concatenate([[0], np.cumsum(~voice.present)])
     at = np.clip(np.rint((gaps - voice.start_s) / voice.hop_s).astype(int), 0, len(lost) - 1)
     return np.asarray(lost[at[:, 1]] == lost[at[:, 0]])
@@ -95,14 +161,14 @@ def _lost(voice: Voice) -> Packed:
 
 
 def _turns(view: TimelineView) -> tuple[list[list[float | int]], list[str]]:
-    """Turns as start, end and speaker; whoever says most words inside a turn has it."""
+    """Turns as start, end and speaker; the speaker with most words in a turn."""
     words, speakers, turns = view.r.words, [""], []
     for start, end in view.r.turns:
-        name = ""
+        said = []
         if words is not None:
             inside = (words.start_s < end) & (words.end_s > start)
             said = [words.speaker[i] for i in np.flatnonzero(inside)]
-            name = max(set(said), key=said.count) if said else ""
+        name = max(set(said), key=said.count, default="")
         if name not in speakers:
             speakers.append(name)
         turns.append([round(float(start), 3), round(float(end), 3), speakers.index(name)])
@@ -112,13 +178,12 @@ def _turns(view: TimelineView) -> tuple[list[list[float | int]], list[str]]:
 def curve_track(view: TimelineView, which: Literal["pitch", "level"]) -> Document | None:
     """Pitch or level: the 10 ms samples, or bins of them for very long recordings."""
     voice = view.r.voice
-    values = None if voice is None else voice.f0_hz if which == "pitch" else voice.level_dbfs
-    if voice is None or values is None or not np.isfinite(values).any():
+    if voice is None:
+        return None
+    values = voice.f0_hz if which == "pitch" else voice.level_dbfs
+    if not np.isfinite(values).any():
         return None
     low, high, ticks = _pitch_scale(values) if which == "pitch" else _level_scale(values)
-    # Steps of 0.02 Hz and of 0.5 dB.
-    limits = (0.0, 1310.68) if which == "pitch" else (-127.0, 0.0)
-    kind: Literal["u1", "u2"] = "u2" if which == "pitch" else "u1"
     size = 1
     if len(values) > _RAW_SAMPLES:
         size = next((s for s in _BIN_SIZES if len(values) / s <= _LARGEST_BINNED), _BIN_SIZES[-1])
@@ -136,10 +201,10 @@ def curve_track(view: TimelineView, which: Literal["pitch", "level"]) -> Documen
         "ticks": ticks,
         "lost": _lost(voice),
     }
-    if size == 1:
-        return track | {"median": pack(values, *limits, kind)}
-    parts = zip(("least", "median", "most"), bins(values, size), strict=True)
-    return track | {name: pack(part, *limits, kind) for name, part in parts}
+    parts = {"median": values}
+    if size > 1:
+        parts = dict(zip(("least", "median", "most"), bins(values, size), strict=True))
+    return track | {name: pack(part, *_PACKED[which]) for name, part in parts.items()}
 
 
 def _pitch_scale(values: Floats) -> tuple[float, float, list[int]]:
@@ -168,9 +233,7 @@ def words_track(view: TimelineView) -> Document | None:
         "text": list(words.text),
         "confidence": pack(words.confidence, 0.0, 1.0, "u1"),
         "flags": pack_codes(words.filler * 1 + words.estimated * 2),
-        "speaker": pack_codes(
-            np.array([min(speakers.index(s), 254) for s in words.speaker], dtype=np.int64)
-        ),
+        "speaker": pack_codes(np.array([min(speakers.index(s), 254) for s in words.speaker])),
         "speakers": speakers,
         "target": view.target_speaker,
         "utterance": words.utterance.tolist(),
@@ -193,28 +256,18 @@ def head_track(view: TimelineView) -> Document | None:
     if faces is None or not np.isfinite(faces.yaw_deg).any():
         return None
     keep = _kept(faces.times_s)
-    angles = (("yaw", faces.yaw_deg), ("pitch_angle", faces.pitch_deg), ("roll", faces.roll_deg))
-    every = np.abs(np.concatenate([angle for _, angle in angles]))
+    angles = {"yaw": faces.yaw_deg, "pitch_angle": faces.pitch_deg, "roll": faces.roll_deg}
+    every = np.abs(np.concatenate(list(angles.values())))
     reach = float(max(10.0, 10.0 * np.ceil(np.nanpercentile(every, 99.5) / 10.0)))
+    names = [view.t(f"track.{name}") for name in angles]
     lines = [
-        {
-            "name": view.t(f"track.{name}"),
-            "colour": colour,
-            "value": pack(angle[keep], -180.0, 180.0),
-        }
-        for (name, angle), colour in zip(angles, ("face", "voice", "text"), strict=True)
+        {"name": name, "colour": colour, "value": pack(angle[keep], -180.0, 180.0)}
+        for name, colour, angle in zip(
+            names, ("face", "voice", "text"), angles.values(), strict=True
+        )
     ]
-    return {
-        "kind": "samples",
-        "id": "head",
-        "title": view.t("track.head"),
-        "note": ", ".join(view.t(f"track.{name}") for name, _ in angles),
-        "unit": "°",
-        "lines": lines,
-        "low": -reach,
-        "high": reach,
-        "ticks": [-reach, 0, reach],
-    }
+    scale = {"unit": "°", "lines": lines, "low": -reach, "high": reach, "ticks": [-reach, 0, reach]}
+    return _samples("head", view.t("track.head"), ", ".join(names)) | scale
 
 
 def mouth_track(view: TimelineView) -> Document | None:
@@ -222,16 +275,12 @@ def mouth_track(view: TimelineView) -> Document | None:
     faces = view.r.faces
     if faces is None or not np.isfinite(faces.mouth_open).any():
         return None
-    opening = faces.mouth_open[_kept(faces.times_s)]
-    line = {"name": view.t("track.mouth"), "colour": "face", "value": pack_fit(opening, "u1")}
-    return {
-        "kind": "samples",
-        "id": "mouth",
-        "title": view.t("track.mouth"),
-        "note": view.t("track.mouth_note"),
-        "unit": "",
-        "lines": [line],
-        "low": 0.0,
-        "high": max(0.1, float(np.nanpercentile(opening, 99.8))),
-        "ticks": [],
-    }
+    opening, name = faces.mouth_open[_kept(faces.times_s)], view.t("track.mouth")
+    line = {"name": name, "colour": "face", "value": pack_fit(opening, "u1")}
+    high = max(0.1, float(np.nanpercentile(opening, 99.8)))
+    scale = {"unit": "", "lines": [line], "low": 0.0, "high": high, "ticks": []}
+    return _samples("mouth", name, view.t("track.mouth_note")) | scale
+
+
+def _samples(name: str, title: str, note: str) -> Document:
+    return {"kind": "samples", "id": name, "title": title, "note": note}

@@ -1,23 +1,21 @@
-"""The tables of the timeline's page: measures of the session, class shares, episodes, gaps."""
+"""Tables of the timeline page: session measures, class shares, episodes, gaps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from nunbit.core.timebase import clock
 from nunbit.measures import FUNCTIONALS, SUFFIXES
 from nunbit.report import shapes
-from nunbit.report.timeline_colours import stacking_order
-from nunbit.report.timeline_definitions import parts_of
-from nunbit.report.timeline_view import EXPERIMENTAL, MODALITIES, TimelineView, is_share
-from nunbit.timebase import clock
-
-Document = dict[str, Any]
+from nunbit.report.shapes import Document
+from nunbit.report.timeline_meaning import parts_of, stacking_order
+from nunbit.report.timeline_view import EXPERIMENTAL, SOURCES, TimelineView, is_share
 
 _COLLAPSED = 3
-"""From so many measures missing for one reason on, they share a line."""
+"""Measures missing for the same reason share one line when there are at least this many."""
 
-_NO_MEASURES = ("modalities_used",)  # tells what was fused; the ribbons show it
+_NO_MEASURES = ("modalities_used",)  # it shows what was fused, as the ribbons do
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +24,11 @@ class MeasureRow:
 
     Attributes:
         id: Name in the files.
-        name: What people call it.
+        name: Name for people.
         meaning: One sentence, or ''.
         value: With its unit; '' where missing.
         interval: 95% interval; '' where there is none.
-        uncertain: Why there is none although there is a value, '' where nobody says.
+        uncertain: Why there is none although there is a value, '' if unknown.
         reason: Why it is missing, or ''.
         splits: The same while speaking and while not speaking, where known.
         baseline: The person's own value, or ''.
@@ -59,7 +57,7 @@ class MeasureGroup:
 
     Attributes:
         title: Name of the source.
-        rows: Its measures, without those in ``missing``.
+        rows: Its measures, except those in ``missing``.
         missing: Reason and names where several measures are missing for the same reason.
         without: Sentences naming the measures that have a value and no interval, one a reason.
     """
@@ -85,7 +83,7 @@ def measure_tables(view: TimelineView) -> tuple[list[MeasureGroup], list[Measure
         groups = found[bool(entry.get("experimental")) or unproven]
         groups.setdefault(modality, []).append(_measure_row(view, entry, entries))
     plain, experimental = (
-        [_group(view, m, groups[m]) for m in (*MODALITIES, "media") if m in groups]
+        [_group(view, m, groups[m]) for m in (*SOURCES, "media") if m in groups]
         for groups in found.values()
     )
     return plain, experimental
@@ -104,12 +102,14 @@ def _group(view: TimelineView, modality: str, rows: list[MeasureRow]) -> Measure
 
 def _without(view: TimelineView, rows: list[MeasureRow]) -> list[str]:
     bare = [row for row in rows if row.value and not row.interval]
-    found = []
-    for why in dict.fromkeys(row.uncertain for row in bare):
-        names = ", ".join(row.name for row in bare if row.uncertain == why)
-        key = "measures.no_interval_why" if why else "measures.no_interval"
-        found.append(view.t(key, reason=why, names=names))
-    return found
+    return [
+        view.t(
+            "measures.no_interval_why" if why else "measures.no_interval",
+            reason=why,
+            names=", ".join(row.name for row in bare if row.uncertain == why),
+        )
+        for why in dict.fromkeys(row.uncertain for row in bare)
+    ]
 
 
 def _own_entries(view: TimelineView) -> dict[tuple[str, str], Document]:
@@ -121,19 +121,21 @@ def _measure_row(
     view: TimelineView, entry: Document, entries: dict[tuple[str, str], Document]
 ) -> MeasureRow:
     t, unit, measure = view.t, entry.get("unit") or "", entry["measure"]
+
+    def beside(ending: str) -> Any:
+        return entries.get((measure + ending, entry["modality"]), {}).get("value")
+
     value, baseline, z = (entry.get(key) for key in ("value", "baseline", "z"))
-    if z is None:
-        z = entries.get((f"{measure}.z", entry["modality"]), {}).get("value")
+    z = beside(".z") if z is None else z
     known = view.meaning(measure)
-    meaning = known.meaning if known else ""
+    meaning = known.meaning.pick(view.lang) if known else ""
     if measure == "valence":
         meaning = t("measures.valence_meaning")
-    splits = []
-    for suffix in SUFFIXES:
-        part = entries.get((measure + suffix, entry["modality"]), {}).get("value")
-        if part is not None:
-            name = t(f"measures.{suffix.removeprefix('_')}")
-            splits.append(f"{name} {quantity(view, part, unit)}")
+    splits = tuple(
+        " ".join((t("measures." + suffix.removeprefix("_")), quantity(view, part, unit)))
+        for suffix in SUFFIXES
+        if (part := beside(suffix)) is not None
+    )
     return MeasureRow(
         id=measure,
         name=view.measure_name(measure),
@@ -142,7 +144,7 @@ def _measure_row(
         interval="" if value is None or not entry.get("ci") else span(view, entry["ci"], unit),
         uncertain=view.reason(entry.get("ci_reason") or "") if value is not None else "",
         reason=view.reason(entry.get("mask_reason") or "unknown") if value is None else "",
-        splits=tuple(splits),
+        splits=splits,
         baseline="" if baseline is None else quantity(view, baseline, unit),
         z="" if z is None else t("measures.z", z=f"{z:+.1f}".replace("-", "−")),
         grade=entry.get("grade") or "",
@@ -151,7 +153,7 @@ def _measure_row(
 
 
 def spread_rows(view: TimelineView) -> list[tuple[str, list[str]]]:
-    """Measures with how their window values spread over the session, by ``FUNCTIONALS``."""
+    """Spread of the window values of measures over the session, by ``FUNCTIONALS``."""
     entries = _own_entries(view)
     found: dict[tuple[str, str], list[str]] = {}
     for (measure, modality), entry in entries.items():
@@ -210,19 +212,16 @@ class Share:
 def class_shares(view: TimelineView) -> list[tuple[str, list[Share]]]:
     """Mean class probabilities per source, in the order of the ribbons."""
     found = []
-    for modality in MODALITIES:
-        values = {
-            e["measure"].removeprefix("p_"): e["value"]
-            for e in view.d["measures"]
-            if e["measure"].startswith("p_")
-            and e["modality"] == modality
-            and e.get("value") is not None
-            and not e.get("track")
-            and e["measure"].removeprefix("p_") not in view.r.unvalidated
-        }
+    for modality in SOURCES:
         columns = view.probabilities(modality)
         if not columns:
             continue
+        stored = {
+            e["measure"].removeprefix("p_"): e.get("value")
+            for e in view.d["measures"]
+            if e["measure"].startswith("p_") and e["modality"] == modality and not e.get("track")
+        }
+        values = {c: v for c, v in stored.items() if v is not None and c not in view.r.unvalidated}
         if not values:
             values = {c: float(s.value[s.there].mean()) for c, s in columns.items()
                       if s.there.any()}  # fmt: skip
@@ -239,27 +238,21 @@ def _share(modality: str, value: float) -> str:
 
 
 def glance(view: TimelineView) -> list[tuple[str, str, str]]:
-    """How much could be read: name, figure, note."""
+    """How much was readable: name, number, note."""
     t, d = view.t, view.d
     values = {(e["measure"], e["modality"]): e.get("value") for e in d["measures"]}
-    figures = [
-        (t("glance.length"), clock(view.r.duration_s),
-         t("glance.length_note", n=f"{d['windows']['n']:,}")),
-    ]  # fmt: skip
-    coverage = values.get(("face_coverage", "face"))
-    if coverage is not None:
-        figures.append((t("glance.face"), shapes.percent(coverage, 0), t("glance.face_note")))
-    speech = values.get(("speech_share", "voice"))
-    if speech is not None:
-        figures.append((t("glance.speech"), shapes.percent(speech, 0), t("glance.speech_note")))
-    words = d.get("transcript")
-    if words:
+    note = t("glance.length_note", n=f"{d['windows']['n']:,}")
+    figures = [(t("glance.length"), view.length_text, note)]
+    for key, measure in (
+        ("face", ("face_coverage", "face")),
+        ("speech", ("speech_share", "voice")),
+    ):
+        if (share := values.get(measure)) is not None:
+            figures.append((t(f"glance.{key}"), shapes.percent(share, 0), t(f"glance.{key}_note")))
+    if words := d.get("transcript"):
         confidence = words.get("mean_confidence")
-        note = (
-            t("glance.words_plain", source=words["source"])
-            if confidence is None
-            else t("glance.words_note", value=shapes.percent(confidence, 0))
-        )
+        key = "words_plain" if confidence is None else "words_note"
+        note = t(f"glance.{key}", source=words["source"], value=shapes.percent(confidence, 0))
         figures.append((t("glance.words"), f"{words['words']:,}", note))
     return figures
 
@@ -270,13 +263,13 @@ def episode_rows(view: TimelineView) -> list[Document]:
 
 
 def interval_note(view: TimelineView) -> str:
-    """How intervals and z were made; of timelines of version 0.1, by its rules."""
+    """Explanation of intervals and z; for timelines of version 0.1, of its rules."""
     old = view.d.get("episodes_expected") is None
     return view.t("measures.interval_note_1" if old else "measures.interval_note")
 
 
 def expected_lines(view: TimelineView) -> list[str]:
-    """Episodes found and expected where nothing changes, by kind; of old timelines, their rule."""
+    """Episodes found, and expected without change, by kind; for old timelines, their rule."""
     expected = view.d.get("episodes_expected")
     if expected is None:
         return [view.t("states.old_rule")]
@@ -299,18 +292,14 @@ def state_groups(view: TimelineView) -> list[Document]:
     for kind in dict.fromkeys(e["kind"] for e in entries):
         rows = [e for e in entries if e["kind"] == kind]
         total = sum(e["end"] - e["start"] for e in rows)
-        groups.append(
-            {
-                "title": view.t(
-                    "states.total",
-                    kind=view.kind(kind),
-                    n=f"{len(rows):,}",
-                    total=_number(total) if total < 100 else f"{total:,.0f}",
-                    share=shapes.percent(min(1.0, total / max(view.r.duration_s, 1e-9))),
-                ),
-                "rows": [_span_row(view, e) for e in rows],
-            }
+        title = view.t(
+            "states.total",
+            kind=view.kind(kind),
+            n=f"{len(rows):,}",
+            total=_number(total) if total < 100 else f"{total:,.0f}",
+            share=shapes.percent(min(1.0, total / max(view.r.duration_s, 1e-9))),
         )
+        groups.append({"title": title, "rows": [_span_row(view, e) for e in rows]})
     return groups
 
 

@@ -1,41 +1,94 @@
-"""What the page's script draws: every track of a recording as packed arrays.
-
-A track is plain data: ``kind`` names its painter in ``timeline_draw.js``, arrays are packed by
-``timeline_pack``. A track of which nothing is there is left out.
-"""
+"""Tracks of the timeline page as packed data, and the passages that are left unscored."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.labels import DEPRESSION_RELATED
+from nunbit.core.streams import Interval, Utterance, Word
+from nunbit.core.timebase import clock
+from nunbit.measures.wording import find_passage_groups
 from nunbit.report import timeline_signals as signals
-from nunbit.report.timeline_colours import stacking_order
-from nunbit.report.timeline_data import Series
-from nunbit.report.timeline_definitions import parts_of
-from nunbit.report.timeline_pack import Packed, pack, pack_codes, pack_fit, pack_times
-from nunbit.report.timeline_pairs import by_first_definition, disagreements
-from nunbit.report.timeline_view import MODALITIES, UNPROVEN, TimelineView, is_share
+from nunbit.report.shapes import Document
+from nunbit.report.timeline_data import Series, Words
+from nunbit.report.timeline_meaning import disagreements, of_definition, parts_of, stacking_order
+from nunbit.report.timeline_signals import Packed, pack, pack_codes, pack_fit, pack_times
+from nunbit.report.timeline_view import SOURCES, UNPROVEN, TimelineView, is_share
 
-Document = dict[str, Any]
+# --- passages about wanting to die or self-harm, which a reader of the recording should see ---
+#
+# They are found again at every rendering, from the words table, and stored nowhere.
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One passage.
+
+    Attributes:
+        at: Where it begins, seconds, as the page's links have it.
+        time: The same for people.
+        speaker: '' if there is no name.
+        text: Its text.
+    """
+
+    at: str
+    time: str
+    speaker: str
+    text: str
+
+
+def passages(view: TimelineView) -> list[Passage]:
+    """The passages of a recording, in order; none without words."""
+    utterances = [] if view.r.words is None else _utterances(view.r.words)
+    found = []
+    for group in find_passage_groups(utterances):
+        first, text = utterances[group[0]], " ".join(utterances[i].text for i in group)
+        start = first.interval.start_s
+        at, time = f"{start:.3f}", clock(start, tenths=True)
+        found.append(Passage(at, time, first.speaker or "", text))
+    return sorted(found, key=lambda passage: float(passage.at))
+
+
+def _utterances(words: Words) -> list[Utterance]:
+    rows: dict[int, list[int]] = {}
+    for row, number in enumerate(words.utterance.tolist()):
+        rows.setdefault(number if number >= 0 else -2 - row, []).append(row)
+    # Times of words may be equal where a source rounds them.
+    ends_s = np.maximum(words.end_s, words.start_s + 1e-3)
+    utterances = []
+    for members in rows.values():
+        spoken = tuple(
+            Word(Interval(float(words.start_s[i]), float(ends_s[i])), words.text[i],
+                 filler=bool(words.filler[i]))
+            for i in members
+        )  # fmt: skip
+        whole = Interval(spoken[0].interval.start_s, max(w.interval.end_s for w in spoken))
+        speaker = words.speaker[members[0]] or None
+        utterances.append(Utterance(whole, " ".join(w.text for w in spoken), speaker, words=spoken))
+    return utterances
+
+
+# --- tracks as packed arrays for the page's script ---
+#
+# A track is plain data: ``kind`` names its painter in ``timeline_draw.js``. A track without data is
+# left out.
 
 _PERSONS = 4
-_LINE_COLOURS = ("face", "voice", "text", "fused")
 _AGREEMENT = re.compile(r"agreement_(face|voice)_(voice|text)")
 _DRAWN_APART = ("valence", "depgroup_share", "incongruence", "agreement", "modalities_used")
 
 
 def payload(view: TimelineView) -> Document:
-    """Everything the script needs, ready for JSON."""
+    """Everything that the script needs, ready for JSON."""
     return _Payload(view).document()
 
 
 class _Payload:
-    """Gathers the tracks; arrays of reasons that several tracks share are stored once."""
+    """Collects the tracks; arrays of reasons shared by several tracks are stored once."""
 
     def __init__(self, view: TimelineView) -> None:
         self.view, self.t = view, view.t
@@ -76,7 +129,7 @@ class _Payload:
         }
 
     def _reasons(self, reasons: NDArray[np.object_]) -> int:
-        """Place of these reasons among the stored sets."""
+        """Position of these reasons among the stored sets."""
         table = {reason: code for code, reason in enumerate(self.view.r.reasons)}
         names, inverse = np.unique(reasons, return_inverse=True)
         codes = np.array([table[str(name)] for name in names], dtype=np.int64)[inverse]
@@ -88,7 +141,7 @@ class _Payload:
 
     def _ribbons(self) -> list[Document]:
         found = []
-        for modality in MODALITIES:
+        for modality in SOURCES:
             for number, track in enumerate(self.view.r.tracks(modality)[:_PERSONS], 1):
                 columns = self.view.probabilities(modality, track)
                 if columns:
@@ -101,18 +154,14 @@ class _Payload:
         view = self.view
         order = stacking_order(view.r.label_set, tuple(columns))
         first, name = columns[order[0]], view.source(modality)
-        title = (
-            self.t("track.ribbon_person", modality=name, n=number)
-            if track
-            else self.t("track.ribbon", modality=name)
-        )
+        title = "track.ribbon_person" if track else "track.ribbon"
         return {
             "kind": "ribbon",
             "id": f"ribbon-{modality}" + (f"-{track}" if track else ""),
             "modality": modality,
             "source": name,
             "main": track == "",
-            "title": title,
+            "title": self.t(title, modality=name, n=number),
             "classes": [view.classes.index(c) for c in order],
             "values": [pack(columns[c].value, 0.0, 1.0) for c in order],
             "reasons": self._reasons(first.reasons),
@@ -132,89 +181,59 @@ class _Payload:
             line["baseline"] = round(series.baseline, 6)
         return line
 
+    def _lines(
+        self, name: str, texts: tuple[str, str], lines: list[Document], **scale: Any
+    ) -> Document | None:
+        """A track of lines with title, note and scale; a signed one where no scale is given."""
+        if not lines:
+            return None
+        signed = {"low": -1.0, "high": 1.0, "ticks": [-1, 0, 1], "signed": True}
+        title, note = texts
+        return {
+            "kind": "lines", "id": name, "title": title, "note": note, "lines": lines,
+            **(scale or signed),
+        }  # fmt: skip
+
     def _valence(self) -> Document | None:
         lines = [
             self._line(self.view.source(modality), modality, series)
             for modality, series in self.view.valences().items()
         ]
-        if not lines:
-            return None
-        return {
-            "kind": "lines",
-            "id": "valence",
-            "title": self.t("track.valence"),
-            "note": self.t("track.valence_note"),
-            "lines": lines,
-            "low": -1.0,
-            "high": 1.0,
-            "ticks": [-1, 0, 1],
-            "signed": True,
-        }
+        texts = (self.t("track.valence"), self.t("track.valence_note"))
+        return self._lines("valence", texts, lines)
 
     def _disagreement(self) -> Document | None:
         found = disagreements(self.view)
-        if not found:
-            return None
         lines = [
-            self._line(name, _LINE_COLOURS[(i - len(found)) % 4], series)
+            self._line(name, SOURCES[(i - len(found)) % 4], series)
             for i, (name, series) in enumerate(found.items())
         ]
-        top = max(float(np.nanmax(series.value)) for series in found.values())
-        old = by_first_definition(found.values())
-        note = "agreement_note_1" if old else "agreement_note"
-        return {
-            "kind": "lines",
-            "id": "disagreement",
-            "title": self.t("track.agreement"),
-            "note": self.t(f"track.{note}"),
-            "lines": lines,
-            "low": 0.0,
-            "high": 1.0 if top <= 1.0 else 2.0,
-            "ticks": [0, 0.5, 1] if top <= 1.0 else [0, 1, 2],
-            "filled": len(lines) == 1,
-        }
+        within = all(float(np.nanmax(series.value)) <= 1.0 for series in found.values())
+        note = self.t("track.agreement_note" + of_definition(found.values()))
+        scale = {"high": 1.0, "ticks": [0, 0.5, 1]} if within else {"high": 2.0, "ticks": [0, 1, 2]}
+        texts = (self.t("track.agreement"), note)
+        return self._lines("disagreement", texts, lines, low=0.0, **scale, filled=len(lines) == 1)
 
     def _likeness(self) -> Document | None:
         """Cosines in the shared space of an aligned bundle, one line a pair of modalities."""
         lines: list[Document] = []
         for (_, measure, track), series in sorted(self.view.r.series.items()):
             pair = _AGREEMENT.fullmatch(measure)
-            if pair is None or track or not series.there.any():
-                continue
-            name = "–".join(self.t(f"modality.{modality}") for modality in pair.groups())
-            lines.append(self._line(name, _LINE_COLOURS[len(lines) % 4], series))
-        if not lines:
-            return None
-        unproven = UNPROVEN in (self.view.d.get("told") or ())
-        note = "likeness_note_unproven" if unproven else "likeness_note"
-        return {
-            "kind": "lines",
-            "id": "likeness",
-            "title": self.t("track.likeness"),
-            "note": self.t(f"track.{note}"),
-            "lines": lines,
-            "low": -1.0,
-            "high": 1.0,
-            "ticks": [-1, 0, 1],
-            "signed": True,
-        }
+            if pair is not None and not track and series.there.any():
+                colour = SOURCES[len(lines) % 4]
+                lines.append(self._line(self.view.pair(pair.groups()), colour, series))
+        unproven = "_unproven" if UNPROVEN in (self.view.d.get("told") or ()) else ""
+        texts = (self.t("track.likeness"), self.t(f"track.likeness_note{unproven}"))
+        return self._lines("likeness", texts, lines)
 
     def _depgroup(self) -> Document | None:
-        find = self.view.r.find
-        found = [s for m in MODALITIES if (s := find(m, "depgroup_share")) is not None]
-        if not found or DEPRESSION_RELATED not in self.view.r.label_set.groups:
-            return None
-        return {
-            "kind": "lines",
-            "id": "depgroup",
-            "title": self.view.depgroup_name(),
-            "note": self.view.depgroup_note(),
-            "lines": [self._line(self.view.depgroup_name(), "face", found[0])],
-            "low": 0.0,
-            "high": 1.0,
-            "ticks": [0, 0.5, 1],
-            "filled": True,
-        }
+        view = self.view
+        found = [s for m in SOURCES if (s := view.r.find(m, "depgroup_share")) is not None]
+        name = view.depgroup_name()
+        lines = [self._line(name, "face", series) for series in found[:1] if view.group]
+        texts = (name, view.depgroup_note())
+        scale = {"low": 0.0, "high": 1.0, "ticks": [0, 0.5, 1], "filled": True}
+        return self._lines("depgroup", texts, lines, **scale)
 
     def _spans(self, which: str) -> Document | None:
         entries = self.view.d.get(which) or []
@@ -261,18 +280,13 @@ class _Payload:
                     "line": self._line(name, modality, series),
                 }
             )
-        if not options:
-            return None
-        return {
-            "kind": "chosen",
-            "id": "chosen",
-            "title": self.t("track.chosen"),
-            "options": options,
-        }
+        title = self.t("track.chosen")
+        chosen = {"kind": "chosen", "id": "chosen", "title": title, "options": options}
+        return chosen if options else None
 
 
 def _lanes(entries: list[Document]) -> tuple[list[str], list[int]]:
-    """Lanes by kind, and the lane of every entry; what overlaps within a kind never shares one."""
+    """Lanes by kind, and each entry's lane; overlapping entries of a kind have different ones."""
     ends: dict[str, list[float]] = {}
     places: dict[int, tuple[str, int]] = {}
     for i in sorted(range(len(entries)), key=lambda i: float(entries[i]["start"])):

@@ -1,50 +1,46 @@
-"""From a recording to what the page says: names, sentences, tables, ready to print.
+"""Turn a recording into the names, sentences and tables of the page.
 
-The template only lays out; every word and number outside the canvases is decided here.
+The template only lays them out; every word and number outside the canvases is decided here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from nunbit.errors import Lang
-from nunbit.labels import DEPRESSION_RELATED, load_label_set
-from nunbit.measures.definitions import sum_name
-from nunbit.reading import PLAIN_CODES, TREATMENTS, place_text
+from nunbit.core.schema import PLAIN_CODES, TREATMENTS, first_place
+from nunbit.core.streams import MODALITIES
+from nunbit.core.text import Lang, Text, text_of
+from nunbit.core.timebase import clock, frame_rate
+from nunbit.language.labels import DEPRESSION_RELATED
+from nunbit.measures.definitions import Definition, definition_of, definitions, sum_name
+from nunbit.recording.synchrony import WARN_S
 from nunbit.report import shapes
-from nunbit.report.texts import Texts
+from nunbit.report.shapes import ClassNames, Document, Texts
 from nunbit.report.timeline_data import Recording, Series, person_tracks
-from nunbit.report.timeline_definitions import Meaning, meaning_of, meanings, parts_of
-from nunbit.report.timeline_pairs import fusion_sentences, sources_used
-from nunbit.sync import WARN_S
-from nunbit.timebase import clock, frame_rate
-
-Document = dict[str, Any]
+from nunbit.report.timeline_meaning import fusion_sentences, parts_of, sources_used
 
 _BRIGHTER = re.compile(r"(\w+)\+ (\w+)−(?:: (.*))?", re.DOTALL)
 _PAIR = re.compile(r"(face|voice)/(voice|text): (.*)", re.DOTALL)
 
-SOURCES = ("face", "voice", "text")
-MODALITIES = (*SOURCES, "fused")
+SOURCES = (*MODALITIES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
 
 EXPERIMENTAL = frozenset({"voice"})
 """Sources whose class probabilities are experimental: a voice tower learned from acted speech."""
 
-_FINDINGS = 4  # so many are said at the top of the page; the table of what was read has them all
+_FINDINGS = 4  # shown at the top of the page; the table of the reading protocol has all
 
 STAND_IN, UNVALIDATED, BASELINE_UNUSED = "stand_in", "unvalidated", "baseline_unused"
 ASSUMED_SINGLE, UNPROVEN = "assumed_single", "unproven_agreement"
-"""What ``told`` in ``summary.json`` may hold: things that its ``notices`` say already."""
+"""Codes in ``told`` of ``summary.json``: facts that its ``notices`` already state."""
 
 
-class TimelineView:
+class TimelineView(ClassNames):
     """A recording with its texts.
 
     Args:
@@ -56,11 +52,8 @@ class TimelineView:
         self.r, self.d, self.lang = recording, recording.summary, lang
         self.t = Texts(lang, TEXTS_FILE)
         self.classes: tuple[str, ...] = recording.label_set.ids
-        self._names = {
-            label.id: label.name(lang)
-            for known in (load_label_set("fer7"), load_label_set("aihub7"), recording.label_set)
-            for label in known.labels
-        }
+        self.group = recording.label_set.groups.get(DEPRESSION_RELATED)
+        super().__init__(recording.label_set, lang)
 
     # -- names -------------------------------------------------------------------------------
 
@@ -79,12 +72,8 @@ class TimelineView:
         """The person analysed, as transcript or diarisation name them."""
         return (self.d.get("speech") or {}).get("target")
 
-    def name(self, label: str) -> str:
-        """Name of a class in the language of the page."""
-        return self._names.get(label, label)
-
     def source(self, modality: str) -> str:
-        """Name of a source of class probabilities, with a word on it where it is experimental."""
+        """Name of a source of class probabilities, marked if it is experimental."""
         name = self.t.get(f"modality.{modality}")
         return self.t("track.experimental", name=name) if modality in EXPERIMENTAL else name
 
@@ -93,70 +82,65 @@ class TimelineView:
         return self.t.get(f"reason.{code}") if code else ""
 
     def unit(self, unit: str) -> str:
-        """A unit as people read it; '' for shares and plain numbers."""
+        """A unit for people; '' for shares and plain numbers."""
         return "" if is_share(unit) else self.t.get(f"unit.{unit}") if unit else ""
 
     def measure_name(self, measure: str) -> str:
-        """What people call a measure; its id where nobody says."""
+        """Name of a measure for people; its id if there is none."""
         if measure.startswith("p_"):
             return self.name(measure.removeprefix("p_"))
         base, part, functional = parts_of(measure)
         known = self.meaning(base)
-        name = base.replace("_", " ") if known is None else known.name
+        name = base.replace("_", " ") if known is None else known.name.pick(self.lang)
         if base == "valence":
             name = self.t("measures.valence_name")
         details = [self.t(f"measures.{part}")] if part else []
         details += [self.t.get(f"functional.{functional}")] if functional else []
         return f"{name} ({', '.join(details)})" if details else name
 
-    def meaning(self, measure: str) -> Meaning | None:
+    def meaning(self, measure: str) -> Definition | None:
         """What a measure means for this recording's classes; None for unknown names."""
-        known = meaning_of(measure, self.lang)
-        group = self.r.label_set.groups.get(DEPRESSION_RELATED)
-        if known is None or known.id != "depgroup_share" or group is None:
+        known = definition_of(measure)
+        if known is None or known.id != "depgroup_share" or self.group is None:
             return known
-        origin = "origin_stand_in" if group.stand_in_for else "origin_paper"
-        text = self.t("measures.depgroup_meaning", members=self.names(group.labels),
-                      origin=self.t(f"track.{origin}"))  # fmt: skip
-        return replace(known, name=self.depgroup_name(), meaning=text)
+        name, text = self.depgroup_name(), self._of_group("measures.depgroup_meaning")
+        return replace(known, name=Text(name, name), meaning=Text(text, text))
 
-    def definitions(self) -> list[Meaning]:
+    def definitions(self) -> list[Definition]:
         """Every measure there is, for this recording's classes."""
-        return [m for measure in meanings(self.lang) if (m := self.meaning(measure)) is not None]
+        return [m for d in definitions() if (m := self.meaning(d.id)) is not None]
 
     @staticmethod
     def column_names(lang: Lang, measures: Sequence[str]) -> list[str]:
-        """What people call measures, where no recording is at hand."""
-        known = meanings(lang)
-        return [known[m].name if m in known else m.replace("_", " ") for m in measures]
+        """Names of measures for people, without a recording."""
+        known = {d.id: d.name.pick(lang) for d in definitions()}
+        return [known.get(m, m.replace("_", " ")) for m in measures]
 
     def depgroup_name(self) -> str:
-        """What the group's sum is called: by the classes this model has of it."""
-        group = self.r.label_set.groups.get(DEPRESSION_RELATED)
-        return sum_name([self.name(x) for x in group.labels] if group else [], self.lang)
-
-    def kind(self, kind: str) -> str:
-        """What people call a kind of episode or state."""
-        return self.depgroup_name() if kind == "depgroup" else self.t.get(f"kind.{kind}")
+        """Name of the group's sum, by the classes that this model has of it."""
+        members = [text_of(self.name(x)) for x in self.group.labels] if self.group else []
+        return sum_name(members).pick(self.lang)
 
     def depgroup_note(self) -> str:
         """Which classes the group's sum has, and whether they stand in for others."""
-        group = self.r.label_set.groups.get(DEPRESSION_RELATED)
-        if group is None:
-            return ""
-        origin = "origin_stand_in" if group.stand_in_for else "origin_paper"
-        return self.t(
-            "track.depgroup_note",
-            members=self.names(group.labels),
-            origin=self.t(f"track.{origin}"),
-        )
+        return self._of_group("track.depgroup_note") if self.group else ""
 
-    def names(self, labels: Any) -> str:
-        """Names of several classes."""
-        return ", ".join(self.name(label) for label in labels)
+    def _of_group(self, key: str) -> str:
+        assert self.group is not None
+        origin = "origin_stand_in" if self.group.stand_in_for else "origin_paper"
+        members = self.names(self.group.labels)
+        return self.t(key, members=members, origin=self.t(f"track.{origin}"))
+
+    def pair(self, modalities: Iterable[str]) -> str:
+        """Names of two sources with a dash between them."""
+        return "–".join(self.t.get(f"modality.{name}") for name in modalities)
+
+    def kind(self, kind: str) -> str:
+        """Name of a kind of episode or state for people."""
+        return self.depgroup_name() if kind == "depgroup" else self.t.get(f"kind.{kind}")
 
     def note(self, note: str) -> str:
-        """The note of an episode in words; what is no code stays as it is."""
+        """The note of an episode in words; a text that is no code stays as it is."""
         if note in ("baseline", "no_baseline"):
             return self.t(f"states.{note}")
         if found := _BRIGHTER.fullmatch(note):
@@ -164,8 +148,7 @@ class TimelineView:
             brighter = self.t("states.brighter", up=up, down=down)
             return f"{brighter}: {found[3]}" if found[3] else brighter
         if found := _PAIR.fullmatch(note):
-            pair = "–".join(self.t.get(f"modality.{name}") for name in found.groups()[:2])
-            return f"{pair}: {found[3]}" if found[3] else pair
+            return f"{self.pair(found.groups()[:2])}: {found[3]}"
         return note
 
     # -- series ------------------------------------------------------------------------------
@@ -173,7 +156,7 @@ class TimelineView:
     def probabilities(self, modality: str, track: str = "") -> dict[str, Series]:
         """Class probabilities of a modality by class; empty where no window has any.
 
-        What is fused of one source alone says nothing of its own: empty, too.
+        Also empty if one source alone is fused, because the index then equals that source.
         """
         if modality == "fused" and len(self.fused_sources) < 2:
             return {}
@@ -187,24 +170,24 @@ class TimelineView:
 
     @cached_property
     def fused_sources(self) -> tuple[str, ...]:
-        """Sources that took part in what is fused, in any window."""
-        return sources_used(self.r) or tuple(m for m in SOURCES if self.probabilities(m))
+        """Sources that took part in the fused index in any window."""
+        return sources_used(self.r) or tuple(m for m in MODALITIES if self.probabilities(m))
 
     def valences(self) -> dict[str, Series]:
-        """Valence per modality: as measured, or else from the class probabilities."""
-        found: dict[str, Series] = {}
-        for modality in MODALITIES:
-            if modality == "fused" and (len(found) < 2 or len(self.fused_sources) < 2):
-                continue
-            series = self.r.find(modality, "valence") or self._valence(modality)
-            if series is not None:
-                found[modality] = self._banded(modality, series)
+        """Valence per modality: as stored, or else computed from the class probabilities."""
+        found: dict[str, Series] = {
+            modality: self._banded(modality, series)
+            for modality in SOURCES
+            if (series := self.r.find(modality, "valence") or self._valence(modality)) is not None
+        }
+        if len(found) < 3 or len(self.fused_sources) < 2:
+            found.pop("fused", None)
         return found
 
     @cached_property
     def valence_is_computed(self) -> bool:
-        """Whether no file holds the valence and this page computes it."""
-        return not any(self.r.find(m, "valence") for m in MODALITIES)
+        """Whether no file has the valence, so that this page computes it."""
+        return not any(self.r.find(m, "valence") for m in SOURCES)
 
     def _valence(self, modality: str) -> Series | None:
         columns = self.probabilities(modality)
@@ -220,24 +203,20 @@ class TimelineView:
         return Series(total, nothing, nothing, first.used, first.reasons, "", "", float("nan"))
 
     def _banded(self, modality: str, series: Series) -> Series:
-        """With one SD within the window as a band where there is no interval."""
+        """Add a band of one SD within the window if there is no interval."""
         spread = self.r.find(modality, "valence_sd")
         if np.isfinite(series.low).any() or spread is None:
             return series
-        low = np.clip(series.value - spread.value, -1, 1)
-        high = np.clip(series.value + spread.value, -1, 1)
-        return Series(series.value, low, high, series.used, series.reasons, series.unit,
-                      series.grade, series.baseline)  # fmt: skip
+        low, high = (np.clip(series.value + s * spread.value, -1, 1) for s in (-1, 1))
+        return replace(series, low=low, high=high)
 
     @cached_property
     def band(self) -> str:
-        """What the band around valence is, or ''."""
-        if any(
-            (s := self.r.find(m, "valence")) is not None and np.isfinite(s.low).any()
-            for m in MODALITIES
-        ):
+        """Meaning of the band around valence, or ''."""
+        stored = [s for m in SOURCES if (s := self.r.find(m, "valence")) is not None]
+        if any(np.isfinite(series.low).any() for series in stored):
             return self.t("method.band_interval")
-        spread = any(self.r.find(m, "valence_sd") is not None for m in MODALITIES)
+        spread = any(self.r.find(m, "valence_sd") is not None for m in SOURCES)
         return self.t("method.band_spread") if spread else ""
 
     # -- sentences ---------------------------------------------------------------------------
@@ -245,38 +224,35 @@ class TimelineView:
     def facts(self) -> list[tuple[str, str]]:
         """What was analysed, as pairs of name and value."""
         d, t = self.d, self.t
-        media, bundle, words = d["media"], d.get("bundle") or {}, d.get("transcript")
-        pairs = [("file", self.media_name), ("duration", clock(self.r.duration_s))]
+        media, words, none = d["media"], d.get("transcript"), t("facts.none")
+        video, audio = media.get("video"), media.get("audio")
+        pairs = {"file": self.media_name}
         if d.get("subject"):
-            pairs.insert(1, ("subject", d["subject"]))
-        video = media.get("video")
-        if video is None:
-            pairs.append(("video", t("facts.none")))
-        else:
-            key = "facts.video_text" if video.get("fps") else "facts.video_plain"
-            pairs.append(("video", t(key, width=video["width"], height=video["height"],
-                                     fps=frame_rate(video.get("fps")))))  # fmt: skip
-        audio = media.get("audio")
-        pairs.append(
-            ("audio", t("facts.none") if audio is None
-             else t("facts.audio_text", rate=audio["rate_hz"], channels=audio["channels"]))
-        )  # fmt: skip
+            pairs["subject"] = d["subject"]
+        pairs |= {"duration": self.length_text, "video": none, "audio": none}
         if video is not None:
-            pairs.append(("persons", self._persons()))
-        pairs.append(("transcript", t("facts.none") if not words else
-                      t("facts.transcript_text", words=f"{words['words']:,}",
-                        source=words["source"])))  # fmt: skip
-        name = bundle.get("name")
-        pairs.append(("model", name or t("facts.no_model")))
+            pairs["video"] = t(
+                "facts.video_text" if video.get("fps") else "facts.video_plain",
+                width=video["width"], height=video["height"], fps=frame_rate(video.get("fps")),
+            )  # fmt: skip
+        if audio is not None:
+            pairs["audio"] = t(
+                "facts.audio_text", rate=audio["rate_hz"], channels=audio["channels"]
+            )
+        if video is not None:
+            pairs["persons"] = self._persons()
+        pairs["transcript"] = none
+        if words:
+            n = f"{words['words']:,}"
+            pairs["transcript"] = t("facts.transcript_text", words=n, source=words["source"])
+        name = (d.get("bundle") or {}).get("name")
+        pairs["model"] = name or t("facts.no_model")
         if name:
-            pairs.append(("labels", f"{self.r.label_set.name}: {self.names(self.classes)}"))
-        pairs.append(("windows", self._windows()))
-        return [(t(f"facts.{key}"), value) for key, value in pairs]
-
-    def _windows(self) -> str:
-        w = self.d["windows"]
+            pairs["labels"] = f"{self.r.label_set.name}: {self.names(self.classes)}"
+        w = d["windows"]
         length, hop = f"{w['length_s']:g}", f"{w['hop_s']:g}"
-        return self.t("facts.window_text", n=f"{w['n']:,}", length=length, hop=hop)
+        pairs["windows"] = t("facts.window_text", n=f"{w['n']:,}", length=length, hop=hop)
+        return [(t(f"facts.{key}"), value) for key, value in pairs.items()]
 
     def _persons(self) -> str:
         persons = self.d.get("persons") or []
@@ -287,43 +263,42 @@ class TimelineView:
         return self.t("facts.persons_text", n=len(tracks), share=shapes.percent(min(share, 1.0)))
 
     def notices(self) -> list[str]:
-        """What to know before reading: stand-ins, left out classes, oddities of the files."""
-        given = [pair[0 if self.lang == "en" else 1] for pair in self.d.get("notices") or []]
-        told = set(self.d.get("told") or ())  # what the notices of `analyze` say already
-        own = []
-        group = self.r.label_set.groups.get(DEPRESSION_RELATED)
-        if (
-            group is not None
-            and group.stand_in_for
-            and self._has("depgroup_share")
-            and STAND_IN not in told
-        ):
-            own.append(self.t("notices.stand_in", wanted=self.names(group.stand_in_for),
-                              members=self.names(group.labels)))  # fmt: skip
-        if self.r.unvalidated and UNVALIDATED not in told:
-            own.append(self.t("notices.unvalidated", labels=self.names(self.r.unvalidated)))
-        if (self.d.get("speech") or {}).get("assumed_single") and ASSUMED_SINGLE not in told:
-            own.append(self.t("notices.assumed_single"))
-        measures = self.d["measures"]
-        unmarked = BASELINE_UNUSED not in told
-        if unmarked and measures and all(m.get("baseline") is None for m in measures):
-            own.append(self.t("notices.no_baseline"))
-        found = dict.fromkeys([*own, *given])
-        return [_ended(text) for text in found if text not in self._found()]
+        """Notices to read first: stand-ins, classes left out, oddities of the files."""
+        measures, speech = self.d["measures"], self.d.get("speech") or {}
+        own: dict[str, str] = {}  # by its code in `told`
+        shown = any(m["measure"] == "depgroup_share" for m in measures)
+        if self.group and self.group.stand_in_for and shown:
+            wanted, members = self.names(self.group.stand_in_for), self.names(self.group.labels)
+            own[STAND_IN] = self.t("notices.stand_in", wanted=wanted, members=members)
+        if self.r.unvalidated:
+            labels = self.names(self.r.unvalidated)
+            own[UNVALIDATED] = self.t("notices.unvalidated", labels=labels)
+        if speech.get("assumed_single"):
+            own[ASSUMED_SINGLE] = self.t("notices.assumed_single")
+        if measures and all(m.get("baseline") is None for m in measures):
+            own[BASELINE_UNUSED] = self.t("notices.no_baseline")
+        told = self.d.get("told") or ()  # already in the notices of `analyze`
+        given = [text_of(pair).pick(self.lang) for pair in self.d.get("notices") or []]
+        found = dict.fromkeys([*(s for code, s in own.items() if code not in told), *given])
+        return [_ended(text) for text in found if text not in self._odd()]
 
-    def _found(self) -> list[str]:
-        rows = {t: (self.d.get("reading") or {}).get(t) or [] for t in TREATMENTS}
-        odd = [
-            n
-            for t in TREATMENTS
-            for n in rows[t]
-            if t != "read" or n.get("code") not in PLAIN_CODES
+    @cached_property
+    def _notes(self) -> list[tuple[str, Document, str]]:
+        """The reading protocol: treatment, note, and its sentence."""
+        protocol = self.d.get("reading") or {}
+        return [
+            (treatment, n, str(n.get(self.lang) or n.get("en") or n.get("code") or ""))
+            for treatment in TREATMENTS
+            for n in protocol.get(treatment) or []
         ]
-        return [str(n.get(self.lang) or n.get("en") or n.get("code") or "") for n in odd]
+
+    def _odd(self) -> list[str]:
+        """Sentences on what was not simply read."""
+        return [text for treatment, note, text in self._notes if not _is_plain(treatment, note)]
 
     def findings(self) -> list[str]:
-        """What is odd about the files, said before anything else; the table has the rest."""
-        found = [_ended(text) for text in dict.fromkeys(self._found())]
+        """The first notes about the files, shown at the top; the table has the rest."""
+        found = [_ended(text) for text in dict.fromkeys(self._odd())]
         more = len(found) - _FINDINGS
         if more > 1:
             found = [*found[:_FINDINGS], self.t("reading.more", n=more)]
@@ -331,38 +306,24 @@ class TimelineView:
 
     def reading(self) -> list[tuple[str, str, str, str]]:
         """The reading protocol: treatment, sentence, count and first place of each note."""
-        rows: list[tuple[str, str, str, str]] = []
-        for treatment in TREATMENTS:
-            for note in (self.d.get("reading") or {}).get(treatment) or []:
-                count = int(note.get("count") or 1)
-                rows.append(
-                    (
-                        treatment,
-                        str(note.get(self.lang) or note.get("en") or note.get("code") or ""),
-                        f"{count:,}" if count > 1 else "",
-                        place_text(str(note.get("first") or ""), self.lang),
-                    )
-                )
+        rows = []
+        for treatment, note, text in self._notes:
+            count, first = int(note.get("count") or 1), first_place(str(note.get("first") or ""))
+            rows.append((treatment, text, f"{count:,}" if count > 1 else "", first.pick(self.lang)))
         return rows
 
     def reading_summary(self) -> str:
-        """What was read, and whether all was as it should be, in one line."""
-        read = (self.d.get("reading") or {}).get("read") or []
-        texts = [str(n.get(self.lang) or "") for n in read if n.get("code") in PLAIN_CODES]
+        """One line about what was read and whether there are notes."""
+        plain = [text for treatment, note, text in self._notes if _is_plain(treatment, note)]
         state = self.t("reading.clean" if self.reading_is_clean() else "reading.odd")
-        return " · ".join([*texts, state])
+        return " · ".join([*plain, state])
 
     def reading_is_clean(self) -> bool:
-        """Whether everything was read as it is, with nothing to know about it."""
-        found = self.d.get("reading") or {}
-        odd = [n for n in found.get("read") or [] if n.get("code") not in PLAIN_CODES]
-        return not (odd or found.get("repaired") or found.get("left_out"))
-
-    def _has(self, measure: str) -> bool:
-        return any(m["measure"] == measure for m in self.d["measures"])
+        """Whether everything was read without a note of a problem."""
+        return not self._odd()
 
     def missing(self) -> list[tuple[str, str, str]]:
-        """What was not there, why, and the line that installs it ('' if none helps)."""
+        """What is missing, why, and the line that installs it ('' if none helps)."""
         return [
             (
                 self.t.get(f"what.{m.get('what', '')}"),
@@ -375,7 +336,7 @@ class TimelineView:
     def absent_tracks(self) -> str:
         """One sentence on the sources of class probabilities that have none, or ''."""
         rows = []
-        for modality in MODALITIES:
+        for modality in SOURCES:
             if self.probabilities(modality) or modality == "fused":
                 continue
             reasons = [
@@ -400,60 +361,58 @@ class TimelineView:
             reason = self.reason(found.get("reason") or "unknown")
             return [t("sync.unknown", reason=reason)], False
         warn = bool(found.get("warning", abs(offset) > WARN_S))
-        r = found.get("correlation")
         first = t(
             "sync.late" if offset >= 0 else "sync.early",
             ms=round(abs(offset) * 1000),
-            r=shapes.decimal(r, 2),
+            r=shapes.decimal(found.get("correlation"), 2),
             n=found.get("stretches", 1),
         )
         return [first, t("sync.warning" if warn else "sync.fine"), t("sync.how")], warn
 
     def method(self) -> list[str]:
         """How to read the page."""
-        t, w = self.t, self.d["windows"]
-        negative = [label.id for label in self.r.label_set.labels if label.valence < 0]
-        valences = self.valences()
+        t, valences = self.t, self.valences()
+        negative = self.names(x.id for x in self.r.label_set.labels if x.valence < 0)
+        likeness = any(measure.startswith("agreement_") for _, measure, _ in self.r.series)
         sentences = [
-            t("method.window", length=f"{w['length_s']:g}"),
+            t("method.window", length=f"{self.d['windows']['length_s']:g}"),
             t("method.gaps"),
             t("method.probability"),
+            t("method.valence", negative=negative) if valences else "",
+            t("method.valence_computed") if valences and self.valence_is_computed else "",
+            self.band if valences else "",
+            *fusion_sentences(self),
+            t("method.likeness") if likeness else "",
+            t("method.words") if self.r.words is not None else "",
+            t("method.pauses") if self.r.voice is not None else "",
+            t("method.estimates"),
         ]
-        if valences:
-            sentences.append(t("method.valence", negative=self.names(negative)))
-        if valences and self.valence_is_computed:
-            sentences.append(t("method.valence_computed"))
-        if valences and self.band:
-            sentences.append(self.band)
-        sentences += fusion_sentences(self)
-        if any(measure.startswith("agreement_") for _, measure, _ in self.r.series):
-            sentences.append(t("method.likeness"))
-        if self.r.words is not None:
-            sentences.append(t("method.words"))
-        if self.r.voice is not None:
-            sentences.append(t("method.pauses"))
-        return [*sentences, t("method.estimates")]
+        return [sentence for sentence in sentences if sentence]
 
     def provenance(self) -> list[tuple[str, str]]:
         """How this was made, as pairs of name and value."""
         p, bundle = self.d.get("provenance") or {}, self.d.get("bundle") or {}
-        pairs = [
-            ("command", f"nunbit {p.get('command', 'analyze')}"),
-            ("version", f"nunbit {p.get('nunbit', '')}, Python {p.get('python', '')}, "
-                        f"{p.get('system', '')}"),
-            ("created", str(p.get("created", ""))),
-        ]  # fmt: skip
+        versions = (p.get(key, "") for key in ("nunbit", "python", "system"))
+        pairs = {
+            "command": f"nunbit {p.get('command', 'analyze')}",
+            "version": "nunbit {}, Python {}, {}".format(*versions),
+            "created": str(p.get("created", "")),
+        }
         if bundle.get("name"):
-            pairs.append(("bundle", f"{bundle['name']} {bundle.get('hash', '')}".strip()))
+            pairs["bundle"] = f"{bundle['name']} {bundle.get('hash', '')}".strip()
         for key in ("inputs", "settings", "packages"):
             if p.get(key):
-                text = ", ".join(f"{name} {value}" for name, value in p[key].items())
-                pairs.append((key, text))
-        return [(self.t(f"provenance.{key}"), value) for key, value in pairs]
+                pairs[key] = ", ".join(f"{name} {value}" for name, value in p[key].items())
+        return [(self.t(f"provenance.{key}"), value) for key, value in pairs.items()]
+
+
+def _is_plain(treatment: str, note: Document) -> bool:
+    """Whether a note only says what was read."""
+    return treatment == "read" and note.get("code") in PLAIN_CODES
 
 
 def _ended(text: str) -> str:
-    """A sentence with its capital and its full stop; the notices of a run have neither."""
+    """Add capital letter and full stop, which notices lack."""
     whole = text[:1].upper() + text[1:]
     return whole if not whole or whole.endswith((".", "?", "!")) else f"{whole}."
 

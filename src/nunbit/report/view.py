@@ -1,27 +1,26 @@
-"""From ``result.json`` to what the page shows: sentences, plots and tables, ready to print.
+"""Turn ``result.json`` into the sentences, plots and tables of the page.
 
 The page itself (``templates/``) only lays out; every word and number is decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from nunbit import metrics
-from nunbit.columns import width
-from nunbit.errors import Lang
-from nunbit.labels import LabelSet, label_set_from_dict, load_label_set
+from nunbit import statistics
+from nunbit.core.text import Lang
+from nunbit.language.labels import label_set_from_dict
 from nunbit.report import shapes
-from nunbit.report.shapes import Plot, Row, share_plot, share_row
-from nunbit.report.texts import Texts
+from nunbit.report.shapes import ClassNames, Document, Plot, Row, Texts, share_plot, share_row
+from nunbit.runtime.progress import width
 
-Document = dict[str, Any]
+HEADLINE = ("top1", "macro_f1", "uar")
+"""Scores that every result is told by."""
 
 _CELL = 48  # side of a cell of the confusion matrix, units of its viewBox
 
 
-class View:
+class View(ClassNames):
     """A result with its texts.
 
     Args:
@@ -31,21 +30,7 @@ class View:
 
     def __init__(self, document: Document, lang: Lang) -> None:
         self.d, self.t, self.lang = current(document), Texts(lang), lang
-        self.label_set: LabelSet = label_set_from_dict(document["label_set"], "result.json")
-        # The package's classes first: a stand-in or merged group names classes the own set lacks.
-        self._names = {
-            label.id: label.name(lang)
-            for known in (load_label_set("fer7"), load_label_set("aihub7"), self.label_set)
-            for label in known.labels
-        }
-
-    def name(self, label: str) -> str:
-        """Name of a class in the language of the page."""
-        return self._names.get(label, label)
-
-    def names(self, labels: Iterable[str]) -> str:
-        """Names of several classes."""
-        return ", ".join(self.name(label) for label in labels)
+        super().__init__(label_set_from_dict(document["label_set"], "result.json"), lang)
 
     def detail(self, entry: Document) -> str:
         """Images and persons of an entry, in small print."""
@@ -54,54 +39,34 @@ class View:
             parts.append(self.t("facts.n_persons", n=shapes.whole(entry["n_subjects"])))
         return " · ".join(parts)
 
-    def score_row(
-        self,
-        label: str,
-        entry: Document,
-        *,
-        tag: str = "",
-        kind: str = "plain",
-        counted: bool = True,
-    ) -> Row:
+    def score_row(self, label: str, entry: Document, *, counted: bool = True, **marks: str) -> Row:
         """Accuracy of an entry as a line of a plot, with its number of images if ``counted``."""
-        return share_row(
-            label,
-            entry["top1"],
-            entry["ci95"]["top1"],
-            detail=self.detail(entry) if counted else "",
-            tag=tag,
-            kind=kind,
-        )
+        detail = self.detail(entry) if counted else ""
+        return share_row(label, entry["top1"], entry["ci95"]["top1"], detail=detail, **marks)
 
     def warnings(self, level: str) -> list[str]:
         """Sentences of one level."""
         return [w[self.lang] for w in self.d["warnings"] if w["level"] == level]
 
     def heading(self) -> str:
-        """The question the page answers."""
+        """Heading of the page: the question it answers."""
         name = self.d["bundle"]["name"] if self.d["bundle"] else self.d["model"]
-        if name is None:
-            return self.t("document.heading_file")
-        return self.t("document.heading", bundle=name)
+        heading = "heading_file" if name is None else "heading"
+        return self.t(f"document.{heading}", bundle=name)
 
     def facts(self) -> list[tuple[str, str]]:
         """What was evaluated, as pairs of name and value."""
         d, t = self.d, self.t
-        facts = [
-            (t("facts.split"), t.get(f"split.{d['split']}")),
-            (t("facts.policy"), self.policy(d["policy"])),
-            (t("facts.images"), shapes.whole(d["n"])),
-            (
-                t("facts.persons"),
-                shapes.whole(d["n_subjects"]) if d["n_subjects"] else t("facts.unknown"),
-            ),
-        ]
+        persons = shapes.whole(d["n_subjects"]) if d["n_subjects"] else t("facts.unknown")
+        facts = {
+            "split": t.get(f"split.{d['split']}"),
+            "policy": self.policy(d["policy"]),
+            "images": shapes.whole(d["n"]),
+            "persons": persons,
+        }
         if d["prompts"]:
-            facts += [
-                (t("facts.prompts"), d["prompts"]),
-                (t("facts.ensemble"), t.get(f"ensemble.{d['ensemble']}")),
-            ]
-        return facts
+            facts |= {"prompts": d["prompts"], "ensemble": t.get(f"ensemble.{d['ensemble']}")}
+        return [(t(f"facts.{key}"), value) for key, value in facts.items()]
 
     def policy(self, policy: str) -> str:
         """A label policy with its id, since results are quoted by it."""
@@ -109,8 +74,6 @@ class View:
         source = (self.d["dataset"] or {}).get("source") if policy == "uploader" else None
         kind = f"{policy}_{source}" if source in ("folder", "table") else policy
         text = self.t.get(f"policy.{kind}")
-        if kind != policy:
-            return f"{text} ({policy})"
         return text if text == policy else f"{text} ({policy})"
 
     def headline(self) -> tuple[list[str], Plot]:
@@ -128,33 +91,21 @@ class View:
                 uniform=shapes.percent(d["chance"]["uniform"]),
             )
         ]
-        unseen, annotators = d["unseen_subjects"], d["annotators"]
+        unseen, annotators, percent = d["unseen_subjects"], d["annotators"], shapes.percent
         if unseen["n"] and d["seen_subjects"]["n"]:
-            sentences.append(
-                t(
-                    "headline.sentence_unseen",
-                    top1=shapes.percent(unseen["top1"]),
-                    n=shapes.whole(unseen["n"]),
-                )
-            )
+            n = shapes.whole(unseen["n"])
+            sentences.append(t("headline.sentence_unseen", top1=percent(unseen["top1"]), n=n))
         if annotators["n_cases"]:
-            if annotators["pairwise"]:
-                share = shapes.percent(annotators["pairwise"]["share"])
-                sentences.append(t("headline.sentence_pairwise", share=share))
-            sentences.append(
-                t(
-                    "headline.sentence_others",
-                    human=shapes.percent(annotators["human"]["top1"]),
-                    model=shapes.percent(annotators["model"]["top1"]),
-                )
-            )
+            if pairwise := annotators["pairwise"]:
+                sentences.append(t("headline.sentence_pairwise", share=percent(pairwise["share"])))
+            shares = {who: percent(annotators[who]["top1"]) for who in ("human", "model")}
+            sentences.append(t("headline.sentence_others", **shares))
         if d["seeds"]:
             sentences.append(self._seeds_sentence(d["seeds"]))
         kind = "t" if d["ci_method"].startswith("t interval") else "ci"
         sentences.append(t(f"headline.{kind}_{d['ci_unit']}", n=shapes.whole(d["n_subjects"])))
         rows = [
-            share_row(t(f"metric.{key}"), d[key], d["ci95"][key], kind="strong")
-            for key in ("top1", "macro_f1", "uar")
+            share_row(t(f"metric.{key}"), d[key], d["ci95"][key], kind="strong") for key in HEADLINE
         ]
         plot = share_plot(rows, reference=d["chance"]["uniform"], span=(0.0, 1.0))
         return sentences, plot
@@ -168,7 +119,7 @@ class View:
                 sd=shapes.decimal(100 * seeds[key]["sd"], 1),
                 range=shapes.percent_interval((seeds[key]["min"], seeds[key]["max"])),
             )
-            for key in ("top1", "macro_f1", "uar")
+            for key in HEADLINE
         ]
         return self.t("headline.seeds", n=seeds["n"], list="; ".join(spreads))
 
@@ -176,17 +127,17 @@ class View:
         """Cells of the matrix and the most frequent confusions."""
         d, t, labels = self.d, self.t, self.d["labels"]
         matrix = d["confusion"]
-        row_sums = [sum(row) for row in matrix]
+        names = [self.name(label) for label in labels]
         column_sums = [sum(column) for column in zip(*matrix, strict=True)]
         cells, pairs = [], []
         for i, row in enumerate(matrix):
             for j, count in enumerate(row):
-                share = count / row_sums[i] if row_sums[i] else 0.0
+                share = count / sum(row) if sum(row) else 0.0
                 column = count / column_sums[j] if column_sums[j] else 0.0
                 text = t(
                     "confusion.diagonal" if i == j else "confusion.cell",
-                    truth=self.name(labels[i]),
-                    prediction=self.name(labels[j]),
+                    truth=names[i],
+                    prediction=names[j],
                     n=shapes.whole(count),
                     row=shapes.percent(share),
                     column=shapes.percent(column),
@@ -196,24 +147,17 @@ class View:
                         "row": i,
                         "column": j,
                         "count": shapes.whole(count),
-                        "share": f"{100 * share:.0f}" if row_sums[i] else shapes.MISSING,
+                        "share": f"{100 * share:.0f}" if sum(row) else shapes.MISSING,
                         "shade": round(share, 3),
                         "text": text,
                     }
                 )
                 if i != j and count:
                     pairs.append((share, i, j))
-        worst = sorted(pairs, reverse=True)[:3]
-        listed = [
-            t(
-                "confusion.pair",
-                truth=self.name(labels[i]),
-                prediction=self.name(labels[j]),
-                share=shapes.percent(share, 0),
-            )
-            for share, i, j in worst
-        ]
-        names = [self.name(label) for label in labels]
+        listed = ", ".join(
+            t("confusion.pair", truth=names[i], prediction=names[j], share=shapes.percent(share, 0))
+            for share, i, j in sorted(pairs, reverse=True)[:3]
+        )
         widest = 6.8 * max(width(name) for name in names)  # at the 13 px of the drawing
         slanted = widest > _CELL - 2
         return {
@@ -224,8 +168,7 @@ class View:
             "slanted": slanted,
             "cells": cells,
             "size": len(labels),
-            "row_sums": [shapes.whole(n) for n in row_sums],
-            "largest": t("confusion.largest", list=", ".join(listed)) if listed else "",
+            "largest": t("confusion.largest", list=listed) if listed else "",
         }
 
     def distribution(self) -> list[dict[str, Any]]:
@@ -246,31 +189,25 @@ class View:
     def classes(self) -> list[dict[str, Any]]:
         """Precision, recall and F1 of each class with intervals."""
         plot = share_plot([], span=(0.0, 1.0))
-        rows = []
-        for label in self.d["labels"]:
-            entry = self.d["per_class"][label]
-            scores = []
-            for key in ("recall", "precision", "f1"):
-                value, interval = entry[key], entry["ci95"][key]
-                scores.append(
-                    {
-                        "value": shapes.percent(value),
-                        "interval": shapes.percent_interval(interval),
-                        "at": None if value is None else plot.at(value),
-                        "left": None if interval is None else plot.at(interval[0]),
-                        "width": None
-                        if interval is None
-                        else plot.at(interval[1]) - plot.at(interval[0]),
-                    }
-                )
-            rows.append(
-                {
-                    "name": self.name(label),
-                    "scores": scores,
-                    "support": shapes.whole(entry["support"]),
-                }
-            )
-        return rows
+
+        def score(value: float | None, interval: shapes.Interval) -> dict[str, Any]:
+            left, right = (plot.at(end) for end in interval) if interval else (None, None)
+            return {
+                "value": shapes.percent(value),
+                "interval": shapes.percent_interval(interval),
+                "at": None if value is None else plot.at(value),
+                "left": left,
+                "width": None if left is None or right is None else right - left,
+            }
+
+        return [
+            {
+                "name": self.name(label),
+                "scores": [score(e[k], e["ci95"][k]) for k in ("recall", "precision", "f1")],
+                "support": shapes.whole(e["support"]),
+            }
+            for label, e in ((label, self.d["per_class"][label]) for label in self.d["labels"])
+        ]
 
     def mistakes(self, pictures: dict[str, str]) -> list[dict[str, Any]]:
         """The most confident mistakes, with pictures (data URIs) where there are any."""
@@ -293,53 +230,37 @@ class View:
 
     def provenance(self) -> list[tuple[str, str]]:
         """How the result was made, as pairs."""
-        d, t, p = self.d, self.t, self.d["provenance"]
-        pairs = [
-            (t("provenance.command"), f"nunbit {p['command']}"),
-            (t("provenance.version"), f"nunbit {p['nunbit']}, Python {p['python']}, {p['system']}"),
-            (t("provenance.created"), p["created"]),
-        ]
+        d, p = self.d, self.d["provenance"]
+        pairs = {
+            "command": f"nunbit {p['command']}",
+            "version": f"nunbit {p['nunbit']}, Python {p['python']}, {p['system']}",
+            "created": p["created"],
+        }
         if d["bundle"]:
-            pairs.append((t("provenance.bundle"), f"{d['bundle']['name']} · {d['bundle']['hash']}"))
-            statement = _statement(d["bundle"].get("training_data"))
-            if statement:
-                pairs.append((t("provenance.training_data"), statement))
-        if d["dataset"]:
-            ds = d["dataset"]
-            pairs.append(
-                (t("provenance.dataset"), f"{ds['name']} · {ds['label_set']} · {ds['n']:,}")
-            )
-        pairs += [
-            (t("provenance.inputs"), _pairs(p["inputs"])),
-            (t("provenance.settings"), _pairs(p["settings"])),
-            (t("provenance.packages"), _pairs(p["packages"])),
-            (
-                t("provenance.rejected"),
-                t(
-                    "provenance.rejected_text",
-                    rejected=shapes.whole(d["n_rejected"]),
-                    no_label=shapes.whole(d["n_skipped"]["no_label"]),
-                ),
-            ),
-        ]
-        return pairs
+            pairs["bundle"] = f"{d['bundle']['name']} · {d['bundle']['hash']}"
+            if statement := _statement(d["bundle"].get("training_data")):
+                pairs["training_data"] = statement
+        if ds := d["dataset"]:
+            pairs["dataset"] = f"{ds['name']} · {ds['label_set']} · {ds['n']:,}"
+        for key in ("inputs", "settings", "packages"):
+            pairs[key] = ", ".join(f"{name} {value}" for name, value in p[key].items())
+        rejected, without = (shapes.whole(n) for n in (d["n_rejected"], d["n_skipped"]["no_label"]))
+        text = self.t("provenance.rejected_text", rejected=rejected, no_label=without)
+        pairs["rejected"] = text
+        return [(self.t(f"provenance.{key}"), value) for key, value in pairs.items()]
 
     def method(self) -> list[str]:
-        """What the words of the page mean."""
-        keys = ["apparent", "probability", "uar"]
-        if self.d["prompts"]:
-            keys.insert(1, "zero_shot")
-        texts = [self.t(f"method.{key}") for key in keys]
-        resamples = self.d["provenance"]["settings"].get("n_resamples")
+        """Explanations of the terms on the page."""
+        zero_shot = ["zero_shot"] if self.d["prompts"] else []
+        keys = ["apparent", *zero_shot, "probability", "uar"]
+        n = shapes.whole(self.d["provenance"]["settings"].get("n_resamples"))
         unit = self.t(f"method.unit_{self.d['ci_unit']}")
-        texts.append(
-            self.t("method.interval", n=shapes.whole(resamples), unit=unit, few=metrics.FEW)
-        )
-        return texts
+        interval = self.t("method.interval", n=n, unit=unit, few=statistics.FEW)
+        return [*(self.t(f"method.{key}") for key in keys), interval]
 
 
 def current(document: Document) -> Document:
-    """A result of any version in the keys of this one; what it did not compute is None."""
+    """A result of any version with the keys of this one; missing values are None."""
     d = dict(document)
     if "annotators" not in d:  # until version 0.1: called a ceiling, without pairs of annotators
         d["annotators"] = {**d["human_ceiling"], "pairwise": None}
@@ -351,12 +272,8 @@ def current(document: Document) -> Document:
     return d
 
 
-def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
-
-
 def _statement(training_data: Any) -> str:
-    """What a bundle says of its training data, in whatever form it keeps it."""
+    """The bundle's statement about its training data, in any of its forms."""
     if isinstance(training_data, dict):
         return str(training_data.get("statement") or "")
     return str(training_data or "")

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nunbit.synth.canvas import Canvas, mix, shade
-from nunbit.synth.expression import Expression
-from nunbit.synth.geometry import Points, Projector, ellipse, moved, points, ribbon, smooth
-from nunbit.synth.people import Person, Rgb
+from nunbit.synth.actors import Expression, Person, Rgb
+from nunbit.synth.drawing import (
+    Canvas,
+    Points,
+    Projector,
+    ellipse,
+    mix,
+    moved,
+    points,
+    ribbon,
+    shade,
+    smooth,
+)
 
 _INK: Rgb = (38, 28, 28)
 _WHITE: Rgb = (246, 244, 242)
@@ -45,7 +54,7 @@ class Sketch:
         self.canvas.ink(ribbon(self.project.surface(path), half), color)
 
 
-# ---------------------------------------------------------------- eyes
+# --- eyes -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,8 @@ def eye_shape(person: Person, expression: Expression, side: int) -> EyeShape:
     if e.eye_open < 0.35:
         lift = 1.0 - e.eye_open / 0.35
         resting = arch * (0.055 if e.squint > 0.5 else -0.045)
-        upper, lower = (
-            upper * (1 - lift) + resting * lift,
-            lower * (1 - lift) - resting * lift,
-        )
+        upper = upper * (1 - lift) + resting * lift
+        lower = lower * (1 - lift) - resting * lift
     upper = np.maximum(upper, -lower)
     cx, cy = side * person.eye_distance, 0.0
     x = cx + side * t * half
@@ -124,11 +131,9 @@ def _draw_eyeball(sketch: Sketch, shape: EyeShape) -> None:
         (disc(radius * 0.13, 0.42 * radius, 0.4 * radius), (214, 214, 220)),
     ]
     if e.tear > 0.2:
-        pool = min(e.tear, 0.6) * 0.05
         rim = moved(shape.lower, 0.0, 0.01)
-        shapes.append(
-            (project.surface(np.concatenate([rim, moved(rim[::-1], 0.0, -pool)])), _WATER)
-        )
+        pool = moved(rim[::-1], 0.0, -min(e.tear, 0.6) * 0.05)
+        shapes.append((project.surface(np.concatenate([rim, pool])), _WATER))
     sketch.canvas.patch(contour, shapes)
 
 
@@ -170,7 +175,7 @@ def _draw_lids(sketch: Sketch, shape: EyeShape, gap: float) -> None:
             sketch.stroke(path, 0.011, mix(skin, shade(skin, 0.55), min(crow, 0.8)))
 
 
-# ---------------------------------------------------------------- brows and forehead
+# --- brows and forehead ---------------------------------------------------------------------------
 
 
 def draw_brows(sketch: Sketch) -> None:
@@ -212,7 +217,7 @@ def draw_forehead(sketch: Sketch) -> None:
             sketch.stroke(np.stack([half * t, row], axis=1), 0.014, tone, taper=0.95)
 
 
-# ---------------------------------------------------------------- nose
+# --- nose -----------------------------------------------------------------------------------------
 
 
 def draw_nose(sketch: Sketch) -> None:
@@ -240,7 +245,7 @@ def draw_nose(sketch: Sketch) -> None:
             sketch.stroke(smooth(wrinkle, 3), 0.014, tone)
 
 
-# ---------------------------------------------------------------- mouth
+# --- mouth ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,31 +303,27 @@ def draw_mouth(sketch: Sketch) -> None:
 
 def _draw_opening(sketch: Sketch, shape: MouthShape) -> None:
     e, project = sketch.expression, sketch.project
+
+    def between(upper: Points, lower: Points) -> Points:
+        return project.surface(np.concatenate([upper, lower[::-1]]))
+
     opening = np.concatenate([shape.inner_upper, shape.inner_lower[::-1]])
     contour = project.surface(opening, 0.02)
     depth = shape.inner_lower[:, 1] - shape.inner_upper[:, 1]
     inside, share = ((44, 12, 16), 0.2) if sketch.moving else ((92, 28, 32), 0.42)
     shapes: list[tuple[Points, Rgb]] = [(contour, inside)]
     tongue = shape.inner_lower - np.stack([np.zeros(25), share * depth], axis=1)
-    shapes.append(
-        (project.surface(np.concatenate([tongue, shape.inner_lower[::-1]])), (190, 92, 92))
-    )
+    shapes.append((between(tongue, shape.inner_lower), (190, 92, 92)))
     if sketch.moving and e.teeth <= 0.1:  # speech shows the edge of the upper teeth
         edge = shape.inner_upper + np.stack([np.zeros(25), 0.22 * depth], axis=1)
-        shapes.append(
-            (project.surface(np.concatenate([shape.inner_upper, edge[::-1]])), (236, 230, 222))
-        )
+        shapes.append((between(shape.inner_upper, edge), (236, 230, 222)))
     elif e.teeth > 0.1:
         reach = np.minimum(depth, (0.05 + 0.06 * e.mouth_open) * e.teeth + 0.02)
         edge = shape.inner_upper + np.stack([np.zeros(25), reach], axis=1)
-        shapes.append(
-            (project.surface(np.concatenate([shape.inner_upper, edge[::-1]])), (250, 248, 242))
-        )
+        shapes.append((between(shape.inner_upper, edge), (250, 248, 242)))
         if e.smile < 0.2:  # bared or clenched: both rows show, with the line between them
             low = shape.inner_lower - np.stack([np.zeros(25), 0.4 * depth * e.teeth], axis=1)
-            shapes.append(
-                (project.surface(np.concatenate([low, shape.inner_lower[::-1]])), (238, 234, 226))
-            )
+            shapes.append((between(low, shape.inner_lower), (238, 234, 226)))
             for k in range(5, 21, 3):
                 tooth = np.linspace(shape.inner_upper[k], shape.inner_lower[k], 4)
                 cut = ribbon(project.surface(tooth), 0.005 * project.unit)
@@ -353,7 +354,7 @@ def _draw_corners(sketch: Sketch, shape: MouthShape) -> None:
             sketch.stroke(pit, 0.014, mix(skin, dark, 0.6 * e.tremble))
 
 
-# ---------------------------------------------------------------- what runs down a face
+# --- what runs down a face ------------------------------------------------------------------------
 
 
 def draw_drops(sketch: Sketch) -> None:
@@ -363,8 +364,7 @@ def draw_drops(sketch: Sketch) -> None:
         for side in (-1, 1):
             _draw_tear(sketch, side)
     elif e.tear > 0.2:
-        side = 1 if e.gaze_x >= 0 else -1
-        x = side * (sketch.person.eye_distance + 0.13)
+        x = (1 if e.gaze_x >= 0 else -1) * (sketch.person.eye_distance + 0.13)
         _draw_drop(sketch, x, 0.16, 0.075 * (0.6 + e.tear))
     if e.sweat > 0.3:
         _draw_drop(sketch, 0.7, -0.34, 0.07 * e.sweat + 0.02)
@@ -387,12 +387,10 @@ def _draw_tear(sketch: Sketch, side: int) -> None:
 def _draw_drop(sketch: Sketch, x: float, y: float, size: float) -> None:
     angle = np.linspace(0.0, 2 * math.pi, 22, endpoint=False)
     # A circle whose upper half is drawn out to a point.
-    upper = np.minimum(np.sin(angle), 0.0)
-    rise = np.where(upper < 0, 1.9, 1.0)
-    column = x + size * 0.62 * np.cos(angle) * np.where(
-        np.sin(angle) < 0, 1 + 0.55 * np.sin(angle), 1
-    )
-    shape = np.stack([column, y + size * rise * np.sin(angle)], axis=1)
+    sine = np.sin(angle)
+    rise, narrow = np.where(sine < 0, 1.9, 1.0), np.where(sine < 0, 1 + 0.55 * sine, 1)
+    column = x + size * 0.62 * np.cos(angle) * narrow
+    shape = np.stack([column, y + size * rise * sine], axis=1)
     edge = mix(sketch.skin, (96, 132, 170), 0.7)
     sketch.canvas.ink(sketch.project.surface(shape, 0.02), edge)
     inner = np.array([x, y]) + 0.74 * (shape - (x, y))

@@ -1,36 +1,85 @@
-"""What a synthetic recording shows and says, and when: a frozen script, read from TOML.
+"""The script of a synthetic recording: a frozen dataclass, read from TOML.
 
 All times are seconds of the script's own clock, on which picture and sound belong together; only
-``audio_offset_s`` moves the sound away from it. Knows nothing of drawing, sound or containers.
+``audio_offset_s`` moves the sound away from it. What happens between the times that a script names
+follows curves: they hold the first value before the first key and the last after the last one;
+``linear`` pieces have constant speed (a head that turns by 30 degrees a second does exactly that);
+``smooth`` pieces start and end at rest, as faces do. Knows nothing of drawing, sound or containers.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
+import numpy as np
 
-from nunbit.config import read_settings
-from nunbit.errors import SettingsError
-from nunbit.files import parse_toml
-from nunbit.synth.curves import Ease
-from nunbit.synth.expression import EMOTIONS, Expression
-from nunbit.synth.scenes import SCENES
+from nunbit.core.errors import SettingsError
+from nunbit.core.streams import Floats
+from nunbit.core.text import Text
+from nunbit.runtime.config import read_settings
+from nunbit.runtime.files import parse_toml
+from nunbit.runtime.resources import packaged_path
+from nunbit.synth.actors import EMOTIONS, PARAMETERS
+from nunbit.synth.drawn_photo import SCENES
+
+Ease = Literal["smooth", "linear"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Curve:
+    """Values over time.
+
+    Attributes:
+        times_s: (N,) increasing.
+        values: (N,)
+        smooth: (N,) whether the piece that ends at each key is smooth rather than linear.
+    """
+
+    times_s: Floats
+    values: Floats
+    smooth: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+    def at(self, times_s: Floats) -> Floats:
+        """Values at the given times, shape of ``times_s``."""
+        times = np.asarray(times_s, dtype=np.float64)
+        if len(self.times_s) == 1:
+            return np.full(times.shape, self.values[0])
+        end = np.clip(np.searchsorted(self.times_s, times, side="right"), 1, len(self.times_s) - 1)
+        t0, t1 = self.times_s[end - 1], self.times_s[end]
+        share = np.clip((times - t0) / (t1 - t0), 0.0, 1.0)
+        # Minimum jerk (Flash & Hogan 1985): speed and acceleration vanish at both ends.
+        eased = share**3 * (10.0 - 15.0 * share + 6.0 * share**2)
+        share = np.where(self.smooth[end], eased, share)
+        return np.asarray(self.values[end - 1] + share * (self.values[end] - self.values[end - 1]))
+
+
+def curve(keys: Sequence[tuple[float, float, Ease]], default: float = 0.0) -> Curve:
+    """A curve from (time in seconds, value, ease of the piece before it).
+
+    Args:
+        keys: Any order; of two keys at one time the later one counts.
+        default: Value everywhere if there are no keys.
+    """
+    if not keys:
+        return Curve(np.zeros(1), np.full(1, default), np.zeros(1, dtype=np.bool_))
+    table = {time: (value, ease) for time, value, ease in sorted(keys, key=lambda key: key[0])}
+    values = np.array([value for value, _ in table.values()], dtype=np.float64)
+    smooth = np.array([ease == "smooth" for _, ease in table.values()])
+    return Curve(np.array(list(table), dtype=np.float64), values, smooth)
+
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.2)]
 Level = Annotated[float, msgspec.Meta(ge=-120.0, le=0.0)]
 Voice = Literal["auto", "formant", "espeak"]
-
-EXPRESSION_PARAMETERS = tuple(f.name for f in dataclasses.fields(Expression))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +108,7 @@ class FaceKey:
 
     Attributes:
         at_s: When.
-        values: Names of ``expression.Expression`` with their values; a parameter that some key
+        values: Names of ``actors.Expression`` with their values; a parameter that some key
             names follows the keys that name it through the whole recording.
         ease: How the face gets here from the key before.
     """
@@ -180,43 +229,43 @@ class VideoScript:
     """A whole recording.
 
     Attributes:
-        duration_s: Length of the script.
-        width: Pixels, even.
-        height: Pixels, even.
-        fps: ``25``, a fraction like ``30000/1001``, or ``variable``: 30 per second with an
-            uneven step now and then, 24 on average.
-        seed: Of blinks, sway, room and noise.
-        person: Who is drawn and speaks (a seed of ``people.sample_person``).
-        scene: Background, a name of ``scenes.SCENES``, or ``plain``.
-        face_scale: Half a face's width as a share of the height.
-        variants: Which way of showing each emotion is drawn (index into ``EMOTIONS``).
-        hold_s: The face moves in steps of this length (0: in every frame); equal pictures are
-            drawn once, so that makes long recordings quick. The truth holds what is drawn.
+        duration_s: Length of the recording.
+        width: Width of the picture, pixels, even.
+        height: Height of the picture, pixels, even.
+        fps: ``25``, a fraction like ``30000/1001``, or ``variable``: 30 a second with an uneven
+            step now and then, 24 on average.
+        seed: Decides blinks, sway, room and noise.
+        person: Who is drawn and speaks (a seed of ``sample_person``).
+        scene: Background: a name of ``SCENES``, or ``plain``.
+        face_scale: Half the width of the face, as a share of the height.
+        variants: Which way of showing each emotion is drawn (an index into ``EMOTIONS``).
+        hold_s: The face moves in steps of this length (0 = in every frame). Equal pictures are
+            drawn once, which makes long recordings quick. The truth holds what is drawn.
         sway_deg: Amplitude of a slow involuntary movement of the head.
         blinks_s: Times at which the eyes are closed.
         blinks_per_min: Further blinks at random times, at least 1 s from every other.
-        emotions: Keys of the emotions.
-        face: Keys of facial parameters.
-        head: Keys of the pose.
-        sayings: Utterances, not overlapping.
-        voice: ``formant`` is nunbit's own source with exact truth; ``espeak`` needs espeak-ng;
-            ``auto`` takes espeak if it is installed.
-        voice_keys: How the voice changes.
-        f0_hz: Base of the voice; 0 follows from the person.
-        level_dbfs: RMS of the speech at ``level_db`` 0, full scale = 0 dB.
-        syllables_per_s: Articulation rate at ``rate`` 1.
-        mouth_gain: How far speech opens the mouth; 0 keeps it closed.
-        noise_dbfs: RMS of the room's noise.
-        sound: Whether there is an audio stream.
-        audio_rate_hz: Of that stream.
-        audio_codec: ``auto`` takes AAC in mp4 and mov, FLAC in mkv, PCM in wav.
-        audio_offset_s: Shift of the sound; + is sound late.
-        video_start_s: Pictures before this time are left out; the stream starts here.
-        audio_start_s: The same for samples.
-        dropouts: Missing stretches.
-        visitors: Second faces.
-        crf: Quality of x264, smaller is better.
-        language: Of the words, BCP 47.
+        emotions: Table of keyframes of the emotions.
+        face: Table of keyframes of single facial parameters.
+        head: Table of keyframes of the head pose.
+        sayings: Table of utterances, which do not overlap.
+        voice: ``formant`` = nunbit's own source with exact truth; ``espeak`` needs espeak-ng;
+            ``auto`` = espeak if it is installed.
+        voice_keys: Table of keyframes of the voice.
+        f0_hz: Base pitch of the voice; 0 = that of the person.
+        level_dbfs: RMS level of the speech where ``level_db`` is 0; full scale = 0 dB.
+        syllables_per_s: Articulation rate where ``rate`` is 1.
+        mouth_gain: How far speech opens the mouth; 0 = it stays closed.
+        noise_dbfs: RMS level of the room noise.
+        sound: Write an audio stream.
+        audio_rate_hz: Sampling rate of the audio stream.
+        audio_codec: ``auto`` = AAC in mp4 and mov, FLAC in mkv, PCM in wav.
+        audio_offset_s: Shift of the sound against the picture; positive = the sound is late.
+        video_start_s: Start of the video stream; earlier pictures are left out.
+        audio_start_s: Start of the audio stream; earlier samples are left out.
+        dropouts: Table of stretches in which something is missing.
+        visitors: Table of second faces.
+        crf: Quality of x264; smaller is better.
+        language: BCP 47 language of the words.
     """
 
     duration_s: Annotated[float, msgspec.Meta(ge=0.5, le=7200)] = 10.0
@@ -281,10 +330,8 @@ def load_script(
     """
     if path is not None:
         _refuse_unknown_keys(path)
-        return read_settings(VideoScript, files=[path], overrides=overrides, options=options)
-    source = resources.files("nunbit") / "synth" / "scripts" / "demo.toml"
-    with resources.as_file(source) as file:
-        return read_settings(VideoScript, files=[file], overrides=overrides, options=options)
+    file = path or packaged_path("synth/scripts/demo.toml")
+    return read_settings(VideoScript, files=[file], overrides=overrides, options=options)
 
 
 def _refuse_unknown_keys(path: Path) -> None:
@@ -304,54 +351,67 @@ def _refuse_unknown_keys(path: Path) -> None:
             if unknown:
                 names = ", ".join(sorted(known))
                 raise SettingsError(
-                    en=f"{path}: [[{key}]] number {number}: unknown key {', '.join(unknown)}; "
-                    f"there are: {names}",
-                    ko=f"{path}: {number}번째 [[{key}]]: 알 수 없는 키 {', '.join(unknown)}. "
-                    f"쓸 수 있는 키: {names}",
+                    Text(
+                        f"{path}: [[{key}]] number {number}: unknown key {', '.join(unknown)}; "
+                        f"there are: {names}",
+                        f"{path}: {number}번째 [[{key}]]: 알 수 없는 키 {', '.join(unknown)}. "
+                        f"쓸 수 있는 키: {names}",
+                    )
                 )
 
 
 def _check(script: VideoScript) -> None:
     """What types cannot say; ``SettingsError`` names the key."""
     _check_fps(script.fps)
-    unknown = sorted({n for key in script.face for n in key.values} - set(EXPRESSION_PARAMETERS))
+    unknown = sorted({n for key in script.face for n in key.values} - set(PARAMETERS))
     if unknown:
         raise SettingsError(
-            en=f"face: unknown parameter {', '.join(unknown)}; there are: "
-            f"{', '.join(EXPRESSION_PARAMETERS)}",
-            ko=f"face: 알 수 없는 매개변수 {', '.join(unknown)}. 쓸 수 있는 것: "
-            f"{', '.join(EXPRESSION_PARAMETERS)}",
+            Text(
+                f"face: unknown parameter {', '.join(unknown)}; there are: {', '.join(PARAMETERS)}",
+                f"face: 알 수 없는 매개변수 {', '.join(unknown)}. 쓸 수 있는 것: "
+                f"{', '.join(PARAMETERS)}",
+            )
         )
     for name, index in script.variants.items():
         if name not in EMOTIONS or not 0 <= index < len(EMOTIONS[name]):
             ranges = ", ".join(f"{n} 0-{len(v) - 1}" for n, v in EMOTIONS.items())
             raise SettingsError(
-                en=f"variants: {name} = {index} does not exist; there are: {ranges}",
-                ko=f"variants: {name} = {index}은(는) 없습니다. 쓸 수 있는 것: {ranges}",
+                Text(
+                    f"variants: {name} = {index} does not exist; there are: {ranges}",
+                    f"variants: {name} = {index}은(는) 없습니다. 쓸 수 있는 것: {ranges}",
+                )
             )
     if script.scene not in {"plain", *SCENES}:
         names = ", ".join(["plain", *SCENES])
         raise SettingsError(
-            en=f"scene = {script.scene!r} does not exist; there are: {names}",
-            ko=f"scene = {script.scene!r}은(는) 없습니다. 쓸 수 있는 것: {names}",
+            Text(
+                f"scene = {script.scene!r} does not exist; there are: {names}",
+                f"scene = {script.scene!r}은(는) 없습니다. 쓸 수 있는 것: {names}",
+            )
         )
     stretches: tuple[Dropout | Visitor, ...] = (*script.dropouts, *script.visitors)
     for stretch in stretches:
         if not stretch.start_s < stretch.end_s:
             raise SettingsError(
-                en=f"a stretch must end after it starts, got {stretch.start_s} to {stretch.end_s}",
-                ko=f"구간의 끝은 시작보다 뒤여야 합니다: {stretch.start_s}-{stretch.end_s}",
+                Text(
+                    f"a stretch must end after it starts, got {stretch.start_s} to {stretch.end_s}",
+                    f"구간의 끝은 시작보다 뒤여야 합니다: {stretch.start_s}-{stretch.end_s}",
+                )
             )
     late = [s.start_s for s in script.sayings if s.start_s >= script.duration_s]
     if late:
         raise SettingsError(
-            en=f"sayings: start_s = {late[0]} is after the end ({script.duration_s} s)",
-            ko=f"sayings: start_s = {late[0]}은(는) 끝({script.duration_s}초)보다 뒤입니다",
+            Text(
+                f"sayings: start_s = {late[0]} is after the end ({script.duration_s} s)",
+                f"sayings: start_s = {late[0]}은(는) 끝({script.duration_s}초)보다 뒤입니다",
+            )
         )
     if max(script.video_start_s, script.audio_start_s) >= script.duration_s:
         raise SettingsError(
-            en="video_start_s and audio_start_s must lie before the end",
-            ko="video_start_s와 audio_start_s는 끝보다 앞이어야 합니다",
+            Text(
+                "video_start_s and audio_start_s must lie before the end",
+                "video_start_s와 audio_start_s는 끝보다 앞이어야 합니다",
+            )
         )
 
 
@@ -364,8 +424,10 @@ def _check_fps(value: int | str) -> None:
         rate = Fraction(0)
     if not 1 <= rate <= 120:
         raise SettingsError(
-            en=f"fps = {value!r}: expected a rate from 1 to 120, such as 25 or 30000/1001, or "
-            "variable",
-            ko=f"fps = {value!r}: 25나 30000/1001처럼 1에서 120까지의 값 또는 variable이어야 "
-            "합니다",
+            Text(
+                f"fps = {value!r}: expected a rate from 1 to 120, such as 25 or 30000/1001, or "
+                "variable",
+                f"fps = {value!r}: 25나 30000/1001처럼 1에서 120까지의 값 또는 variable이어야 "
+                "합니다",
+            )
         )

@@ -1,27 +1,116 @@
-"""The sound of a script: utterances, pauses, room noise, and what is known about each.
+"""Speak a script: utterances, pauses, room noise, and their truth.
 
-nunbit's own source knows everything exactly: words, pauses, pitch. espeak-ng speaks more naturally
-but says nothing about its pitch or its words; of it only the stretches of sound are known, which
-are measured. Times are the script's. Knows nothing of pictures or containers.
+nunbit's own source knows everything exactly: words, pauses, pitch. The program espeak-ng, if it is
+installed, speaks more naturally but says nothing about its pitch or its words; of it only the
+stretches of sound are known, which are measured. Times are the script's. Knows nothing of pictures
+or containers.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import shutil
+import subprocess
+import tempfile
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from nunbit.errors import MissingExtra, SettingsError
-from nunbit.streams import VOICE_HOP_S, Floats, Interval, Singles
-from nunbit.synth.curves import Curve, curve
-from nunbit.synth.espeak import espeak_version, speak
-from nunbit.synth.formants import noise_phones, resample, voice_phones, voiced_runs
-from nunbit.synth.people import Person
-from nunbit.synth.phones import Phrase, SpokenWord, plain_text, plan_phrase, split_pauses
-from nunbit.synth.script import Saying, VideoScript, VoiceKey
+from nunbit.core.errors import InputError, MissingExtra, SettingsError
+from nunbit.core.streams import VOICE_HOP_S, Floats, Interval, Singles
+from nunbit.core.text import Text
+from nunbit.synth.actors import Person
+from nunbit.synth.phones import (
+    Phrase,
+    SpokenWord,
+    noise_phones,
+    plain_text,
+    plan_phrase,
+    resample,
+    split_pauses,
+    voice_phones,
+    voiced_runs,
+)
+from nunbit.synth.script import Curve, Saying, VideoScript, VoiceKey, curve
+
+_PROGRAM = "espeak-ng"
+_TIMEOUT_S = 60
+_SILENT_DB = -45.0  # below the loudest 10 ms, at both ends
+
+
+@functools.cache
+def espeak_version() -> str | None:
+    """What the program says about itself, or None if it is not installed."""
+    program = shutil.which(_PROGRAM)
+    if program is None:
+        return None
+    try:
+        run = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.split("Data at")[0].strip()
+
+
+def espeak(text: str, language: str, female: bool, semitones: float, speed: float) -> Floats:
+    """Speak words without a pause at either end.
+
+    Args:
+        text: The words.
+        language: BCP 47.
+        female: Takes a woman's variant of the voice.
+        semitones: Pitch above the voice's own; about a quarter per step of espeak's dial.
+        speed: 1 is about 4.6 syllables a second in Korean.
+
+    Returns:
+        (n,) samples at 22,050 Hz, full scale = 1; empty if nothing is spoken.
+
+    Raises:
+        InputError: The program failed, for example for want of the language.
+    """
+    voice = f"{language}+f3" if female else language
+    pitch = round(min(max(50.0 + 4.0 * semitones, 0.0), 99.0))
+    words_per_minute = round(min(max(165.0 * speed, 80.0), 450.0))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "speech.wav"
+        command = [_PROGRAM, "-v", voice, "-p", str(pitch), "-s", str(words_per_minute), "-z",
+                   "-b", "1", "-w", str(file), "--stdin"]  # fmt: skip
+        try:
+            subprocess.run(
+                command, input=text.encode(), capture_output=True, timeout=_TIMEOUT_S, check=True
+            )
+            with wave.open(str(file), "rb") as stream:
+                data = stream.readframes(stream.getnframes())
+        except (OSError, subprocess.SubprocessError, wave.Error, EOFError) as exc:
+            said = getattr(exc, "stderr", b"") or b""
+            detail = said.decode(errors="replace").strip() or str(exc)
+            raise InputError(
+                Text(
+                    f"espeak-ng cannot speak language {language!r}: {detail}; "
+                    'set voice = "formant"',
+                    f"espeak-ng로 {language!r} 언어를 말할 수 없습니다: {detail}. "
+                    'voice = "formant"로 두십시오',
+                )
+            ) from exc
+    return _trimmed(np.frombuffer(data, dtype="<i2").astype(np.float64) / 32768.0)
+
+
+def _trimmed(samples: Floats) -> Floats:
+    """Without the silence at both ends."""
+    hop = 221
+    rows = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    power = np.mean(rows**2, axis=1) if len(rows) else np.zeros(0)
+    if not power.any():
+        return np.zeros(0)
+    loud = np.flatnonzero(power > power.max() * 10.0 ** (_SILENT_DB / 10.0))
+    return samples[loud[0] * hop : (loud[-1] + 1) * hop]
+
 
 Source = Literal["formant", "espeak"]
 
@@ -116,7 +205,10 @@ def speak_script(script: VideoScript, person: Person) -> SpeechTrack:
         if source == "formant":
             phrases = _formant_phrases(script, saying, speaker)
             rng = np.random.default_rng([script.seed, 2, number])
-            _sound_phrases(phrases, saying, speaker, rng, voice, rate)
+            for phrase in phrases:
+                contour = _contour(phrase, saying, speaker)
+                voice_phones(phrase.phones, contour, speaker.tract, voice, rate)
+                noise_phones(phrase.phones, rng, voice, rate)
             segments = [Interval(p.start_s, p.end_s) for p in phrases]
         else:
             segments = _espeak_segments(script, saying, speaker, voice)
@@ -142,8 +234,8 @@ def speak_script(script: VideoScript, person: Person) -> SpeechTrack:
         words = tuple(word for phrase in phrases for word in phrase.words)
         spoken.append(Spoken(whole, plain_text(saying.text), tuple(segments), words))
     samples += room_noise(len(samples), rate, script.noise_dbfs, script.seed)
-    known = f0 if source == "formant" else None
-    return SpeechTrack(samples, rate, source, tuple(spoken), known, openness, rounding)
+    pitch = f0 if source == "formant" else None
+    return SpeechTrack(samples, rate, source, tuple(spoken), pitch, openness, rounding)
 
 
 def room_noise(count: int, rate_hz: int, level_dbfs: float, seed: int) -> Singles:
@@ -163,34 +255,35 @@ def level_dbfs(samples: Singles, rate_hz: int, centres_s: Floats) -> Floats:
     middle = np.round(centres_s * rate_hz).astype(np.int64)
     low, high = (np.clip(middle + k, 0, len(samples)) for k in (-half, half))
     power = (energy[high] - energy[low]) / np.maximum(high - low, 1)
-    decibels: Floats = 10.0 * np.log10(np.maximum(power, 1e-12))
-    return decibels
+    return np.asarray(10.0 * np.log10(np.maximum(power, 1e-12)))
 
 
 def _refuse_overlap(segments: list[Interval], spoken: list[Spoken]) -> None:
-    """One mouth says one thing at a time; how long an utterance takes is known only now."""
+    """Raise for overlapping utterances; only now are their lengths known."""
     if segments and spoken and segments[0].start_s < spoken[-1].interval.end_s:
         before, start = spoken[-1], segments[0].start_s
         raise SettingsError(
-            en=f"sayings: one starts at {start:g} s while {before.text!r} lasts until "
-            f"{before.interval.end_s:.2f} s; move it or raise rate",
-            ko=f"sayings: {before.text!r}이(가) {before.interval.end_s:.2f}초까지 이어지는데 "
-            f"다음 발화가 {start:g}초에 시작합니다. 시각을 옮기거나 rate를 높이십시오",
+            Text(
+                f"sayings: one starts at {start:g} s while {before.text!r} lasts until "
+                f"{before.interval.end_s:.2f} s; move it or raise rate",
+                f"sayings: {before.text!r}이(가) {before.interval.end_s:.2f}초까지 이어지는데 "
+                f"다음 발화가 {start:g}초에 시작합니다. 시각을 옮기거나 rate를 높이십시오",
+            )
         )
 
 
 def _source(script: VideoScript) -> Source:
-    if script.voice == "formant":
-        return "formant"
-    if espeak_version() is not None:
+    if script.voice != "formant" and espeak_version() is not None:
         return "espeak"
-    if script.voice == "auto":
+    if script.voice != "espeak":
         return "formant"
     raise MissingExtra(
-        en='voice = "espeak" needs the program espeak-ng (apt install espeak-ng, brew install '
-        'espeak-ng); or set voice = "formant"',
-        ko='voice = "espeak"에는 espeak-ng 프로그램이 필요합니다(apt install espeak-ng, brew '
-        'install espeak-ng). 또는 voice = "formant"로 두십시오',
+        Text(
+            'voice = "espeak" needs the program espeak-ng (apt install espeak-ng, brew install '
+            'espeak-ng); or set voice = "formant"',
+            'voice = "espeak"에는 espeak-ng 프로그램이 필요합니다(apt install espeak-ng, brew '
+            'install espeak-ng). 또는 voice = "formant"로 두십시오',
+        )
     )
 
 
@@ -212,7 +305,7 @@ def _speaker(script: VideoScript, person: Person) -> _Speaker:
     )
 
 
-# ---------------------------------------------------------------- nunbit's own source
+# --- nunbit's own source --------------------------------------------------------------------------
 
 
 def _formant_phrases(script: VideoScript, saying: Saying, speaker: _Speaker) -> list[Phrase]:
@@ -243,23 +336,9 @@ def _contour(phrase: Phrase, saying: Saying, speaker: _Speaker) -> Callable[[Flo
             semitones = semitones + height * (
                 np.sin(math.pi * place) ** 2 - 0.5 / len(phrase.words)
             )
-        hertz: Floats = speaker.base_hz * 2.0 ** (semitones / 12.0)
-        return hertz
+        return np.asarray(speaker.base_hz * 2.0 ** (semitones / 12.0))
 
     return f0_hz
-
-
-def _sound_phrases(
-    phrases: list[Phrase],
-    saying: Saying,
-    speaker: _Speaker,
-    rng: np.random.Generator,
-    out: Singles,
-    rate_hz: int,
-) -> None:
-    for phrase in phrases:
-        voice_phones(phrase.phones, _contour(phrase, saying, speaker), speaker.tract, out, rate_hz)
-        noise_phones(phrase.phones, rng, out, rate_hz)
 
 
 def _note_voicing(
@@ -282,7 +361,7 @@ def _note_voicing(
         rounding[near] = np.interp(centres[near], middles, [p.rounding for p in vowels])
 
 
-# ---------------------------------------------------------------- espeak-ng
+# --- espeak-ng ------------------------------------------------------------------------------------
 
 
 def _espeak_segments(
@@ -296,7 +375,7 @@ def _espeak_segments(
             semitones = float(speaker.f0_st.at(here)[0]) + saying.f0_st
             semitones += 12.0 * math.log2(speaker.base_hz / (190.0 if speaker.female else 110.0))
             speed = script.syllables_per_s / 4.6 * saying.rate * float(speaker.rate.at(here)[0])
-            piece = speak(words, script.language, speaker.female, semitones, speed)
+            piece = espeak(words, script.language, speaker.female, semitones, speed)
             if len(piece):
                 sound = resample(piece, round(len(piece) * rate / 22_050)).astype(np.float32)
                 first = round(now * rate)
@@ -308,7 +387,7 @@ def _espeak_segments(
     return segments
 
 
-# ---------------------------------------------------------------- levels
+# --- levels ---------------------------------------------------------------------------------------
 
 
 def _gain(voice: Singles, segments: list[Interval], rate_hz: int, level: float) -> np.float32:
@@ -324,5 +403,4 @@ def _openness(voice: Singles, rate_hz: int, centres: Floats) -> Floats:
     kernel = np.hanning(7)[1:-1]
     smoothed = np.convolve(amplitude, kernel / kernel.sum(), mode="same")
     loud = float(np.percentile(smoothed[smoothed > 1e-4], 95)) if (smoothed > 1e-4).any() else 1.0
-    opened: Floats = np.clip(smoothed / loud, 0.0, 1.0) ** 0.8
-    return opened
+    return np.asarray(np.clip(smoothed / loud, 0.0, 1.0) ** 0.8)

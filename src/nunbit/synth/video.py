@@ -1,7 +1,8 @@
 """Renders a script: OUT.mp4, OUT.truth.json and OUT.srt.
 
-The picture goes through the same drawing as the stills and the sound through its own source; what
-was really drawn and sounded is written down beside them.
+Pictures are drawn like the stills, and the sound has its own source; the truth of both is written
+beside the file. The file has exact presentation times: there are no B-frames, so no decoder delay
+hides in the container, and the sound starts at the sample it says.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import metadata
@@ -17,52 +17,240 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nunbit.config import settings_to_dict
-from nunbit.errors import Lang, SettingsError
-from nunbit.files import atomic_path, write_text
-from nunbit.headpose import pose_angles
-from nunbit.progress import Progress
-from nunbit.provenance import nunbit_version
-from nunbit.streams import Floats, Interval
-from nunbit.synth.espeak import espeak_version
-from nunbit.synth.expression import Expression
+from nunbit.core.errors import SettingsError
+from nunbit.core.streams import Interval, Singles
+from nunbit.core.text import Text
+from nunbit.pictures.landmarks import pose_angles
+from nunbit.recording.media.container import load_av
+from nunbit.runtime.config import settings_to_dict
+from nunbit.runtime.files import atomic_path, write_text
+from nunbit.runtime.progress import Progress
+from nunbit.runtime.resources import nunbit_version
+from nunbit.synth.actors import Person, sample_person
+from nunbit.synth.drawing import rotation_of
 from nunbit.synth.features import mouth_shape
-from nunbit.synth.geometry import Pose, rotation_of
-from nunbit.synth.motion import LABELS, Motion, plan_motion, visible_share
-from nunbit.synth.mux import (
+from nunbit.synth.filming import LABELS, Drawn, Motion, Pictures, draw_frames, plan_motion
+from nunbit.synth.script import VideoScript
+from nunbit.synth.speech import SpeechTrack, espeak_version, speak_script
+from nunbit.synth.truth import (
+    FORMAT,
     Audio,
-    Container,
-    Pictures,
-    Stored,
-    Video,
-    block_of,
-    container_of,
-    load_av,
-    stored_streams,
-    write_media,
+    FrameTruth,
+    VideoTruth,
+    heard,
+    srt_text,
+    utterances_of,
+    voice_truth,
+    write_truth,
 )
-from nunbit.synth.people import Person, sample_person
-from nunbit.synth.script import VideoScript, load_script
-from nunbit.synth.soundtrack import heard, holes_of, utterances_of, voice_truth
-from nunbit.synth.speech import SpeechTrack, speak_script
-from nunbit.synth.stage import Actor, Stage, visitor_state
-from nunbit.synth.truth import FORMAT, FrameTruth, VideoTruth, srt_text, write_truth
 
-__all__ = ["VideoScript", "load_script", "render_video", "transcript_path", "truth_path"]
+# --- media files ----------------------------------------------------------------------------------
 
-_PROGRESS_EVERY = 25
+MARK = "nunbit-synth-video"
+"""Comment in the container that says it is drawn."""
+
+_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".m4a": "mp4", ".mkv": "matroska",
+               ".mka": "matroska", ".wav": "wav"}  # fmt: skip
+_CODECS = {  # the first of each is what auto takes
+    "mp4": ("aac",), "mov": ("aac",), "matroska": ("flac", "pcm", "aac"), "wav": ("pcm",),
+}  # fmt: skip
+_SOUND_ONLY = {".m4a", ".mka", ".wav"}
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How a file is written.
+
+    Attributes:
+        format: FFmpeg's name.
+        audio_codec: ``aac``, ``flac`` or ``pcm``.
+        has_video: Whether the suffix allows pictures.
+    """
+
+    format: str
+    audio_codec: str
+    has_video: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A stream of pictures.
+
+    Attributes:
+        size: Width and height.
+        time_base: Seconds of one tick.
+        rate: Nominal frames per second.
+        crf: Quality of x264.
+    """
+
+    size: tuple[int, int]
+    time_base: Fraction
+    rate: Fraction
+    crf: int
+
+
+def container_of(path: Path, audio_codec: str) -> Container:
+    """How a file of this name is written.
+
+    Raises:
+        SettingsError: The suffix is unknown or does not hold the codec.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _CONTAINERS:
+        known = ", ".join(_CONTAINERS)
+        raise SettingsError(
+            Text(
+                f"{path}: the suffix says what is written; choose one of {known}",
+                f"{path}: 확장자로 형식이 정해집니다. 다음 가운데 고르십시오: {known}",
+            )
+        )
+    name = _CONTAINERS[suffix]
+    codec = _CODECS[name][0] if audio_codec == "auto" else audio_codec
+    known = ", ".join(_CODECS[name])
+    if codec not in _CODECS[name]:
+        raise SettingsError(
+            Text(
+                f"audio_codec = {codec}: {suffix} holds {known}; choose that or another suffix",
+                f"audio_codec = {codec}: {suffix}에는 {known}만 쓸 수 있습니다. 그것을 고르거나 "
+                "확장자를 바꾸십시오",
+            )
+        )
+    return Container(name, codec, suffix not in _SOUND_ONLY)
+
+
+def block_of(codec: str, rate_hz: int) -> int:
+    """Samples that a codec encodes together: where a hole in the stream may begin and end."""
+    if codec == "pcm":
+        return 1024  # any number would do
+    context = load_av().CodecContext.create(codec, "w")
+    context.sample_rate, context.layout = rate_hz, "mono"
+    context.format = "fltp" if codec == "aac" else "s16"
+    context.time_base = Fraction(1, rate_hz)
+    context.open()
+    return int(context.frame_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a container made of a stream's times.
+
+    Attributes:
+        start_s: First presentation time, not yet counted from the earliest stream.
+        time_base: Seconds to which times are rounded.
+    """
+
+    start_s: Fraction
+    time_base: Fraction
+
+
+def stored_streams(path: Path) -> dict[str, Stored]:
+    """Start of each stream as the file has it, by ``video`` and ``audio``."""
+    with load_av().open(str(path)) as file:
+        return {
+            s.type: Stored(Fraction(s.start_time or 0) * s.time_base, Fraction(s.time_base))
+            for s in file.streams
+        }
+
+
+def write_media(
+    path: Path, container: Container, video: Video | None, audio: Audio | None, pictures: Pictures
+) -> None:
+    """Encode a file.
+
+    Args:
+        path: File to write; its suffix does not matter.
+        container: How.
+        video: None for sound alone.
+        audio: None for silent video.
+        pictures: The frames; consumed as they are encoded.
+    """
+    av = load_av()
+    options = {}
+    if container.format in ("mp4", "mov"):
+        # The start of a stream is stored in this unit; the usual millisecond would round it.
+        units = [video.time_base.denominator] if video is not None else []
+        units += [audio.rate_hz] if audio is not None else []
+        options["movie_timescale"] = str(math.lcm(*units))
+    with av.open(str(path), "w", format=container.format, options=options) as file:
+        file.metadata["comment"] = MARK
+        sound = _Sound(av, file, audio, container.audio_codec) if audio is not None else None
+        if video is not None:
+            stream = _video_stream(file, video)
+            for tick, pixels in pictures:
+                if sound is not None:  # interleave: players and memory want both at one pace
+                    sound.write_until(float(tick * video.time_base))
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", threads=1)
+                frame.pts, frame.time_base = tick, video.time_base
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode())
+        if sound is not None:
+            sound.finish()
+
+
+def _video_stream(file: Any, video: Video) -> Any:
+    stream = file.add_stream("libx264", rate=video.rate)
+    stream.width, stream.height = video.size
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.time_base = video.time_base
+    context.thread_count = 1  # the number of threads changes the bits
+    stream.options = {"preset": "veryfast", "crf": str(video.crf), "bf": "0", "g": "50"}
+    return stream
+
+
+class _Sound:
+    """Feeds an encoder block by block.
+
+    Args:
+        av: The library.
+        file: Open container.
+        audio: What to write.
+        codec: ``aac``, ``flac`` or ``pcm``.
+    """
+
+    def __init__(self, av: Any, file: Any, audio: Audio, codec: str) -> None:
+        name = {"pcm": "pcm_s16le"}.get(codec, codec)
+        self._av, self._file, self._audio, self._codec = av, file, audio, codec
+        self._stream = file.add_stream(name, rate=audio.rate_hz, layout="mono")
+        if codec == "aac":
+            self._stream.codec_context.bit_rate = 96_000
+        self._done = 0
+
+    def write_until(self, time_s: float) -> None:
+        """Encode blocks that begin before a time of the file."""
+        audio = self._audio
+        while self._done < len(audio.samples):
+            index = audio.first + self._done
+            if index / audio.rate_hz >= time_s:
+                return
+            block = audio.samples[self._done : self._done + audio.block]
+            self._done += len(block)
+            if not any(a <= index < b for a, b in audio.holes):
+                self._file.mux(self._stream.encode(self._frame(block, index)))
+
+    def finish(self) -> None:
+        """Encode the rest."""
+        self.write_until(float("inf"))
+        self._file.mux(self._stream.encode())
+
+    def _frame(self, block: Singles, index: int) -> Any:
+        if self._codec == "aac":
+            frame = self._av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(block[None]), format="fltp", layout="mono"
+            )
+        else:
+            whole = np.round(np.clip(block, -1.0, 1.0) * 32767.0).astype(np.int16)
+            frame = self._av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
+        frame.sample_rate = self._audio.rate_hz
+        frame.pts, frame.time_base = index, Fraction(1, self._audio.rate_hz)
+        return frame
+
+
+# --- rendering ------------------------------------------------------------------------------------
+
 _MIDDLE = 12  # of the 25 points of a lip
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """What became visible in each frame, gathered while drawing."""
-
-    visible: Floats
-    n_faces: NDArray[np.int64]
-    boxes: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +265,13 @@ class _Play:
     motion: Motion | None
 
 
-def render_video(out: Path, script: VideoScript, *, lang: Lang) -> dict[str, Any]:
+def render_video(out: Path, script: VideoScript) -> dict[str, Any]:
     """Render a script.
 
     Args:
         out: File to write; the suffix decides the container (mp4, mov, mkv; wav, m4a and mka hold
             the sound alone). ``OUT.truth.json`` and, if anything is said, ``OUT.srt`` go beside.
         script: What is shown and said.
-        lang: Language of the progress lines.
 
     Returns:
         Plain data: the three paths, duration, frames, what spoke, seconds it took.
@@ -97,11 +284,15 @@ def render_video(out: Path, script: VideoScript, *, lang: Lang) -> dict[str, Any
     began = time.perf_counter()
     play = _prepare(out, script)
     total = 0 if play.motion is None else len(play.motion.times_s)
-    drawn = _Drawn(np.zeros(total), np.zeros(total, dtype=np.int64), np.full((total, 4), math.nan))
-    title = "영상 그리기" if lang == "ko" else "rendering"
+    drawn = Drawn(np.zeros(total), np.zeros(total, dtype=np.int64), np.full((total, 4), math.nan))
+    title = Text("rendering", "영상 그리기")
     with atomic_path(out) as partial:
-        with Progress(title, total, "frame", lang=lang) as progress:
-            pictures = _pictures(play, drawn, progress)
+        with Progress(title, total, "frame") as progress:
+            pictures = (
+                draw_frames(script, play.person, play.motion, drawn, progress)
+                if play.motion is not None
+                else iter(())
+            )
             write_media(partial, play.container, _video(play), play.audio, pictures)
         stored = stored_streams(partial)
     truth = _truth(play, drawn, stored)
@@ -144,13 +335,17 @@ def _prepare(out: Path, script: VideoScript) -> _Play:
     motion = plan_motion(script, person, speech) if container.has_video else None
     if motion is not None and not len(motion.times_s):
         raise SettingsError(
-            en="dropouts: no frame is left; shorten the stretches of kind frames",
-            ko="dropouts: 남는 프레임이 없습니다. kind가 frames인 구간을 줄이십시오",
+            Text(
+                "dropouts: no frame is left; shorten the stretches of kind frames",
+                "dropouts: 남는 프레임이 없습니다. kind가 frames인 구간을 줄이십시오",
+            )
         )
     if motion is None and audio is None:
         raise SettingsError(
-            en=f"{out}: sound = false and a file for sound alone leave nothing to write",
-            ko=f"{out}: sound = false이고 소리만 담는 파일이면 쓸 것이 없습니다",
+            Text(
+                f"{out}: sound = false and a file for sound alone leave nothing to write",
+                f"{out}: sound = false이고 소리만 담는 파일이면 쓸 것이 없습니다",
+            )
         )
     return _Play(script, person, container, speech, audio, motion)
 
@@ -163,57 +358,23 @@ def _video(play: _Play) -> Video | None:
     return Video((script.width, script.height), play.motion.time_base, rate, script.crf)
 
 
-def _pictures(play: _Play, drawn: _Drawn, progress: Progress) -> Pictures:
-    """Draw frame after frame and note what is to be seen."""
-    motion, script = play.motion, play.script
-    if motion is None:
-        return
-    stage = Stage((script.width, script.height), script.scene, script.seed)
-    for k, tick in enumerate(motion.ticks.tolist()):
-        now = float(motion.times_s[k])
-        if motion.cartoon[k]:
-            yield tick, stage.cartoon(now)
-        else:
-            actors = list(_visitors(script, now))
-            drawn.n_faces[k] = len(actors)
-            if motion.shown[k]:
-                actor = Actor(play.person, motion.expression(k), motion.pose(k))
-                drawn.boxes[k] = actor.box_xyxy
-                drawn.visible[k] = visible_share(actor.box_xyxy, script.width, script.height)
-                drawn.n_faces[k] += drawn.visible[k] > 0
-                actors.append(actor)
-            yield tick, stage.show(tuple(actors))
-        if k % _PROGRESS_EVERY == _PROGRESS_EVERY - 1:
-            progress.advance(_PROGRESS_EVERY)
+# --- truth ----------------------------------------------------------------------------------------
 
 
-def _visitors(script: VideoScript, now: float) -> Iterator[Actor]:
-    for visitor in script.visitors:
-        if visitor.start_s <= now < visitor.end_s:
-            pose = Pose(visitor.x * script.width, visitor.y * script.height,
-                        visitor.scale * script.height)  # fmt: skip
-            person = sample_person(np.random.default_rng(visitor.person))
-            yield visitor_state(now, visitor.start_s, pose, person)
-
-
-# ---------------------------------------------------------------- truth
-
-
-def _truth(play: _Play, drawn: _Drawn, stored: dict[str, Stored]) -> VideoTruth:
+def _truth(play: _Play, drawn: Drawn, stored: dict[str, Stored]) -> VideoTruth:
     script, speech, audio = play.script, play.speech, play.audio
     origin = min(stream.start_s for stream in stored.values())
     shift = float(origin)
-    frames = None if play.motion is None else _frame_truth(play, drawn, stored["video"], origin)
     dropouts: list[tuple[str, Interval]] = [(d.kind, _on_file(d.start_s, d.end_s, shift))
                 for d in script.dropouts if d.kind != "sound"]  # fmt: skip
     if audio is not None:
-        dropouts += [("sound", hole) for hole in holes_of(audio, shift)]
-    heard_words = speech is not None and audio is not None
+        rate = audio.rate_hz
+        dropouts += [("sound", _on_file(a / rate, b / rate, shift)) for a, b in audio.holes]
     return VideoTruth(
         head=_head(play, stored, origin),
-        frames=frames,
+        frames=_frame_truth(play, drawn, stored["video"], origin) if play.motion else None,
         voice=voice_truth(script, speech, audio, shift) if speech and audio else None,
-        utterances=utterances_of(script, speech, shift) if speech and heard_words else (),
+        utterances=utterances_of(script, speech, shift) if speech and audio else (),
         blinks_s=() if play.motion is None
         else tuple(round(b - shift, 6) for b in play.motion.blinks_s),
         dropouts=tuple(sorted(dropouts, key=lambda row: row[1])),
@@ -225,7 +386,7 @@ def _on_file(start_s: float, end_s: float, origin_s: float) -> Interval:
     return Interval(start_s - origin_s, end_s - origin_s)
 
 
-def _frame_truth(play: _Play, drawn: _Drawn, stream: Stored, origin: Fraction) -> FrameTruth:
+def _frame_truth(play: _Play, drawn: Drawn, stream: Stored, origin: Fraction) -> FrameTruth:
     motion = play.motion
     assert motion is not None
     # As the container rounds: half a tick goes up.
@@ -233,6 +394,8 @@ def _frame_truth(play: _Play, drawn: _Drawn, stream: Stored, origin: Fraction) -
     exact = [(tick * motion.time_base) / unit + Fraction(1, 2) for tick in motion.ticks.tolist()]
     times = np.array([float(math.floor(t) * unit - origin) for t in exact])
     expressions = [motion.expression(k) for k in range(len(times))]
+    mouths = [mouth_shape(play.person, e) for e in expressions]
+    gaps = [m.inner_lower[_MIDDLE, 1] - m.inner_upper[_MIDDLE, 1] for m in mouths]
     return FrameTruth(
         times_s=times,
         visible=drawn.visible,
@@ -243,16 +406,9 @@ def _frame_truth(play: _Play, drawn: _Drawn, stream: Stored, origin: Fraction) -
         pose_deg=pose_angles(np.stack([rotation_of(*row) for row in motion.pose_deg.tolist()])),
         boxes_xyxy=drawn.boxes,
         mouth_open=np.array([e.mouth_open for e in expressions]),
-        mouth_gap=np.array([_mouth_gap(play.person, e) for e in expressions]),
+        mouth_gap=np.array([gap / (2.0 * play.person.eye_distance) for gap in gaps]),
         eye_open=np.array([e.eye_open for e in expressions]),
     )
-
-
-def _mouth_gap(person: Person, expression: Expression) -> float:
-    """Inner lip gap over the distance of the pupils."""
-    shape = mouth_shape(person, expression)
-    gap = shape.inner_lower[_MIDDLE, 1] - shape.inner_upper[_MIDDLE, 1]
-    return float(gap / (2.0 * person.eye_distance))
 
 
 def _head(play: _Play, stored: dict[str, Stored], origin: Fraction) -> dict[str, Any]:
@@ -278,5 +434,5 @@ def _head(play: _Play, stored: dict[str, Stored], origin: Fraction) -> dict[str,
         "speaker": None if speech is None else speech.source,
         "av_offset_s": script.audio_offset_s,
         "convention": "yaw + to the image's right, pitch + down, roll + clockwise, degrees, as "
-        "nunbit.headpose.pose_angles has them; times in seconds of the file's clock",
+        "nunbit.pictures.landmarks.pose_angles has them; times in seconds of the file's clock",
     }  # fmt: skip

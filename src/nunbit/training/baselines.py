@@ -1,4 +1,4 @@
-"""Baselines on the same data, splits and selection as ``train``: what zero-shot stands beside.
+"""Baseline classifiers on the data, splits and selection of ``train``, to compare with zero-shot.
 
 ``majority`` (the most frequent class of train), ``linear`` and ``knn`` on the frozen embeddings of
 a bundle, ``efficientnet`` (ImageNet weights) and ``resnet`` (random weights) as classifiers. Each
@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,35 +23,48 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from nunbit.config import settings_to_dict
-from nunbit.encoders import Bundle, Preprocessing, available_cores, load_bundle
-from nunbit.errors import InputError, Lang, SettingsError
-from nunbit.evaluate.predictions import write_predictions
-from nunbit.evaluate.rows import predictions_of, require_labels, rows_of_split, truth_of
-from nunbit.files import atomic_path, read_json, sha256_file, write_json, write_text
-from nunbit.labels import label_set_to_dict
-from nunbit.progress import Progress
-from nunbit.shards import MANIFEST, DataSet
-from nunbit.training.checkpoints import load_newest, remove_partials
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.text import Text
+from nunbit.datasets.shards import MANIFEST, DataSet
+from nunbit.language.labels import label_set_to_dict
+from nunbit.model.bundle import Preprocessing
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.runtime.config import settings_to_dict
+from nunbit.runtime.files import atomic_path, read_json, sha256_file, write_json, write_text
+from nunbit.runtime.progress import Progress
+from nunbit.runtime.workers import available_cores
+from nunbit.stories.evaluate.predictions import write_predictions
+from nunbit.stories.evaluate.scoring import predictions_of, require_labels, rows_of_split, truth_of
 from nunbit.training.classifiers import (
     ClassifierJob,
     ClassifierTrainer,
+    Head,
     build_classifier,
-    score_logits,
+    fit_linear,
+    linear_logits,
+    neighbour_logits,
+    zero_head,
 )
-from nunbit.training.data import Selection, select_rows
-from nunbit.training.hub_models import HALF
-from nunbit.training.loop import open_training_data
-from nunbit.training.probes import Head, fit_linear, linear_logits, neighbour_logits, zero_head
-from nunbit.training.processes import World, joined_world
-from nunbit.training.runfolder import (
-    CONFIG_FILE,
-    MetricsLog,
-    RunFolder,
+from nunbit.training.data import (
+    Selection,
+    crop_document,
+    open_training_data,
+    select_rows,
     training_data_statement,
 )
-from nunbit.training.settings import AUTO, RUN_FILE, TrainSettings, resolve_auto
-from nunbit.training.validation import Validation
+from nunbit.training.hub_models import HALF
+from nunbit.training.networks import load_newest, remove_partials
+from nunbit.training.processes import World, joined_world, torch_threads
+from nunbit.training.settings import (
+    AUTO,
+    CONFIG_FILE,
+    RUN_FILE,
+    MetricsLog,
+    RunFolder,
+    TrainSettings,
+    resolve_auto,
+)
+from nunbit.training.steps import Validation, score_logits
 
 Baseline = Literal["linear", "knn", "efficientnet", "resnet", "majority"]
 BASELINES: tuple[str, ...] = get_args(Baseline)
@@ -78,13 +92,13 @@ _CNN = (
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """What a baseline gives.
+    """Result of a baseline.
 
     Attributes:
         name: For tables.
         logits: (N, K) of the evaluated rows; a softmax at the temperature gives probabilities.
         validation: Scores on the selection split.
-        chosen: What was chosen there.
+        chosen: The choice made there.
     """
 
     name: str
@@ -95,7 +109,7 @@ class _Answer:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """What every baseline is given."""
+    """Input of every baseline."""
 
     data: DataSet
     run: RunFolder
@@ -103,18 +117,10 @@ class _Task:
     selection: Selection
     rows: Codes
     bundle: Bundle | None
-    lang: Lang
 
 
 def train_baseline(
-    data: Path,
-    out: Path,
-    kind: str,
-    settings: TrainSettings,
-    *,
-    bundle: Path | None,
-    resume: bool,
-    lang: Lang,
+    data: Path, out: Path, kind: str, settings: TrainSettings, *, bundle: Path | None, resume: bool
 ) -> dict[str, Any]:
     """Train a baseline and let it answer for the split that ``evaluate`` takes by default.
 
@@ -125,7 +131,6 @@ def train_baseline(
         settings: Of ``train``; those about captions are not used.
         bundle: Whose embeddings ``linear`` and ``knn`` use; the others need none.
         resume: Go on with the run in ``out``, or begin one if there is none.
-        lang: Language of progress and notices.
 
     Returns:
         Plain data: baseline, validation, chosen, image counts, predictions, seconds.
@@ -151,29 +156,11 @@ def train_baseline(
     model = load_bundle(bundle, threads=threads) if bundle and kind in _ON_EMBEDDINGS else None
     selection = select_rows(dataset, settings)
     document = _begin(run, kind, settings, dataset, selection, model)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    task = _Task(dataset, run, settings, selection, rows, model)
+    with torch_threads(threads):
         torch.manual_seed(settings.seed)
-        task = _Task(dataset, run, settings, selection, rows, model, lang)
         answer = _KINDS[kind](task)
-    finally:
-        torch.set_num_threads(before)
-    temperature = answer.validation.temperature
-    scaled = torch.from_numpy(answer.logits / np.float32(temperature))
-    predictions = predictions_of(
-        dataset,
-        rows,
-        truth,
-        functional.softmax(scaled, dim=1).numpy(),
-        split=split,
-        policy=dataset.policy,
-        temperature=temperature,
-        model=answer.name,
-    )
-    origin = {"baseline": kind, "dataset": sha256_file(dataset.path / MANIFEST)}
-    origin |= {"bundle": model.hash} if model else {}
-    write_predictions(out / PREDICTIONS, predictions, origin=origin)
+    _write_answer(answer, task, kind, truth, split)
     return {
         "baseline": kind,
         "model": answer.name,
@@ -187,32 +174,50 @@ def train_baseline(
     }
 
 
+def _write_answer(answer: _Answer, task: _Task, kind: str, truth: Codes, split: str) -> None:
+    data, temperature = task.data, answer.validation.temperature
+    scaled = torch.from_numpy(answer.logits / np.float32(temperature))
+    probabilities = functional.softmax(scaled, dim=1).numpy()
+    predictions = predictions_of(
+        data, task.rows, truth, probabilities, split=split, policy=data.policy
+    )
+    predictions = dataclasses.replace(predictions, temperature=temperature, model=answer.name)
+    origin = {"baseline": kind, "dataset": sha256_file(data.path / MANIFEST)}
+    origin |= {"bundle": task.bundle.hash} if task.bundle else {}
+    write_predictions(task.run.path / PREDICTIONS, predictions, origin=origin)
+
+
 def _check(kind: str, bundle: Path | None, world: World) -> None:
     if world.size > 1:
         raise SettingsError(
-            en=f"--baseline {kind} trains in one process, {world.size} were started: call nunbit "
-            "without torchrun or accelerate",
-            ko=f"--baseline {kind}은(는) 프로세스 하나로 학습하는데 {world.size}개가 "
-            "시작되었습니다. torchrun이나 accelerate 없이 nunbit을 부르십시오",
+            Text(
+                f"`baseline={kind}` trains in one process, {world.size} were started: call nunbit "
+                "without torchrun or accelerate",
+                f"`baseline={kind}`은(는) 프로세스 하나로 학습하는데 {world.size}개가 "
+                "시작되었습니다. torchrun이나 accelerate 없이 nunbit을 부르십시오",
+            )
         )
     if kind not in BASELINES:
         known = ", ".join(BASELINES)
         raise SettingsError(
-            en=f"unknown baseline '{kind}'; there are: {known}",
-            ko=f"알 수 없는 기준 모델 '{kind}'. 쓸 수 있는 것: {known}",
+            Text(
+                f"unknown baseline '{kind}'; there are: {known}",
+                f"알 수 없는 기준 모델 '{kind}'. 쓸 수 있는 것: {known}",
+            )
         )
     if kind in _ON_EMBEDDINGS and bundle is None:
         raise SettingsError(
-            en=f"--baseline {kind} works on the embeddings of a bundle; add --bundle BUNDLE",
-            ko=f"--baseline {kind}은(는) 번들의 임베딩을 씁니다. --bundle BUNDLE을 더하십시오",
+            Text(
+                f"`baseline={kind}` works on the embeddings of a bundle; give `model`",
+                f"`baseline={kind}`은(는) 번들의 임베딩을 씁니다. `model`을 주십시오",
+            )
         )
 
 
 def _resolve(kind: str, settings: TrainSettings) -> TrainSettings:
-    if kind == "resnet":
-        own = {k: v for k, v in _RESNET_AUTO.items() if getattr(settings, k) == AUTO}
-        settings = dataclasses.replace(settings, **own)
-    return resolve_auto(dataclasses.replace(settings, init="lite"))
+    own = _RESNET_AUTO if kind == "resnet" else {}
+    own = {k: v for k, v in own.items() if getattr(settings, k) == AUTO}
+    return resolve_auto(dataclasses.replace(settings, init="lite", **own))
 
 
 def _begin(
@@ -223,56 +228,48 @@ def _begin(
     selection: Selection,
     bundle: Bundle | None,
 ) -> dict[str, Any]:
-    """Write what the run is, or check that a resumed one is the same."""
-    counts = {
-        "train_images": len(selection.rows),
-        "choosing_images": len(selection.choosing_rows),
-        "choosing_from": selection.choosing_from,
-        "skipped_without_label": selection.skipped,
-    }
-    statement = training_data_statement(data, counts)
+    """Write ``run.json``, or check that a resumed run has the same."""
     document = {
         "format": FORMAT,
         "baseline": kind,
         "label_set": label_set_to_dict(data.label_set),
-        "training_data": statement,
+        "training_data": training_data_statement(data, selection.counts()),
         "data": os.path.relpath(data.path.resolve(), run.path.resolve()),
-        "bundle": {"name": bundle.document.get("name"), "hash": bundle.hash} if bundle else None,
+        "bundle": {"name": bundle.document.name, "hash": bundle.hash} if bundle else None,
     }
     plain = settings_to_dict(settings)
     names = _CNN if kind in _ON_PIXELS else _FROZEN
     config = {"baseline": kind, **{name: plain[name] for name in names}}
-    if run.exists() and read_json(run.path / RUN_FILE) != _as_json(document):
+    # As it comes back from a file: tuples as lists.
+    plain_document = json.loads(json.dumps(document))
+    if run.exists() and read_json(run.path / RUN_FILE) != plain_document:
         raise InputError(
-            en=f"{run.path}: another run, other data or another bundle; train into a new --out",
-            ko=f"{run.path}: 다른 학습이거나 데이터 또는 번들이 다릅니다. 새 --out에 학습하십시오",
+            Text(
+                f"{run.path}: another run, other data or another bundle; train into a new `out`",
+                f"{run.path}: 다른 학습이거나 데이터 또는 번들이 다릅니다. 새 `out`에 학습하십시오",
+            )
         )
-    text = tomli_w.dumps(config)
-    path = run.path / CONFIG_FILE
+    text, path = tomli_w.dumps(config), run.path / CONFIG_FILE
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise SettingsError(
-            en=f"{path}: this run has other settings; resume with the same line, or train into a "
-            "new --out",
-            ko=f"{path}: 이 학습의 설정과 다릅니다. 같은 명령으로 이어 가거나 새 --out에 "
-            "학습하십시오",
+            Text(
+                f"{path}: this run has other settings; resume with the same line, or train into a "
+                "new `out`",
+                f"{path}: 이 학습의 설정과 다릅니다. 같은 명령으로 이어 가거나 새 `out`에 "
+                "학습하십시오",
+            )
         )
     write_json(run.path / RUN_FILE, document)
     write_text(path, text)
     return document
 
 
-def _as_json(document: dict[str, Any]) -> Any:
-    """A document as it comes back from a file (tuples as lists)."""
-    return json.loads(json.dumps(document))
-
-
 def _majority(task: _Task) -> _Answer:
     selection, k = task.selection, len(task.data.label_set.labels)
     shares = np.bincount(selection.labels, minlength=k) / len(selection.labels)
     line = np.log(shares).astype(np.float32)
-    validation = score_logits(
-        np.tile(line, (len(selection.choosing_rows), 1)), selection.choosing_labels
-    )
+    logits = np.tile(line, (len(selection.choosing_rows), 1))
+    validation = score_logits(logits, selection.choosing_labels)
     # One distribution for every image has nothing to calibrate: the shares of train are its best.
     validation = dataclasses.replace(validation, temperature=1.0)
     chosen = {"label": task.data.label_set.ids[int(shares.argmax())]}
@@ -292,7 +289,7 @@ def _linear(task: _Task) -> _Answer:
         tried.append((penalty, head, scores))
     _write_tried(task, "penalty", [(penalty, scores) for penalty, _, scores in tried])
     penalty, head, scores = max(tried, key=lambda entry: _selected_by(task, entry[2]))
-    name = f"linear probe on {bundle.document.get('name')}"
+    name = f"linear probe on {bundle.document.name}"
     return _Answer(name, linear_logits(head, asked), scores, {"penalty": penalty})
 
 
@@ -310,25 +307,24 @@ def _knn(task: _Task) -> _Answer:
     _write_tried(task, "k", tried)
     k, scores = max(tried, key=lambda entry: _selected_by(task, entry[1]))
     logits = neighbour_logits(train, targets, asked, [k])[0]
-    return _Answer(f"{k}-NN on {bundle.document.get('name')}", logits, scores, {"k": k})
+    return _Answer(f"{k}-NN on {bundle.document.name}", logits, scores, {"k": k})
 
 
 def _network(kind: str, name: str) -> Callable[[_Task], _Answer]:
     def answer(task: _Task) -> _Answer:
         s = task.settings
-        framing = task.data.settings.get("crop") or {}
         preprocessing = Preprocessing(
             image_size=int(s.image_size),
             mean=HALF,
             std=HALF,
             resample="bilinear",
             grey=s.grey,
-            crop={key: framing[key] for key in ("kind", "margin", "size") if key in framing},
+            crop=crop_document(task.data),
         )
         model = build_classifier(kind, int(s.image_size), len(task.data.label_set.labels))
         remove_partials(task.run.checkpoints)
         state = load_newest(task.run.checkpoints)
-        job = ClassifierJob(model, preprocessing, s, task.selection, task.data, task.run, task.lang)
+        job = ClassifierJob(model, preprocessing, s, task.selection, task.data, task.run)
         trainer = ClassifierTrainer(job, state)
         summary = trainer.run()
         validation = Validation(**summary.pop("validation"))
@@ -350,13 +346,11 @@ _KINDS: dict[str, Callable[[_Task], _Answer]] = {
 
 def _embeddings(task: _Task, bundle: Bundle) -> tuple[Floats, Floats, Floats]:
     """Of the training, choosing and evaluated rows; kept in the run, so that it can go on."""
-    parts = {
-        "train": task.selection.rows,
-        "choosing": task.selection.choosing_rows,
-        "evaluated": task.rows,
-    }
-    found = [_embedded(task, bundle, name, rows) for name, rows in parts.items()]
-    return found[0], found[1], found[2]
+    return (
+        _embedded(task, bundle, "train", task.selection.rows),
+        _embedded(task, bundle, "choosing", task.selection.choosing_rows),
+        _embedded(task, bundle, "evaluated", task.rows),
+    )
 
 
 def _embedded(task: _Task, bundle: Bundle, name: str, rows: Codes) -> Floats:
@@ -365,8 +359,8 @@ def _embedded(task: _Task, bundle: Bundle, name: str, rows: Codes) -> Floats:
         kept: Floats = np.load(path, allow_pickle=False)
         return kept
     vectors = np.empty((len(rows), bundle.embedding_size), np.float32)
-    title = f"임베딩 ({name})" if task.lang == "ko" else f"embedding ({name})"
-    with Progress(title, len(rows), "img", lang=task.lang) as bar:
+    title = Text(f"embedding ({name})", f"임베딩 ({name})")
+    with Progress(title, len(rows), "img") as bar:
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
             crops = np.stack([task.data.pixels(int(row)) for row in part])
@@ -389,8 +383,7 @@ def _selected_by(task: _Task, scores: Validation) -> float:
 
 def _write_tried(task: _Task, name: str, tried: Sequence[tuple[float, Validation]]) -> None:
     """One line of ``metrics.jsonl`` for each value that was tried."""
-    log = MetricsLog(task.run.path, 0, 0)
-    for number, (value, scores) in enumerate(tried, start=1):
-        found = {f"validation_{k}": v for k, v in dataclasses.asdict(scores).items()}
-        log.write(number, 0, {name: float(value), **found})
-    log.close()
+    with closing(MetricsLog(task.run.path, 0, 0)) as log:
+        for number, (value, scores) in enumerate(tried, start=1):
+            found = {f"validation_{k}": v for k, v in dataclasses.asdict(scores).items()}
+            log.write(number, 0, {name: float(value), **found})

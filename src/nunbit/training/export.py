@@ -1,14 +1,14 @@
-"""From trained weights to a bundle: ONNX, prompts, tokenizer, model card, parity check.
+"""Export trained weights as a bundle: ONNX, prompts, tokenizer, model card, parity check.
 
-A bundle appears under its name only when it is whole and agrees with torch; a failed export leaves
-what was there. Inference reads it with ``nunbit.encoders``.
+A bundle gets its name only when it is complete and agrees with torch; a failed export changes
+nothing. Inference reads it with ``nunbit.model.encoders``.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,42 +20,43 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.config import settings_to_dict
-from nunbit.encoders import (
+from nunbit.core.errors import InputError, TrainingError
+from nunbit.core.text import Text
+from nunbit.datasets.shards import DataSet, open_dataset
+from nunbit.language.labels import LabelSet, label_set_to_dict
+from nunbit.language.prompts import TemplateSet, prompts_for
+from nunbit.model.bundle import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
     IMAGE_FILE,
     PROMPTS_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
-    Bundle,
-    load_bundle,
-    resize_crop,
-    standardise,
-    tokenise,
 )
-from nunbit.errors import InputError, Lang, TrainingError
-from nunbit.files import sha256_file, write_json, write_text, writing
-from nunbit.labels import LabelSet, label_set_to_dict
-from nunbit.progress import say
-from nunbit.prompts import TemplateSet, prompts_for
-from nunbit.provenance import nunbit_version, provenance
-from nunbit.shards import DataSet, open_dataset
-from nunbit.training.checkpoints import load_final
-from nunbit.training.data import select_rows
-from nunbit.training.model_card import CARD_FILE, model_card
-from nunbit.training.network import Network, load_network
-from nunbit.training.onnx_export import export_image_tower, export_text_tower
-from nunbit.training.quantise import quantise_products, quantise_weights
-from nunbit.training.runfolder import RunFolder, dataset_hash, label_set_of, template_set_of
-from nunbit.training.vocabulary import known_prompts, package_sets
-from nunbit.zeroshot import ensemble_cosines, normalise
+from nunbit.model.encoders import Bundle, load_bundle, resize_crop, standardise, tokenise
+from nunbit.model.zeroshot import ensemble_cosines, normalise
+from nunbit.runtime.config import settings_to_dict
+from nunbit.runtime.files import sha256_file, write_json, write_text, writing
+from nunbit.runtime.progress import say
+from nunbit.runtime.resources import nunbit_version, provenance
+from nunbit.training.data import dataset_hash, label_set_of, select_rows, template_set_of
+from nunbit.training.e5 import all_texts, known_prompts, package_sets
+from nunbit.training.networks import Network, load_final, load_network
+from nunbit.training.onnx import (
+    CARD_FILE,
+    export_image_tower,
+    export_text_tower,
+    model_card,
+    quantise_products,
+    quantise_weights,
+)
+from nunbit.training.settings import RunFolder
 
 PARITY_COSINE = 0.999
 PARITY_SAME_ANSWER = 0.995
 PARITY_IMAGES = 256
 WORTH_SHRINKING_BYTES = 10_000_000
-"""Text towers below this size stay float32: nobody is helped by a smaller one."""
+"""Text towers below this size stay float32: making them smaller has no benefit."""
 _BATCH = 32
 
 Array = NDArray[np.float32]
@@ -63,7 +64,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class BundleContent:
-    """What a bundle is made of.
+    """Content of a bundle.
 
     Attributes:
         network: Trained network with tokenizer and preprocessing.
@@ -71,7 +72,7 @@ class BundleContent:
         template_set: The captions of the training.
         temperature: Fitted on the selection split.
         training: Settings, step and selection metrics, for ``bundle.json`` and the card.
-        training_data: What the model saw: source, policy, counts, sha256.
+        training_data: Training data: source, policy, counts, sha256.
     """
 
     network: Network
@@ -109,24 +110,33 @@ def write_bundle(
         cached = _write_prompts(content, folder / PROMPTS_FILE)
         document = _document(content, cached)
         _seal(folder, document)
-        _with_fast_image_tower(content, folder, document, samples)
-        figures = _with_small_text_tower(content, folder, document, samples)
-        if figures is None:
-            figures = _parity(content, load_bundle(folder), samples)
-        _require_agreement(figures)
+        figures = None
+        if network.architecture["kind"] == "hub":
+            figures = _with_smaller(_FAST_IMAGE, content, folder, document, samples)
+        if (folder / TEXT_FILE).stat().st_size >= WORTH_SHRINKING_BYTES:
+            figures = _with_smaller(_SMALL_TEXT, content, folder, document, samples) or figures
+        figures = figures or _parity(content, load_bundle(folder), samples)
+        if not _agrees(figures):
+            raise TrainingError(
+                Text(
+                    f"the exported model differs from the trained one ({figures}); no bundle was "
+                    "written; please report this with the versions that nunbit doctor prints",
+                    f"내보낸 모델이 학습된 모델과 다릅니다 ({figures}). 번들을 쓰지 않았습니다. "
+                    "nunbit doctor가 출력하는 버전과 함께 알려 주십시오",
+                )
+            )
         document["parity"] = figures | {"images": len(samples), "images_from": samples_from}
         write_text(folder / CARD_FILE, model_card(document))
         _seal(folder, document)
     return document
 
 
-def export_run(run: Path, out: Path, *, lang: Lang) -> dict[str, Any]:
+def export_run(run: Path, out: Path) -> dict[str, Any]:
     """Make a bundle from a run's best checkpoint, also of a run that was interrupted.
 
     Args:
         run: ``RUN/``.
         out: The bundle's folder.
-        lang: Language of notices.
 
     Returns:
         ``bundle.json``.
@@ -139,28 +149,28 @@ def export_run(run: Path, out: Path, *, lang: Lang) -> dict[str, Any]:
     document = folder.read()
     path = (run / document["data"]).resolve()
     try:
-        data = open_dataset(path)
+        data: DataSet | None = open_dataset(path)
         known = dataset_hash(path) == document["training_data"]["sha256"]
     except InputError:
         known = False
-    if known:
-        return bundle_of_run(folder, out, data, lang=lang)
-    say(
-        f"학습 데이터가 {path}에 없어 임의의 그림으로 일치를 검사합니다"
-        if lang == "ko"
-        else f"the training data is not at {path}: parity is checked on random pictures"
-    )
-    return bundle_of_run(folder, out, None, lang=lang)
+    if not known:
+        data = None
+        say(
+            Text(
+                f"the training data is not at {path}: parity is checked on random pictures",
+                f"학습 데이터가 {path}에 없어 임의의 그림으로 일치를 검사합니다",
+            )
+        )
+    return bundle_of_run(folder, out, data)
 
 
-def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None, *, lang: Lang) -> dict[str, Any]:
+def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None) -> dict[str, Any]:
     """Make a bundle from a run's best weights, averaged with its start where that was asked for.
 
     Args:
         run: The run.
         out: The bundle's folder.
         data: The run's data set, for the parity check; None checks on random pictures.
-        lang: Language of notices.
 
     Returns:
         ``bundle.json``.
@@ -169,13 +179,14 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None, *, lang: Lang
     final = load_final(run.checkpoints)
     if final is None:
         raise InputError(
-            en=f"{run.path}: no evaluated checkpoint yet; go on with `nunbit train … --resume`",
-            ko=f"{run.path}: 아직 평가된 체크포인트가 없습니다. `nunbit train … --resume`으로 이어 "
-            "가십시오",
+            Text(
+                f"{run.path}: no evaluated checkpoint yet; resume with `resume=True`",
+                f"{run.path}: 아직 평가된 체크포인트가 없습니다. `resume=True`로 이어 가십시오",
+            )
         )
     network = load_network(run.path)
     network.model.load_state_dict(final["model"])
-    say("번들로 내보냅니다" if lang == "ko" else "exporting the bundle")
+    say(Text("exporting the bundle", "번들로 내보냅니다"))
     content = BundleContent(
         network=network,
         label_set=label_set_of(document, run.path),
@@ -201,7 +212,7 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None, *, lang: Lang
 
 
 def _random_pictures(side: int) -> NDArray[np.uint8]:
-    """Smooth random colours: noise alone would be the same grey to every network."""
+    """Smooth random colours; plain noise would look like the same grey to every network."""
     draw = np.random.default_rng(0)
     coarse = draw.integers(0, 256, (64, 6, 6, 3), dtype=np.uint8)
     size = (side, side)
@@ -234,68 +245,58 @@ def torch_embed_texts(network: Network, texts: list[str]) -> Array:
 
 def _write_prompts(content: BundleContent, path: Path) -> dict[str, list[str]]:
     """Cache the prompts of every template set × label set; say which."""
-    label_sets, template_sets = package_sets(content.label_set, content.template_set)
-    table = known_prompts(label_sets, template_sets)
-    texts = sorted({t for sets in table.values() for prompts in sets.values() for t in prompts})
+    table = known_prompts(*package_sets(content.label_set, content.template_set))
+    texts = sorted(set(all_texts(table)))
     vectors = torch_embed_texts(content.network, texts)
     with writing(path):
         np.savez(path, texts=np.array(texts), embeddings=vectors)
     return {label_set: sorted(sets) for label_set, sets in table.items()}
 
 
-def _with_fast_image_tower(
-    content: BundleContent, folder: Path, document: dict[str, Any], samples: NDArray[np.uint8]
-) -> None:
-    """Let a transformer's image tower compute in int8 where the bundle then still agrees.
+@dataclass(frozen=True, slots=True)
+class _Smaller:
+    """How a tower may be stored in int8."""
 
-    Convolutions gain nothing from it. ``document`` says what came of it.
+    tower: str
+    file: str
+    quantise: Callable[[Path, Path], None]
+    what: str
+
+
+#: A transformer computes in int8; convolutions gain nothing from it.
+_FAST_IMAGE = _Smaller("image", IMAGE_FILE, quantise_products, "int8")
+_SMALL_TEXT = _Smaller("text", TEXT_FILE, quantise_weights, "int8 weights")
+
+
+def _with_smaller(
+    way: _Smaller,
+    content: BundleContent,
+    folder: Path,
+    document: dict[str, Any],
+    samples: NDArray[np.uint8],
+) -> dict[str, float] | None:
+    """Store a tower in int8 if the bundle still agrees with torch; ``document`` says which.
+
+    Returns:
+        The figures of the agreement; None where the tower must stay as it is.
     """
-    if content.network.architecture["kind"] != "hub":
-        return
-    path, whole = folder / IMAGE_FILE, folder / f"float32-{IMAGE_FILE}"
+    path, whole = folder / way.file, folder / f"float32-{way.file}"
     path.rename(whole)
-    quantise_products(whole, path)
-    document["precision"]["image"] = "int8"
+    way.quantise(whole, path)
+    document["precision"][way.tower] = way.what
     _seal(folder, document)
     figures = _parity(content, load_bundle(folder), samples)
-    if _agrees(figures):
+    agrees = _agrees(figures)
+    if agrees:
         whole.unlink()
     else:
         whole.replace(path)
-        document["precision"]["image"] = (
-            f"float32 (int8 would change it: smallest cosine {figures['image_cosine_min']:.4f}, "
-            f"same answer {figures['same_answer']:.2%})"
+        document["precision"][way.tower] = (
+            f"float32 ({way.what} would change it: smallest cosine "
+            f"{figures[f'{way.tower}_cosine_min']:.4f}, same answer {figures['same_answer']:.2%})"
         )
     _seal(folder, document)
-
-
-def _with_small_text_tower(
-    content: BundleContent, folder: Path, document: dict[str, Any], samples: NDArray[np.uint8]
-) -> dict[str, float] | None:
-    """Store the text tower's weights as int8 where the bundle then still agrees with torch.
-
-    Returns:
-        The figures of the agreement; None where the text tower is small anyway or must stay as
-        it is. ``document`` says which.
-    """
-    path, whole = folder / TEXT_FILE, folder / f"float32-{TEXT_FILE}"
-    if path.stat().st_size < WORTH_SHRINKING_BYTES:
-        return None
-    path.rename(whole)
-    quantise_weights(whole, path)
-    document["precision"]["text"] = "int8 weights"
-    _seal(folder, document)
-    figures = _parity(content, load_bundle(folder), samples)
-    if _agrees(figures):
-        whole.unlink()
-        return figures
-    whole.replace(path)
-    document["precision"]["text"] = (
-        f"float32 (int8 weights would change it: smallest cosine {figures['text_cosine_min']:.4f}, "
-        f"same answer {figures['same_answer']:.2%})"
-    )
-    _seal(folder, document)
-    return None
+    return figures if agrees else None
 
 
 def _document(content: BundleContent, cached: dict[str, list[str]]) -> dict[str, Any]:
@@ -304,7 +305,10 @@ def _document(content: BundleContent, cached: dict[str, list[str]]) -> dict[str,
         "format": BUNDLE_FORMAT,
         "name": f"{network.origin['name']}-{content.label_set.name}",
         "label_set": label_set_to_dict(content.label_set),
-        "template_sets": _trained_first(cached[content.label_set.name], content.template_set.name),
+        # Evaluation takes the first set unless told otherwise.
+        "template_sets": sorted(
+            cached[content.label_set.name], key=lambda name: name != content.template_set.name
+        ),
         "cached_prompts": cached,
         "trained_template_set": content.template_set.name,
         "trained_prompts": [
@@ -334,11 +338,6 @@ def _document(content: BundleContent, cached: dict[str, list[str]]) -> dict[str,
     }
 
 
-def _trained_first(names: list[str], trained: str) -> list[str]:
-    """Evaluation takes the first set unless told otherwise."""
-    return sorted(names, key=lambda name: name != trained)
-
-
 def _parity(content: BundleContent, bundle: Bundle, samples: NDArray[np.uint8]) -> dict[str, float]:
     """Compare bundle and torch: images, all cached prompts, answers by the training prompts."""
     with np.load(bundle.path / PROMPTS_FILE) as cache:
@@ -364,39 +363,32 @@ def _agrees(figures: dict[str, float]) -> bool:
     return worst >= PARITY_COSINE and figures["same_answer"] >= PARITY_SAME_ANSWER
 
 
-def _require_agreement(figures: dict[str, float]) -> None:
-    """Refuse a bundle that is not the trained model.
-
-    Raises:
-        TrainingError: They differ by more than rounding.
-    """
-    if not _agrees(figures):
-        raise TrainingError(
-            en=f"the exported model differs from the trained one ({figures}); no bundle was "
-            "written; please report this with the versions that nunbit doctor prints",
-            ko=f"내보낸 모델이 학습된 모델과 다릅니다 ({figures}). 번들을 쓰지 않았습니다. "
-            "nunbit doctor가 출력하는 버전과 함께 알려 주십시오",
-        )
-
-
 def _smallest_cosine(a: Array, b: Array) -> float:
     return float((normalise(a) * normalise(b)).sum(axis=1).min())
 
 
 def _seal(folder: Path, document: dict[str, Any]) -> None:
     """Write ``bundle.json`` with the checksums of all that lies beside it."""
-    document["checksums"] = _checksums(folder)
+    files = (path for path in sorted(folder.iterdir()) if path.name != BUNDLE_FILE)
+    document["checksums"] = {path.name: sha256_file(path) for path in files}
     write_json(folder / BUNDLE_FILE, document)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    return {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.name != BUNDLE_FILE}
 
 
 @contextmanager
 def _replaced_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``out``; on success it takes ``out``'s place."""
-    _check_replaceable(out)
+    """Give an empty folder beside ``out``; on success it takes ``out``'s place.
+
+    Raises:
+        InputError: ``out`` is a file or a folder with something else in it.
+    """
+    taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if taken and not (out / BUNDLE_FILE).is_file():
+        raise InputError(
+            Text(
+                f"{out}: exists and is not a bundle; choose another `out`",
+                f"{out}: 이미 있고 번들이 아닙니다. 다른 `out`을 고르십시오",
+            )
+        )
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
     with writing(out):
@@ -406,29 +398,8 @@ def _replaced_folder(out: Path) -> Iterator[Path]:
             if out.exists():
                 out.rename(old)
             partial.rename(out)
-            _remove_left_over(out)
+            for suffix in ("partial", "old"):  # the replaced bundle, remains of killed exports
+                for path in out.parent.glob(f".{out.name}.*.{suffix}"):
+                    shutil.rmtree(path, ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _remove_left_over(out: Path) -> None:
-    """Delete what this export replaced, and what killed ones left."""
-    for suffix in ("partial", "old"):
-        for path in out.parent.glob(f".{out.name}.*.{suffix}"):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse to replace what is not a bundle.
-
-    Raises:
-        InputError: ``out`` is a file or a folder with something else in it.
-    """
-    if not out.exists() or (out / BUNDLE_FILE).is_file():
-        return
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    raise InputError(
-        en=f"{out}: exists and is not a bundle; choose another --out",
-        ko=f"{out}: 이미 있고 번들이 아닙니다. 다른 --out을 고르십시오",
-    )

@@ -1,4 +1,4 @@
-"""Dual encoders in Hugging Face folders or on the hub: CLIP, SigLIP and their Korean relatives.
+"""Load dual encoders from Hugging Face folders or the hub: CLIP, SigLIP and Korean variants.
 
 A hub id is looked up in the local cache first. Code that a folder brings along is never run, and
 pickled weights are only read as tensors. Knows nothing of training.
@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 import torch
 
-from nunbit.errors import InputError, MissingExtra
+from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.text import Text
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,6 +32,9 @@ DUAL_ENCODERS = ("clip", "siglip", "vision-text-dual-encoder", "chinese_clip", "
 # Where preprocessor_config.json is missing: what each family was trained with.
 _PIXELS = {"siglip": (HALF, HALF), "vision-text-dual-encoder": (HALF, HALF)}
 _PILLOW_BILINEAR = 2
+# What transformers raises for folders that are damaged or not what they seem.
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError,
+               AttributeError, pickle.UnpicklingError)  # fmt: skip
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
 # RoBERTa and its kin count positions from the padding id up, so two rows are never used.
 _SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "altclip_text_model")
@@ -72,16 +76,18 @@ def load_hub_model(init: str) -> Pretrained:
     folder = Path(init)
     if not folder.is_dir() and (init.startswith((".", "/", "~")) or init.count("/") != 1):
         raise InputError(
-            en=f"--init {init}: no such folder or file, and not a hub id (owner/name); give tiny, "
-            "lite, a folder with config.json, a weight file, or a hub id",
-            ko=f"--init {init}: 그런 폴더나 파일이 없고 허브 id(소유자/이름)도 아닙니다. tiny, "
-            "lite, config.json이 있는 폴더, 가중치 파일, 허브 id 중 하나를 주십시오",
+            Text(
+                f"`init={init}`: no such folder or file, and not a hub id (owner/name); give tiny, "
+                "lite, a folder with config.json, a weight file, or a hub id",
+                f"`init={init}`: 그런 폴더나 파일이 없고 허브 id(소유자/이름)도 아닙니다. tiny, "
+                "lite, config.json이 있는 폴더, 가중치 파일, 허브 id 중 하나를 주십시오",
+            )
         )
-    if folder.is_dir():
-        return _pretrained(init, *read_hub_folder(init, DUAL_ENCODERS, local_only=True))
     try:
         parts = read_hub_folder(init, DUAL_ENCODERS, local_only=True)
     except InputError as exc:
+        if folder.is_dir():
+            raise
         if not _hub_answers():
             raise _cannot_load(init, "it is not in the cache and the hub does not answer") from exc
         parts = read_hub_folder(init, DUAL_ENCODERS, local_only=False)
@@ -96,7 +102,7 @@ def read_hub_folder(
     Args:
         source: Folder or hub id.
         kinds: Accepted values of ``model_type``.
-        local_only: Take nothing from the network.
+        local_only: Use no network.
 
     Raises:
         InputError: Anything is missing, damaged or of another kind.
@@ -124,9 +130,7 @@ def read_hub_folder(
             )
             tokenizer = _wrapped_tokenizer(source, local_only)
             processor = _processor(source, local_only)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as exc:
-            raise _cannot_load(source, exc) from exc
-        except (TypeError, AttributeError, pickle.UnpicklingError, SafetensorError) as exc:
+        except (*_UNREADABLE, SafetensorError) as exc:
             raise _cannot_load(source, exc) from exc
     if missing := sorted(report["missing_keys"]):
         raise _cannot_load(source, f"{len(missing)} weights are missing, first {missing[0]}")
@@ -162,7 +166,7 @@ def transformers_module() -> Any:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice on stderr while the body runs; restores what was set."""
+    """Silence progress bars and advice on stderr while the body runs; restores the settings."""
     logging = transformers_module().utils.logging
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -183,12 +187,10 @@ def _hub_answers() -> bool:
         return False
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=10):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+        urllib.request.urlopen(request, timeout=10).close()
+    except OSError as exc:
+        return isinstance(exc, urllib.error.HTTPError)
+    return True
 
 
 def _wrapped_tokenizer(source: str, local_only: bool) -> Any:
@@ -220,8 +222,7 @@ def _file(source: str, name: str, local_only: bool) -> Path | None:
 
 
 def _pretrained(source: str, model: Any, wrapped: Any, processor: dict[str, Any]) -> Pretrained:
-    config = model.config
-    text = config.text_config
+    config, text = model.config, model.config.text_config
     tokenizer = unwrap_tokenizer(source, wrapped)
     max_tokens = int(text.max_position_embeddings)
     if config.model_type == "siglip":
@@ -260,19 +261,23 @@ def _three(values: Any) -> tuple[float, float, float]:
 
 
 def _cannot_load(source: str, reason: object) -> InputError:
-    first_line = str(reason).strip().splitlines()[0] if str(reason).strip() else "unknown reason"
+    first_line = (str(reason).strip() or "unknown reason").splitlines()[0]
     if Path(source).is_dir():
         return InputError(
-            en=f"--init {source}: cannot load this model: {first_line}; the folder must hold "
-            "config.json, model.safetensors and tokenizer.json of one dual encoder",
-            ko=f"--init {source}: 모델을 불러올 수 없습니다: {first_line}. 폴더에는 한 이중 "
-            "인코더의 config.json, model.safetensors, tokenizer.json이 있어야 합니다",
+            Text(
+                f"`init={source}`: cannot load this model: {first_line}; the folder must hold "
+                "config.json, model.safetensors and tokenizer.json of one dual encoder",
+                f"`init={source}`: 모델을 불러올 수 없습니다: {first_line}. 폴더에는 한 이중 "
+                "인코더의 config.json, model.safetensors, tokenizer.json이 있어야 합니다",
+            )
         )
     return InputError(
-        en=f"--init {source}: cannot load this model: {first_line}; without network, run "
-        f"`hf download {source} --local-dir model` where there is one, copy the folder here and "
-        "give --init model",
-        ko=f"--init {source}: 모델을 불러올 수 없습니다: {first_line}. 네트워크가 없으면 "
-        f"네트워크가 있는 곳에서 `hf download {source} --local-dir model`을 실행하고 폴더를 옮겨 "
-        "--init model로 주십시오",
+        Text(
+            f"`init={source}`: cannot load this model: {first_line}; without network, run `hf "
+            f"download {source} --local-dir model` where there is one, copy the folder here and "
+            "give `init=model`",
+            f"`init={source}`: 모델을 불러올 수 없습니다: {first_line}. 네트워크가 없으면 "
+            f"네트워크가 있는 곳에서 `hf download {source} --local-dir model`을 실행하고 폴더를 "
+            "옮겨 `init=model`로 주십시오",
+        )
     )

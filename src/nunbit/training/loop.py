@@ -1,55 +1,52 @@
-"""A training run from its settings to its bundle, in one process or in many.
+"""Run a training from settings to bundle, in one process or many.
 
-What a run is made of is decided here, or read back where it goes on; ``trainer`` does the steps
-and ``export`` writes the bundle. Of many processes the first one decides; the others read what it
-wrote.
+The parts of a run are chosen here, or read back when it is resumed; ``trainer`` does the steps and
+``export`` writes the bundle. With many processes the first one decides and the others read its
+files.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nunbit.encoders import available_cores
-from nunbit.errors import InputError, Lang, SettingsError
-from nunbit.labels import load_label_set
-from nunbit.prompts import load_template_set
-from nunbit.shards import DataSet, open_dataset
-from nunbit.training.allocator import keep_freed_memory
-from nunbit.training.averages import pretrained_part
-from nunbit.training.captions import Captions
-from nunbit.training.checkpoints import (
-    START,
-    load_newest,
-    load_step,
-    remove_partials,
-    save_weights,
-)
-from nunbit.training.data import HOLDOUT_SEED, select_rows
-from nunbit.training.export import bundle_of_run
-from nunbit.training.network import load_network, save_network
-from nunbit.training.processes import World, joined_world
-from nunbit.training.runfolder import (
-    RunFolder,
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.text import Text
+from nunbit.datasets.shards import DataSet, open_dataset
+from nunbit.language.labels import label_set_to_dict
+from nunbit.language.prompts import load_template_set
+from nunbit.runtime.workers import keep_freed_memory
+from nunbit.training.data import (
+    HOLDOUT_SEED,
+    crop_document,
     dataset_hash,
     label_set_of,
-    run_document,
+    open_training_data,
+    select_rows,
     template_set_of,
     training_data_statement,
 )
-from nunbit.training.settings import TrainSettings, resumed_settings, start_kind
-from nunbit.training.starts import load_start
+from nunbit.training.export import bundle_of_run
+from nunbit.training.networks import (
+    START,
+    load_network,
+    load_newest,
+    load_start,
+    load_step,
+    remove_partials,
+    save_network,
+    save_weights,
+)
+from nunbit.training.optimisers import pretrained_part
+from nunbit.training.processes import World, joined_world, torch_threads
+from nunbit.training.settings import RunFolder, TrainSettings, resumed_settings, start_kind
+from nunbit.training.steps import Captions
 from nunbit.training.trainer import Job, Trainer
 
 
-def train(
-    data: Path, out: Path, settings: TrainSettings, *, resume: bool, lang: Lang
-) -> dict[str, Any]:
+def train(data: Path, out: Path, settings: TrainSettings, *, resume: bool) -> dict[str, Any]:
     """Fine-tune both encoders and end with a bundle.
 
     Args:
@@ -57,7 +54,6 @@ def train(
         out: ``RUN/``.
         settings: May hold ``auto``.
         resume: Go on with the run in ``out``, or begin one if there is none.
-        lang: Language of progress and notices.
 
     Returns:
         Plain data: steps, epochs, best_step, validation, image counts, bundle, parity, seconds.
@@ -72,12 +68,12 @@ def train(
     """
     started = time.monotonic()
     with joined_world() as world:
-        summary = _fit(data, out, settings, resume, lang, world)
+        summary = _fit(data, out, settings, resume, world)
     if not world.first:
         raise SystemExit(0)
     run = RunFolder(out)
-    with _threads(run.settings().threads):
-        document = bundle_of_run(run, run.bundle, open_dataset(data), lang=lang)
+    with torch_threads(run.settings().threads):
+        document = bundle_of_run(run, run.bundle, open_dataset(data))
     return summary | {
         "run": str(out),
         "bundle": str(run.bundle),
@@ -86,20 +82,18 @@ def train(
     }
 
 
-def fit(
-    data: Path, out: Path, settings: TrainSettings, *, resume: bool, lang: Lang
-) -> dict[str, Any]:
+def fit(data: Path, out: Path, settings: TrainSettings, *, resume: bool) -> dict[str, Any]:
     """:func:`train` without the bundle at the end.
 
     Returns:
         Plain data: init, steps, epochs, best_step, validation, image counts.
     """
     with joined_world() as world:
-        return _fit(data, out, settings, resume, lang, world)
+        return _fit(data, out, settings, resume, world)
 
 
 def _fit(
-    data: Path, out: Path, settings: TrainSettings, resume: bool, lang: Lang, world: World
+    data: Path, out: Path, settings: TrainSettings, resume: bool, world: World
 ) -> dict[str, Any]:
     run = RunFolder(out)
     if world.first:
@@ -109,8 +103,8 @@ def _fit(
         dataset, job, state = _follow(data, run, world)
     if world.device.type == "cpu":
         keep_freed_memory()
-    with _threads(job.settings.threads, world.local_size):
-        trainer = Trainer(job, dataset, run, state, lang)
+    with torch_threads(job.settings.threads, world.local_size):
+        trainer = Trainer(job, dataset, run, state)
         trainer.run()
     return trainer.summary()
 
@@ -131,14 +125,16 @@ def _open(
 
 
 def _follow(data: Path, run: RunFolder, world: World) -> tuple[DataSet, Job, dict[str, Any] | None]:
-    """Take part in the run that the first process began or goes on with."""
+    """Join the run that the first process began or resumed."""
     step = world.of_first(None)
     if not run.exists():
         raise InputError(
-            en=f"{run.path}: process {world.rank} does not see the run that process 0 began; give "
-            "an --out that all machines share",
-            ko=f"{run.path}: 프로세스 0이 시작한 학습이 프로세스 {world.rank}에서 보이지 "
-            "않습니다. 모든 기계가 함께 쓰는 --out을 주십시오",
+            Text(
+                f"{run.path}: process {world.rank} does not see the run that process 0 began; give "
+                "an `out` that all machines share",
+                f"{run.path}: 프로세스 0이 시작한 학습이 프로세스 {world.rank}에서 보이지 "
+                "않습니다. 모든 기계가 함께 쓰는 `out`을 주십시오",
+            )
         )
     settings = run.settings()
     dataset = open_training_data(data, settings)
@@ -146,43 +142,41 @@ def _follow(data: Path, run: RunFolder, world: World) -> tuple[DataSet, Job, dic
     return dataset, job, None if step is None else load_step(run.checkpoints, step)
 
 
-def open_training_data(data: Path, settings: TrainSettings) -> DataSet:
-    """The data set with the classes the settings ask for.
-
-    Raises:
-        InputError: It cannot be read, or the label set does not cover its classes.
-    """
-    return open_dataset(data, load_label_set(settings.label_set) if settings.label_set else None)
-
-
 def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: World) -> Job:
     selection = select_rows(dataset, settings)
     templates = load_template_set(settings.prompts)
-    framing = dataset.settings.get("crop") or {}
-    crop = {key: framing[key] for key in ("kind", "margin", "size") if key in framing}
-    network, settings = load_start(settings, dataset.label_set, templates, crop)
+    network, settings = load_start(settings, dataset.label_set, templates, crop_document(dataset))
     captions = Captions(network, templates, dataset.label_set, settings, selection.labels)
     _check_divisible(settings, len(selection.rows), world)
     kind = "run" if start_kind(settings.init) == "run" else network.architecture["kind"]
     start = pretrained_part(network.model.state_dict(), kind)
     if settings.start_shares and not start:
         raise SettingsError(
-            en=f"average_with_start = {settings.average_with_start}: --init {settings.init} starts "
-            "at random, which is nothing to average with; use --set average_with_start=0",
-            ko=f"average_with_start = {settings.average_with_start}: --init {settings.init}는 "
-            "무작위로 시작하므로 평균할 가중치가 없습니다. --set average_with_start=0 으로 "
-            "하십시오",
+            Text(
+                f"average_with_start = {settings.average_with_start}: `init={settings.init}` "
+                "starts with random weights, which must not be averaged; use "
+                "`average_with_start=0`",
+                f"average_with_start = {settings.average_with_start}: `init={settings.init}`는 "
+                "무작위로 시작하므로 평균할 가중치가 없습니다. `average_with_start=0`으로 "
+                "하십시오",
+            )
         )
-    counts = {
-        "train_images": len(selection.rows),
-        "choosing_images": len(selection.choosing_rows),
-        "choosing_from": selection.choosing_from,
-        "holdout": settings.holdout if selection.choosing_from == "train" else None,
-        "holdout_seed": HOLDOUT_SEED if selection.choosing_from == "train" else None,
-        "skipped_without_label": selection.skipped,
+    held = selection.choosing_from == "train"
+    counts = selection.counts(
+        holdout=settings.holdout if held else None, holdout_seed=HOLDOUT_SEED if held else None
+    )
+    document = {
+        "label_set": label_set_to_dict(dataset.label_set),
+        "template_set": {
+            "name": templates.name,
+            "language": templates.language,
+            "templates": [{"id": t.id, "text": t.text} for t in templates.templates],
+        },
+        "training_data": training_data_statement(dataset, counts),
+        # Relative, so that no home directory is named and moving both folders keeps it valid.
+        "data": os.path.relpath(dataset.path.resolve(), run.path.resolve()),
     }
-    statement = training_data_statement(dataset, counts)
-    run.begin(settings, run_document(dataset, templates, run.path, statement))
+    run.begin(settings, document)
     save_network(network, run.path)
     if settings.start_shares:
         save_weights(run.checkpoints, START, {"model": start})
@@ -193,15 +187,15 @@ def _continue(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: 
     document = run.read()
     if dataset_hash(dataset.path) != document["training_data"]["sha256"]:
         raise InputError(
-            en=f"{dataset.path}: not the data set this run was begun with; give that one, or train "
-            "into a new --out",
-            ko=f"{dataset.path}: 이 학습을 시작한 데이터 세트가 아닙니다. 그 데이터 세트를 주거나 "
-            "새 --out에 학습하십시오",
+            Text(
+                f"{dataset.path}: not the data set of this run; give that one, or train into a "
+                "new `out`",
+                f"{dataset.path}: 이 학습을 시작한 데이터 세트가 아닙니다. 그 데이터 세트를 주거나 "
+                "새 `out`에 학습하십시오",
+            )
         )
-    network = load_network(run.path)
-    templates = template_set_of(document, run.path)
-    selection = select_rows(dataset, settings)
-    label_set = label_set_of(document, run.path)
+    network, selection = load_network(run.path), select_rows(dataset, settings)
+    templates, label_set = template_set_of(document, run.path), label_set_of(document, run.path)
     captions = Captions(network, templates, label_set, settings, selection.labels)
     _check_divisible(settings, len(selection.rows), world)
     return Job(settings, network, selection, captions, world)
@@ -213,27 +207,18 @@ def _check_divisible(settings: TrainSettings, images: int, world: World) -> None
     Raises:
         SettingsError: It cannot.
     """
-    parts = world.size * settings.accumulate
-    batch = min(int(settings.batch_size), images)
+    parts, batch = world.size * settings.accumulate, min(int(settings.batch_size), images)
     if batch % parts == 0:
         return
-    lower, upper = batch // parts * parts, -(-batch // parts) * parts
-    fitting = [str(n) for n in (lower, upper) if 2 <= n <= images]
-    en = f"use --set batch_size={' or '.join(fitting)}" if fitting else "use fewer"
-    ko = f"--set batch_size={' 또는 '.join(fitting)}" if fitting else "더 적은 수"
+    fitting = [str(n * parts) for n in (batch // parts, batch // parts + 1)
+               if 2 <= n * parts <= images]  # fmt: skip
+    en = f"use `batch_size={' or '.join(fitting)}`" if fitting else "use fewer"
+    ko = f"`batch_size={' 또는 '.join(fitting)}`" if fitting else "더 적은 수"
     raise SettingsError(
-        en=f"a batch of {batch} images cannot be divided evenly among {world.size} process(es) x "
-        f"accumulate = {settings.accumulate}; {en}",
-        ko=f"이미지 {batch}장의 배치를 프로세스 {world.size}개 x accumulate = "
-        f"{settings.accumulate}에 똑같이 나눌 수 없습니다. {ko}(으)로 하십시오",
+        Text(
+            f"a batch of {batch} images cannot be divided evenly among {world.size} process(es) x "
+            f"accumulate = {settings.accumulate}; {en}",
+            f"이미지 {batch}장의 배치를 프로세스 {world.size}개 x accumulate = "
+            f"{settings.accumulate}에 똑같이 나눌 수 없습니다. {ko}(으)로 하십시오",
+        )
     )
-
-
-@contextmanager
-def _threads(count: int, processes: int = 1) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or max(available_cores() // processes, 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,9 +1,9 @@
-"""The processes of one run: who this one is, and how they talk.
+"""The processes of one run: communication, random states, stopping.
 
 Launchers (``torchrun``, ``accelerate launch``, mpirun) say by environment variables how many
-processes there are; without them there is one, and nothing here does anything. The processes talk
-over gloo, with GPUs over NCCL. Every process computes the same weights; the first one alone writes
-and says. Knows nothing of models or data. R processes.
+processes there are; without them there is one, and nothing is communicated. Processes talk over
+gloo, with GPUs over NCCL. Every process computes the same weights; only the first one writes files
+and prints. Knows nothing of models or data. R processes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -26,7 +27,9 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from nunbit.errors import NunbitError, TrainingError
+from nunbit.core.errors import NunbitError, TrainingError
+from nunbit.core.text import Text
+from nunbit.runtime.workers import available_cores
 
 T = TypeVar("T")
 
@@ -49,7 +52,7 @@ class World:
         size: R.
         device: What this process computes on.
         local_size: How many of the processes share this machine.
-        store: Where processes leave notes for each other, also after one of them is lost.
+        store: A key-value store shared by the processes, also after one of them is lost.
     """
 
     rank: int = 0
@@ -60,7 +63,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and says."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def own(self, batch: NDArray[Any], parts: int = 1) -> NDArray[Any]:
@@ -135,11 +138,11 @@ class World:
         """For each flag, whether any process raised it; all processes get the same answer."""
         if self.size == 1:
             return flags
-        raised = torch.tensor([float(flag) for flag in flags])
-        return tuple(bool(value) for value in self.sum_(raised) > 0)
+        raised = self.sum_(torch.tensor([float(flag) for flag in flags]))
+        return tuple(bool(value) for value in raised > 0)
 
     def of_first(self, value: T) -> T:
-        """What the first process has; plain data."""
+        """The first process's value; plain data."""
         if self.size == 1:
             return value
         box = [value if self.first else None]
@@ -158,7 +161,7 @@ class World:
             tensor.detach().copy_(data)
 
     def all_of(self, value: T) -> list[T]:
-        """What every process has, by rank; plain data."""
+        """The values of all processes, by rank; plain data."""
         if self.size == 1:
             return [value]
         box: list[Any] = [None] * self.size
@@ -167,7 +170,7 @@ class World:
         return box
 
     def takes_the_floor(self) -> bool:
-        """Whether this process is the one that says what went wrong."""
+        """Whether this process reports the error."""
         if self.store is None:
             return True
         try:
@@ -219,15 +222,17 @@ def _talking() -> Iterator[None]:
     except RuntimeError as exc:
         reason = _reason(exc)
         raise LostProcess(
-            en="another process of this run ended or cannot be reached; the same line with "
-            f"--resume goes on from the last checkpoint ({reason})",
-            ko="이 학습의 다른 프로세스가 끝났거나 연결되지 않습니다. 같은 명령에 --resume을 "
-            f"더하면 마지막 체크포인트에서 이어집니다 ({reason})",
+            Text(
+                "another process of this run ended or cannot be reached; the same line with "
+                f"`resume=True` continues from the last checkpoint ({reason})",
+                "이 학습의 다른 프로세스가 끝났거나 연결되지 않습니다. 같은 명령에 `resume=True`를 "
+                f"더하면 마지막 체크포인트에서 이어집니다 ({reason})",
+            )
         ) from exc
 
 
 def _reason(exc: RuntimeError) -> str:
-    """The first sentence of what a library said, without its source file."""
+    """The first sentence of a library's message, without its source file."""
     text = re.sub(r"^(?:\w+ failed with )?\[[^\]]*\]\s*", "", str(exc).strip())
     return re.split(r"\.\s|\n", text)[0] or type(exc).__name__
 
@@ -236,17 +241,17 @@ def _fresh(store: Any, rank: int, size: int) -> Any:
     """A part of the store that no earlier attempt wrote to.
 
     After a restart torchrun may hand out the store of the attempt that failed, with the addresses
-    of processes that are gone. So the first process makes up a name, and tells it to those who
-    greet it with names of their own, until all have answered.
+    of processes that are gone. So the first process chooses a name and sends it to every process
+    that reports with a name of its own, until all have answered.
 
     Raises:
         RuntimeError: The others do not come.
     """
-    me = uuid.uuid4().hex
-    until = time.monotonic() + _PATIENCE_S
+    me, until = uuid.uuid4().hex, time.monotonic() + _PATIENCE_S
     if rank:
         store.set(f"nunbit/hello/{rank}", me)
-        _wait_for(store, f"nunbit/welcome/{me}", until)
+        while not store.check([f"nunbit/welcome/{me}"]):
+            _pause(until)
         name = store.get(f"nunbit/welcome/{me}").decode()
         store.set(f"nunbit/here/{name}/{rank}", "")
         return PrefixStore(name, store)
@@ -260,11 +265,6 @@ def _fresh(store: Any, rank: int, size: int) -> Any:
     return PrefixStore(me, store)
 
 
-def _wait_for(store: Any, key: str, until: float) -> None:
-    while not store.check([key]):
-        _pause(until)
-
-
 def _pause(until: float) -> None:
     # Not a blocking wait: a signal must be able to end it.
     if time.monotonic() > until:
@@ -275,17 +275,15 @@ def _pause(until: float) -> None:
 def _device(local_rank: int) -> torch.device:
     wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     if wants_cpu or not torch.cuda.is_available():
-        return torch.device("cpu")
+        return _CPU
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
 
 
 def _number(names: tuple[str, ...], otherwise: int) -> int:
-    for name in names:
-        if os.environ.get(name, "").isdecimal():
-            return int(os.environ[name])
-    return otherwise
+    given = (os.environ.get(name, "") for name in names)
+    return next((int(value) for value in given if value.isdecimal()), otherwise)
 
 
 def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
@@ -299,3 +297,130 @@ def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(gradient)
     if bucket:
         yield bucket
+
+
+@contextmanager
+def torch_threads(count: int, processes: int = 1) -> Iterator[None]:
+    """While active, torch computes with so many threads; 0 = one a core, shared by processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or max(available_cores() // processes, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- random states --------------------------------------------------------------------------------
+# Of dropout and similar layers, one for each process; order, augmentation and captions do not
+# depend on them.
+
+
+def begin_random(seed: int, world: World) -> None:
+    """Give every process but the first, which goes on as it began, a stream of its own."""
+    if world.rank:
+        torch.manual_seed((seed + 1) * 1_000_003 + world.rank)
+
+
+def random_states(world: World) -> dict[str, Any]:
+    """The states of all processes, for a checkpoint; all processes must ask at once."""
+    own = {"random": torch.get_rng_state(), "random_cuda": []}
+    if world.device.type == "cuda":
+        own["random_cuda"] = [torch.cuda.get_rng_state(world.device)]
+    first, *others = world.all_of(own)
+    return {**first, "random_others": others}
+
+
+def restore_random(state: dict[str, Any], seed: int, world: World) -> None:
+    """Go on from a checkpoint, which other numbers of processes may have written."""
+    others = state.get("random_others", [])
+    if world.rank > len(others):
+        begin_random(seed, world)
+        return
+    own = others[world.rank - 1] if world.rank else state
+    torch.set_rng_state(own["random"])
+    if own["random_cuda"] and world.device.type == "cuda":
+        torch.cuda.set_rng_state(own["random_cuda"][0], world.device)
+
+
+def random_state(device: torch.device) -> Tensor:
+    """The state of the generator that layers on a device draw from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+@contextmanager
+def from_random_state(state: Tensor, device: torch.device) -> Iterator[None]:
+    """While active, random numbers are those that followed ``state``; then they go on as before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(state, device)
+        else:
+            torch.set_rng_state(state)
+        yield
+
+
+# --- how far a loop has come, and when it stops ---------------------------------------------------
+
+
+class StopRequest:
+    """While active, the first signal sets :attr:`requested`; the second interrupts at once.
+
+    Outside the main thread Python allows no handlers, so it is never requested.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@dataclass
+class Standing:
+    """How far a loop has come; saved as it is.
+
+    Attributes:
+        step: Steps done.
+        evaluated: The last step that was evaluated.
+        best: Best value of the selecting metric, -1 before the first evaluation.
+        best_step: Its step.
+        stale: Evaluations since then.
+        lines: Lines written to the metrics log.
+    """
+
+    step: int = 0
+    evaluated: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    stale: int = 0
+    lines: int = 0
+
+    def is_due(self, every: int, total: int) -> bool:
+        """Whether the step done last is to be evaluated and is not yet."""
+        due = self.step > 0 and (self.step % every == 0 or self.step == total)
+        return due and self.evaluated != self.step
+
+    def is_over(self, patience: int, total: int) -> bool:
+        """Whether all steps are done, or nothing got better for ``patience`` (0: any number)."""
+        return self.step >= total or 0 < patience <= self.stale
+
+    def is_best(self, value: float) -> bool:
+        """Note the evaluation of the step done last; whether it is the best so far."""
+        self.evaluated = self.step
+        self.stale += 1
+        if not value > self.best:  # NaN is no best
+            return False
+        self.best, self.best_step, self.stale = value, self.step, 0
+        return True

@@ -1,4 +1,4 @@
-"""Settings of a training run, and which of them the paper states.
+"""Settings and folder of a training run, and which settings the paper states.
 
 The paper prints its model (CLIP ViT-B/32), that both encoders are updated, and the five templates;
 it says that same-emotion pairs attract, but prints neither a formula nor a hyperparameter. A mark,
@@ -9,6 +9,7 @@ Torch-free.
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,14 +17,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 import tomli_w
 
-from nunbit.config import Seed, Workers, read_settings, settings_to_dict
-from nunbit.errors import SettingsError
-from nunbit.preset import stated_by_paper
+from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.core.text import Text
+from nunbit.runtime.config import Seed, Workers, read_settings, settings_to_dict, stated_by_paper
+from nunbit.runtime.files import read_json, write_json, write_text, writing
+from nunbit.runtime.resources import Shelf
+
+_RECIPES = Shelf("training/recipes", Text("recipe", "레시피"), SettingsError)
 
 AUTO: Literal["auto"] = "auto"
 
 RUN_FILE = "run.json"
-"""What makes a folder a run."""
+"""File that marks a folder as a run."""
 
 #: What the paper states. Everything else is assumed by us, and marked so.
 STATED_BY_PAPER = stated_by_paper("train")
@@ -38,78 +43,82 @@ _CountOrNone = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides what a run computes, and how it is kept.
+    """Settings of a training run.
 
     Attributes:
         init: Starting weights: ``tiny``, ``lite``, a weight file of OpenAI or open_clip, a folder
             with a Hugging Face dual encoder, a hub id, or the folder of an earlier run.
-        activation: Of a weight file: OpenAI's models have ``quick_gelu``, most of open_clip's
-            ``gelu``; ``auto`` = as the file or the open_clip_config.json beside it tells.
-        tokenizer: Of a weight file: where CLIP's vocabulary is; ``auto`` = search.
+        activation: Of a weight file: activation function of its transformer. OpenAI's models have
+            ``quick_gelu``, most of open_clip's ``gelu``; ``auto`` = as the file or the
+            open_clip_config.json beside it states.
+        tokenizer: Of a weight file: where CLIP's vocabulary is; ``auto`` = search for it.
         prompts: Template set of the captions, by name or TOML file.
-        captions: ``one`` draws one template per image and step, ``all`` pairs every image with
-            all templates of its label; ``classes`` moreover sets every image against all prompts
-            of all classes, also of those that the batch lacks.
-        descriptions: Of ``captions = classes``: sentences about the faces of each class, which
-            join the prompts as captions: ``fer7`` or a TOML file; empty = none.
-        captions_per_class: Of ``captions = classes``: how many captions of each class a step
-            draws; 0 = all. Few make a text encoder that learns affordable.
-        logit_adjustment: Of ``captions = classes``: how far the softmax accounts for how frequent
-            a class is in training, so that prompts answer without that prior: 1 fully (best mean
-            recall), 0 not at all (best accuracy). Menon et al. 2021, arXiv:2007.07314.
-        loss: ``paper`` draws same-emotion pairs together and others apart, our reading of the
-            paper's sentence; ``infonce`` treats every other pair of the batch as a negative and
-            fits the sentence as well; ``siglip`` judges each pair by itself, by
-            a sigmoid with a learned bias, same emotion being positive.
+        captions: ``one`` draws one template per image and step; ``all`` pairs every image with all
+            templates of its label; ``classes`` also compares every image with the prompts of all
+            classes, including those that the batch lacks.
+        descriptions: Of ``captions = classes``: sentences that describe the faces of each class and
+            serve as further captions: ``fer7`` or a TOML file; empty = none.
+        captions_per_class: Of ``captions = classes``: captions of each class that a step draws; 0 =
+            all. A few make it affordable to train the text encoder.
+        logit_adjustment: Of ``captions = classes``: how much of the class frequencies in training
+            the softmax removes: 1 = all (best mean recall), 0 = nothing (best accuracy). Menon et
+            al. 2021, arXiv:2007.07314.
+        loss: ``paper`` pulls pairs of the same emotion together and pushes all others apart, which
+            is our reading of the paper's sentence; ``infonce`` treats every other pair of the batch
+            as a negative, which fits the sentence as well; ``siglip`` judges each pair by itself
+            with a sigmoid and a learned bias, and the same emotion is positive.
         label_set: Merge the data's classes into those of this label set (``dep2`` or a TOML file);
             empty = the classes the data were prepared with.
-        vote_weight: Share of the annotators' vote distribution in an image's target; the rest is
-            its label.
-        class_balance: ``sampler`` draws every class equally often, ``loss`` weights rare classes.
-        image_size: Side of the model's input in pixels; ``auto`` = the starting point's own.
+        vote_weight: Share of the annotators' votes in the target of an image; the rest is its
+            label.
+        class_balance: ``sampler`` draws every class equally often; ``loss`` gives rare classes more
+            weight.
+        image_size: Side of the model's input, pixels; ``auto`` = that of the starting weights.
         grey: Train and infer on luminance only.
-        epochs: Passes over the training images; ``auto`` = the starting point's own.
+        epochs: Passes over the training images; ``auto`` = what suits the starting weights.
         max_steps: Stop after this many steps; 0 = no limit.
-        batch_size: Images a step, of all processes together; ``auto`` = the starting point's own.
-        accumulate: Micro-batches that a batch is divided into where memory is short. The loss is
+        batch_size: Images a step, over all processes; ``auto`` = what suits the starting weights.
+        accumulate: Micro-batches into which a batch is divided where memory is short. The loss is
             that of the whole batch; each image is embedded twice. Batch norms see micro-batches.
-        precision: ``bf16`` computes the towers in bfloat16, ``auto`` where that is faster: on GPUs
-            that have it, on CPUs that have it for transformers. Weights, loss and validation stay
-            float32.
-        lr: Peak learning rate of AdamW; ``auto`` = the starting point's own.
-        text_lr: Rate of a pretrained text encoder as a share of ``lr``; 0 locks it; ``auto`` = the
-            starting point's own. Projections learn at ``lr``.
-        layer_decay: Each block learns at this share of the rate of the block above it; 1 = all
-            alike.
-        weight_decay: Decoupled; not applied to gains, biases and the logit scale.
-        schedule: ``cosine`` falls to zero after the warm-up, ``constant`` stays.
-        warmup: Share of all steps in which the rate rises from zero.
+        precision: ``bf16`` computes the towers in bfloat16; ``auto`` does so where it is faster: on
+            GPUs that support it, and on CPUs that support it for transformers. Weights, loss and
+            validation stay float32.
+        lr: Peak learning rate of AdamW; ``auto`` = what suits the starting weights.
+        text_lr: Learning rate of a pretrained text encoder as a share of ``lr``; 0 freezes it;
+            ``auto`` = what suits the starting weights. Projections learn at ``lr``.
+        layer_decay: Learning rate of each block as a share of that of the block above it; 1 = the
+            same for all.
+        weight_decay: Decoupled weight decay; not applied to gains, biases and the logit scale.
+        schedule: ``cosine`` falls to zero after the warm-up; ``constant`` stays at ``lr``.
+        warmup: Share of all steps in which the learning rate rises from zero.
         grad_clip: Largest gradient norm; 0 = no clipping.
-        logit_scale_max: The learned logit scale is kept below this.
-        ema: Decay of the moving average of the weights that is judged, kept and exported instead
-            of the weights themselves: 0.999 averages over a thousand steps; 0 = off.
-        average_with_start: Share of the starting weights in the weights that are exported (1 -
-            alpha of WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903), or several of which the best
-            on the selection split is taken; 0 = off. Of ``lite`` its pretrained towers only.
+        logit_scale_max: Upper limit of the learned logit scale.
+        ema: Decay of the moving average of the weights that is evaluated, kept and exported in
+            place of the weights: 0.999 averages over about a thousand steps; 0 = off.
+        average_with_start: Share of the starting weights in the exported weights (1 - alpha of
+            WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903). Of several values the best on the
+            selection split is taken; 0 = off. With ``lite`` only its pretrained towers are
+            averaged.
         flip: Probability of mirroring a crop.
         rotate: Largest rotation, degrees.
         zoom: Largest relative change of size.
-        shift: Largest shift, share of the side.
+        shift: Largest shift, as a share of the side.
         brightness: Largest relative change of brightness.
         contrast: Largest relative change of contrast.
         erase: Probability of covering a random rectangle.
-        degrade: Probability of making a crop worse as cameras and files do: blurred, of lower
-            resolution, or compressed, one of the three at random.
-        holdout: Share of train that is kept apart by person where the data set has no test split.
-        eval_every: Steps between evaluations; 0 = once an epoch.
-        patience: Evaluations without improvement after which the run stops; 0 = never.
+        degrade: Probability of degrading a crop as cameras and files do: by blur, lower resolution
+            or compression, one of the three at random.
+        holdout: Share of the train split that is held out by person where the data set has no test
+            split.
+        eval_every: Steps between validations; 0 = once an epoch.
+        patience: Validations without improvement after which the run stops; 0 = never.
         select_by: Metric on the selection split that picks the best checkpoint.
-        seed: Of initial weights, order, augmentation and template choice.
+        seed: Decides initial weights, order of images, augmentation and choice of templates.
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_minutes: Longest time between checkpoints.
-        keep_checkpoints: How many of the newest checkpoints stay.
-        num_workers: Processes that read and augment crops; 0 = in the training process.
-        threads: Threads of torch; 0 = the cores this process may use.
+        keep_checkpoints: How many of the newest checkpoints are kept.
+        num_workers: Processes that read and augment crops; 0 = the training process does it.
+        threads: Threads of torch; 0 = one for every core this process may use.
     """
 
     init: str = "openai/clip-vit-base-patch32"
@@ -187,22 +196,11 @@ def recipe_path(name_or_path: str) -> Path:
     Raises:
         SettingsError: There is no such recipe or file.
     """
-    folder = Path(__file__).parent.parent / "recipes"
-    inside = folder / f"{name_or_path}.toml"
-    if "/" not in name_or_path and inside.is_file():
-        return inside
-    path = Path(name_or_path)
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.toml")))
-        raise SettingsError(
-            en=f"recipe '{name_or_path}' is neither one of {known} nor a TOML file",
-            ko=f"레시피 '{name_or_path}'은(는) {known} 중 하나도, TOML 파일도 아닙니다",
-        )
-    return path
+    return _RECIPES.find(name_or_path)
 
 
 def start_kind(init: str) -> Literal["tiny", "lite", "clip", "run"]:
-    """Which kind of starting point an INIT names."""
+    """The kind of starting point that INIT names."""
     if init == "tiny":
         return "tiny"
     if init == "lite":
@@ -213,25 +211,24 @@ def start_kind(init: str) -> Literal["tiny", "lite", "clip", "run"]:
 def resolve_auto(
     settings: TrainSettings, image_size: int | None = None, kind: str | None = None
 ) -> TrainSettings:
-    """Replace every ``auto`` by what it means for the starting point.
+    """Replace every ``auto`` by the value for the starting point.
 
     Args:
         settings: As the user gave them.
         image_size: The input side that the loaded weights ask for, if they do.
         kind: ``tiny``, ``lite`` or ``clip``; None = that which ``init`` names.
     """
-    defaults = _AUTO[kind or start_kind(settings.init)] | (
-        {} if image_size is None else {"image_size": image_size}
-    )
+    defaults = dict(_AUTO[kind or start_kind(settings.init)])
+    defaults["image_size"] = image_size or defaults["image_size"]
     chosen = {k: v for k, v in defaults.items() if getattr(settings, k) == AUTO}
     return dataclasses.replace(settings, **chosen)
 
 
 def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -> TrainSettings:
-    """The settings a resumed run goes on with: the stored ones.
+    """The settings of a resumed run: the stored ones.
 
-    A given value counts as asked for where it is neither ``auto`` nor the default; such a value
-    must agree with the stored one, except for settings that change no result.
+    A given value that is neither ``auto`` nor the default must agree with the stored one, except
+    for settings that change no result.
 
     Raises:
         SettingsError: A given setting disagrees.
@@ -244,10 +241,12 @@ def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -
             continue
         if f.name not in _FREE:
             raise SettingsError(
-                en=f"{where}: this run has {f.name} = {old}, now {new} was given; resume without "
-                f"changing {f.name}, or train into a new --out",
-                ko=f"{where}: 이 학습은 {f.name} = {old} 인데 {new} 이(가) 주어졌습니다. "
-                f"{f.name}을(를) 바꾸지 말고 이어 가거나 새 --out에 학습하십시오",
+                Text(
+                    f"{where}: this run has {f.name} = {old}, now {new} was given; resume without "
+                    f"changing {f.name}, or train into a new `out`",
+                    f"{where}: 이 학습은 {f.name} = {old} 인데 {new} 이(가) 주어졌습니다. "
+                    f"{f.name}을(를) 바꾸지 말고 이어 가거나 새 `out`에 학습하십시오",
+                )
             )
         changed[f.name] = new
     return dataclasses.replace(stored, **changed)
@@ -256,7 +255,7 @@ def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -
 def config_toml(settings: TrainSettings) -> str:
     """Effective settings as TOML, every line marked 'paper' or 'assumed'.
 
-    A value that departs from one the paper states says so.
+    A value that differs from the paper's is marked.
     """
     plain = TrainSettings()
     values = settings_to_dict(settings)
@@ -278,3 +277,133 @@ def read_config(path: Path) -> TrainSettings:
         SettingsError: The file cannot be read or does not fit.
     """
     return read_settings(TrainSettings, files=[path])
+
+
+# --- RUN/ -----------------------------------------------------------------------------------------
+
+RUN_FORMAT = "nunbit-run/1"
+CONFIG_FILE, METRICS_FILE = "config.toml", "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths in a run's folder; files are read on request only."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the bundle that ends the run."""
+        return self.path / "bundle"
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / RUN_FILE).is_file()
+
+    def check_free(self, resume: bool) -> None:
+        """Raise for a folder with other files, or with a run that is not to be resumed.
+
+        Raises:
+            TrainingError: A run is here and ``resume`` is False.
+            InputError: Other files are here.
+        """
+        if self.exists():
+            if resume:
+                return
+            raise TrainingError(
+                Text(
+                    f"{self.path}: there is already a run; add `resume=True` to continue it, or "
+                    "choose another `out`",
+                    f"{self.path}: 이미 학습이 있습니다. 이어 가려면 `resume=True`를 더하고, "
+                    "아니면 다른 `out`을 고르십시오",
+                )
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(
+                Text(
+                    f"{self.path}: exists and is not a run; choose another `out`",
+                    f"{self.path}: 이미 있고 학습 폴더가 아닙니다. 다른 `out`을 고르십시오",
+                )
+            )
+
+    def begin(self, settings: TrainSettings, document: dict[str, Any]) -> None:
+        """Write ``run.json``; :meth:`read` reads ``document`` back.
+
+        ``run.json`` comes first: it makes the folder a run, which a rerun may then complete.
+        """
+        write_json(self.path / RUN_FILE, {"format": RUN_FORMAT, **document})
+        write_text(self.path / CONFIG_FILE, config_toml(settings))
+
+    def read(self) -> dict[str, Any]:
+        """``run.json``.
+
+        Raises:
+            InputError: It is missing or of another format.
+        """
+        path = self.path / RUN_FILE
+        if not path.is_file():
+            raise InputError(
+                Text(
+                    f"{self.path}: not a run ({RUN_FILE} is missing); give the folder that "
+                    "`train` wrote",
+                    f"{self.path}: 학습 폴더가 아닙니다({RUN_FILE} 없음). "
+                    "`train`이 만든 폴더를 주십시오",
+                )
+            )
+        document = read_json(path)
+        if not isinstance(document, dict) or document.get("format") != RUN_FORMAT:
+            raise InputError(
+                Text(
+                    f"{path}: not a run of this nunbit (format {RUN_FORMAT}); train again",
+                    f"{path}: 이 nunbit의 학습 폴더가 아닙니다(형식 {RUN_FORMAT}). 다시 "
+                    "학습하십시오",
+                )
+            )
+        return document
+
+    def has_settings(self) -> bool:
+        """Whether the run got as far as writing its settings."""
+        return (self.path / CONFIG_FILE).is_file()
+
+    def settings(self) -> TrainSettings:
+        """The effective settings.
+
+        Raises:
+            SettingsError: ``config.toml`` cannot be read.
+        """
+        return read_config(self.path / CONFIG_FILE)
+
+
+class MetricsLog:
+    """``metrics.jsonl`` and the same numbers for TensorBoard.
+
+    Args:
+        run: The run's folder.
+        step: The step the run goes on from; TensorBoard forgets later ones.
+        lines: Lines up to there; later ones are of work that was lost and will be done again.
+    """
+
+    def __init__(self, run: Path, step: int, lines: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._path = run / METRICS_FILE
+        with writing(self._path):
+            kept = self._path.read_text(encoding="utf-8") if lines else ""
+        write_text(self._path, "".join(kept.splitlines(keepends=True)[:lines]))
+        self._board = SummaryWriter(str(run), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Append one line."""
+        with writing(self._path), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        self._board.close()

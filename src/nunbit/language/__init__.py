@@ -1,0 +1,1 @@
+"""Language: labels, prompts, tokens, negation and wishes in Korean."""

@@ -1,0 +1,340 @@
+"""What a text is made of: Korean morphemes, clauses, patterns; passages that are left unscored.
+
+This is the one place that knows the analyser. It was chosen among those that are kept up (looked at
+on 2026-11-29):
+
+- kiwipiepy 0.24.1 (October 2026, Apache-2.0): wheels for Python 3.9 to 3.14 on Linux, macOS and
+  Windows, 12 to 15 MB on Linux, and a model package of 88 MB (107 MB installed); no Java, no
+  compiler. It splits what subtitles and recognisers write together (안좋아요, 행복했던적이없어요).
+- python-mecab-ko 1.3.7 (July 2024, BSD) with python-mecab-ko-dic (December 2022, Apache-2.0,
+  35 MB): smaller, but no wheel for Python 3.13, and it leans on the blanks being right.
+
+It is an option (extra ``asr``), loaded on first use, once a process, with one thread and without
+its dictionary of titles and names, which would double its memory and serves nothing here. A lock
+guards the calls. The same text always gives the same morphemes.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+from nunbit.core.errors import MissingExtra
+from nunbit.core.text import Text
+from nunbit.runtime.resources import packaged_table
+
+_INSTALL = "pip install 'nunbit[asr]'"
+
+_LOCK = threading.Lock()
+_KEPT = 8192
+"""Texts whose morphemes are cached, enough for several hours of speech; measures and class
+probabilities share them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Morpheme:
+    """One morpheme of a text.
+
+    Attributes:
+        form: As in a dictionary, without the ending of predicates: 안 좋았어요 is 안 좋 었 어요.
+            Endings of one consonant are written with it alone: ㄴ, ㄹ.
+        tag: Part of speech in the Sejong set, without the mark of irregular verbs: NNG noun, NP
+            pronoun, VV verb, VA adjective, VX auxiliary, VCN 아니다, MAG adverb, JKS and others
+            particles, EP and EC and EF and ETM and ETN endings, SF and SP punctuation.
+        start: Place of its first character in the text.
+        end: Place after its last character; morphemes may share one (했 is 하 and 었).
+    """
+
+    form: str
+    tag: str
+    start: int
+    end: int
+
+
+def analyser_missing() -> MissingExtra | None:
+    """Why Korean words cannot be analysed here and what to install, or None if they can."""
+    if all(_is_installed(name) for name in ("kiwipiepy", "kiwipiepy_model")):
+        return None
+    return MissingExtra(
+        Text(
+            "no Korean analyser: negated and wished-for feelings cannot be recognised, so word "
+            f"lists and class probabilities of Korean words are left out: {_INSTALL}",
+            "한국어 형태소 분석기가 없어 부정이나 바람을 구별할 수 없으므로 한국어 단어 비율과 "
+            f"말의 클래스 확률을 내지 않습니다: {_INSTALL}",
+        )
+    )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # somebody keeps it from being imported
+        return False
+
+
+@lru_cache(maxsize=_KEPT)
+def morphemes(text: str) -> tuple[Morpheme, ...]:
+    """The morphemes of a text, in order; of nothing but blanks there are none.
+
+    Raises:
+        MissingExtra: The analyser is not installed.
+    """
+    if not text.strip():
+        return ()
+    with _LOCK:
+        tokens = _analyser().tokenize(_respelled(text), compatible_jamo=True)
+    return tuple(
+        Morpheme(t.form, t.tag.partition("-")[0], t.start, t.start + t.len) for t in tokens
+    )
+
+
+# As they sound in chats and in what recognisers write; the length stays, and so do all places.
+_MISSPELLED = (
+    (re.compile("[업읍]써"), "없어"), (re.compile("[업읍]썼"), "없었"),
+    (re.compile("(?<=[가-힣])지안(?=[아았고은는네니습을])"), "지않"),
+    (re.compile("지 안(?=[았은는네습을])"), "지 않"), (re.compile("지안아"), "지않아"),
+    (re.compile("지 안아(?=[요서도])"), "지 않아"),
+    (re.compile(r"(?<!\S)않 (?=[가-힣])(?![아았은는네습고])"), "안 "),
+    (re.compile("(?<!지)(?<!지 )않(?=[좋돼되해했와])"), "안"),
+    (re.compile("시퍼"), "싶어"), (re.compile("고십(?=[다어은네지])"), "고싶"),
+    (re.compile("고 십(?=[다어은네지])"), "고 싶"),
+)  # fmt: skip
+
+
+def _respelled(text: str) -> str:
+    """The text with common misspellings of negations and wishes put right."""
+    for wrong, right in _MISSPELLED:
+        text = wrong.sub(right, text)
+    return text
+
+
+@cache
+def _analyser() -> Any:
+    missing = analyser_missing()
+    if missing is not None:
+        raise missing
+    from kiwipiepy import Kiwi
+
+    return Kiwi(num_workers=1, load_multi_dict=False)
+
+
+# --- clauses
+
+Flow = tuple[Morpheme, ...]
+Reach = range
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A negation, wish or reservation, and the morphemes it is about.
+
+    Attributes:
+        kind: ``not`` grammatical negation; ``lack`` a word of loss or less (사라지다, 덜); ``hard``
+            what turns good words only (웃기가 힘들다, 행복이 뭔지 모르겠다); ``wish``; ``doubt`` a
+            wish in the form of a question or condition (행복할 수 있을까요).
+        at: Place of the morpheme that shows it.
+        reach: Places of the morphemes it is about.
+    """
+
+    kind: str
+    at: int
+    reach: Reach
+
+
+OPEN = frozenset(
+    {"게", "면서", "으면서", "도록", "다고", "라고", "으라고", "는다고", "ㄴ다고", "자고"}
+    | {"냐고", "으냐고", "느냐고", "냐", "느냐"}
+)
+"""Endings that lead into what follows: manner and quotation belong to the clause after them."""
+
+OPEN_TO_WISH = OPEN | {"고", "며", "으며"}
+_JOINED_BY = {
+    "고": frozenset({"싶", "있", "계시", "말"}),
+    "어": None,
+    "아": None,
+    "어야": frozenset({"하", "되", "겠"}),
+    "으려고": frozenset({"하", "들", "그러"}),
+    "려고": frozenset({"하", "들", "그러"}),
+}
+"""Endings that a following auxiliary joins to one predicate; None is any auxiliary."""
+
+
+_TAKES_PAST = frozenset({"고", "며", "으며", "면서"})
+"""Of these endings, those that end a clause after a past or a guess."""
+
+
+def is_boundary(flow: Flow, i: int, opened: frozenset[str]) -> bool:
+    """Whether a clause ends at place i."""
+    form, tag = flow[i].form, flow[i].tag
+    if tag != "EC":
+        return tag in ("EF", "SF", "SP", "SE")
+    if form in ("지", "질", "진") or form.endswith(("ㄴ지", "은지", "는지", "ㄹ지", "을지")):
+        return False
+    if i + 1 < len(flow) and form in _JOINED_BY:
+        joins, after = _JOINED_BY[form], flow[i + 1]
+        if after.tag == "VX" if joins is None else after.form in joins:
+            return False
+    # 좋은 기억이라고는: a quotation, whatever comes before it.
+    return form not in opened or (form in _TAKES_PAST and is_form(flow, i - 1, "었 겠", "EP"))
+
+
+def clause_start(flow: Flow, at: int, opened: frozenset[str] = OPEN) -> int:
+    """First place of the clause that ``at`` stands in."""
+    for i in range(at - 1, -1, -1):
+        if is_boundary(flow, i, opened):
+            # 요 and particles behind an ending belong to the clause before.
+            while i + 1 < at and flow[i + 1].tag in ("JX", "SF", "SP", "SE"):
+                i += 1
+            return i + 1
+    return 0
+
+
+def clause_end(flow: Flow, at: int) -> int:
+    """Place after the last of the clause that ``at`` stands in."""
+    return next((i for i in range(at, len(flow)) if is_boundary(flow, i, OPEN)), len(flow))
+
+
+def clause_before(flow: Flow, i: int, opened: frozenset[str] = OPEN) -> Reach:
+    """The part of its clause before place i."""
+    return range(clause_start(flow, i, opened), i)
+
+
+def is_form(flow: Flow, i: int, forms: str, tags: str = "") -> bool:
+    """Whether there is a morpheme at place i with one of the forms, and a tag that begins so."""
+    if not 0 <= i < len(flow) or flow[i].form not in forms.split():
+        return False
+    return flow[i].tag.startswith(tuple(tags.split()) if tags else "")
+
+
+def has_form(flow: Flow, places: Iterable[int], forms: str, tags: str = "") -> bool:
+    """Whether one of the places has such a form."""
+    return any(is_form(flow, k, forms, tags) for k in places)
+
+
+def before(flow: Flow, i: int, skip: tuple[str, ...] = ("J",)) -> int:
+    """Last place before i whose tag is none of those to skip; -1 if there is none."""
+    i -= 1
+    while i >= 0 and flow[i].tag.startswith(skip):
+        i -= 1
+    return i
+
+
+def next_predicate(flow: Flow, at: int) -> int | None:
+    """Place of the first predicate after place ``at`` in its clause; None without one."""
+    places = range(at + 1, clause_end(flow, at))
+    return next((i for i in places if flow[i].tag in ("VV", "VA", "XSV", "XSA", "VCP")), None)
+
+
+# --- patterns
+
+
+def fits(flow: Flow, i: int, pattern: str) -> bool:
+    """Whether a pattern of neighbouring morphemes fits around place i.
+
+    Each part of a pattern is ``forms/tags``, both with commas between alternatives and both
+    optional; a tag is its beginning, ``.`` any morpheme. ``*`` marks the part at place i. Particles
+    may stand before it where ``~`` does. A part after ``!`` must not be there; one after ``?``
+    may be the end of the text. ``기/ETN ~ *힘들`` fits 힘들 in 웃기가 힘들다.
+    """
+    for offset, mark, forms, tags in _parts(pattern):
+        k = before(flow, i) if offset is None else i + offset
+        there = 0 <= k < len(flow)
+        own = there and (not forms or flow[k].form in forms) and flow[k].tag.startswith(tags)
+        if (own or (mark == "?" and not there)) == (mark == "!"):
+            return False
+    return True
+
+
+@cache
+def _parts(
+    pattern: str,
+) -> tuple[tuple[int | None, str, frozenset[str], tuple[str, ...]], ...]:
+    """Offset (None: before the particles), mark, forms and tags; the part at the place first."""
+    texts = pattern.replace(" ~ ", " ").split()
+    here = next(k for k, text in enumerate(texts) if text[0] == "*")
+    parts = []
+    for k, text in enumerate(texts):
+        forms, _, tags = text.lstrip("*?!.").partition("/")
+        offset = None if "~" in pattern and k == here - 1 else k - here
+        listed = frozenset(forms.split(",")) - {""}
+        parts.append((offset, text[0], listed, tuple(tags.split(","))))
+    return tuple(sorted(parts, key=lambda part: part[0] != 0))
+
+
+# --- passages: wording about wanting to die or self-harm, which is not scored as an emotion
+#
+# A list of patterns over the text as written, which needs no analyser. It is neither a screening
+# nor an assessment. It also finds denials, questions and quotations, because words do not show who
+# is meant, and it misses every wording that is not listed. Findings stay inside the run: no table,
+# summary or export may hold or count them. The patterns are data (``language/data/passages.toml``).
+
+_NEAR = 12
+"""Characters within which a phrase of ``unless`` is about a place: speech without full stops holds
+several sentences, and a figure of speech in one must not hide another."""
+
+_CHATTED = "(?:싶|십|시퍼|시픈|시프|시포|파|픈|퍼)"
+"""싶 as it is spelled in chats."""
+
+_SENTENCE = re.compile(r"[^.?!…\n]*(?:[.?!…\n]+|$)")
+
+
+def has_passage(text: str) -> bool:
+    """Whether a text (NFC) holds such wording."""
+    return bool(find_passages(text))
+
+
+def find_passages(text: str) -> tuple[tuple[int, int], ...]:
+    """Places of such wording in a text (NFC): first character and after the last, in order."""
+    spans = []
+    for sentence in _SENTENCE.finditer(text):
+        said, first = sentence[0], sentence.start()
+        for wanted, unless in _groups():
+            found = [m.span() for m in wanted.finditer(said)]
+            other = [m.span() for m in unless.finditer(said)] if found and unless else []
+            spans += [
+                (first + a, first + b)
+                for a, b in found
+                if not any(c - _NEAR < b and a < d + _NEAR for c, d in other)
+            ]
+    return tuple(sorted(set(spans)))
+
+
+@cache
+def _groups() -> tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...]:
+    """What is looked for, and what must not stand near it."""
+    document = packaged_table("language/data/passages.toml")
+    return tuple(
+        (
+            _one_of(group["patterns"], blanks=language == "ko"),
+            _one_of(group["unless"], blanks=language == "ko") if group.get("unless") else None,
+        )
+        for language in ("ko", "en")
+        for group in document[language]
+    )
+
+
+def _one_of(patterns: list[str], *, blanks: bool) -> re.Pattern[str]:
+    joined = re.sub(r"\{([가-힣])\}", _endings, "|".join(f"(?:{p})" for p in patterns))
+    if blanks:
+        # Korean blanks are often left out or put in: a blank in a pattern is any or none. Inside a
+        # look-behind it has to keep its length.
+        parts = re.split(r"(\(\?<![^)]*\))", joined)
+        joined = "".join(
+            part if part.startswith("(?<!") else re.sub(r" \??", r"\\s*", part) for part in parts
+        )
+    return re.compile(joined, re.IGNORECASE)
+
+
+def _endings(syllable: re.Match[str]) -> str:
+    """``{하}``: the syllable itself and with ㄴ ㄹ ㅁ ㅂ ㅆ under it, as endings put them there."""
+    if syllable[1] == "싶":
+        return _CHATTED
+    first = ord(syllable[1])
+    if (first - 0xAC00) % 28:  # it has a consonant already: {끝} is 끝
+        return syllable[1]
+    return "[" + "".join(chr(first + final) for final in (0, 4, 8, 16, 17, 20)) + "]"

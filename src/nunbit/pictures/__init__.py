@@ -1,0 +1,1 @@
+"""Single pictures: reading, cropping, annotation, face detection, landmarks, head pose."""

@@ -1,0 +1,1 @@
+"""Reading a recording: frames, faces over time, voice, words, and how they fit together."""

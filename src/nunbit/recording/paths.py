@@ -1,0 +1,261 @@
+"""Find recordings, their names in the results, and the files that belong to them.
+
+Names come from other systems, broken downloads, or people who want to break something. A session's
+name is a folder below ``out`` and part of file names, so it is made safe here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.schema import ReadingNote
+from nunbit.core.text import Text
+from nunbit.datasets.archives import repair_name
+from nunbit.runtime.files import missing_file, require_regular
+from nunbit.runtime.progress import listed
+
+TRANSCRIPT_SUFFIXES = (
+    *(".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt"),
+    *(".sbv", ".json3", ".jsonl"),
+)
+SPEAKER_SUFFIXES = (".rttm",)
+MEDIA_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts"),
+        *(".3gp", ".flv", ".ogv", ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"),
+        *(".wma", ".aiff", ".aif", ".caf", ".amr", ".mxf", ".m2ts", ".vob", ".mka", ".m4b", ".3g2"),
+        *(".f4v", ".asf", ".dv", ".oga", ".w64", ".au", ".ac3", ".ape", ".wv", ".tta"),
+    )
+)
+
+MAX_NAME_BYTES = 150
+"""Most UTF-8 bytes of a session's name: file systems take 255, and exports add to the name."""
+
+# Not allowed in a name on one system or another, and what could be read as a path.
+_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')
+# Devices of Windows, whatever suffix follows.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+# What `analyze` writes beside the sessions' folders.
+_TAKEN = re.compile(r"index\.html|.*\.(?:parquet|csv|json)", re.IGNORECASE)
+_MOST_NAMED = 3
+
+
+def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
+    """Every recording once, folders replaced by the recordings directly in them.
+
+    Raises:
+        InputError: A path is missing or a pipe, or a folder has no recording.
+    """
+    found: dict[str, Path] = {}  # by their place: a/../b.mp4 is b.mp4
+    for path in media:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if _is_media(p) and p.is_file())
+            if not inside:
+                raise _nothing_in(path)
+        elif path.exists():
+            require_regular(path)
+            inside = [path]
+        else:
+            raise missing_file(path)
+        for each in inside:
+            found.setdefault(os.path.normpath(each.absolute()), each)
+    if not found:
+        raise InputError(Text("no recording given", "영상이나 음성 파일을 하나 이상 주십시오"))
+    return tuple(found.values())
+
+
+def unread_folders(media: Sequence[Path]) -> tuple[Text, ...]:
+    """Sentences on recordings in folders inside the given ones: nobody reads them."""
+    said = []
+    for path in filter(Path.is_dir, media):
+        dead = [p for p in path.iterdir() if _is_media(p) and p.is_symlink() and not p.exists()]
+        if dead:
+            names = listed(sorted(safe_name(p.name) for p in dead), _MOST_NAMED)
+            said.append(
+                Text(
+                    f"{path}: links to missing files are not read ({names})",
+                    f"{path}: 원본 파일이 없는 링크는 읽지 않습니다({names})",
+                )
+            )
+        inner = _inner_folders(path)
+        if inner:
+            names = listed(inner, _MOST_NAMED)
+            said.append(
+                Text(
+                    f"{path}: recordings in its subfolders are not read ({names}); to read them "
+                    f"too, give {path}/*/",
+                    f"{path}: 하위 폴더의 녹화는 읽지 않습니다({names}). 함께 읽으려면 "
+                    f"{path}/*/ 를 주십시오",
+                )
+            )
+    return tuple(said)
+
+
+def session_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """One folder name per recording: the stem; with its folder and suffix where stems repeat.
+
+    Every name is safe (:func:`safe_name`): it names a folder directly below ``--out``. Names that
+    are one even so (``talk.wav`` and ``Talk.wav``, a Korean name in two spellings of Unicode, the
+    same folder in two places) get a digest of the path behind.
+    """
+    names = [safe_name(p.stem) for p in paths]
+    longer = [f"{path.resolve().parent.name}-{path.name}" for path in paths]
+    digests = [
+        f"{name}{_tail(os.fsencode(p.absolute()))}" for name, p in zip(longer, paths, strict=True)
+    ]
+    for further in (longer, digests):
+        often = Counter(name.casefold() for name in names)
+        names = [
+            safe_name(instead) if often[name.casefold()] > 1 else name
+            for name, instead in zip(names, further, strict=True)
+        ]
+    return tuple(names)
+
+
+def _tail(data: bytes) -> str:
+    return "-" + hashlib.sha256(data).hexdigest()[:8]
+
+
+def safe_name(name: str) -> str:
+    """The name changed as little as needed to be a valid file name on every system.
+
+    NFC; bytes that are no UTF-8 are read as CP949 where they can be; path marks, control
+    characters and what Windows forbids become ``_``, and so do dots in front. Names of Windows
+    devices and of files that ``analyze`` writes get ``_`` behind. Longer than ``MAX_NAME_BYTES``:
+    the end becomes a digest.
+    """
+    shown = _UNSAFE.sub("_", repair_name(name)).strip()
+    shown = shown.rstrip(". ")  # Windows drops them, and two names would be one folder
+    bare = shown.lstrip(".")
+    shown = "_" * (len(shown) - len(bare)) + bare or "_"
+    if _DEVICE.fullmatch(shown) or _TAKEN.fullmatch(shown):
+        shown += "_"
+    data = shown.encode("utf-8")
+    if len(data) > MAX_NAME_BYTES:
+        tail = _tail(data)
+        shown = data[: MAX_NAME_BYTES - len(tail)].decode("utf-8", "ignore") + tail
+    return shown
+
+
+def companion(given: str, media: Path, n_media: int, suffixes: tuple[str, ...]) -> Path | None:
+    """The transcript or diarisation that belongs to a recording.
+
+    Args:
+        given: A file, a folder with one file of the recording's stem, or '' for none.
+        media: The recording.
+        n_media: How many recordings there are: a single file fits only one.
+        suffixes: Of files in a folder, preferred first.
+
+    Raises:
+        InputError: It does not exist, or one file is given for several recordings.
+    """
+    if not given:
+        return None
+    path = Path(given)
+    if path.is_dir():
+        nfc = partial(unicodedata.normalize, "NFC")
+        beside = (p for p in sorted(path.iterdir()) if nfc(p.stem) == nfc(media.stem))
+        same = {p.suffix.lower(): p for p in beside}
+        return next((same[s] for s in suffixes if s in same), None)
+    if not path.exists():
+        raise missing_file(path)
+    require_regular(path)
+    if n_media > 1:
+        raise InputError(
+            Text(
+                f"{path}: one file for {n_media} recordings; give a folder with one file of the "
+                "same name for each",
+                f"{path}: 녹화가 {n_media}개인데 파일은 하나입니다. 녹화와 이름이 같은 파일이 든 "
+                "폴더를 주십시오",
+            )
+        )
+    return path
+
+
+def without_companion(
+    media: Path, *, transcript: tuple[str, Path | None], speakers: tuple[str, Path | None]
+) -> tuple[ReadingNote, ...]:
+    """Notes where a folder of transcripts or diarisations has no file for a recording.
+
+    Args:
+        media: The recording.
+        transcript: What was given (a folder, a file or '') and what was found.
+        speakers: Likewise, of the diarisation.
+    """
+    notes = []
+    for code, (given, found), what_en, what_ko in (
+        ("no_matching_transcript", transcript, "transcript", "전사 파일"),
+        ("no_matching_speakers", speakers, "diarisation (RTTM)", "화자 구분 파일(RTTM)"),
+    ):
+        if given and found is None:
+            stem = safe_name(media.stem)
+            notes.append(
+                ReadingNote(
+                    treatment="left_out",
+                    code=code,
+                    count=1,
+                    first=media.name,
+                    text=Text(
+                        f"{given} has no {what_en} named {stem}: the recording is read without "
+                        "one; give both files the same name",
+                        f"{given}에 이름이 {stem}인 {what_ko}이 없어 녹화만 읽습니다. 두 파일의 "
+                        "이름을 같게 하십시오",
+                    ),
+                )
+            )
+    return tuple(notes)
+
+
+def require_media_extra() -> None:
+    """Raise at once, not after an hour, if decoding is impossible.
+
+    Raises:
+        MissingExtra: PyAV is not installed.
+    """
+    if importlib.util.find_spec("av") is None:
+        raise MissingExtra("av", "media")
+    os.environ.setdefault("AV_LOG_FORCE_NOCOLOR", "1")
+
+
+def _is_media(path: Path) -> bool:
+    return path.suffix.lower() in MEDIA_SUFFIXES
+
+
+def _inner_folders(folder: Path) -> list[str]:
+    """Names of folders inside that hold recordings."""
+    found = []
+    for inner in sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir()):
+        try:
+            if any(map(_is_media, inner.iterdir())):
+                found.append(safe_name(inner.name))
+        except PermissionError:
+            continue  # nothing in it was asked for
+    return found
+
+
+def _nothing_in(folder: Path) -> InputError:
+    inner = listed(_inner_folders(folder), _MOST_NAMED)
+    if inner:
+        return InputError(
+            Text(
+                f"{folder}: no video or sound file directly in this folder, only in its "
+                f"subfolders ({inner}); give {folder}/*/",
+                f"{folder}: 이 폴더 바로 아래에는 영상이나 음성 파일이 없고 하위 폴더({inner})에 "
+                f"있습니다. {folder}/*/ 를 주십시오",
+            )
+        )
+    return InputError(
+        Text(
+            f"{folder}: no video or sound file in this folder",
+            f"{folder}: 이 폴더에 영상이나 음성 파일이 없습니다",
+        )
+    )

@@ -1,0 +1,425 @@
+"""Read a recording: words and speakers beside it, faces and voice in one pass, and the protocol.
+
+Faces take most of the time. Their results are written to disk every minute, beside the output, so
+that memory stays bounded and the same line resumes there after a crash. Sound is quick and is read
+again from the start. Files beside it are read before: a wrong one should not cost an hour.
+``check`` and ``analyze`` show the same protocol: the readers note what is odd, and here what was
+read is added and all is put in order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from nunbit.core.schema import PLAIN_CODES, TREATMENTS, ReadingNote
+from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript, VoiceStream
+from nunbit.core.text import Text, joined
+from nunbit.core.timebase import clock, frame_rate
+from nunbit.model.encoders import Bundle
+from nunbit.pictures.faces import end_detector_process
+from nunbit.pictures.landmarks import landmarks_missing
+from nunbit.recording.face_looks import LOOKS_SAMPLES
+from nunbit.recording.face_part import FacePart, Unfinished
+from nunbit.recording.face_reader import FaceReader
+from nunbit.recording.face_search import Found
+from nunbit.recording.media import iter_audio, probe_media, read_media
+from nunbit.recording.observer import Observed, Observer, ReadingSettings, RecordingJob
+from nunbit.recording.transcript import (
+    Diarisation,
+    KeptBlocks,
+    Recogniser,
+    fit_notes,
+    fit_words,
+    load_recogniser,
+    read_rttm,
+    read_transcript,
+    said_intervals,
+)
+from nunbit.runtime.files import sha256_file
+from nunbit.runtime.progress import listed, say
+from nunbit.runtime.resources import nunbit_version
+from nunbit.runtime.workers import available_cores, give_back_freed_memory, run_ahead
+
+_CHANNELS = {1: Text("mono", "모노"), 2: Text("stereo", "스테레오")}
+_FORMATS = {
+    "srt": "SRT", "vtt": "WebVTT", "textgrid": "TextGrid", "eaf": "ELAN", "csv": "CSV",
+    "whisper": "Whisper", "vosk": "Vosk", "faster-whisper": "faster-whisper",
+}  # fmt: skip
+_MOST_NAMES = 5
+TREATMENT_NAMES: dict[str, Text] = {
+    "read": Text("read", "읽음"),
+    "repaired": Text("repaired", "고쳐 읽음"),
+    "left_out": Text("left out", "제외"),
+}
+
+
+def protocol(
+    media: MediaInfo | None,
+    transcript: Transcript | None,
+    speakers: Diarisation,
+    noticed: Iterable[ReadingNote] = (),
+) -> tuple[ReadingNote, ...]:
+    """All notes of a recording, in the order read, repaired, left out.
+
+    Args:
+        media: As probed, with its notes; None for a transcript alone.
+        transcript: With its notes, or None.
+        speakers: Of the diarisation file, with its notes; empty without one.
+        noticed: Further notes, in any order; equal notes are kept once.
+    """
+    notes = [] if media is None else [*_media_notes(media), *media.reading]
+    if transcript is not None:
+        notes += [transcript_note(transcript), *transcript.reading]
+    notes += speakers_notes(speakers)
+    notes += noticed
+    order = {treatment: place for place, treatment in enumerate(TREATMENTS)}
+    return tuple(sorted(dict.fromkeys(notes), key=lambda note: order[note.treatment]))
+
+
+def transcript_note(transcript: Transcript) -> ReadingNote:
+    """The note that states what was read of a transcript."""
+    cues = len(transcript.utterances)
+    words = sum(len(u.words) for u in transcript.utterances)
+    names = list(dict.fromkeys(u.speaker for u in transcript.utterances if u.speaker))
+    kind = _FORMATS.get(transcript.source, transcript.source)
+    who = f", speakers {listed(names, _MOST_NAMES)}" if names else ""
+    who_ko = f", 화자 {listed(names, _MOST_NAMES)}" if names else ""
+    return ReadingNote(
+        treatment="read",
+        code="transcript",
+        count=max(cues, 1),
+        first=clock(transcript.utterances[0].interval.start_s, tenths=True) if cues else "–",
+        text=Text(
+            f"transcript: {kind}, {cues:,} utterances, {words:,} words{who}",
+            f"전사: {kind}, 발화 {cues:,}개, 단어 {words:,}개{who_ko}",
+        ),
+    )
+
+
+def speakers_notes(diarisation: Diarisation) -> tuple[ReadingNote, ...]:
+    """Notes about a diarisation file; empty without one."""
+    spoken = diarisation.stretches
+    if not spoken:
+        return diarisation.reading
+    names = list(dict.fromkeys(name for _, name in spoken))
+    read = ReadingNote(
+        treatment="read",
+        code="speakers",
+        count=len(spoken),
+        first=clock(spoken[0][0].start_s, tenths=True),
+        text=Text(
+            f"who speaks when: {len(names)} speakers ({listed(names, _MOST_NAMES)}), "
+            f"{len(spoken):,} stretches",
+            f"화자 구분: {len(names)}명({listed(names, _MOST_NAMES)}), {len(spoken):,}구간",
+        ),
+    )
+    return (read, *diarisation.reading)
+
+
+def problems(notes: Iterable[ReadingNote]) -> tuple[ReadingNote, ...]:
+    """Notes about problems: all but those that only state what was read.
+
+    A note of treatment ``read`` with another code than those made here is one of them: the file
+    was read as it is, and the reader should know something about it.
+    """
+    return tuple(n for n in notes if not (n.treatment == "read" and n.code in PLAIN_CODES))
+
+
+def note_lines(notes: Iterable[ReadingNote]) -> list[Text]:
+    """The protocol for a terminal: treatment and sentence, a line each."""
+    return [joined(": ", (TREATMENT_NAMES[n.treatment], _sentence(n))) for n in notes]
+
+
+def unsaid(notices: Iterable[Text], notes: Iterable[ReadingNote]) -> tuple[Text, ...]:
+    """Notices without a note of the same wording, each once."""
+    said = {note.text.en for note in notes}
+    return tuple(text for text in dict.fromkeys(notices) if text.en not in said)
+
+
+def notes_of_document(document: Mapping[str, Any] | None) -> tuple[ReadingNote, ...]:
+    """The notes in ``reading`` of a stored document; what does not fit is passed over."""
+    found = []
+    for treatment in TREATMENTS:
+        for row in (document or {}).get(treatment) or ():
+            code, first, en, ko = (str(row.get(key, "")) for key in ("code", "first", "en", "ko"))
+            count = int(row.get("count", 1))
+            found.append(ReadingNote(treatment, code, count, first, Text(en, ko)))
+    return tuple(found)
+
+
+def _sentence(note: ReadingNote) -> Text:
+    text, count = note.text, str(note.count)
+    if note.count < 2 or note.treatment == "read":
+        return text
+    return Text(
+        text.en if count in text.en else f"{text.en} ({note.count:,} places)",
+        text.ko if count in text.ko else f"{text.ko} ({note.count:,}곳)",
+    )
+
+
+def _media_notes(media: MediaInfo) -> list[ReadingNote]:
+    notes = []
+    if (video := media.video) is not None:
+        turn = video.rotation_deg
+        parts: list[Text | str] = [Text("video", "영상"), f"{video.width}×{video.height}"]
+        parts += [f"{frame_rate(video.fps)} fps"] if video.fps else []
+        parts += [clock(video.end_s - video.start_s)]
+        parts += [Text(f"turned by {turn}°", f"{turn}° 돌려 읽음")] if turn else []
+        notes.append(_stream_note("video", video.start_s, parts))
+    if (audio := media.audio) is not None:
+        n, which, rate = audio.n_streams, audio.stream, f"{audio.rate_hz / 1000:g} kHz"
+        several = Text(f"{audio.channels} channels", f"{audio.channels}채널")
+        channels = _CHANNELS.get(audio.channels, several)
+        parts = [Text("sound", "소리"), Text(f"{rate} {channels.en}", f"{rate} {channels.ko}")]
+        parts += [clock(audio.end_s - audio.start_s)]
+        if n > 1:
+            parts += [Text(f"stream {which} of {n}, from 0", f"스트림 {n}개 중 {which}번(0부터)")]
+        notes.append(_stream_note("sound", audio.start_s, parts))
+    return notes
+
+
+def _stream_note(code: str, start_s: float, parts: Sequence[Text | str]) -> ReadingNote:
+    """The note that states what was read of a stream: its name, then its properties."""
+    name, *rest = (part if isinstance(part, Text) else Text(part, part) for part in parts)
+    text = joined(": ", (name, joined(", ", rest)))
+    return ReadingNote("read", code, 1, clock(start_s, tenths=True), text)
+
+
+PART_S = 60.0
+"""Media time after which face results are written to disk."""
+
+# Frames and half seconds of sound that wait, 3 MB a frame at most.
+_DECODED_AHEAD, _SEARCHED_AHEAD = 4, 8
+
+Item = Frame | AudioChunk
+
+
+def read_recording(job: RecordingJob, bundle: Bundle, advance: Callable[[int], None]) -> Observed:
+    """Read a file once: faces and voice as they pass, then its words.
+
+    Face results of a killed run are reused. The caller deletes ``job.parts_folder`` after the
+    result is written. The bundle has its models given up.
+
+    Args:
+        job: What to do.
+        bundle: The loaded bundle.
+        advance: Called with the number of media seconds that were read.
+
+    Raises:
+        MediaError: The file cannot be decoded.
+        InputError: A file beside it cannot be used, or its folder cannot be written.
+        MissingExtra: A needed package is not installed.
+    """
+    info = probe_media(job.media, audio_stream=job.settings.audio_stream)
+    given = read_companions(job, info)
+    seen = _observe(job, info, bundle, advance)
+    bundle.unload()
+    transcript, fit = words_of(job, given, seen.voice, info.duration_s)
+    give_back_freed_memory()
+    return dataclasses.replace(seen, transcript=transcript, speakers=given.speakers, fit=fit)
+
+
+def _observe(
+    job: RecordingJob, info: MediaInfo, bundle: Bundle, advance: Callable[[int], None]
+) -> Observed:
+    """Faces and voice of a file, without its words."""
+    settings = job.settings
+    observer = Observer(bundle, settings.face_settings(info), info)
+    parts = None
+    if info.video is not None and info.duration_s > PART_S:
+        parts = Unfinished(job.parts_folder, _parts_key(job, info))
+    last = None if parts is None else _restore(job, observer, parts)
+    items = read_media(
+        job.media,
+        rate_hz=None if settings.full_rate else settings.rate_hz,
+        audio_stream=settings.audio_stream,
+    )
+    reached, part_number = 0, 0 if last is None else int(last.end_s // PART_S)
+    with closing(_searched(settings, items, observer.faces, last)) as searched:
+        for item, found in searched:
+            now = item.time_s if isinstance(item, Frame) else item.start_s
+            # At fixed media times, so that batches of the model are those of any run.
+            if found is not None and parts is not None and now // PART_S > part_number:
+                part_number = int(now // PART_S)
+                _keep(observer, parts)
+            if found is not None or isinstance(item, AudioChunk):
+                observer.push(item, found)
+            if int(now) > reached:
+                advance(int(now) - reached)
+                reached = int(now)
+    end_detector_process()
+    seen = observer.finish(
+        info.duration_s,
+        partial(iter_audio, job.media, audio_stream=settings.audio_stream),
+        () if parts is None else parts.parts(),
+    )
+    said = {note.code for note in info.reading}
+    reading = (*items.odd.ends, *items.odd.signals, *seen.reading)
+    return dataclasses.replace(
+        seen,
+        notices=tuple(note.text for note in items.odd.ends),
+        reading=tuple(note for note in reading if note.code not in said),
+    )
+
+
+def _searched(
+    settings: ReadingSettings,
+    items: Iterator[Item],
+    faces: FaceReader | None,
+    last: FacePart | None,
+) -> Generator[tuple[Item, Found | None], None, None]:
+    """Frames with their face boxes, and sound.
+
+    On several cores decoding and face search run ahead in threads; the results are the same. Frames
+    up to the end of ``last``, read by an earlier run, come without boxes.
+    """
+    overlap = available_cores() > 1 and settings.overlap
+    if overlap:
+        items = run_ahead(items, _DECODED_AHEAD)
+
+    def search() -> Iterator[tuple[Item, Found | None]]:
+        for item in items:
+            found = None
+            if faces is not None and isinstance(item, Frame):
+                if last is None or item.time_s > last.end_s:
+                    found = faces.search(item)
+                elif item.time_s in last.times_s[-LOOKS_SAMPLES:]:
+                    faces.resume(last, item)
+            yield item, found
+
+    yield from run_ahead(search(), _SEARCHED_AHEAD) if overlap else search()
+
+
+def _restore(job: RecordingJob, observer: Observer, parts: Unfinished) -> FacePart | None:
+    """Restore the parts of an earlier run; returns the last one, None if there is none."""
+    last = None
+    assert observer.faces is not None
+    for last in parts.recover():
+        observer.faces.restore(last)
+    if last is not None:
+        at = f"{int(last.end_s // 60)}:{int(last.end_s % 60):02d}"
+        say(
+            Text(
+                f"{job.session}: faces up to {at} were read earlier; resuming there",
+                f"{job.session}: {at}까지의 얼굴은 이미 읽었으므로 그 뒤부터 이어서 분석합니다",
+            )
+        )
+    return last
+
+
+def _keep(observer: Observer, parts: Unfinished) -> None:
+    part = observer.take()
+    if part is not None:
+        parts.add(part)
+        # Frames are allocated in one thread and freed in another: left alone, glibc's arenas grow
+        # in steps of tens of megabytes over hours.
+        give_back_freed_memory()
+
+
+def reading_key(job: RecordingJob, media: MediaInfo, digest: str) -> dict[str, Any]:
+    """What decides the readings of faces and voice, as it comes back from JSON.
+
+    Args:
+        job: With bundle and settings.
+        media: Of the recording.
+        digest: Of the recording.
+    """
+    # What is linked is decided from the readings; vectors of faces are in memory only.
+    free = {"link", "keep_embeddings"}
+    faces = msgspec.to_builtins(job.settings.face_settings(media))
+    key = {
+        "media": digest,
+        "bundle": job.bundle_hash,
+        "landmarks": landmarks_missing() is None,
+        "faces": {name: value for name, value in faces.items() if name not in free},
+        "audio_stream": job.settings.audio_stream,
+    }
+    return dict(json.loads(json.dumps(key)))
+
+
+def _parts_key(job: RecordingJob, media: MediaInfo) -> dict[str, Any]:
+    """What decides the parts that a run after a crash may take over."""
+    vectors = {"embeddings": job.settings.keep_embeddings, "version": nunbit_version()}
+    return reading_key(job, media, sha256_file(job.media)) | vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Companions:
+    """What belongs to a recording besides its pictures and its sound.
+
+    Attributes:
+        transcript: As given, or None.
+        speakers: Who spoke when; nobody where no diarisation was given.
+        recogniser: For the words where none were given and they are asked for, else None.
+    """
+
+    transcript: Transcript | None
+    speakers: Diarisation
+    recogniser: Recogniser | None = None
+
+
+def read_companions(job: RecordingJob, info: MediaInfo) -> Companions:
+    """Transcript, diarisation and recogniser of a recording.
+
+    Raises:
+        InputError: A file cannot be read or is that of another recording; or the recogniser's model
+            is not here or does not know the language.
+        MissingExtra: The recogniser asked for is not installed.
+    """
+    transcript = None
+    if job.transcript is not None:
+        transcript = read_transcript(job.transcript, duration_s=info.duration_s, media=info.name)
+    speakers = Diarisation(())
+    if job.speakers is not None:
+        speakers = read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
+    recogniser, settings = None, job.settings
+    if transcript is None and settings.asr and info.audio is not None:
+        recogniser = load_recogniser(
+            settings.asr, settings.asr_model or None, allow_download=settings.asr_download
+        )
+        recogniser.check_language(settings.language or None)
+    return Companions(transcript, speakers, recogniser)
+
+
+def words_of(
+    job: RecordingJob, given: Companions, voice: VoiceStream | None, duration_s: float
+) -> tuple[Transcript | None, tuple[ReadingNote, ...]]:
+    """The words as given or recognised, with notes where given ones do not lie on speech."""
+    if voice is None:
+        return given.transcript, ()
+    if given.transcript is not None:
+        fit = fit_words(voice.segments, said_intervals(given.transcript), duration_s)
+        return given.transcript, fit_notes(fit)
+    if given.recogniser is not None:
+        return _recognised(job, given.recogniser, voice), ()
+    return None, ()
+
+
+def _recognised(job: RecordingJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:
+    """Words by the recogniser asked for; going on where a run before was ended."""
+    settings, language = job.settings, job.settings.language or None
+    model = settings.asr_model or None
+    key = {"engine": recogniser.engine, "model": model, "language": language}
+    kept = KeptBlocks(job.parts_folder, key)
+    if len(kept):
+        say(
+            Text(
+                f"{job.session}: {len(kept)} stretch(es) of speech were recognised earlier; "
+                "resuming",
+                f"{job.session}: 말소리 {len(kept)}구간은 이미 인식했으므로 이어서 진행합니다",
+            )
+        )
+    return recogniser.transcribe(
+        iter_audio(job.media, audio_stream=settings.audio_stream),
+        language=language,
+        speech=voice.segments,
+        kept=kept,
+    )

@@ -1,0 +1,1 @@
+"""What every room runs on: files, settings, packaged data, workers, progress, results."""

@@ -1,0 +1,434 @@
+"""Many independent tasks on several processes, stages in threads, cores and freed memory.
+
+Processes are started afresh (spawn), so it works on every system and whatever the caller has
+loaded. A worker that dies is reported as an error and never waited for; an interrupted parent
+stops its workers; workers of a killed parent notice and stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import multiprocessing.connection
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from nunbit.core.errors import InputError, NunbitError
+from nunbit.core.text import Lang, Text
+from nunbit.runtime.progress import set_lang, spoken_lang
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_REPORT_EVERY_S = 0.2
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Advance:
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[R]):
+    result: R
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: NunbitError
+
+
+_Message = _Advance | _Done[R] | _Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a task may use of its process.
+
+    Attributes:
+        advance: Call with the number of units finished since the last call.
+        turn: Hold it for work that only one process at a time may do.
+    """
+
+    advance: Callable[[int], None]
+    turn: AbstractContextManager[object]
+
+
+def run_tasks(
+    function: Callable[[T, Tools], R],
+    tasks: Iterable[T],
+    *,
+    num_workers: int,
+    advance: Callable[[int], None],
+    lost: Callable[[T, InputError], R] | None = None,
+) -> Iterator[R]:
+    """Yield ``function(task, tools)`` for every task, in the order of completion.
+
+    Args:
+        function: A module-level function.
+        tasks: Made one by one, when a worker is free.
+        num_workers: 1 works in this process; more start that many processes.
+        advance: Gets the units that tasks report, in this process.
+        lost: Makes the result of a task whose worker died; a new worker goes on with the others.
+            Tasks then run in processes of their own even with one worker, and must not use
+            ``Tools.turn``: a dead holder would never give it back. None: the death of a worker ends
+            the whole run.
+
+    Raises:
+        NunbitError: What a task raised; the other workers are stopped first.
+        InputError: A worker died (killed, out of memory, a defect: its traceback is on stderr).
+    """
+    if num_workers <= 1 and lost is None:
+        for task in tasks:
+            yield function(task, Tools(advance, contextlib.nullcontext()))
+        return
+    pool: _Pool[T, R] = _Pool(function)
+    try:
+        pending = iter(tasks)
+        for task in islice(pending, max(1, num_workers)):
+            pool.start(task)
+        while pool.workers:
+            for ready in multiprocessing.connection.wait(list(pool.workers)):
+                here = cast("Connection", ready)
+                try:
+                    message = pool.receive(here)
+                except InputError as exc:
+                    if lost is None:
+                        raise
+                    yield lost(pool.drop(here), exc)
+                    for task in islice(pending, 1):
+                        pool.start(task)
+                    continue
+                if isinstance(message, _Advance):
+                    advance(message.units)
+                elif isinstance(message, _Failed):
+                    raise message.error
+                else:
+                    yield message.result
+                    pool.go_on(here, pending)
+    finally:
+        pool.stop()
+
+
+class _Pool(Generic[T, R]):
+    """Processes that work, each by its end of a pipe, and the task that each has."""
+
+    def __init__(self, function: Callable[[T, Tools], R]) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._function, self._turn = function, self._context.Lock()
+        self.workers: dict[Connection, BaseProcess] = {}
+        self._doing: dict[Connection, T] = {}
+
+    def start(self, task: T) -> None:
+        """Start a process with its first task."""
+        here, there = self._context.Pipe()
+        arguments = (self._function, there, self._turn, spoken_lang())
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
+        with _interrupts_held_back():
+            process.start()
+        there.close()
+        self.workers[here] = process
+        self._give(here, task)
+
+    def _give(self, here: Connection, task: T) -> None:
+        self._doing[here] = task
+        with contextlib.suppress(BrokenPipeError):  # dead already: reading from it says so
+            here.send(task)
+
+    def receive(self, here: Connection) -> _Message[R]:
+        """What a worker sent.
+
+        Raises:
+            InputError: It died.
+        """
+        try:
+            return cast("_Message[R]", here.recv())
+        except (EOFError, ConnectionResetError) as exc:
+            process = self.workers[here]
+            process.join(_PATIENCE_S)
+            raise _death(process.exitcode) from exc
+
+    def go_on(self, here: Connection, pending: Iterator[T]) -> None:
+        """Give a worker the next task; without one it ends."""
+        for task in islice(pending, 1):
+            self._give(here, task)
+            return
+        here.send(None)
+        self.drop(here)
+
+    def drop(self, here: Connection) -> T:
+        """Wait for a worker that ends; its last task."""
+        self.workers.pop(here).join()
+        here.close()
+        return self._doing.pop(here)
+
+    def stop(self) -> None:
+        """End all workers, at once where they do not end themselves."""
+        for process in self.workers.values():
+            process.terminate()
+        deadline = time.monotonic() + _PATIENCE_S
+        for here, process in self.workers.items():
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            here.close()
+
+
+def fault_text(path: Path, exc: Exception) -> Text:
+    """What to say of an error that nobody expected: it is nunbit's, and where.
+
+    Args:
+        path: The file that was worked on.
+        exc: With its traceback; nothing of it but the place is shown.
+    """
+    own = [f for f in traceback.extract_tb(exc.__traceback__) if "nunbit" in Path(f.filename).parts]
+    where = ""
+    if own:
+        place = Path(own[-1].filename)
+        where = f" ({place.parent.name}/{place.name}:{own[-1].lineno})"
+    what = f"{type(exc).__name__}: {exc}{where}"
+    return Text(
+        f"{path}: an error in nunbit, not in your file; please report this line: {what}",
+        f"{path}: 파일이 아니라 nunbit의 오류입니다. 이 줄을 개발자에게 알려 주십시오: {what}",
+    )
+
+
+def _death(exitcode: int | None) -> InputError:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        return InputError(
+            Text(
+                f"a worker process was killed ({name}), most likely for lack of memory; finished "
+                "work is kept: run the same line again, if it happens again with fewer workers "
+                "(`num_workers=1`; analyze: `workers=1`)",
+                f"작업 프로세스가 강제 종료되었습니다({name}). 메모리 부족 때문일 가능성이 "
+                "큽니다. 완료된 작업은 보존되므로 같은 명령을 다시 실행하고, 반복되면 작업 "
+                "프로세스 수를 줄이십시오(`num_workers=1`, analyze는 `workers=1`)",
+            )
+        )
+    return InputError(
+        Text(
+            f"a worker process ended with code {exitcode} (its traceback is above); finished work "
+            "is kept. In a script of your own, call this below `if __name__ == '__main__':`",
+            f"작업 프로세스가 코드 {exitcode}(으)로 끝났습니다(위의 traceback 참고). 완료된 "
+            "작업은 보존됩니다. 직접 쓴 스크립트라면 `if __name__ == '__main__':` 아래에서 "
+            "부르십시오",
+        )
+    )
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    # Ctrl-C reaches the whole group; the parent alone decides. A worker inherits the mask, so even
+    # one that is still importing prints no traceback; the parent gets its own signal afterwards.
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(
+    function: Callable[[T, Tools], R],
+    parent: Connection,
+    turn: AbstractContextManager[object],
+    lang: Lang,
+) -> None:
+    """Body of a worker: receive, work, answer; end on request or when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_lang(lang)
+    # As an exception, so that temporary files are removed.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
+        while (task := parent.recv()) is not None:
+            parent.send(_outcome(function, task, Tools(_Reporter(parent), turn)))
+
+
+def _outcome(function: Callable[[T, Tools], R], task: T, tools: Tools) -> _Message[R]:
+    try:
+        result = function(task, tools)
+    except NunbitError as exc:
+        return _Failed(exc)
+    except MemoryError:
+        return _Failed(
+            InputError(
+                Text(
+                    "out of memory; finished work is kept: run the same line again with "
+                    "`num_workers=1`",
+                    "메모리가 부족합니다. 완료된 작업은 보존됩니다. `num_workers=1`로 다시 "
+                    "실행하십시오",
+                )
+            )
+        )
+    if isinstance(tools.advance, _Reporter):
+        tools.advance.flush()
+    return _Done(result)
+
+
+class _Reporter:
+    """Sends counts to the parent a few times a second, and so notices if the parent is gone."""
+
+    def __init__(self, parent: Connection) -> None:
+        self._parent = parent
+        self._count = 0
+        self._last = time.monotonic()
+
+    def __call__(self, units: int) -> None:
+        self._count += units
+        if time.monotonic() - self._last >= _REPORT_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        self._parent.send(_Advance(self._count))
+        self._count, self._last = 0, time.monotonic()
+
+
+# -- a stage of a pipeline that works ahead of the next -------------------------------------------
+# It pays where a stage spends its time in native code that releases the interpreter's lock, or
+# waits for another process. Order and values are those of plain iteration.
+
+_LOOK_S = 0.2  # how often a stage whose queue is full checks whether the consumer is still there
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a stage: the error that ended it, if any."""
+
+    error: BaseException | None = None
+
+
+def run_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """Iterate over ``items`` in a thread that is at most ``depth`` items ahead.
+
+    Closing the iterator (or its collection) ends the thread before it returns.
+
+    Args:
+        items: Touched by that thread alone while this runs.
+        depth: Bounds the memory that waiting items take.
+
+    Raises:
+        BaseException: Whatever ``items`` raised, after the items before it.
+    """
+    return _take_from(_Stage(items, depth))
+
+
+class _Stage(Generic[T]):
+    """The thread and the items it has ready."""
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._items = items
+        self.ready: queue.Queue[T | _End] = queue.Queue(depth)
+        self._unwanted = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="nunbit-ahead", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._unwanted.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        error: BaseException | None = None
+        try:
+            for item in self._items:
+                if not self._put(item):
+                    break
+        except BaseException as exc:  # raised again where the items are used
+            error = exc
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            close()  # generators are closed by the thread that ran them
+        self._put(_End(error))
+
+    def _put(self, item: T | _End) -> bool:
+        while not self._unwanted.is_set():
+            try:
+                self.ready.put(item, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+def _take_from(stage: _Stage[T]) -> Iterator[T]:
+    stage.start()
+    try:
+        while True:
+            item = stage.ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stage.stop()
+
+
+# -- cores and memory of this machine -------------------------------------------------------------
+# What is freed stays with a process or goes back to the system as the C library likes. Long
+# analyses want it back between two stages, training wants to keep it from step to step.
+
+# <malloc.h>
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TOP_PAD_BYTES = 256 * 2**20
+
+
+def available_cores() -> int:
+    """Cores this process may use; containers and ``taskset`` allow fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def give_back_freed_memory() -> None:
+    """Return what is free to the system; costs some milliseconds.
+
+    Freed blocks stay in glibc's arenas and in Arrow's pool until somebody asks: after hours of
+    video a stage would start from the peak of the one before. Other C libraries are left alone.
+    """
+    gc.collect()
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed blocks for this process.
+
+    A step of a convolutional network frees and asks for the same hundreds of megabytes again.
+    glibc takes large blocks from the system and returns them at once, so every step would pay for
+    all pages anew. The peak stays what it was, but memory is not given back before the process
+    ends.
+
+    Returns:
+        Whether it was done; with another C library than glibc nothing is changed.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    wanted = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, _TOP_PAD_BYTES))
+    return all(library.mallopt(option, value) == 1 for option, value in wanted)

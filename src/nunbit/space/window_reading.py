@@ -1,0 +1,443 @@
+"""What ``align`` learns from: its settings, the person and the windows of every recording.
+
+A recording is read as ``nunbit analyze`` reads it, and its window vectors stay beside the run: a
+rerun with the same file, bundle and settings takes these. They are small (0.6 MB for ten minutes)
+and hold no picture and no sound, but people can be recognised from the face vectors, so they can be
+deleted (``forget=true``).
+"""
+
+from __future__ import annotations
+
+import collections
+import shutil
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from nunbit.core.errors import InputError, MissingExtra, NunbitError
+from nunbit.core.schema import SYNTHETIC_MARK
+from nunbit.core.streams import FACE_RATE_HZ, Floats, Singles
+from nunbit.core.text import Text
+from nunbit.core.timebase import SAME_SUM_S, window_grid
+from nunbit.datasets.tabular import open_table
+from nunbit.measures.turns import turns_from
+from nunbit.model.encoders import load_bundle
+from nunbit.recording.observer import (
+    AudioStream,
+    FacePx,
+    HopS,
+    Observed,
+    RateHz,
+    ReadingSettings,
+    RecordingJob,
+    WindowS,
+)
+from nunbit.recording.read import read_recording
+from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
+from nunbit.runtime.files import (
+    PartStore,
+    read_json,
+    remove_folder,
+    sha256_file,
+    write_json,
+    writing,
+)
+from nunbit.runtime.progress import listed, say
+from nunbit.runtime.workers import Tools
+from nunbit.space.vectors import Centre, nuisance_numbers, own_stretches
+from nunbit.space.windows import Seen, window_inputs
+
+ENOUGH_FOR_INFONCE = 5_000
+"""Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
+
+RECORDINGS = "recordings"
+"""Folder of a run with what was read of every recording: vectors that tell who it is."""
+
+RESULT = "result.json"
+
+FEWEST_WINDOWS = 60
+"""Windows with two modalities without which nothing can be fitted and judged."""
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """How an alignment is learned and tested.
+
+    Attributes:
+        persons: CSV file with the columns media and person; empty = the person follows from folder
+            or file name.
+        transcript: Transcript file, or a folder with one file of the same stem for each recording.
+        speakers: Who speaks when (RTTM), given like ``transcript``.
+        target_speaker: Name of the speaker to analyse; empty = the one who speaks most.
+        asr: Recogniser of the words where no transcript is given.
+        language: BCP 47 language of the speech.
+        method: ``cca``, ``infonce``, or ``auto``: ridge CCA below 5,000 windows that do not
+            overlap, contrastive learning from there on.
+        centre: Mean that is subtracted: that of the ``recording`` (and so of the person in it), of
+            the ``person``, or ``none``.
+        without_talking: Use heads from which talking and mouth movement are removed; their result
+            is then the headline.
+        rate_hz: Frames sampled for faces per second.
+        window_s: Length of a window.
+        hop_s: Step from one window to the next.
+        min_face_px: Smaller faces count as low quality.
+        audio_stream: Number of the audio stream, from 0.
+        n_candidates: Candidate windows among which the matching one is searched for.
+        apart_s: Least distance between candidates of the same recording.
+        folds: Groups of people, each left out in turn.
+        steps: Steps of contrastive learning.
+        batch_size: Windows a step.
+        lr: Peak learning rate.
+        threads: Threads of the models of one recording.
+        workers: Recordings read at once; 0 = as many as the cores allow.
+        forget: Delete the window vectors of the recordings (``RUN/recordings``) after the run.
+        seed: Decides candidates and batches.
+    """
+
+    persons: str = ""
+    transcript: str = ""
+    speakers: str = ""
+    target_speaker: str = ""
+    asr: Literal["", "vosk", "faster-whisper"] = ""
+    language: str = "ko"
+    method: Literal["auto", "cca", "infonce"] = "auto"
+    centre: Centre = "recording"
+    without_talking: bool = False
+    rate_hz: RateHz = FACE_RATE_HZ
+    window_s: WindowS = 4.0
+    hop_s: HopS = 1.0
+    min_face_px: FacePx = 40.0
+    audio_stream: AudioStream = 0
+    n_candidates: Annotated[int, msgspec.Meta(ge=5, le=100)] = 20
+    apart_s: Annotated[float, msgspec.Meta(ge=0.1, le=86400)] = 8.0
+    folds: Annotated[int, msgspec.Meta(ge=2, le=20)] = 5
+    steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2000
+    batch_size: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 256
+    lr: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1e-3
+    threads: Threads = 1
+    workers: Workers = 0
+    forget: bool = False
+    seed: Seed = 0
+
+    def reading(self) -> ReadingSettings:
+        """How recordings are read: as ``nunbit analyze`` does, with the model's vectors kept."""
+        return ReadingSettings.of(self, keep_embeddings=True)
+
+
+# -- persons ---------------------------------------------------------------------------------------
+
+_MOST_NAMED = 6
+
+
+def persons_of(media: Sequence[Path], table: str = "") -> tuple[str, ...]:
+    """The person of every recording, by a table or else by where the file lies.
+
+    Recordings from several folders: the folder's name is the person. All in one folder: the file
+    name up to the first ``_``; the whole name where that would make all recordings one person.
+    Taking one person for two costs little; taking two for one would let identity look like state
+    between recordings. The mean of each recording is removed, so even that does not enter the
+    vectors.
+
+    Args:
+        media: Recordings.
+        table: CSV file, or '' for the rules by name.
+
+    Raises:
+        InputError: The table cannot be read or does not cover the recordings, or two folders of
+            different corpora carry the same name.
+    """
+    paths = [path.resolve() for path in media]
+    if table:
+        rows = _person_rows(Path(table))
+        return tuple(_in_table(path, rows, table) for path in paths)
+    if len({path.parent for path in paths}) > 1:
+        return _by_folder(paths)
+    whole = tuple(_nfc(path.stem) for path in paths)
+    beginnings = tuple(stem.split("_", 1)[0] or stem for stem in whole)
+    return whole if len(set(beginnings)) == 1 else beginnings
+
+
+def persons_notice(media: Sequence[Path], persons: Sequence[str], table: str) -> tuple[Text, ...]:
+    """Print the assumed persons to stderr if no table is given; names stay out of reports.
+
+    Returns:
+        What the report says of it.
+    """
+    if table or len(media) < 2:
+        return ()
+    counts = collections.Counter(persons)
+    named = listed([f"{name} ({n})" for name, n in counts.most_common()], _MOST_NAMED)
+    folders = len({path.resolve().parent for path in media}) > 1
+    rule = Text("folder", "폴더") if folders else Text("file name", "파일 이름")
+    en = f"{len(media)} recordings were assumed to show {len(counts)} people, by {rule.en}"
+    ko = f"녹화 {len(media)}개를 {rule.ko}에 따라 {len(counts)}명으로 간주했습니다"
+    otherwise = Text(
+        "; otherwise give a table of media and person as `persons`",
+        ". 사실과 다르면 media와 person 열이 있는 표를 `persons`로 지정하십시오",
+    )
+    say(Text(f"{en}: {named}{otherwise.en}", f"{ko}: {named}{otherwise.ko}"))
+    return (Text(en + otherwise.en, ko + otherwise.ko),)
+
+
+def _by_folder(paths: Sequence[Path]) -> tuple[str, ...]:
+    seen: dict[str, Path] = {}
+    for folder in sorted({path.parent for path in paths}):
+        other = seen.setdefault(_nfc(folder.name).casefold(), folder)
+        if other != folder:
+            raise InputError(
+                Text(
+                    f"person '{folder.name}' is in two places, {other} and {folder}: one person "
+                    "or two? Give a table of media and person as `persons`",
+                    f"'{folder.name}'(이)라는 사람이 두 곳에 있습니다: {other}, {folder}. 같은 "
+                    "사람인지 media와 person 열이 있는 표를 `persons`로 지정하십시오",
+                )
+            )
+    return tuple(_nfc(path.parent.name) for path in paths)
+
+
+def _in_table(path: Path, rows: Sequence[tuple[str, str]], table: str) -> str:
+    """The person whose row names the end of this path."""
+    whole = "/" + _nfc(path.as_posix())
+    persons = {person for media, person in rows if whole.endswith("/" + media)}
+    if len(persons) == 1:
+        return persons.pop()
+    what = Text("several persons", "사람이 여럿입니다")
+    if not persons:
+        what = Text("no person", "사람이 없습니다")
+    raise InputError(
+        Text(
+            f"{table}: {what.en} for {path.name}; give one row a recording (media, person), with "
+            "folders in media where file names repeat",
+            f"{table}: {path.name}에 해당하는 {what.ko}. 녹화마다 한 행(media, person)을 적고, "
+            "파일 이름이 겹치면 media에 폴더까지 적으십시오",
+        )
+    )
+
+
+def _person_rows(table: Path) -> list[tuple[str, str]]:
+    opened = open_table(table)
+    for name in ("media", "person"):
+        if name not in opened.columns:
+            raise InputError(
+                Text(
+                    f"{table}: not a CSV file with the columns media and person (no {name})",
+                    f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({name} 없음)",
+                )
+            )
+    rows = [
+        (_nfc(row.text("media") or ""), _nfc(row.text("person") or "")) for row in opened.rows()
+    ]
+    return [(_path_end(media.replace("\\", "/").strip(), table), who) for media, who in rows]
+
+
+def _path_end(media: str, table: Path) -> str:
+    """The end of a path as a table writes it: ``./`` means nothing, ``../`` is from the table."""
+    if ".." in media.split("/"):
+        return _nfc((table.parent / media).resolve().as_posix())
+    while media.startswith("./"):
+        media = media.removeprefix("./")
+    return media
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+CACHE_FORMAT = "nunbit-align-windows-2"
+
+# What changes the windows, besides the files and the bundle.
+_READING = (
+    *("target_speaker", "asr", "asr_model", "language", "rate_hz", "window_s", "hop_s", "target"),
+    *("min_face_px", "audio_stream"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingWindows:
+    """One recording's windows.
+
+    Attributes:
+        session: Name of the recording.
+        start_s: (W,).
+        vectors: Modality -> (W, D), NaN where missing.
+        nuisance: Name -> (W,), talking and mouth (``vectors.NUISANCES``), NaN where missing.
+        duration_s: Of the recording.
+        transcript: Whether there are words, given or recognised.
+        synthetic: Whether the recording was drawn.
+        kept: Whether it came from an earlier run.
+        error: Why it could not be read or None.
+        notices: Notices about it.
+    """
+
+    session: str
+    start_s: Floats
+    vectors: dict[str, Singles]
+    nuisance: dict[str, Floats] = field(default_factory=dict)
+    duration_s: float = 0.0
+    transcript: bool = False
+    synthetic: bool = False
+    kept: bool = False
+    error: Text | None = None
+    notices: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsJob:
+    """One recording whose windows are wanted, as plain data that crosses to a worker process."""
+
+    recording: RecordingJob
+    cache: Path
+    window_s: float
+    hop_s: float
+
+
+def windows_job(
+    media: Path,
+    session: str,
+    cache: Path,
+    bundle: tuple[Path, str],
+    settings: AlignSettings,
+    beside: tuple[Path | None, Path | None] = (None, None),
+) -> WindowsJob:
+    """The job of one recording; its windows go to ``cache``, ``beside`` are words and speakers."""
+    recording = RecordingJob(
+        media=media,
+        session=session,
+        parts_folder=cache / f"{session}.unfinished",
+        transcript=beside[0],
+        speakers=beside[1],
+        bundle=bundle[0],
+        bundle_hash=bundle[1],
+        settings=settings.reading(),
+    )
+    return WindowsJob(recording, cache, settings.window_s, settings.hop_s)
+
+
+def recording_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
+    """Windows of one recording, from the cache where it fits; errors are returned, not raised."""
+    try:
+        return _read_windows(job, tools)
+    except (MissingExtra, NunbitError) as exc:
+        return RecordingWindows(job.recording.session, np.zeros(0), {}, error=exc.text)
+
+
+def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
+    own_job = job.recording
+    store = window_store(job)
+    synthetic = (own_job.media.parent / SYNTHETIC_MARK).is_file()
+    kept = store.read(own_job.session)
+    if kept is not None:
+        return replace(kept, synthetic=synthetic, kept=True)
+    # Version 0.1 kept the same vectors in a file of another kind.
+    (job.cache / f"{own_job.session}.npz").unlink(missing_ok=True)
+    bundle = load_bundle(own_job.bundle, threads=own_job.settings.threads)
+    seen = read_recording(own_job, bundle, tools.advance)
+    duration_s, transcript, voice = seen.media.duration_s, seen.transcript, seen.voice
+    faces, choice = (
+        (None, None) if seen.faces is None else seen.faces.choose(own_job.settings.person)
+    )
+    target = own_job.settings.target_speaker
+    turns = turns_from(voice, transcript, seen.speakers.stretches, duration_s, target=target)
+    # The clipped last window is another kind of sample.
+    whole = tuple(
+        window
+        for window in window_grid(duration_s, job.window_s, job.hop_s)
+        if window.duration_s >= job.window_s - SAME_SUM_S
+    )
+    own = own_stretches(turns) if turns else None
+    found = RecordingWindows(
+        session=own_job.session,
+        start_s=np.array([w.start_s for w in whole], np.float64),
+        vectors=window_inputs(bundle, Seen(faces, voice, transcript, turns, whole)),
+        nuisance=nuisance_numbers(faces, voice, transcript, whole, own),
+        duration_s=duration_s,
+        transcript=transcript is not None,
+        synthetic=synthetic,
+        notices=_notices(own_job, seen, () if choice is None else choice.notices),
+    )
+    store.write(own_job.session, found)
+    remove_folder(own_job.parts_folder)
+    return found
+
+
+def _notices(job: RecordingJob, seen: Observed, chosen: tuple[Text, ...]) -> tuple[Text, ...]:
+    """What was odd about the files of a recording, each once."""
+    given = seen.transcript.reading if job.transcript and seen.transcript else ()
+    beside = [note for note in (*given, *seen.speakers.reading) if note.treatment != "read"]
+    notes = [note.text for note in (*seen.media.reading, *beside)]
+    return tuple(dict.fromkeys((*notes, *seen.notices, *chosen)))
+
+
+def window_store(job: WindowsJob) -> PartStore[RecordingWindows]:
+    """Where the windows of a recording are kept, by everything they depend on."""
+    own = job.recording
+    files = {"media": own.media, "transcript": own.transcript, "speakers": own.speakers}
+    inputs = {name: sha256_file(p) for name, p in files.items() if p is not None}
+    given = settings_to_dict(own.settings) | {"window_s": job.window_s, "hop_s": job.hop_s}
+    key = (CACHE_FORMAT, inputs, own.bundle_hash, {name: given.get(name) for name in _READING})
+    return PartStore(job.cache, RecordingWindows, key)
+
+
+# -- forgetting ------------------------------------------------------------------------------------
+
+FORGOTTEN = "forgotten.json"
+"""File with the time of the deletion, so that the next run can explain why it reads again."""
+
+
+def kept_readings(run: Path) -> dict[str, Any]:
+    """How many files are kept, their bytes, and when earlier ones were deleted (or None)."""
+    found = (run / RECORDINGS).glob("*.*")
+    sizes = [p.stat().st_size for p in found if p.suffix in (".part", ".npz")]  # .npz: version 0.1
+    gone = run / FORGOTTEN
+    return {
+        "folder": RECORDINGS,
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "deleted": str(read_json(gone)["deleted"]) if gone.is_file() else None,
+    }
+
+
+def delete_readings(run: Path) -> dict[str, Any]:
+    """Delete the window vectors of a run; its result, report and bundle stay.
+
+    Returns:
+        ``result.json`` as it is now; without a result what is kept now.
+
+    Raises:
+        InputError: There is no run here, or a file cannot be deleted.
+    """
+    path, folder = run / RESULT, run / RECORDINGS
+    if not path.is_file() and not folder.is_dir():
+        raise InputError(
+            Text(
+                f"{run}: no run of nunbit align here; give its folder as `out`",
+                f"{run}: nunbit align의 결과 폴더가 아닙니다. 그 폴더를 `out`으로 지정하십시오",
+            )
+        )
+    count = kept_readings(run)["files"]
+    with writing(folder):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        if count:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(run / FORGOTTEN, {"deleted": now, "files": count})
+    say(
+        Text(
+            f"what was read of {count} recordings is deleted",
+            f"녹화 {count}개의 창 벡터를 삭제했습니다",
+        ).under(folder)
+    )
+    kept = {"readings": kept_readings(run)}
+    if not path.is_file():  # ended before it had a result
+        return kept
+    document: dict[str, Any] = read_json(path) | kept
+    write_json(path, document)
+    return document

@@ -1,0 +1,350 @@
+"""Run ``nunbit analyze``: a folder for every recording, then one table for all.
+
+A finished recording is not analysed again: its ``summary.json`` names file, bundle, settings and
+the files written. A recording that cannot be read, or in which nunbit itself fails, is reported and
+does not stop the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from nunbit.core.errors import InputError, NunbitError
+from nunbit.core.text import Lang, Text, text_of
+from nunbit.language.labels import label_set_from_dict
+from nunbit.measures import definitions
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import load_bundle
+from nunbit.recording.observer import ReadingSettings, RecordingJob
+from nunbit.recording.paths import (
+    MEDIA_SUFFIXES,
+    SPEAKER_SUFFIXES,
+    TRANSCRIPT_SUFFIXES,
+    companion,
+    list_media,
+    require_media_extra,
+    session_names,
+    unread_folders,
+    without_companion,
+)
+from nunbit.recording.read import note_lines, notes_of_document, problems, unsaid
+from nunbit.report import check_embeddable, render_sessions, shapes
+from nunbit.report.shapes import Texts
+from nunbit.report.timeline_view import TEXTS_FILE, is_share
+from nunbit.runtime.files import read_json, sha256_file, writing
+from nunbit.runtime.progress import Progress, pad, say, spoken_lang, width
+from nunbit.runtime.workers import Tools, available_cores, fault_text, run_tasks
+from nunbit.stories.analyze.job import SUMMARY, AnalyzeSettings, SessionJob, is_done, write_sessions
+from nunbit.stories.analyze.kept import OBSERVED_FILE, read_head
+from nunbit.stories.analyze.session import analyse_session
+
+_SHOWN = (
+    *("face_coverage", "expressivity", "joy_time", "negative_share", "depgroup_share"),
+    *("head_speed", "speech_share", "pause_ratio", "pause_mean", "speech_rate"),
+    *("f0_median", "f0_sd_st", "level_sd", "incongruence", "coupling"),
+)
+
+NOT_A_DIAGNOSIS = Text(
+    "A summary of nonverbal signals, not a diagnosis.",
+    "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마십시오.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of one recording.
+
+    Attributes:
+        session: Its name.
+        folder: Where its files are.
+        state: ``done``, ``kept`` (was done before) or ``failed``.
+        summary: ``summary.json``, or None where it failed.
+        error: Why it failed or None.
+    """
+
+    session: str
+    folder: Path
+    state: str
+    summary: dict[str, Any] | None
+    error: Text | None = None
+
+    def to_dict(self, lang: Lang) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        said = None if self.error is None else self.error.pick(lang)
+        return {
+            "session": self.session,
+            "state": self.state,
+            "folder": str(self.folder),
+            "error": said,
+            "reading": (self.summary or {}).get("reading"),
+            "summary": self.summary,
+        }
+
+
+def analyze(
+    media: Sequence[Path], out: Path, settings: AnalyzeSettings, *, bundle: Path | None = None
+) -> tuple[Outcome, ...]:
+    """Analyse recordings; each gets a folder below ``out``.
+
+    Args:
+        media: Video or sound files, or folders of them; also folders of earlier results, whose
+            recordings may be gone: what was observed then is in them.
+        out: Gets ``<session>/`` per recording; for several also ``sessions.parquet`` and
+            ``index.html``.
+        settings: How.
+        bundle: Bundle folder; None takes the shipped one.
+
+    Returns:
+        One outcome per recording, in the order given.
+
+    Raises:
+        InputError: There are no recordings, or the only one is unusable.
+        SettingsError: Settings do not fit.
+        BundleError: The bundle is missing or damaged.
+        MissingExtra: The extra ``media`` is not installed.
+    """
+    settings.baseline_interval()
+    require_media_extra()
+    earlier = [each for path in media for each in _results_in(path)]
+    folders = {path for path in media if _results_in(path)}
+    others = [path for path in media if path not in folders]
+    paths = list_media(others) if others or not earlier else ()
+    folder = (bundle or default_bundle_path()).resolve()
+    models = (folder, load_bundle(folder, threads=1).hash)
+    if settings.embed:
+        for path in paths:
+            check_embeddable(path, path.name)
+    jobs = [*_jobs(paths, out, settings, models)]
+    taken = {job.folder.resolve() for job in jobs}
+    again = [_job_again(path, out, settings, models) for path in earlier]
+    jobs += [job for job in again if job.folder.resolve() not in taken]
+    for notice in unread_folders(others):
+        say(notice)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)  # now, not when an hour has been read
+    outcomes = _run(jobs, settings)
+    failed = [o for o in outcomes if o.error is not None]
+    if len(outcomes) == 1 and failed and failed[0].error is not None:
+        raise InputError(failed[0].error)
+    if len(outcomes) > max(1, len(failed)):
+        write_sessions(out, [o.folder for o in outcomes if o.error is None])
+        render_sessions(out, lang=spoken_lang())
+    return tuple(outcomes)
+
+
+def _results_in(path: Path) -> tuple[Path, ...]:
+    """Folders of earlier results: this one, or those in it where it holds no recording itself."""
+    if (path / OBSERVED_FILE).is_file():
+        return (path,)
+    if not path.is_dir() or any(p.suffix.lower() in MEDIA_SUFFIXES for p in path.iterdir()):
+        return ()
+    return tuple(sorted(p.parent for p in path.glob(f"*/{OBSERVED_FILE}")))
+
+
+def _jobs(
+    paths: Sequence[Path], out: Path, settings: AnalyzeSettings, models: tuple[Path, str]
+) -> list[SessionJob]:
+    """The jobs of recordings, with the files that lie beside them."""
+    jobs = []
+    for path, name in zip(paths, session_names(paths), strict=True):
+        words = companion(settings.transcript, path, len(paths), TRANSCRIPT_SUFFIXES)
+        spoken = companion(settings.speakers, path, len(paths), SPEAKER_SUFFIXES)
+        notes = without_companion(
+            path, transcript=(settings.transcript, words), speakers=(settings.speakers, spoken)
+        )
+        recording = RecordingJob(
+            media=path,
+            session=name,
+            parts_folder=out / name / f"{name}.unfinished",
+            transcript=words,
+            speakers=spoken,
+            bundle=models[0],
+            bundle_hash=models[1],
+            settings=settings.reading(),
+            notes=notes,
+        )
+        jobs.append(SessionJob(recording, out / name, settings, kept_in=out / name))
+    return jobs
+
+
+def _job_again(
+    results: Path, out: Path, settings: AnalyzeSettings, models: tuple[Path, str]
+) -> SessionJob:
+    """The job of a folder of earlier results.
+
+    How the recording was read, its words and its speakers stay as they were where nothing else is
+    given.
+
+    Raises:
+        InputError: What was observed cannot be read.
+    """
+    kept = read_head(results)
+    if kept is None:
+        raise InputError(
+            Text(
+                f"{results}: {OBSERVED_FILE} is damaged or of another version; analyse the "
+                "recording itself again",
+                f"{results}: {OBSERVED_FILE} 파일이 손상되었거나 버전이 다릅니다. 녹화를 다시 "
+                "분석하십시오",
+            )
+        )
+    plain = AnalyzeSettings()
+    had = {
+        f.name: getattr(kept.settings, f.name)
+        for f in fields(ReadingSettings)
+        if hasattr(plain, f.name) and getattr(settings, f.name) == getattr(plain, f.name)
+    }
+    settings = replace(settings, **had)
+    media, inputs = results / kept.path, dict(kept.inputs)
+    place = Path(os.path.normpath(media))
+    there = place.is_file() and sha256_file(place) == inputs["media"]
+    if settings.embed:
+        check_embeddable(place, place.name)
+    name = results.resolve().name
+    recording = RecordingJob(
+        media=place,
+        session=name,
+        parts_folder=out / name / f"{name}.unfinished",
+        transcript=companion(settings.transcript, place, 1, TRANSCRIPT_SUFFIXES),
+        speakers=companion(settings.speakers, place, 1, SPEAKER_SUFFIXES),
+        bundle=models[0],
+        bundle_hash=models[1],
+        settings=settings.reading(),
+        there=there,
+    )
+    return SessionJob(
+        recording,
+        out / name,
+        settings,
+        kept_in=results,
+        from_kept=True,
+        inputs=tuple(inputs.items()),
+        synthetic=kept.synthetic,
+    )
+
+
+def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings) -> list[Outcome]:
+    outcomes: dict[str, Outcome] = {}
+    left = []
+    for job in jobs:
+        if is_done(job):
+            summary = read_json(job.folder / SUMMARY)
+            if job.settings.forget:
+                (job.folder / OBSERVED_FILE).unlink(missing_ok=True)
+            outcomes[job.session] = Outcome(job.session, job.folder, "kept", summary)
+            say(
+                Text(
+                    f"{job.session}: already analysed with these settings; kept",
+                    f"{job.session}: 같은 설정으로 이미 분석했으므로 그대로 둡니다",
+                )
+            )
+        else:
+            left.append(job)
+    workers = min(settings.workers or available_cores(), len(left))
+    title = Text("analyze", "분석")
+    # A recording that kills its process, for lack of memory, must not take the others with it.
+    lost = _lost if len(left) > 1 else None
+    with Progress(title, None, "s") as bar:
+        for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance, lost=lost):
+            outcomes[outcome.session] = outcome
+            # With a single recording the error is raised, and the caller prints it.
+            if outcome.error is not None and len(jobs) > 1:
+                say(outcome.error.under("nunbit"))
+            for line in _reading_lines(outcome):
+                say(line.under(outcome.session))
+    return [outcomes[job.session] for job in jobs]
+
+
+def _reading_lines(outcome: Outcome) -> list[Text]:
+    """Lines about the files of a recording: notes, then notices of the transcript."""
+    summary = outcome.summary or {}
+    notes = problems(notes_of_document(summary.get("reading")))
+    notices = (summary.get("transcript") or {}).get("notices", ())
+    return [*note_lines(notes), *unsaid(map(text_of, notices), notes)]
+
+
+def _work(job: SessionJob, tools: Tools) -> Outcome:
+    media = job.recording.media
+    try:
+        summary = analyse_session(job, tools.advance)
+    except NunbitError as exc:
+        return Outcome(job.session, job.folder, "failed", None, exc.text)
+    except MemoryError:
+        return Outcome(job.session, job.folder, "failed", None, _out_of_memory(media))
+    except Exception as exc:  # whatever it is: the other recordings must be written
+        return Outcome(job.session, job.folder, "failed", None, fault_text(media, exc))
+    return Outcome(job.session, job.folder, "done", summary)
+
+
+def _lost(job: SessionJob, error: InputError) -> Outcome:
+    """Outcome of a recording whose process was killed."""
+    said = error.text.under(job.recording.media)
+    return Outcome(job.session, job.folder, "failed", None, said)
+
+
+def _out_of_memory(media: Path) -> Text:
+    return Text(
+        f"{media}: out of memory; close other programs and run the same line again, with "
+        "`workers=1` where there are several recordings",
+        f"{media}: 메모리가 부족합니다. 다른 프로그램을 닫고 같은 명령을 다시 실행하십시오. "
+        "녹화가 여럿이면 `workers=1`을 붙이십시오",
+    )
+
+
+def outcomes_text(outcomes: Sequence[Outcome], out: Path, lang: Lang) -> str:
+    """For one recording its measures, for several one line each."""
+    done = [o for o in outcomes if o.summary is not None]
+    lines: list[str] = []
+    if len(outcomes) == 1 and done and done[0].summary is not None:
+        lines += _measures(done[0].summary, lang)
+        lines.append(str(done[0].folder / "report.html"))
+    else:
+        for outcome in outcomes:
+            state = _STATES[outcome.state].pick(lang)
+            detail = outcome.folder / "report.html" if outcome.error is None else ""
+            if outcome.error is not None:
+                detail = outcome.error.pick(lang)
+            lines.append(
+                f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}"
+            )
+        lines.append(str(out / "index.html"))
+    return "\n".join([*lines, NOT_A_DIAGNOSIS.pick(lang)])
+
+
+_STATES = {
+    "done": Text("done", "완료"),
+    "kept": Text("kept", "유지"),
+    "failed": Text("failed", "실패"),
+}
+
+
+def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
+    stored = summary.get("label_set")
+    label_set = label_set_from_dict(stored, "summary.json") if stored else None
+    names = {d.id: d.name.pick(lang) for d in definitions(label_set)}
+    t = Texts(lang, TEXTS_FILE)
+    rows = [m for m in summary["measures"] if not m.get("track") and m["measure"] in _SHOWN]
+    sources = {row["modality"]: t.get(f"modality.{row['modality']}") for row in rows}
+    columns = max(map(width, sources.values()), default=0)
+    lines = []
+    for row in sorted(rows, key=lambda row: _SHOWN.index(row["measure"])):
+        source = pad(sources[row["modality"]], columns, left=True)
+        name = pad(names.get(row["measure"], row["measure"]), 34, left=True)
+        value, interval = _value(row, t)
+        lines.append(f"{source} {name} {pad(value, 16)}  {interval}".rstrip())
+    return lines
+
+
+def _value(row: dict[str, Any], t: Texts) -> tuple[str, str]:
+    """A value with its unit and its interval; a dash and the reason where there is none."""
+    value, unit, ci = row["value"], row["unit"], row["ci"]
+    if value is None:
+        return "–", t.get(f"reason.{row['mask_reason']}")
+    if is_share(unit):
+        return shapes.percent(value), "" if ci is None else f"[{shapes.percent_interval(ci)}]"
+    interval = "" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]"
+    return f"{value:.3g} {t.get(f'unit.{unit}')}".strip(), interval

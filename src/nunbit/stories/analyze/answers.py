@@ -1,0 +1,238 @@
+"""What models and the recording itself say once it is known who is analysed and in which windows.
+
+An answer that rests on the same as one kept from an earlier run is taken from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from nunbit.core.errors import InputError
+from nunbit.core.streams import FaceStream, Interval, Singles, Turn, VoiceStream
+from nunbit.core.text import Text
+from nunbit.core.timebase import intersect_intervals, window_grid
+from nunbit.language.morphemes import analyser_missing
+from nunbit.measures import turns_from
+from nunbit.measures.class_probabilities import (
+    TextChances,
+    text_chances,
+    voice_chances,
+    voice_section,
+)
+from nunbit.measures.wording import Wording, read_wording
+from nunbit.model.encoders import Bundle
+from nunbit.recording.media import iter_audio
+from nunbit.recording.observer import Observed, RecordingJob
+from nunbit.recording.synchrony import check_synchrony
+from nunbit.recording.tracking import TargetChoice
+from nunbit.space.windows import (
+    AlignedWindows,
+    Seen,
+    align_windows,
+    is_aligned,
+    masked_notice,
+    verdict_notices,
+)
+from nunbit.stories.analyze.job import AnalyzeSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Who is analysed, when they have the floor, and the windows.
+
+    Attributes:
+        faces: With the person's tracks, None without video.
+        choice: Who is who; None without video.
+        turns: Turns of the recording.
+        own: The person's turns.
+        speech: Stretches in which the person speaks.
+        windows: The grid.
+    """
+
+    faces: FaceStream | None
+    choice: TargetChoice | None
+    turns: tuple[Turn, ...]
+    own: tuple[Interval, ...]
+    speech: tuple[Interval, ...]
+    windows: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What is known only by asking models, or the recording again.
+
+    Attributes:
+        spoken: (W, K) class probabilities of how each window is spoken, or None.
+        text: Class probabilities of the sentences.
+        wordings: (U,) what each sentence says of its sign; None without words.
+        aligned: The windows in the shared space, None where the bundle is not aligned.
+        sync: Offset between sound and picture, or why there is none.
+        rest_on: Digest of what each of these was made from.
+    """
+
+    spoken: Singles | None
+    text: TextChances
+    wordings: tuple[Wording, ...] | None
+    aligned: AlignedWindows | None
+    sync: Mapping[str, Any]
+    rest_on: Mapping[str, str] = field(default_factory=dict)
+
+
+def scene_of(job: RecordingJob, seen: Observed, settings: AnalyzeSettings) -> Scene:
+    """Choose the person and lay out turns and windows.
+
+    Raises:
+        SettingsError: The target box has no face.
+        InputError: The target speaker is nobody's name.
+    """
+    faces, choice = None, None
+    if seen.faces is not None:
+        faces, choice = seen.faces.choose(job.settings.person)
+    duration_s, voice = seen.media.duration_s, seen.voice
+    turns = turns_from(
+        voice,
+        seen.transcript,
+        seen.speakers.stretches,
+        duration_s,
+        target=settings.target_speaker,
+    )
+    own = tuple(turn.interval for turn in turns if turn.target)
+    return Scene(
+        faces=faces,
+        choice=choice,
+        turns=turns,
+        own=own,
+        speech=intersect_intervals(voice.segments, own) if voice else (),
+        windows=window_grid(duration_s, settings.window_s, settings.hop_s),
+    )
+
+
+def answers_of(
+    job: RecordingJob, bundle: Bundle, seen: Observed, scene: Scene, kept: Answers | None
+) -> Answers | None:
+    """Ask, or take what is kept.
+
+    Args:
+        job: Where the recording is.
+        bundle: The loaded bundle.
+        seen: What was observed.
+        scene: Who and when.
+        kept: Of an earlier run, or None.
+
+    Returns:
+        None where other windows of an aligned bundle are wanted than those kept: vectors of faces
+        are not kept, so the recording has to be read again.
+
+    Raises:
+        InputError: The recording has to be asked and is gone.
+    """
+    rest_on = _rest_on(bundle, seen, scene)
+    same = {n for n, digest in rest_on.items() if kept and kept.rest_on.get(n) == digest}
+    if kept is not None and is_aligned(bundle) and "aligned" not in same:
+        return None
+
+    def chosen(name: str, ask: Callable[[], Any], *, asks_recording: bool = False) -> Any:
+        if kept is not None and name in same:
+            return getattr(kept, name)
+        if asks_recording and not job.there:
+            raise gone(job, name)
+        return ask()
+
+    voice = seen.voice
+    heard = voice is not None and voice_section(bundle) is not None
+    both = voice is not None and scene.faces is not None
+    spoken = chosen("spoken", lambda: _spoken(job, bundle, scene, voice), asks_recording=heard)
+    words = seen.transcript
+    wordings = chosen(
+        "wordings",
+        lambda: None if words is None else read_wording(words),
+    )
+    given = Seen(scene.faces, voice, seen.transcript, scene.turns, scene.windows)
+    return Answers(
+        spoken=spoken,
+        text=chosen("text", lambda: text_chances(bundle, words, wordings)),
+        wordings=wordings,
+        aligned=chosen("aligned", lambda: align_windows(bundle, given)),
+        sync=chosen(
+            "sync",
+            lambda: check_synchrony(job.media, seen.media, scene.faces, voice, scene.speech),
+            asks_recording=both,
+        ),
+        rest_on=rest_on,
+    )
+
+
+def _spoken(
+    job: RecordingJob, bundle: Bundle, scene: Scene, voice: VoiceStream | None
+) -> Singles | None:
+    if voice is None:
+        return None
+    sound = partial(iter_audio, job.media, audio_stream=job.settings.audio_stream)
+    return voice_chances(bundle, sound, scene.windows, voice, scene.own or None)
+
+
+def _rest_on(bundle: Bundle, seen: Observed, scene: Scene) -> dict[str, str]:
+    targets = () if scene.faces is None else scene.faces.targets
+    words = seen.transcript
+    made_from = {
+        "spoken": (bundle.hash, scene.windows, scene.own),
+        "text": (bundle.hash, words, analyser_missing() is None),
+        "wordings": (words, analyser_missing() is None),
+        "aligned": (bundle.hash, scene.windows, scene.turns, targets, words),
+        "sync": (targets, scene.speech),
+    }
+    return {name: _digest(things) for name, things in made_from.items()}
+
+
+def _digest(things: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(things)).hexdigest()[:16]
+
+
+def gone(job: RecordingJob, what: str) -> InputError:
+    """The error where the recording is needed and is not there."""
+    why = _WHY[what]
+    return InputError(
+        Text(
+            f"{job.media}: the recording is gone, and {why.en}; bring it back, or leave these "
+            "settings as they were",
+            f"{job.media}: 녹화가 없는데 {why.ko}. 녹화를 되돌려 놓거나 이 설정을 그대로 두십시오",
+        )
+    )
+
+
+_WHY = {
+    "spoken": Text(
+        "other windows, or another person's turns, need its sound",
+        "구간이나 분석할 화자를 바꾸면 소리를 다시 들어야 합니다",
+    ),
+    "sync": Text(
+        "another person to analyse needs its pictures",
+        "분석할 사람을 바꾸면 화면을 다시 보아야 합니다",
+    ),
+    "reading": Text(
+        "what was kept of it is damaged, or was read with another bundle or other settings",
+        "남아 있는 자료는 손상되었거나 다른 번들이나 설정으로 읽은 것입니다",
+    ),
+    "words": Text("its words are to be recognised", "말을 인식해야 합니다"),
+}
+
+
+def masked(answers: Answers, settings: AnalyzeSettings) -> Text | None:
+    """The notice about masked or unproven agreement; None if every pair was found."""
+    if answers.aligned is None:
+        return None
+    return masked_notice(answers.aligned.verdicts, settings.unproven_agreement)
+
+
+def verdicts(answers: Answers, settings: AnalyzeSettings) -> tuple[Text, ...]:
+    """What the alignment of the bundle is worth, and what became of it."""
+    if answers.aligned is None:
+        return ()
+    about = masked(answers, settings)
+    return (*verdict_notices(answers.aligned.verdicts), *(() if about is None else (about,)))

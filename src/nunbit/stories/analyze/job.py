@@ -1,0 +1,339 @@
+"""What analysing one recording needs: settings, its folder of results, and whether it is done.
+
+A folder counts as done only while every file is there, whole. ``summary.json`` is written last and
+holds size and digest of every other file except the report, which can be rendered again at any
+time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.schema import Box
+from nunbit.core.streams import FACE_RATE_HZ, Interval
+from nunbit.core.text import Lang, Text
+from nunbit.recording.observer import (
+    AudioStream,
+    FacePx,
+    HopS,
+    MediaS,
+    RateHz,
+    ReadingSettings,
+    RecordingJob,
+    WindowS,
+)
+from nunbit.runtime.config import (
+    Seed,
+    Threads,
+    Workers,
+    settings_to_dict,
+)
+from nunbit.runtime.files import (
+    atomic_path,
+    read_json,
+    sha256_file,
+    writing,
+)
+from nunbit.runtime.progress import say, spoken_lang
+
+
+@dataclass(frozen=True)
+class AnalyzeSettings:
+    """How recordings are analysed.
+
+    Attributes:
+        transcript: Transcript file; for several recordings a folder with one file of the same stem
+            each; empty = none.
+        speakers: Who speaks when (RTTM), given like ``transcript``; empty = one speaker is assumed.
+        target_speaker: Name of the speaker to analyse, as the diarisation or the transcript has it;
+            empty = the one who speaks most.
+        single_speaker: Only this person speaks in the recording: all speech is theirs.
+        asr: Recogniser of the words where no transcript is given: ``vosk`` or ``faster-whisper``.
+        asr_model: Model folder or size name of the recogniser; empty = what is installed.
+        asr_download: Let faster-whisper download the model of a size name, once.
+        language: BCP 47 language of the speech; empty = Whisper detects it.
+        export: Formats besides Parquet: eaf, textgrid, vtt, csv, openface.
+        baseline: Neutral stretch of the person as ``A-B`` in seconds; it needs 60 s or more of
+            valid data.
+        subject: Name or code of the person, written into every row.
+        embed: Put the video into the report instead of linking to it.
+        full_rate: Read every frame, as blinks need; slower.
+        rate_hz: Frames sampled for faces per second.
+        window_s: Length of a window.
+        hop_s: Step from one window to the next.
+        target: Person to analyse: ``largest`` = the largest face, ``only`` = the only person in the
+            picture.
+        target_box: x0, y0, x1, y1 in pixels of the upright picture: the face in this box instead.
+        target_time: Time at which ``target_box`` holds, seconds; None = the person who is in the
+            box most.
+        min_face_px: Smaller faces count as low quality.
+        audio_stream: Number of the audio stream, from 0.
+        fuse_voice: Let the bundle's experimental voice tower contribute to the fused index;
+            otherwise its estimates are shown only. It never contributes to disagreement.
+        unproven_agreement: Show the agreement of face, voice and words even if the verdict of the
+            aligned bundle is not ``found``.
+        threads: Threads of the models of one recording.
+        workers: Recordings analysed at once; 0 = as many as the cores allow.
+        forget: Keep nothing that was observed, only the tables: other exports, languages and
+            baselines then take the whole analysis again.
+        overlap: Decode, search for faces and read them at the same time, on several cores; the
+            results are the same.
+        seed: Decides bootstrap intervals and surrogates.
+    """
+
+    transcript: str = ""
+    speakers: str = ""
+    target_speaker: str = ""
+    single_speaker: bool = False
+    asr: Literal["", "vosk", "faster-whisper"] = ""
+    asr_model: str = ""
+    asr_download: bool = False
+    language: str = "ko"
+    export: tuple[Literal["eaf", "textgrid", "vtt", "csv", "openface"], ...] = ()
+    baseline: str = ""
+    subject: str = ""
+    embed: bool = False
+    full_rate: bool = False
+    rate_hz: RateHz = FACE_RATE_HZ
+    window_s: WindowS = 4.0
+    hop_s: HopS = 1.0
+    target: Literal["largest", "only"] = "largest"
+    target_box: Box | None = None
+    target_time: MediaS | None = None
+    min_face_px: FacePx = 40.0
+    audio_stream: AudioStream = 0
+    fuse_voice: bool = False
+    unproven_agreement: bool = False
+    threads: Threads = 1
+    workers: Workers = 0
+    forget: bool = False
+    overlap: bool = True
+    seed: Seed = 0
+
+    def baseline_interval(self) -> Interval | None:
+        """``baseline`` as an interval, None where none is given.
+
+        Raises:
+            SettingsError: It is not two increasing numbers.
+        """
+        if not self.baseline:
+            return None
+        try:
+            start, end = (float(part) for part in self.baseline.split("-"))
+            return Interval(start, end)
+        except ValueError as exc:
+            raise SettingsError(
+                Text(
+                    f"`baseline={self.baseline}`: expected seconds as START-END, for example 0-75",
+                    f"`baseline={self.baseline}`: 초 단위 시작-끝으로 적으십시오. 예: 0-75",
+                )
+            ) from exc
+
+    def reading(self) -> ReadingSettings:
+        """What reading the recording needs of these."""
+        return ReadingSettings.of(self)
+
+
+SUMMARY = "summary.json"
+SESSIONS = "sessions.parquet"
+
+Stamp = tuple[int, int, int]
+Described = dict[str, dict[str, Any]]
+
+
+def stamps(folder: Path) -> dict[str, Stamp]:
+    """Files directly in a folder, with stamps that change when they are written again."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for path in folder.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            status = path.stat()
+            found[path.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def describe_written(folder: Path, before: Mapping[str, Stamp]) -> Described:
+    """Name -> ``bytes`` and ``sha256`` of the files that are new or changed since ``before``."""
+    now = stamps(folder)
+    return {
+        name: {"bytes": stamp[1], "sha256": sha256_file(folder / name)}
+        for name, stamp in sorted(now.items())
+        if before.get(name) != stamp
+    }
+
+
+def described_before(folder: Path) -> Described:
+    """What the summary of an earlier run says it wrote; empty without one."""
+    try:
+        found = read_json(folder / SUMMARY).get("files")
+    except (InputError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def remove_stale(folder: Path, earlier: Described, written: Described) -> tuple[str, ...]:
+    """Delete what an earlier run wrote and this one did not: exports of other settings.
+
+    Returns:
+        Names of those that are kept, because somebody changed them since.
+    """
+    changed = []
+    for name in sorted(set(earlier) - set(written)):
+        path = folder / name
+        if path.parent != folder or not path.is_file():
+            continue
+        if is_whole(folder, {name: earlier[name]}):
+            with writing(path):
+                path.unlink()
+        else:
+            changed.append(name)
+    return tuple(changed)
+
+
+def is_whole(folder: Path, described: object) -> bool:
+    """Whether every described file is there unchanged; False if nothing is described."""
+    if not isinstance(described, dict) or not described:
+        return False
+    for name, facts in described.items():
+        path = folder / str(name)
+        if path.parent != folder or not isinstance(facts, dict) or not path.is_file():
+            return False
+        if path.stat().st_size != facts.get("bytes") or sha256_file(path) != facts.get("sha256"):
+            return False
+    return True
+
+
+def write_sessions(out: Path, folders: Sequence[Path]) -> Path:
+    """Join the rows of scope ``session`` of several timelines.
+
+    Args:
+        out: Gets ``sessions.parquet``.
+        folders: Of finished recordings.
+
+    Raises:
+        InputError: A timeline cannot be read or the table cannot be written.
+    """
+    tables = []
+    for folder in folders:
+        path = folder / "timeline.parquet"
+        try:
+            table = pq.read_table(path, filters=pc.field("scope") == "session")
+        except (OSError, pa.ArrowInvalid) as exc:
+            raise InputError(
+                Text(
+                    f"{path}: cannot read this timeline: {exc}; remove its folder and analyse "
+                    "again",
+                    f"{path}: 타임라인을 읽을 수 없습니다: {exc}. 폴더를 지우고 다시 분석하십시오",
+                )
+            ) from exc
+        tables.append(table)
+    joined = pa.concat_tables(tables, promote_options="permissive") if tables else None
+    path = out / SESSIONS
+    if joined is not None:
+        with atomic_path(path) as partial:
+            pq.write_table(joined, partial, compression="zstd")
+    return path
+
+
+# What changes speed, who does the work, or what is kept, and no result.
+_FREE = frozenset({"threads", "workers", "overlap", "asr_download", "forget"})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionJob:
+    """One recording and its folder of results, as plain data that crosses to a worker process.
+
+    Attributes:
+        recording: What is read.
+        folder: Gets the results.
+        settings: How.
+        kept_in: Folder with what an earlier run observed.
+        from_kept: Whether that is all that was given: then the recording may be gone.
+        inputs: Digests that are known of an earlier run, where its folder was given.
+        synthetic: Whether a recording that is gone was drawn.
+    """
+
+    recording: RecordingJob
+    folder: Path
+    settings: AnalyzeSettings
+    kept_in: Path
+    from_kept: bool = False
+    inputs: tuple[tuple[str, str], ...] = ()
+    synthetic: bool = False
+
+    @property
+    def session(self) -> str:
+        """Name of the recording."""
+        return self.recording.session
+
+    @property
+    def lang(self) -> Lang:
+        """Language of progress and report."""
+        return spoken_lang()
+
+
+def is_done(job: SessionJob) -> bool:
+    """Whether the folder holds the complete result of the same file, bundle and settings."""
+    path, report = job.folder / SUMMARY, job.folder / "report.html"
+    if not path.is_file():
+        return False
+    try:
+        summary = read_json(path)
+        stored = summary["provenance"]
+        return bool(
+            stored.get("settings") == settings_of(job)
+            and stored.get("inputs") == inputs_of(job)
+            and report.is_file()
+            and report.stat().st_size
+            and is_whole(job.folder, summary.get("files"))
+        )
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False  # no summary of this version
+
+
+def settings_of(job: SessionJob) -> dict[str, Any]:
+    """Everything that decides the result, as plain JSON data."""
+    # The places of transcript and diarisation do not matter; their content does: see the inputs.
+    left_out = _FREE | {"transcript", "speakers"}
+    given = {k: v for k, v in settings_to_dict(job.settings).items() if k not in left_out}
+    plain: dict[str, Any] = json.loads(json.dumps(given | {"lang": spoken_lang()}))
+    return plain
+
+
+def inputs_of(job: SessionJob) -> dict[str, str]:
+    """Digests of the recording and of the files beside it, and the bundle's."""
+    recording = job.recording
+    files = {
+        "media": recording.media if recording.there else None,
+        "transcript": recording.transcript,
+        "speakers": recording.speakers,
+    }
+    found = {name: _sha256(path) for name, path in files.items() if path is not None}
+    return dict(job.inputs) | found | {"bundle": recording.bundle_hash}
+
+
+def _sha256(path: Path) -> str:
+    about = path.stat()
+    return _sha256_of(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _sha256_of(path: Path, _size: int, _changed: int) -> str:
+    return sha256_file(path)  # an hour of video takes seconds, and is asked for several times
+
+
+def say_all(job: SessionJob, notices: Iterable[Text]) -> None:
+    """Say notices, given while the recording is worked on."""
+    for notice in notices:
+        say(notice.under(job.session))

