@@ -31,7 +31,7 @@ ROOMS = (
     "synth",
     "stories",
     "training",
-    "library",
+    "api",
     "cli",
     "__main__",
 )
@@ -136,7 +136,7 @@ def test_importing_nunbit_is_light() -> None:
 def test_inference_never_loads_torch() -> None:
     statement = (
         "import nunbit.model.encoders, nunbit.stories.predict, nunbit.stories.evaluate, "
-        "nunbit.report, nunbit.library"
+        "nunbit.report, nunbit.api"
     )
     assert not _loaded(statement) & {"torch", "transformers"}
 

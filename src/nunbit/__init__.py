@@ -15,6 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nunbit.api import align, analyze, evaluate, predict, prepare, search, train
+    from nunbit.api.loaded import Model, load
+    from nunbit.api.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
     from nunbit.core.errors import (
         BundleError,
         InputError,
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from nunbit.datasets.shards import DataSet, open_dataset
     from nunbit.language.labels import Label, LabelSet, load_label_set
     from nunbit.language.prompts import TemplateSet, load_template_set
-    from nunbit.library import align, analyze, evaluate, predict, prepare, search, train
-    from nunbit.library.loaded import Model, load
-    from nunbit.library.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
     from nunbit.model.encoders import Bundle, load_bundle
     from nunbit.runtime.results import EvalResult
     from nunbit.statistics.changes import find_changes
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "AlignResult": "library.outcomes",
+    "AlignResult": "api.outcomes",
     "Bundle": "model.encoders",
     "BundleError": "core.errors",
     "DataSet": "datasets.shards",
@@ -57,34 +57,34 @@ _HOME = {
     "LabelSet": "language.labels",
     "MediaError": "core.errors",
     "MissingExtra": "core.errors",
-    "Model": "library.loaded",
+    "Model": "api.loaded",
     "NunbitError": "core.errors",
     "PredictResult": "stories.predict.result",
-    "PrepareResult": "library.outcomes",
-    "SearchResult": "library.outcomes",
+    "PrepareResult": "api.outcomes",
+    "SearchResult": "api.outcomes",
     "SeriesSummary": "statistics.series",
     "SessionsResult": "stories.timelines",
     "SettingsError": "core.errors",
     "TemplateSet": "language.prompts",
     "TimelineResult": "stories.timelines",
-    "TrainResult": "library.outcomes",
+    "TrainResult": "api.outcomes",
     "TrainingError": "core.errors",
-    "align": "library",
-    "analyze": "library",
-    "evaluate": "library",
+    "align": "api",
+    "analyze": "api",
+    "evaluate": "api",
     "find_changes": "statistics.changes",
-    "load": "library.loaded",
+    "load": "api.loaded",
     "load_bundle": "model.encoders",
     "load_label_set": "language.labels",
     "load_template_set": "language.prompts",
     "open_dataset": "datasets.shards",
-    "predict": "library",
-    "prepare": "library",
+    "predict": "api",
+    "prepare": "api",
     "read_sessions": "stories.timelines",
     "read_timeline": "stories.timelines",
-    "search": "library",
+    "search": "api",
     "summarise": "statistics.series",
-    "train": "library",
+    "train": "api",
 }
 
 __all__ = [

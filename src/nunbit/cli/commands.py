@@ -197,12 +197,12 @@ def align(
         document = forget_run(out)
         show({"readings": document["readings"]}, str(out))
         return
-    from nunbit import library
+    from nunbit import api
     from nunbit.report.alignment_page import result_text
     from nunbit.space.window_reading import AlignSettings
 
     settings = given.read(AlignSettings, options | ({"forget": True} if forget else {}))
-    result = library.align(media, out, model=bundle, settings=settings)
+    result = api.align(media, out, model=bundle, settings=settings)
     show(result.document, result_text(result.document, out, spoken_lang()))
 
 
@@ -237,11 +237,11 @@ def search(
     Example:
       nunbit search timelines "웃으면서 힘들다고 말한다" --bundle run/bundle
     """
-    from nunbit import library
+    from nunbit import api
     from nunbit.stories.search import SearchSettings
 
     settings = given.read(SearchSettings, options)
-    result = library.search(timelines, text, model=bundle, settings=settings)
+    result = api.search(timelines, text, model=bundle, settings=settings)
     show(result.document, result.lines())
 
 

@@ -156,15 +156,13 @@ def train(
       nunbit train data --out probe --baseline linear --bundle run/bundle
     """
     need("torch", "train")
-    from nunbit import library
+    from nunbit import api
     from nunbit.training.settings import TrainSettings, recipe_path
 
     settings = given.read(
         TrainSettings, options, files=[recipe_path(recipe)], paper="train" if paper else None
     )
-    result = library.train(
-        data, out, model=bundle, settings=settings, baseline=baseline, resume=resume
-    )
+    result = api.train(data, out, model=bundle, settings=settings, baseline=baseline, resume=resume)
     show(result.document, _train_text(result.document, out, spoken_lang()))
 
 

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nunbit.api.loaded import Model, Prompts, load
+from nunbit.api.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
 from nunbit.core.errors import InputError, MissingExtra, SettingsError
 from nunbit.core.text import Lang, Text
-from nunbit.library.loaded import Model, Prompts, load
-from nunbit.library.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
 from nunbit.model.bundle import find_bundle
 from nunbit.pictures.given import Pictures
 from nunbit.runtime.config import settings_from

@@ -16,7 +16,7 @@ from nunbit.runtime.results import Result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nunbit.library.loaded import Model
+    from nunbit.api.loaded import Model
     from nunbit.stories.search import Hit
 
 
@@ -106,7 +106,7 @@ class TrainResult(_Written):
         Raises:
             InputError: A baseline has none.
         """
-        from nunbit.library.loaded import load
+        from nunbit.api.loaded import load
 
         if self.bundle is None:
             raise InputError(
