@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from nunbit.core.schema import Box, box_iou
+from nunbit.datasets.predictions import truth_of
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
@@ -42,7 +43,6 @@ from nunbit.model.zeroshot import ensemble_cosines
 from nunbit.pictures.crops import PAD_RGB
 from nunbit.pictures.faces import FaceDetection, detect_faces, frame_face, framing_of
 from nunbit.statistics import Additive, interval, resample
-from nunbit.stories.evaluate.scoring import truth_of
 
 POLICY = "uploader"
 RESAMPLES, SEED = 2_000, 0

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import MissingExtra
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk
 from nunbit.language.spoken import spoken_form
 from nunbit.recording.transcript import Recogniser, load_recogniser

@@ -32,6 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.datasets.predictions import column, truth_of
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import load_template_set
@@ -47,7 +48,6 @@ from nunbit.statistics import (
     top1,
     uar,
 )
-from nunbit.stories.evaluate.scoring import column, truth_of
 
 POLICY = "uploader"
 RESAMPLES, SEED, TIMED = 2_000, 0, 200

@@ -24,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from PIL import Image
 
-from nunbit.core.errors import BundleError
+from nunbit.core.messages import BundleError
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import load_bundle
 from nunbit.pictures.faces import DetectorSettings, detect_faces

@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 
 from development.paraphrases import load_paraphrases
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
+from nunbit.datasets.predictions import truth_of
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.prompts import load_template_set
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import ensemble_cosines, normalise
 from nunbit.statistics import interval
-from nunbit.stories.evaluate.scoring import truth_of
 
 LR = 6e-4
 #: Share of ``lr`` at which the text encoder learns: 3e-5 is the rate of BERT (Devlin et al. 2019).

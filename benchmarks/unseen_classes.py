@@ -44,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from development.paraphrases import load_paraphrases
 from nunbit.datasets.policies import labels_under
+from nunbit.datasets.predictions import truth_of
 from nunbit.datasets.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset
 from nunbit.language.labels import LabelSet, load_label_set
 from nunbit.language.prompts import TemplateSet, load_template_set
@@ -51,7 +52,6 @@ from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import ensemble_cosines
 from nunbit.statistics import auroc, auroc_from_bins, interval, rank_bins, resample
-from nunbit.stories.evaluate.scoring import truth_of
 
 POLICY = "uploader"
 TEMPLATES = "natural-0.1"  # the wording that fer7-lite was trained with

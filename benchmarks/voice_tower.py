@@ -37,6 +37,7 @@ from development.voice_stage import (
     fit_voice,
     held_out,
 )
+from nunbit.datasets.predictions import truth_of
 from nunbit.datasets.shards import open_dataset
 from nunbit.language.prompts import load_template_set
 from nunbit.model.encoders import Bundle, load_bundle
@@ -44,7 +45,6 @@ from nunbit.model.zeroshot import ensemble_cosines, normalise, probabilities
 from nunbit.recording.voice.functionals import standardise
 from nunbit.statistics import confusion_matrix, uar
 from nunbit.statistics.resampling import confusion_cells, interval, resample
-from nunbit.stories.evaluate.scoring import truth_of
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from development.voice_data import label_set_with_own, load_recordings
 from development.voice_export import rounded, write_voice_bundle
 from development.voice_stage import CHOSEN, fit_voice, held_out
-from nunbit.core.errors import NunbitError
+from nunbit.core.messages import NunbitError
 from nunbit.core.streams import AUDIO_RATE_HZ
 from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import BUNDLE_FILE, VoiceSection

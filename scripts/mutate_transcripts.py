@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.recording.transcript import read_rttm, read_transcript
 
 SLOW_S = 2.0

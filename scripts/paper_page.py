@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from development.paper_figures import binary_figure, loss_figure, truth_figure
 from nunbit import statistics
-from nunbit.core.errors import InputError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, Text
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set
 from nunbit.report import shapes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 from nunbit.runtime.config import COMMANDS, Marked, paper_preset
 
 DOCS = Path(__file__).parent.parent / "docs"

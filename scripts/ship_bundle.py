@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from development.voice_export import voice_card, voice_licence
+from nunbit.datasets.predictions import truth_of
 from nunbit.datasets.shards import open_dataset
 from nunbit.language.prompts import load_template_set
 from nunbit.model.encoders import load_bundle
 from nunbit.model.zeroshot import ensemble_cosines
 from nunbit.statistics import fit_temperature
-from nunbit.stories.evaluate.scoring import truth_of
 
 BUNDLES = Path(__file__).parent.parent / "src" / "nunbit" / "bundles"
 

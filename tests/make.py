@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from nunbit.datasets.predictions import SEEN, UNKNOWN, UNSEEN, Predictions
 from nunbit.language.labels import LabelSet, load_label_set
 from nunbit.language.prompts import load_template_set
 from nunbit.model.zeroshot import combine_cosines, normalise, probabilities
 from nunbit.stories.evaluate.compare import paper_table
-from nunbit.stories.evaluate.predictions import SEEN, UNKNOWN, UNSEEN, Predictions
 from nunbit.stories.evaluate.scoring import Cosines, TextBank, Wording
 from nunbit.stories.evaluate.variants import PromptEvidence
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.streams import Floats, Interval
-from nunbit.core.text import Text
 from nunbit.runtime.files import read_json
 from nunbit.synth.truth import FORMAT, FrameTruth, UtteranceTruth, VideoTruth, VoiceTruth, WordTruth
 

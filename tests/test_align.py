@@ -17,7 +17,7 @@ from nunbit.runtime.progress import set_lang
 
 pytest.importorskip("av")
 
-from nunbit.core.errors import BundleError, InputError, MissingExtra
+from nunbit.core.messages import BundleError, InputError, MissingExtra
 from nunbit.core.streams import Interval, Transcript, Utterance, Word
 from nunbit.measures.episodes import excerpts_of
 from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
@@ -39,7 +39,7 @@ from nunbit.space.window_reading import (
 )
 from nunbit.space.windows import (
     AlignedWindows,
-    Seen,
+    WindowStreams,
     agreement_blocks,
     align_windows,
     masked_notice,
@@ -429,13 +429,13 @@ def test_two_corpora_with_the_same_person_names(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- analyze's part
 
 
-def _seen(n: int = 12) -> Seen:
+def _seen(n: int = 12) -> WindowStreams:
     windows = tuple(Interval(float(k), k + 4.0) for k in range(n))
     said = Utterance(
         Interval(1.0, 3.0), "정말 힘들어요", words=(
             Word(Interval(1.0, 2.0), "정말"), Word(Interval(2.0, 3.0), "힘들어요")),
     )  # fmt: skip
-    return Seen(None, None, Transcript((said,), "srt"), (), windows)
+    return WindowStreams(None, None, Transcript((said,), "srt"), (), windows)
 
 
 def test_a_plain_bundle_gives_no_agreement(bundle: Path) -> None:

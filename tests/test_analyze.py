@@ -19,7 +19,7 @@ from nunbit.runtime.progress import set_lang
 pytest.importorskip("av")
 
 from make_media import Sound, clicks, film, write_media
-from nunbit.core.errors import InputError, MediaError, SettingsError
+from nunbit.core.messages import InputError, MediaError, SettingsError
 from nunbit.core.streams import Frame, Interval, MeasureBlock, Transcript, Utterance
 from nunbit.measures.class_probabilities import text_chances
 from nunbit.model.bundle import TextEmotion, default_bundle_path

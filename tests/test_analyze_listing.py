@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 from nunbit.language.labels import label_set_to_dict, load_label_set
 from nunbit.runtime.progress import width
 from nunbit.stories.analyze import Outcome, outcomes_text

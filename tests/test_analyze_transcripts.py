@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from make_media import Sound, write_media
 from make_voice import silence, talk
 from nunbit.cli import cli
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.streams import AUDIO_RATE_HZ
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.pictures.crops import Mark, draw_marks, font_path, load_font, write_picture
 
 GREY = np.full((700, 900, 3), 128, np.uint8)

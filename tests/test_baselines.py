@@ -16,10 +16,10 @@ import torch
 
 from make_data import make_data, training_settings
 from make_eval import make_bundle, make_colours
-from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.core.messages import InputError, SettingsError, TrainingError
+from nunbit.datasets.predictions import read_predictions
 from nunbit.stories.evaluate import evaluate
 from nunbit.stories.evaluate.assess import EvaluateSettings
-from nunbit.stories.evaluate.predictions import read_predictions
 from nunbit.training import classifiers
 from nunbit.training.baselines import BASELINES, train_baseline
 from nunbit.training.classifiers import (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 
 pytest.importorskip("av")
 
@@ -21,7 +21,7 @@ import nunbit
 from command import run_command
 from make_media import Sound, clicks, film, write_media
 from make_voice import talk
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.schema import PLAIN_CODES, ReadingNote, reading_document
 from nunbit.core.streams import (
     AudioChunk,

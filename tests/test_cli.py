@@ -14,7 +14,7 @@ import pytest
 from command import run_command
 from nunbit.cli import cli, main
 from nunbit.cli.shared import in_flags
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.runtime.progress import put_in_words, say
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from development.comments import load_mapping, read_kote
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.language.labels import load_label_set
 
 FER7 = load_label_set("fer7")

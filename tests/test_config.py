@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import nunbit
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 from nunbit.runtime.config import read_settings, settings_to_dict
 
 ROOT = Path(nunbit.__file__).parent

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.pictures import decode
 from nunbit.pictures.crops import PAD_RGB, CropSettings, decode_crop, raw_rect, usable_box
 from nunbit.pictures.decode import CropError

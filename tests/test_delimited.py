@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.datasets.sources import read_source
 from nunbit.datasets.tabular import open_table
 from nunbit.language.labels import load_label_set

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nunbit.cli.demo import DemoResult
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 from nunbit.runtime.results import EvalResult
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("av")
 
 from make_aligned import aligned_bundle
 from make_media import Sound, clicks, write_media
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.runtime.files import read_json
 from nunbit.runtime.progress import set_lang
 from nunbit.stories.analyze import AnalyzeSettings, analyze

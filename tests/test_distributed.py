@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from make_data import SMALL, make_data, training_settings
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 
 torch = pytest.importorskip("torch")
 from torch import nn

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.messages import InputError, MissingExtra
 from nunbit.training import e5
 
 pytestmark = pytest.mark.train

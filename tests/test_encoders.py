@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from nunbit.core.errors import BundleError, InputError
+from nunbit.core.messages import BundleError, InputError
 from nunbit.language.labels import label_set_to_dict, load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for
 from nunbit.model.bundle import (
@@ -357,7 +357,7 @@ def voice_bundle(folder: Path) -> Path:
 
 def test_voices_are_embedded_by_the_tower_of_the_bundle(tmp_path: Path) -> None:
     bundle = load_bundle(voice_bundle(tmp_path / "b"), threads=1)
-    assert bundle.has_voice_tower
+    assert bundle.voice is not None
     assert bundle.voice is not None
     assert (bundle.voice.spread, bundle.voice.rate_hz) == ((1.0, 2.0), 16000)
     rows = np.array([[1, 0], [0, 2], [1, -3]], np.float32)
@@ -371,7 +371,7 @@ def test_voices_are_embedded_by_the_tower_of_the_bundle(tmp_path: Path) -> None:
 
 def test_a_bundle_without_a_voice_tower_says_so(tmp_path: Path) -> None:
     bundle = load_bundle(make_bundle(tmp_path / "b"))
-    assert not bundle.has_voice_tower
+    assert bundle.voice is None
     assert bundle.voice is None
     with pytest.raises(BundleError, match="no voice tower"):
         bundle.embed_voice(np.zeros((1, 2), np.float32))

@@ -16,23 +16,24 @@ import pytest
 from make import World, make_world, rebuilt
 from make_eval import IDS, make_bundle, make_colours
 from nunbit import statistics
-from nunbit.core.errors import BundleError, InputError, NunbitError, SettingsError
+from nunbit.core.messages import BundleError, InputError, NunbitError, SettingsError
 from nunbit.datasets.policies import labels_under
+from nunbit.datasets.predictions import SEEN, read_predictions, write_predictions
 from nunbit.language.labels import load_label_set
 from nunbit.model.encoders import Bundle
 from nunbit.model.zeroshot import ENSEMBLES, combine_cosines, prompt_cosines
 from nunbit.runtime.progress import set_lang
 from nunbit.runtime.results import EvalResult
-from nunbit.stories.evaluate import EvaluateSettings, Unfinished, evaluate, evaluate_part
+from nunbit.stories.evaluate import (
+    EvaluateSettings,
+    Unfinished,
+    evaluate,
+    evaluate_part,
+    merge_predictions,
+)
 from nunbit.stories.evaluate.assess import assess
 from nunbit.stories.evaluate.compare import paper_findings, paper_scores, paper_table, seeds_section
 from nunbit.stories.evaluate.people import subgroup_values
-from nunbit.stories.evaluate.predictions import (
-    SEEN,
-    merge_predictions,
-    read_predictions,
-    write_predictions,
-)
 from nunbit.stories.evaluate.variants import Threshold, choose_threshold
 
 QUICK = EvaluateSettings(n_resamples=200)

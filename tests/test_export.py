@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from make_data import make_data, tiny_clip, training_settings
-from nunbit.core.errors import InputError, TrainingError
+from nunbit.core.messages import InputError, TrainingError
 from nunbit.datasets.shards import open_dataset
 from nunbit.language.labels import label_set_names, load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for, template_set_names

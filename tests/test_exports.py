@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from make_pose import rotation_from_angles
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.streams import (
     Episode,
     FaceStream,

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError
 from nunbit.core.schema import Box
 from nunbit.core.streams import REASONS, FaceStream, FaceTrack, Frame, MediaInfo, VideoInfo
 from nunbit.model.bundle import default_bundle_path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.core.errors import BundleError, MissingExtra
+from nunbit.core.messages import BundleError, MissingExtra
 from nunbit.pictures.crops import PAD_RGB, CropSettings, decode_crop
 from nunbit.pictures.faces import DetectorSettings, Framing, detect_faces, frame_face, framing_of
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.core.errors import BundleError, InputError, MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import BundleError, InputError, MissingExtra, Text
 from nunbit.recording.paths import list_media
 from nunbit.runtime.files import (
     atomic_path,

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.training.hub_models import HALF, OPENAI_MEAN, load_hub_model
 
 pytestmark = pytest.mark.train

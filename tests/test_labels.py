@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.language.labels import (
     label_set_from_dict,
     label_set_names,

@@ -23,7 +23,7 @@ from PIL import Image
 import nunbit
 from make_timeline import Recipe, make_timeline
 from nunbit.cli.shared import in_flags
-from nunbit.core.errors import BundleError, InputError, MediaError, MissingExtra, SettingsError
+from nunbit.core.messages import BundleError, InputError, MediaError, MissingExtra, SettingsError
 from nunbit.runtime.results import as_paths
 from nunbit.synth.actors import expression_of, sample_person
 from nunbit.synth.drawn_photo import draw_photo, exif_of, sample_photo

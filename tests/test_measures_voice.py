@@ -19,7 +19,7 @@ from make_measures import (
     turn,
     value,
 )
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.streams import Interval, Transcript, Turn, Utterance, Word
 from nunbit.core.timebase import merge_intervals
 from nunbit.measures import compute_measures, measure_notices, turns_from

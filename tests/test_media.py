@@ -20,9 +20,8 @@ pytest.importorskip("av")
 import av
 
 from make_media import RATES, Film, Sound, clicks, film, number_of, numbered, write_media
-from nunbit.core.errors import InputError, MediaError, MissingExtra, SettingsError
+from nunbit.core.messages import InputError, MediaError, MissingExtra, SettingsError, Text
 from nunbit.core.streams import AudioChunk, Frame, Interval
-from nunbit.core.text import Text
 from nunbit.core.timebase import nearest_within, sample_grid
 from nunbit.recording.media import iter_audio, iter_frames, probe_media, read_media
 from nunbit.recording.media.container import open_media

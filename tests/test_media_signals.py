@@ -17,7 +17,7 @@ import av
 
 from make_media import Film, Sound, film, write_media
 from make_voice import talk
-from nunbit.core.errors import MediaError
+from nunbit.core.messages import MediaError
 from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import Frame, Singles
 from nunbit.core.timebase import place_text

@@ -12,7 +12,7 @@ from nunbit.runtime.progress import set_lang
 pytest.importorskip("torch")
 
 from make_data import make_data, training_settings
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError
 from nunbit.model.encoders import load_bundle
 from nunbit.stories.evaluate import EvaluateSettings, evaluate
 from nunbit.training.data import label_set_of

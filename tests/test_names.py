@@ -29,7 +29,6 @@ FUNCTION_CLASHES: set[str] = {
     "mix",
     "points",
     "read_recording",
-    "remove_partials",
     "resample",
     "standardise",
 }
@@ -38,11 +37,8 @@ CLASS_CLASHES: set[str] = {
     "Person",
     "Photo",
     "Plan",
-    "Row",
-    "Seen",
     "Table",
     "Texts",
-    "Turn",
     "Wording",
 }
 

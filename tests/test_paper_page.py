@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.stories.evaluate.compare import paper_table
 from paper_page import (
     BATCHES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from development.paraphrases import load_paraphrases, paraphrase_set_names
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.language.labels import label_set_names, load_label_set
 from nunbit.language.prompts import (
     load_descriptions,

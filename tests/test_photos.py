@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import MissingExtra
 from nunbit.core.schema import ReadingNote
 from nunbit.pictures.photos import (
     JPEG_PIXEL_CAP,

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 from nunbit.core.schema import POLICIES
 from nunbit.datasets.policies import (
     label_under,

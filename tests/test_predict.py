@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.core.errors import BundleError, InputError, SettingsError
+from nunbit.core.messages import BundleError, InputError, SettingsError
 from nunbit.language.labels import label_set_to_dict, load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for
 from nunbit.model.bundle import default_bundle_path, shipped_bundles

@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.core.errors import InputError, NunbitError, SettingsError
+from nunbit.core.messages import LANGS, InputError, NunbitError, SettingsError, Text
 from nunbit.core.schema import FaceRecord, ImageRef, Reject
-from nunbit.core.text import LANGS, Text
 from nunbit.datasets import shard_writer
 from nunbit.datasets.scan import Listing
 from nunbit.datasets.shards import DOCUMENT, MANIFEST, REJECTS, open_dataset

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import (
     load_template_set,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from make_data import SIDE, make_data, tiny_clip, training_settings
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for
 from nunbit.model.encoders import load_bundle

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.recording.paths import (
     MAX_NAME_BYTES,
     TRANSCRIPT_SUFFIXES,

@@ -20,8 +20,7 @@ import pytest
 from PIL import Image
 
 from make import make_world
-from nunbit.core.errors import InputError
-from nunbit.core.text import Lang
+from nunbit.core.messages import InputError, Lang
 from nunbit.language.labels import label_set_from_dict
 from nunbit.report import confusion_text, evaluation_text, render_evaluation
 from nunbit.report.figures import write_figures

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.pictures.crops import square_around
 from nunbit.runtime.files import PartStore, remove_folder
 from nunbit.runtime.resources import Shelf, packaged_table

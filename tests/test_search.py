@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from make_aligned import aligned_bundle
-from nunbit.core.errors import BundleError, InputError
+from nunbit.core.messages import BundleError, InputError
 from nunbit.core.streams import Interval, Singles
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import load_bundle

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nunbit.core.errors import InputError, MediaError
+from nunbit.core.messages import InputError, MediaError
 from nunbit.datasets import shards
 from nunbit.datasets.shard_writer import TarWriter
 from nunbit.datasets.shards import DOCUMENT, MANIFEST, MANIFEST_SCHEMA, DataSet, open_dataset

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError
 from nunbit.core.schema import FaceRecord, ImageRef
 from nunbit.datasets import aihub_labels
 from nunbit.datasets.aihub_labels import folder_traits, parse_photo_name
@@ -1119,3 +1119,10 @@ def test_pipes_in_place_of_zips_and_labels_are_rejects(tmp_path: Path) -> None:
     found = {r.file.rpartition("/")[2]: r.reason for r in listing.rejects}
     assert found["[원천]EMOIMG_분노_TRAIN_01.zip"] == "broken_zip"
     assert found["labels.json"] == "not_a_file"
+
+
+@pytest.mark.parametrize("body", [b"[1, 2", b'[{"filename": 1}, {"filename"'])
+def test_a_label_file_that_ends_after_a_strange_entry_is_a_reject(body: bytes) -> None:
+    decoded = aihub_labels.decode_labels(body, "a.json")
+    assert decoded.records == []
+    assert [reject.reason for reject in decoded.rejects] == ["broken_json"]

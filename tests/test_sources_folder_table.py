@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.schema import FaceRecord
 from nunbit.datasets.archives import read_image_bytes
 from nunbit.datasets.scan import Listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 from nunbit.datasets.policies import person_folds, person_holdout
 
 

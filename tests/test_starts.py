@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from make_data import make_data, training_settings
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set
 from nunbit.model.encoders import load_bundle, tokenise

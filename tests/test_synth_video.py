@@ -20,7 +20,7 @@ from PIL import Image
 
 from make_pose import rotation_from_angles as rotation_from
 from make_truth import read_truth
-from nunbit.core.errors import InputError, MissingExtra, NunbitError, SettingsError
+from nunbit.core.messages import InputError, MissingExtra, NunbitError, SettingsError
 from nunbit.core.streams import Frame, Interval
 from nunbit.pictures.faces import DetectorSettings, detect_faces
 from nunbit.pictures.landmarks import (
@@ -61,7 +61,6 @@ from nunbit.synth.truth import (
 )
 from nunbit.synth.video import (
     MARK,
-    Video,
     block_of,
     container_of,
     render_video,
@@ -565,8 +564,8 @@ def flash_and_click(path: Path, first_tick: int, first: int, codec: str) -> Deco
             yield k, np.full((64, 64, 3), 230 if k in (25, 50) else 40, dtype=np.uint8)
 
     audio = Audio(samples[first:], rate, first, block_of(container.audio_codec, rate), ())
-    video = Video((64, 64), Fraction(1, 25), Fraction(25), 20)
-    write_media(path, container, video, audio, pictures())
+    script = VideoScript(width=64, height=64)
+    write_media(path, container, script, Fraction(1, 25), audio, pictures())
     return decode(path)
 
 

@@ -12,16 +12,24 @@ from pathlib import Path
 import pytest
 
 import nunbit
-from nunbit.core.errors import InputError, MissingExtra, NunbitError
+from nunbit.core.messages import (
+    LANGS,
+    NO_TEXT,
+    InputError,
+    MissingExtra,
+    NunbitError,
+    Text,
+    joined,
+    text_of,
+)
 from nunbit.core.schema import Reject
-from nunbit.core.text import LANGS, NO_TEXT, Text, joined, text_of
 from nunbit.language.labels import (
     label_set_from_dict,
     label_set_names,
     label_set_to_dict,
     load_label_set,
 )
-from nunbit.measures.definitions import definition_row, definitions
+from nunbit.measures.definitions import definitions, definitions_document
 from nunbit.pictures.photos import PhotoError
 from nunbit.runtime.progress import Progress, say, set_lang, spoken_lang
 from nunbit.runtime.workers import Tools, run_tasks
@@ -136,7 +144,7 @@ def test_only_the_edges_choose_a_language() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
         for path in _sources()
-        if _room(path) not in EDGES and path.relative_to(ROOT).as_posix() != "core/text.py"
+        if _room(path) not in EDGES and path.relative_to(ROOT).as_posix() != "core/messages.py"
         for node in _choices(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not found, "\n".join(found)
@@ -227,7 +235,7 @@ def test_label_sets_keep_their_keys(name: str) -> None:
 
 
 def test_measures_keep_their_keys() -> None:
-    row = definition_row(definitions()[0])
+    row = definitions_document(definitions())[0]
     assert list(row)[:9] == [
         *("id", "number", "name_en", "name_ko", "formula", "unit"),
         *("valid_if_en", "valid_if_ko", "meaning_en"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nunbit
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 from nunbit.core.spans import (
     Mass,
     Spans,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from make_timeline import Recipe, make_timeline
-from nunbit.core.text import LANGS, Lang
+from nunbit.core.messages import LANGS, Lang
 from nunbit.report.page import asset
 from nunbit.report.shapes import percent_interval
 from nunbit.report.timeline_data import read_recording

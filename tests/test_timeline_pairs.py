@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from make_timeline import make_timeline
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 from nunbit.report.timeline_data import read_recording
 from nunbit.report.timeline_tracks import payload
 from nunbit.report.timeline_view import TimelineView

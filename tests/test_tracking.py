@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError
 from nunbit.core.schema import Box, box_iou
 from nunbit.core.streams import FaceTrack
 from nunbit.recording.tracking import Linker, Target, TargetBox, TargetChoice, choose_targets

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from make_data import SMALL, make_data, tiny_clip, training_settings
-from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.core.messages import InputError, SettingsError, TrainingError
 from nunbit.runtime.progress import set_lang
 from nunbit.training.settings import TrainSettings
 

@@ -10,7 +10,7 @@ import pytest
 
 from make_data import SIDE, make_data, tiny_clip
 from make_data import training_settings as settings
-from nunbit.core.errors import InputError, SettingsError, TrainingError
+from nunbit.core.messages import InputError, SettingsError, TrainingError
 from nunbit.datasets.shards import open_dataset
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for

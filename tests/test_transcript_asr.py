@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.messages import InputError, MissingExtra
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
 from nunbit.recording.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
 from nunbit.recording.transcript.asr import Block, blocks, vosk_model_folder

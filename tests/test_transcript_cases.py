@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import Transcript
 from nunbit.recording.transcript import read_rttm, read_transcript

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.recording.transcript import read_rttm, read_transcript
 
 LONG = 200_000  # characters; two seconds are the limit

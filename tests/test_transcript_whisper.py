@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
 from nunbit.recording.transcript import load_recogniser, transcribe
 

@@ -16,7 +16,7 @@ pytest.importorskip("tokenizers")
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from nunbit.core.errors import BundleError, MissingExtra
+from nunbit.core.messages import BundleError, MissingExtra
 from nunbit.language.tokenizer import UnigramTokenizer, _rewrite, read_unigram
 from nunbit.model.bundle import default_bundle_path, load_tokenizer
 

@@ -13,7 +13,7 @@ import pytest
 
 from development.voice_tracks import f0_track, level_track
 from make_voice import RATE, chunked, noise, read, silence, talk
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import MissingExtra
 from nunbit.core.streams import AudioChunk, Interval, Singles, VoiceStream
 from nunbit.recording.voice import ActivitySettings, StretchQuality, VoiceReader, read_quality
 from nunbit.recording.voice.voice_reader import CHUNK, SpeechDetector, frames_of, speech_runs

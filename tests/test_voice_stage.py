@@ -17,7 +17,7 @@ import torch
 from development.voice_data import CORPORA, label_set_with_own, load_recordings
 from development.voice_export import voice_card, voice_licence, write_voice_bundle
 from development.voice_stage import VoiceSettings, fit_voice, held_out
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError
 from nunbit.core.streams import AUDIO_RATE_HZ as RATE
 from nunbit.core.streams import AudioChunk, Interval, VoiceStream
 from nunbit.language.labels import load_label_set
@@ -170,7 +170,7 @@ def voiced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 def test_the_bundle_has_the_tower_and_says_how_it_is_used(voiced: tuple[Path, np.ndarray]) -> None:
     path, rows = voiced
     bundle = load_bundle(path, threads=1)
-    assert bundle.has_voice_tower
+    assert bundle.voice is not None
     assert bundle.voice == section_for(F)
     vectors = bundle.embed_voice(rows)
     assert vectors.shape == (80, bundle.embedding_size)

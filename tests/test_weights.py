@@ -25,7 +25,7 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-from nunbit.core.errors import InputError, NunbitError, SettingsError
+from nunbit.core.messages import InputError, NunbitError, SettingsError
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for
 from nunbit.training.clip_weights import ClipHints, clip_from_state_dict, load_clip_file

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.runtime.workers import Tools, available_cores, run_tasks
 
 

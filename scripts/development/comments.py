@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.language.labels import LabelSet
 
 _MAPPING = Path(__file__).parent / "data" / "mappings" / "kote.toml"

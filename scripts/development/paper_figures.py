@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 
 _BLUE, _ORANGE, _GREY, _INK, _RULE = "#1f5f9e", "#b55a00", "#5a6775", "#1b2530", "#dde3e9"
 _FONTS = "system-ui, 'Noto Sans KR', 'Noto Sans CJK KR', 'Apple SD Gothic Neo', sans-serif"

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, Text
 from nunbit.language.labels import LabelSet, load_label_set
 
 _FOLDER = Path(__file__).parent / "data" / "paraphrases"

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Floats, Interval, Singles
-from nunbit.core.text import Text
 from nunbit.language.labels import LabelSet, label_set_from_dict
 from nunbit.measures.class_probabilities import describe_windows, own_speech
 from nunbit.recording.media import iter_audio

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from development.voice_stage import FittedVoice
-from nunbit.core.errors import InputError, TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text, TrainingError
 from nunbit.model.bundle import BUNDLE_FILE, VOICE_FILE, VoiceSection
 from nunbit.model.encoders import load_bundle
 from nunbit.model.zeroshot import Array
 from nunbit.runtime.files import read_json, sha256_file, write_json, write_text, writing
-from nunbit.training.onnx import CARD_FILE, export_voice_tower
+from nunbit.training.onnx import CARD_FILE, DYNAMIC, export_tower
 
 PARITY_COSINE = 0.999
 MOST_BYTES = 2_000_000
@@ -74,7 +74,10 @@ def write_voice_bundle(
     with writing(out):
         try:
             shutil.copytree(source, partial)
-            export_voice_tower(fitted.tower, len(section.spread), partial / VOICE_FILE)
+            example = torch.zeros(2, len(section.spread))
+            export_tower(
+                fitted.tower, (example,), ({0: DYNAMIC},), ["functionals"], partial / VOICE_FILE
+            )
             document: dict[str, Any] = read_json(partial / BUNDLE_FILE) | {"voice": asdict(section)}
             _seal(partial, document)
             document["voice"]["parity"] = _parity(partial, fitted, samples)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nunbit.api import align, analyze, evaluate, predict, prepare, search, train
     from nunbit.api.loaded import Model, load
     from nunbit.api.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
-    from nunbit.core.errors import (
+    from nunbit.core.messages import (
         BundleError,
         InputError,
         MediaError,
@@ -48,27 +48,27 @@ if TYPE_CHECKING:
 _HOME = {
     "AlignResult": "api.outcomes",
     "Bundle": "model.encoders",
-    "BundleError": "core.errors",
+    "BundleError": "core.messages",
     "DataSet": "datasets.shards",
     "EvalResult": "runtime.results",
     "FaceRecord": "core.schema",
-    "InputError": "core.errors",
+    "InputError": "core.messages",
     "Label": "language.labels",
     "LabelSet": "language.labels",
-    "MediaError": "core.errors",
-    "MissingExtra": "core.errors",
+    "MediaError": "core.messages",
+    "MissingExtra": "core.messages",
     "Model": "api.loaded",
-    "NunbitError": "core.errors",
+    "NunbitError": "core.messages",
     "PredictResult": "stories.predict.result",
     "PrepareResult": "api.outcomes",
     "SearchResult": "api.outcomes",
     "SeriesSummary": "statistics.series",
     "SessionsResult": "stories.timelines",
-    "SettingsError": "core.errors",
+    "SettingsError": "core.messages",
     "TemplateSet": "language.prompts",
     "TimelineResult": "stories.timelines",
     "TrainResult": "api.outcomes",
-    "TrainingError": "core.errors",
+    "TrainingError": "core.messages",
     "align": "api",
     "analyze": "api",
     "evaluate": "api",

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nunbit.api.loaded import Model, Prompts, load
 from nunbit.api.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
-from nunbit.core.errors import InputError, MissingExtra, SettingsError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, MissingExtra, SettingsError, Text
 from nunbit.model.bundle import find_bundle
 from nunbit.pictures.given import Pictures
 from nunbit.runtime.config import settings_from

@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError, NunbitError, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, NunbitError, SettingsError, Text
 from nunbit.language.prompts import template_set_names
 from nunbit.model.bundle import BUNDLE_FILE, find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
@@ -87,9 +86,12 @@ class Model:
             SettingsError: A setting is unknown or does not fit.
             BundleError: The model does not serve the prompts.
         """
-        given = given_pictures(images)
-        made = predict_settings(prompts, crops, settings)
-        result = run_prediction(given, made, bundle=self.bundle, show=True)
+        result = run_prediction(
+            given_pictures(images),
+            predict_settings(prompts, crops, settings),
+            bundle=self.bundle,
+            show=True,
+        )
         if result.counts["error"] == len(result):
             raise _all_unreadable(result)
         return result
@@ -137,8 +139,9 @@ class Model:
         there = [(n, crop) for n, crop in enumerate(found) if crop is not None]
         for start in range(0, len(there), _AT_ONCE):
             part = there[start : start + _AT_ONCE]
-            stacked = np.stack([crop for _, crop in part])
-            rows[[n for n, _ in part]] = self.bundle.embed_images(stacked)
+            rows[[n for n, _ in part]] = self.bundle.embed_images(
+                np.stack([crop for _, crop in part])
+            )
         return rows
 
     def score(self, crops: Pictures, texts: str | Iterable[str]) -> Floats:
@@ -182,8 +185,7 @@ def load(name_or_path: PathLike | Model | None = None, *, threads: int | None = 
         raise TypeError(
             f"name_or_path: expected a name, a path or nothing, got {type(name_or_path).__name__}"
         )
-    wanted = None if name_or_path is None else os.fspath(name_or_path)
-    path = find_bundle(wanted).resolve()
+    path = find_bundle(None if name_or_path is None else os.fspath(name_or_path)).resolve()
     file = path / BUNDLE_FILE
     stamp = file.stat().st_mtime_ns if file.is_file() else 0
     return Model(_opened(path, stamp, threads))

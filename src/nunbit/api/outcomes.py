@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.runtime.progress import spoken_lang
 from nunbit.runtime.results import Result
 
@@ -25,7 +25,7 @@ class _Written(Result):
     """A result that a story wrote into a folder, with its main document."""
 
     folder: Path
-    document: dict[str, Any]
+    document: Mapping[str, Any]
 
     def _plain_document(self) -> Any:
         return self.document
@@ -59,21 +59,13 @@ class PrepareResult(_Written):
         Raises:
             InputError: The data set is not finished or cannot be read.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         from nunbit.datasets.shards import MANIFEST
+        from nunbit.runtime.files import read_parquet
 
-        path = self.folder / MANIFEST
-        try:
-            return pq.read_table(path)
-        except (OSError, pa.ArrowException) as exc:
-            raise InputError(
-                Text(
-                    f"{path}: cannot read the manifest: {exc}",
-                    f"{path}: 목록을 읽을 수 없습니다: {exc}",
-                )
-            ) from exc
+        return read_parquet(
+            self.folder / MANIFEST,
+            Text("cannot read the manifest: {reason}", "목록을 읽을 수 없습니다: {reason}"),
+        )
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{n} {name}" for name, n in self.counts.items()) or "unfinished"
@@ -157,8 +149,8 @@ class AlignResult(_Written):
     @property
     def verdicts(self) -> dict[str, str]:
         """Pair of modalities -> code: whether more than chance was found."""
-        pairs = self.document["assessment"]["pairs"]
-        return {name: pair["verdict"]["code"] for name, pair in pairs.items()}
+        found = self.document["assessment"]["pairs"].items()
+        return {name: pair["verdict"]["code"] for name, pair in found}
 
     def to_arrow(self) -> pa.Table:
         """A row a pair and step: R@1, its interval, and what chance gives (NaN where absent)."""
@@ -202,8 +194,11 @@ class SearchResult(Result):
     @property
     def document(self) -> dict[str, Any]:
         """The result as plain data for ``--json``."""
-        hits = [hit.to_dict() for hit in self.hits]
-        return {"text": self.text, "hits": hits, "notices": [n.pair() for n in self.notices]}
+        return {
+            "text": self.text,
+            "hits": [hit.to_dict() for hit in self.hits],
+            "notices": [notice.pair() for notice in self.notices],
+        }
 
     def lines(self) -> str:
         """The notices and a line per window, for a terminal."""

@@ -14,8 +14,7 @@ import click
 
 from nunbit.cli import commands, experiment  # noqa: F401 (importing registers the commands)
 from nunbit.cli.shared import Shown, cli, in_flags, show_error
-from nunbit.core.errors import NunbitError
-from nunbit.core.text import Lang, Text, system_language
+from nunbit.core.messages import Lang, NunbitError, Text, system_language
 from nunbit.runtime.progress import put_in_words, set_lang
 
 __all__ = ["cli", "main"]
@@ -28,7 +27,7 @@ _OUT_OF_MEMORY = Text(
 
 def main() -> None:
     """Entry point: run a command and turn errors into one line and an exit code."""
-    _treat_sigterm_as_interrupt()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interrupt
     # torch's threads spin while they wait, which on a busy machine costs eight times the work;
     # read when torch loads, so it is set before any command does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,9 +40,7 @@ def main() -> None:
     except NunbitError as exc:
         show_error(exc.text, arguments)
         sys.exit(1)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as exc:
         exc.show()
@@ -56,18 +53,9 @@ def main() -> None:
         sys.exit(1)
 
 
-def _treat_sigterm_as_interrupt() -> None:
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
 def _language_of(arguments: list[str]) -> Lang:
-    for position, argument in enumerate(arguments):
-        value = argument.removeprefix("--lang=")
-        if argument == "--lang" and position + 1 < len(arguments):
-            value = arguments[position + 1]
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        value = following if argument == "--lang" else argument.removeprefix("--lang=")
         if value in ("ko", "en") and argument.startswith("--lang"):
             return "ko" if value == "ko" else "en"
     return system_language()

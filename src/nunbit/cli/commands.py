@@ -18,8 +18,7 @@ from nunbit.cli.shared import (
     show,
     terminal_columns,
 )
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.runtime.progress import spoken_lang
 
 
@@ -57,8 +56,9 @@ def predict(
     from nunbit.stories.predict.texts import PredictSettings
 
     options["prompt"] = options["prompt"] or None
-    settings = given.read(PredictSettings, options)
-    result = run_prediction(files, settings, bundle=bundle, annotate=annotate)
+    result = run_prediction(
+        files, given.read(PredictSettings, options), bundle=bundle, annotate=annotate
+    )
     show(result.document, result.text(spoken_lang()))
     if result.failure is not None:
         raise result.failure
@@ -88,13 +88,12 @@ def check(
     from nunbit.stories.check.listing import check_text
     from nunbit.stories.check.look import CheckSettings
 
-    settings = given.read(CheckSettings, options)
-    results, unread = run_check(files, settings)
+    results, unread = run_check(files, given.read(CheckSettings, options))
     text = check_text(results, unread, spoken_lang(), terminal_columns())
     show(check_document(results, unread, spoken_lang()), text)
-    failed = [result for result in results if result.error is not None]
-    if len(results) == 1 and failed and failed[0].error is not None:
-        raise InputError(failed[0].error)
+    failed = [result.error for result in results if result.error is not None]
+    if len(results) == 1 and failed:
+        raise InputError(failed[0])
     if failed:
         raise InputError(
             Text(
@@ -143,16 +142,15 @@ def analyze(
 
     if options["export"] is not None:
         options["export"] = tuple(k.strip() for k in options["export"].split(",") if k.strip())
-    settings = given.read(AnalyzeSettings, options)
-    outcomes = run_analysis(media, out, settings, bundle=bundle)
+    outcomes = run_analysis(media, out, given.read(AnalyzeSettings, options), bundle=bundle)
     document = {"sessions": [outcome.to_dict(spoken_lang()) for outcome in outcomes]}
     show(document, outcomes_text(outcomes, out, spoken_lang()))
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    failed = sum(outcome.error is not None for outcome in outcomes)
     if failed:
         raise InputError(
             Text(
-                f"{len(failed)} of {len(outcomes)} recordings could not be analysed; see above",
-                f"기록 {len(outcomes)}개 중 {len(failed)}개를 분석하지 못했습니다. 위를 보십시오",
+                f"{failed} of {len(outcomes)} recordings could not be analysed; see above",
+                f"기록 {len(outcomes)}개 중 {failed}개를 분석하지 못했습니다. 위를 보십시오",
             )
         )
 
@@ -194,8 +192,7 @@ def align(
             raise click.UsageError("give MEDIA (recordings or folders), or --forget with --out")
         from nunbit.stories.align import forget as forget_run
 
-        document = forget_run(out)
-        show({"readings": document["readings"]}, str(out))
+        show({"readings": forget_run(out)["readings"]}, str(out))
         return
     from nunbit import api
     from nunbit.report.alignment_page import result_text
@@ -203,7 +200,7 @@ def align(
 
     settings = given.read(AlignSettings, options | ({"forget": True} if forget else {}))
     result = api.align(media, out, model=bundle, settings=settings)
-    show(result.document, result_text(result.document, out, spoken_lang()))
+    show(result.document, result_text(dict(result.document), out, spoken_lang()))
 
 
 @command("search", settings=True)
@@ -240,8 +237,7 @@ def search(
     from nunbit import api
     from nunbit.stories.search import SearchSettings
 
-    settings = given.read(SearchSettings, options)
-    result = api.search(timelines, text, model=bundle, settings=settings)
+    result = api.search(timelines, text, model=bundle, settings=given.read(SearchSettings, options))
     show(result.document, result.lines())
 
 

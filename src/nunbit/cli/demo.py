@@ -13,9 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.messages import InputError, Lang, MissingExtra, Text
 from nunbit.core.schema import SYNTHETIC_MARK
-from nunbit.core.text import Lang, Text
 from nunbit.report import confusion_text, render_evaluation
 from nunbit.runtime.config import read_settings
 from nunbit.runtime.files import write_json, writing
@@ -68,9 +67,8 @@ class DemoResult:
             f"{n}장, {self.document['seconds']:.0f}초)",
         )
         report = Text(f"report: {self.report}", f"보고서: {self.report}")
-        table = confusion_text(self.result, lang)
-        lines = ["", head.pick(lang), "", table, "", report.pick(lang), self._media().pick(lang)]
-        return "\n".join(lines)
+        parts = ["", head.pick(lang), "", confusion_text(self.result, lang), ""]
+        return "\n".join([*parts, report.pick(lang), self._media().pick(lang)])
 
     def _media(self) -> Text:
         if self.timeline is None:
@@ -109,16 +107,14 @@ def run_demo(out: Path) -> DemoResult:
     _announce(1, Text("drawing synthetic faces", "합성 얼굴을 그립니다"))
     tree = write_tree(out / "synthetic_aihub", _SYNTH)
     _announce(2, Text("preparing crops", "얼굴 자르기"))
-    sources = [out / "synthetic_aihub"]
-    prepared = prepare(sources, out / "data", _PREPARE)
+    prepared = prepare([out / "synthetic_aihub"], out / "data", _PREPARE)
     _announce(3, Text("training a small dual encoder", "작은 이중 인코더를 학습합니다"))
     settings = read_settings(TrainSettings, files=[recipe_path("paper")], overrides=_TRAIN)
     trained = train(out / "data", out / "run", settings, resume=False)
     _announce(4, Text("evaluating zero-shot", "제로샷으로 평가합니다"))
     result = evaluate(out / "data", out / "run" / "bundle", out / "eval", _EVALUATE)
     report = render_evaluation(out / "eval", lang=spoken_lang())
-    alignment = timeline = None
-    aligned: dict[str, Any] | None = None
+    alignment = timeline = aligned = None
     if find_spec("av") is not None:
         aligned, alignment = _alignment(out)
         timeline = _timeline(out)
@@ -143,13 +139,11 @@ def _alignment(out: Path) -> tuple[dict[str, Any], Path]:
     from nunbit.stories.align import align
 
     _announce(5, Text("drawing people for an alignment", "정렬에 쓸 인물들을 그립니다"))
-    people = out / "people"
-    jobs = [people / f"person{number:02d}" / f"talk{number:02d}.mp4" for number in range(_PEOPLE)]
+    jobs = [out / "people" / f"person{n:02d}" / f"talk{n:02d}.mp4" for n in range(_PEOPLE)]
     workers = min(available_cores(), _PEOPLE)
     paths = sorted(run_tasks(_draw_person, jobs, num_workers=workers, advance=lambda units: None))
     # The faces move twice a second: more samples would see the same again.
-    settings = AlignSettings(rate_hz=float(_PERSON_FPS))
-    document = align(paths, out / "alignment", settings)
+    document = align(paths, out / "alignment", AlignSettings(rate_hz=float(_PERSON_FPS)))
     # One result.json: that of the experiment.
     (out / "alignment" / "result.json").rename(out / "alignment" / "summary.json")
     judged = document["assessment"]
@@ -198,9 +192,8 @@ def _timeline(out: Path) -> Path:
         transcript=str(clips / "clip.srt"), single_speaker=True, unproven_agreement=True
     )
     bundle = out / "alignment" / "bundle"
-    media = [clips / "clip.mp4"]
-    outcome = analyze(media, out / "timelines", settings, bundle=bundle)[0]
-    return outcome.folder / "report.html"
+    outcomes = analyze([clips / "clip.mp4"], out / "timelines", settings, bundle=bundle)
+    return outcomes[0].folder / "report.html"
 
 
 def _announce(step: int, text: Text) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nunbit.cli.shared import BUNDLE, PATHS, Given, Group, bundle_folder, cli, command, need, show
-from nunbit.core.text import Lang, Text, text_of
+from nunbit.core.messages import Lang, Text, text_of
 from nunbit.runtime.progress import spoken_lang
 
 
@@ -39,9 +39,7 @@ def synth_aihub(
     from nunbit.synth.aihub_records import SynthSettings
     from nunbit.synth.aihub_tree import write_tree
 
-    settings = given.read(SynthSettings, options)
-    document = write_tree(out, settings)
-    show(document, str(out))
+    show(write_tree(out, given.read(SynthSettings, options)), str(out))
 
 
 @command("video", settings=True, group=synth)
@@ -67,8 +65,7 @@ def synth_video(
     from nunbit.synth.video import render_video
 
     made = load_script(script or given.config, overrides=given.overrides, options={"seed": seed})
-    document = render_video(out, made)
-    show(document, str(out))
+    show(render_video(out, made), str(out))
 
 
 @command("prepare", settings=True)
@@ -179,8 +176,7 @@ def export(run: Path, out: Path) -> None:
     need("torch", "train")
     from nunbit.training.export import export_run
 
-    document = export_run(run, out)
-    show(document, f"{out}")
+    show(export_run(run, out), str(out))
 
 
 @command("evaluate", settings=True)
@@ -236,30 +232,25 @@ def evaluate(
 
 def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     if not document["finished"]:
-        return f"{out}: {_shards_text(document, lang)}"
+        done, total = document["shards_finished"], document["shards"]
+        left = Text(
+            f"{done} of {total} shards are done; the other --parts finish the rest",
+            f"샤드 {total}개 중 {done}개 완료. 나머지는 다른 --part가 마칩니다",
+        )
+        return left.under(out).pick(lang)
     from nunbit.runtime.progress import pad
 
     counts = document["counts"]
     rows = [(split, str(n)) for split, n in counts["by_split"].items()]
-    rejects = sum(counts["rejects"].values())
-    rows.append((Text("rejects", "제외").pick(lang), str(rejects)))
+    rows.append((Text("rejects", "제외").pick(lang), str(sum(counts["rejects"].values()))))
     lines = [pad(name, 12, left=True) + pad(value, 9) for name, value in rows]
     lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
     lines += [f"! {text_of(note).pick(lang)}" for note in document["notes"]]
     return "\n".join([*lines, str(out)])
 
 
-def _shards_text(document: Mapping[str, Any], lang: Lang) -> str:
-    done, total = document["shards_finished"], document["shards"]
-    return Text(
-        f"{done} of {total} shards are done; the other --parts finish the rest",
-        f"샤드 {total}개 중 {done}개 완료. 나머지는 다른 --part가 마칩니다",
-    ).pick(lang)
-
-
 def _train_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
-    validation = document["validation"]
-    names = ("top1", "uar", "macro_f1")
-    figures = ", ".join(f"{name} {validation[name]:.3f}" for name in names)
+    scores = document["validation"]
+    figures = ", ".join(f"{name} {scores[name]:.3f}" for name in ("top1", "uar", "macro_f1"))
     chosen = Text("selection split", "선택 분할").pick(lang)
     return f"{chosen}: {figures}\n{document.get('predictions', out / 'bundle')}"

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nunbit.core.errors import MissingExtra
-from nunbit.core.text import Lang, Text, system_language
+from nunbit.core.messages import MissingExtra, Text, system_language
 from nunbit.runtime.files import json_text, whole_text
 from nunbit.runtime.progress import say, set_lang, spoken_lang
 
@@ -74,8 +73,7 @@ def in_flags(text: str) -> str:
 def _translated(found: re.Match[str]) -> str:
     name, value = found[1], found[2]
     if name in FLAGS:
-        switch = value is None or value == "True"
-        return FLAGS[name] if switch else f"{FLAGS[name]} {value}"
+        return FLAGS[name] if value in (None, "True") else f"{FLAGS[name]} {value}"
     if value is not None:
         return f"--set {name}={value}"
     return f"`nunbit {name}`" if name in VERBS else found[0]
@@ -141,7 +139,7 @@ def command(
             "--lang",
             type=click.Choice(["ko", "en"]),
             default=system_language,
-            callback=_spoken,
+            callback=lambda _, __, lang: set_lang(lang),
             expose_value=False,
             help="Language of messages and reports (default: the system's).",
         )(wrapped)
@@ -157,10 +155,6 @@ def command(
         return register(wrapped)
 
     return decorate
-
-
-def _spoken(_: click.Context, __: click.Parameter, value: Lang) -> None:
-    set_lang(value)
 
 
 def _json_wanted(_: click.Context, __: click.Parameter, value: bool) -> None:

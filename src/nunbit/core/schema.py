@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.text import NO_TEXT, Text
+from nunbit.core.messages import NO_TEXT, Text
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -38,8 +38,7 @@ def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[
     common = sides[..., 0] * sides[..., 1]
     areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (first, second)]
     union = areas[0][:, None] + areas[1][None, :] - common
-    result: NDArray[np.float64] = common / np.maximum(union, 1e-9)
-    return result
+    return np.asarray(common / np.maximum(union, 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +158,15 @@ class ReadingNote:
 
 def reading_document(notes: Iterable[ReadingNote]) -> dict[str, list[dict[str, object]]]:
     """Plain data for JSON: lists of ``{code, count, first, en, ko}`` by treatment."""
-    found: dict[str, list[dict[str, object]]] = {treatment: [] for treatment in TREATMENTS}
-    for note in notes:
-        place = {"code": note.code, "count": note.count, "first": note.first}
-        found[note.treatment].append(place | note.text.to_dict())
-    return found
+    listed = tuple(notes)
+    return {
+        treatment: [
+            {"code": note.code, "count": note.count, "first": note.first, **note.text.to_dict()}
+            for note in listed
+            if note.treatment == treatment
+        ]
+        for treatment in TREATMENTS
+    }
 
 
 def first_place(first: str) -> Text:

@@ -100,8 +100,7 @@ def rows_in(times_s: Floats, spans: Spans) -> Rows:
 
 def lengths(rows: Rows) -> NDArray[np.int64]:
     """(S,) number of samples in each row."""
-    counts: NDArray[np.int64] = rows[:, 1] - rows[:, 0]
-    return counts
+    return np.asarray(rows[:, 1] - rows[:, 0])
 
 
 def sum_rows(values: NDArray[np.generic], rows: Rows) -> Floats:
@@ -140,8 +139,8 @@ def mad_rows(values: Floats, rows: Rows) -> Floats:
     """Median absolute deviation from each row's own median; NaN for an empty row."""
     result = np.full(len(rows), np.nan)
     for some, table, counts in _tables(values, rows):
-        middle = _quantile_sorted(table, counts, 0.5)
-        away = np.abs(table - middle[:, None])  # what pads the rows stays infinite
+        # What pads the rows stays infinite.
+        away = np.abs(table - _quantile_sorted(table, counts, 0.5)[:, None])
         away.sort(axis=1)
         result[some] = _quantile_sorted(away, counts, 0.5)
     return result
@@ -170,8 +169,7 @@ def _quantile_sorted(table: Floats, counts: Rows, quantile: float) -> Floats:
     low = np.floor(place).astype(np.int64)
     line = np.arange(len(counts))
     below, above = table[line, low], table[line, np.minimum(low + 1, counts - 1)]
-    found: Floats = below + (place - low) * (above - below)
-    return found
+    return np.asarray(below + (place - low) * (above - below))
 
 
 class Mass:
@@ -196,15 +194,13 @@ class Mass:
         order = np.argsort(knots, kind="stable")
         slope = np.cumsum(np.concatenate([density, -density])[order])
         self._knots = knots[order]
-        grown = np.cumsum(slope[:-1] * np.diff(self._knots)) if len(knots) else np.empty(0)
-        self._before = np.concatenate([[0.0], grown]) if len(knots) else np.empty(0)
+        self._before = np.concatenate([[0.0], np.cumsum(slope[:-1] * np.diff(self._knots))])
 
     def before(self, times_s: Floats) -> Floats:
         """Mass before each time."""
         if not len(self._knots):
             return np.zeros(len(times_s))
-        before: Floats = np.interp(times_s, self._knots, self._before)
-        return before
+        return np.asarray(np.interp(times_s, self._knots, self._before))
 
     def within(self, spans: Spans) -> Floats:
         """(S,) mass inside each span."""
@@ -219,9 +215,8 @@ def covered_s(intervals: Iterable[Interval], spans: Spans) -> Floats:
 def grid_counts(spans: Spans, rate_hz: float) -> NDArray[np.int64]:
     """(S,) grid times k / rate in [start, end): what a complete span would hold."""
     # 0.3 * 10 is 3.0000000000000004 in some spellings: the rounding keeps such edges on the grid.
-    edges = [np.ceil(np.round(t * rate_hz, 6)) for t in (spans.start_s, spans.end_s)]
-    counts: NDArray[np.int64] = np.maximum(edges[1] - edges[0], 0).astype(np.int64)
-    return counts
+    first, stop = (np.ceil(np.round(t * rate_hz, 6)) for t in (spans.start_s, spans.end_s))
+    return np.asarray(np.maximum(stop - first, 0), np.int64)
 
 
 def runs(flags: Flags, breaks: Flags | None = None) -> Rows:
@@ -253,15 +248,11 @@ def held(values: Floats, on: float, off: float, breaks: Flags | None = None) -> 
         off: Where it ends, <= on.
         breaks: (N,) true where a sample does not follow on the one before it.
     """
-    n = len(values)
-    if not n:
-        return np.zeros(0, bool)
-    index = np.arange(n)
+    index = np.arange(len(values))
     event = np.where(values >= on, 1, np.where(values < off, -1, 0))
     last = np.maximum.accumulate(np.where(event != 0, index, -1))
     start = 0 if breaks is None else np.maximum.accumulate(np.where(breaks, index, 0))
-    flags: Flags = (last >= start) & (event[last] == 1)
-    return flags
+    return np.asarray((last >= start) & (event[last] == 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,8 +276,7 @@ class Stretches:
             return np.zeros(len(times_s), bool)
         place = np.searchsorted(self.edges_s[:, 0] - SAME_S, times_s, "right") - 1
         ends = self.edges_s[np.maximum(place, 0), 1]
-        inside: Flags = (place >= 0) & (times_s < ends - SAME_S)
-        return inside
+        return np.asarray((place >= 0) & (times_s < ends - SAME_S))
 
     def within(self, spans: Spans) -> Floats:
         """(S,) seconds of them in each span."""

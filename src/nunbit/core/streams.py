@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.core.messages import Text
 from nunbit.core.schema import ReadingNote
-from nunbit.core.text import Text
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

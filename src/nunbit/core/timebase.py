@@ -13,9 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError, Text
 from nunbit.core.streams import Floats, Interval
-from nunbit.core.text import Text
 
 TOLERANCE_S = 0.05
 """A sample further than this from its grid time counts as missing."""
@@ -61,8 +60,7 @@ def window_grid(
     if not 0 < duration_s < math.inf:
         return ()
     # (0.8 - 0.2) / 0.2 is 3.0000000000000004: without rounding, ceil adds an empty window.
-    steps = round((duration_s - length_s) / hop_s, 9)
-    count = 1 + max(0, math.ceil(steps))
+    count = 1 + max(0, math.ceil(round((duration_s - length_s) / hop_s, 9)))
     return tuple(Interval(k * hop_s, min(k * hop_s + length_s, duration_s)) for k in range(count))
 
 
@@ -79,8 +77,7 @@ def sample_grid(start_s: float, end_s: float, rate_hz: float) -> Floats:
                 f"rate_hz = {rate_hz}: 0보다 커야 합니다",
             )
         )
-    first = math.ceil(round(start_s * rate_hz, 6))
-    stop = math.ceil(round(end_s * rate_hz, 6))
+    first, stop = (math.ceil(round(t * rate_hz, 6)) for t in (start_s, end_s))
     return np.arange(first, max(first, stop)) / rate_hz
 
 
@@ -111,8 +108,6 @@ def nearest_within(
     owner = np.where(to_right < to_left - SAME_S, right, left)
     distance = np.minimum(to_left, to_right)
     near = np.flatnonzero(distance <= tolerance_s + SAME_S)
-    if not len(near):
-        return found
     # Sorted by grid time, then distance, then sample: the first of each grid time wins.
     order = near[np.lexsort((near, np.round(distance[near] / SAME_S), owner[near]))]
     owners, firsts = np.unique(owner[order], return_index=True)
@@ -173,9 +168,8 @@ def subtract_intervals(a: Iterable[Interval], b: Iterable[Interval]) -> tuple[In
     kept = merge_intervals(a)
     if not kept:
         return ()
-    holes = merge_intervals(b)
-    edges = [kept[0].start_s, *(t for each in holes for t in (each.start_s, each.end_s))]
-    edges.append(kept[-1].end_s)
+    holes = (t for each in merge_intervals(b) for t in (each.start_s, each.end_s))
+    edges = [kept[0].start_s, *holes, kept[-1].end_s]
     outside = [
         Interval(start, end)
         for start, end in zip(edges[::2], edges[1::2], strict=True)
@@ -220,9 +214,8 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
 
 def place_text(seconds: float) -> str:
     """A place in a recording for a note, to the nearest tenth: ``0:03.2``; ``?`` for none."""
-    if not math.isfinite(seconds):
-        return "?"
-    return clock(round(max(0.0, seconds), 1), tenths=True)
+    known = math.isfinite(seconds)
+    return clock(round(max(0.0, seconds), 1), tenths=True) if known else "?"
 
 
 def stamp(seconds: float, mark: str = ".") -> str:

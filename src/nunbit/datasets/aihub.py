@@ -19,9 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import NO_TEXT, InputError, Text
 from nunbit.core.schema import FaceRecord, ImageRef, Reject, Split
-from nunbit.core.text import NO_TEXT, Text
 from nunbit.datasets.aihub_labels import (
     MAX_LABEL_BYTES,
     UNKNOWN,
@@ -190,8 +189,7 @@ class _Join:
         counter = self._label_records.setdefault(split, Counter())
         spelled = label_file_class(ref.source_path)
         for k in np.flatnonzero(new).tolist():
-            label = self._label(records[k].uploader or spelled, ref)
-            counter[label or UNKNOWN] += 1
+            counter[self._label(records[k].uploader or spelled, ref) or UNKNOWN] += 1
 
     def _add(
         self, image: int, entry: LabelRecord, label_split: Split | None, ref: ImageRef
@@ -271,7 +269,7 @@ class _Join:
         alone[self._repeated] = False
         orphans: list[int] = np.flatnonzero(alone).tolist()
         for i in orphans:
-            name = split_source_path(self._found.images[i])[1]
+            _, name = split_source_path(self._found.images[i])
             spelled = parse_photo_name(name).label or self._traits[i].label
             try:
                 label = self._label_set.find(spelled) if spelled else None
@@ -416,6 +414,14 @@ _SENTENCES: dict[str, Text] = {
 }
 
 
+_SHARED_PERSONS = Text(
+    "{train_and_validation:,} of {validation:,} validation persons also occur in train; "
+    "{images_of_validation_unseen:,} validation images show unseen persons",
+    "validation 인물 {validation:,}명 가운데 {train_and_validation:,}명은 train에도 나옵니다. "
+    "처음 보는 인물의 validation 이미지는 {images_of_validation_unseen:,}개입니다",
+)
+
+
 def notes_for(
     counts: Mapping[str, Any], rejects: Sequence[Reject], others: Counter[str]
 ) -> tuple[Text, ...]:
@@ -433,16 +439,5 @@ def notes_for(
     notes += [text.fill(n=counts[key]) for key, text in _SENTENCES.items() if counts[key]]
     persons = counts["persons"]
     if persons["train_and_validation"]:
-        notes.append(_shared_persons(persons))
+        notes.append(_SHARED_PERSONS.fill(**persons))
     return tuple(notes)
-
-
-def _shared_persons(persons: Mapping[str, int]) -> Text:
-    shared, validation = persons["train_and_validation"], persons["validation"]
-    unseen = persons["images_of_validation_unseen"]
-    return Text(
-        f"{shared:,} of {validation:,} validation persons also occur in train; {unseen:,} "
-        "validation images show unseen persons",
-        f"validation 인물 {validation:,}명 가운데 {shared:,}명은 train에도 나옵니다. "
-        f"처음 보는 인물의 validation 이미지는 {unseen:,}개입니다",
-    )

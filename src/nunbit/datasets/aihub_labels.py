@@ -6,6 +6,7 @@ first field is the uploader's hash and thus the person.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -15,9 +16,9 @@ from typing import Any
 
 import msgspec
 
+from nunbit.core.messages import Text, text_of
 from nunbit.core.schema import Box, Reject, Split
-from nunbit.core.text import Text, text_of
-from nunbit.datasets.archives import split_name
+from nunbit.datasets.archives import parse_split, split_name
 
 _PERSON = re.compile(r"[0-9a-fA-F]{64}")
 _TRAIT = re.compile(
@@ -27,16 +28,6 @@ _TRAIT = re.compile(
 )
 _CLASS = re.compile(r"EMOIMG_([^_/]+)_", re.IGNORECASE)
 _IN_PARENTHESES = re.compile(r"img_emotion_\w+?_data\s*\(([^)]+)\)", re.IGNORECASE)
-_SPLITS: dict[str, Split | None] = {
-    "training": "train",
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "testing": "test",
-    "test": "test",
-    "sample": None,
-}
 _PARTS = {"train": "TRAIN", "validation": "VALID", "test": "TEST", None: "SAMPLE"}
 UNKNOWN = "unknown"
 
@@ -101,7 +92,7 @@ def folder_traits(path: str) -> FolderTraits:
     for component in reversed(path.split("/")):
         trait = _TRAIT.search(component)
         if trait and part == UNKNOWN:
-            split = _SPLITS[trait.group(1).lower()]
+            split = parse_split(trait.group(1))  # None for the sample
             number = f"_{int(trait.group(2)):02d}" if trait.group(2) else ""
             part = _PARTS[split] + number
         emotion = _CLASS.search(component)
@@ -182,7 +173,7 @@ class LabelRecord(msgspec.Struct, gc=False):
     face_b: Annotation | None = msgspec.field(default=None, name="faceBB_B")
     face_c: Annotation | None = msgspec.field(default=None, name="faceBB_C")
 
-    def annotations(self) -> tuple[Annotation | None, Annotation | None, Annotation | None]:
+    def annotations(self) -> tuple[Annotation | None, ...]:
         """Annotators A, B, C."""
         return (
             self.annot_a or self.face_a,
@@ -190,19 +181,13 @@ class LabelRecord(msgspec.Struct, gc=False):
             self.annot_c or self.face_c,
         )
 
-    def votes(self) -> tuple[str | None, str | None, str | None]:
+    def votes(self) -> tuple[str | None, ...]:
         """The three votes as spelled; None where an annotator or the vote is missing."""
-        a, b, c = (_vote(annotation) for annotation in self.annotations())
-        return (a, b, c)
+        return tuple(_vote(annotation) for annotation in self.annotations())
 
-    def boxes(self) -> tuple[Box, Box, Box]:
+    def boxes(self) -> tuple[Box, ...]:
         """The three boxes verbatim; ``MISSING_BOX`` keeps the place of one that is not there."""
-        a, b, c = (_box(annotation) for annotation in self.annotations())
-        return (a, b, c)
-
-    def is_labelled(self) -> bool:
-        """Whether the entry has any expression label."""
-        return self.uploader is not None or any(self.annotations())
+        return tuple(_box(annotation) for annotation in self.annotations())
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,32 +209,28 @@ def decode_labels(data: bytes, shown: str) -> LabelFile:
     Entries that do not fit are rejected one by one (``bad_record``); a file that is no JSON is
     one reject (``broken_json``), and so is JSON of another kind (``not_labels``).
     """
-    rejects: list[Reject] = []
     body = data.removeprefix(_BOM)
     if _is_too_dense(body):
-        return LabelFile([], [Reject(shown, "not_labels", _TOO_DENSE)])
+        return _refused(shown, "not_labels", _TOO_DENSE)
     try:
-        records = _ALL.decode(body)
+        found = _entries(body, shown)
     except msgspec.ValidationError as exc:
-        try:
-            records, rejects = _one_by_one(body, shown)
-        except msgspec.ValidationError:
-            return LabelFile([], [Reject(shown, "not_labels", text_of(str(exc)))])
-        except RecursionError:
-            return LabelFile([], [Reject(shown, "broken_json", _TOO_DEEP)])
-        if not records and rejects:
-            return LabelFile([], [Reject(shown, "not_labels", rejects[0].text)])
+        return _refused(shown, "not_labels", text_of(str(exc)))
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         text = Text(
             f"broken JSON, or not UTF-8: {exc}", f"JSON이 손상되었거나 UTF-8이 아닙니다: {exc}"
         )
-        return LabelFile([], [Reject(shown, "broken_json", text)])
+        return _refused(shown, "broken_json", text)
     except RecursionError:
-        return LabelFile([], [Reject(shown, "broken_json", _TOO_DEEP)])
-    if records and not any(record.is_labelled() for record in records):
-        text = Text("JSON without expression labels", "표정 레이블이 없는 JSON")
-        return LabelFile([], [Reject(shown, "not_labels", text)])
-    return LabelFile(records, rejects)
+        return _refused(shown, "broken_json", _TOO_DEEP)
+    if not found.records and found.rejects:
+        return _refused(shown, "not_labels", found.rejects[0].text)
+    labelled = (r.uploader is not None or any(r.annotations()) for r in found.records)
+    return found if not found.records or any(labelled) else _refused(shown, "not_labels", _NO_LABEL)
+
+
+def _refused(shown: str, reason: str, text: Text) -> LabelFile:
+    return LabelFile([], [Reject(shown, reason, text)])
 
 
 _JUDGED_FROM = 8 << 20  # smaller files cannot fill the memory
@@ -257,6 +238,7 @@ _TOO_DENSE = Text(
     "millions of tiny entries: no label file",
     "아주 작은 항목이 수백만 개인 파일로, 레이블 파일이 아닙니다",
 )
+_NO_LABEL = Text("JSON without expression labels", "표정 레이블이 없는 JSON")
 _TOO_DEEP = Text("JSON nested too deeply", "JSON의 중첩이 너무 깊습니다")
 
 
@@ -266,20 +248,23 @@ def _is_too_dense(body: bytes) -> bool:
     A record has some 750 bytes, 7 braces and 30 commas; ``[1,1,1,…`` of the same size would become
     a hundred times as many objects, and more memory than a computer has.
     """
-    if len(body) < _JUDGED_FROM:
-        return False
-    return max(30 * body.count(b"{"), 8 * body.count(b","), 30 * body.count(b"[")) > len(body)
+    marks = {b"{": 30, b",": 8, b"[": 30}
+    return len(body) >= _JUDGED_FROM and any(
+        n * body.count(m) > len(body) for m, n in marks.items()
+    )
 
 
-def _one_by_one(body: bytes, shown: str) -> tuple[list[LabelRecord], list[Reject]]:
-    records: list[LabelRecord] = []
-    rejects: list[Reject] = []
+def _entries(body: bytes, shown: str) -> LabelFile:
+    """All entries at once, or one by one where some do not fit."""
+    with contextlib.suppress(msgspec.ValidationError):
+        return LabelFile(_ALL.decode(body), [])
+    found = LabelFile([], [])
     for number, raw in enumerate(_RAW.decode(body)):
         try:
-            records.append(_ONE.decode(raw))
+            found.records.append(_ONE.decode(raw))
         except (msgspec.ValidationError, RecursionError) as exc:
-            rejects.append(Reject(f"{shown}#{number}", "bad_record", text_of(str(exc))))
-    return records, rejects
+            found.rejects.append(Reject(f"{shown}#{number}", "bad_record", text_of(str(exc))))
+    return found
 
 
 def _vote(annotation: Annotation | None) -> str | None:
@@ -291,9 +276,8 @@ def _vote(annotation: Annotation | None) -> str | None:
 
 
 def _box(annotation: Annotation | None) -> Box:
-    if annotation is None or annotation.boxes is None:
-        return MISSING_BOX
-    return annotation.boxes.box()
+    boxes = None if annotation is None else annotation.boxes
+    return MISSING_BOX if boxes is None else boxes.box()
 
 
 def file_names(records: list[LabelRecord]) -> Iterator[str]:
@@ -354,19 +338,24 @@ def compare_counts(raw_counts: Mapping[str, Any]) -> dict[str, Any]:
         found["TRAIN_03+TRAIN_04"] = {
             label: third.get(label, 0) + fourth.get(label, 0) for label in {*third, *fourth}
         }
-    compared: list[str] = []
-    differences: list[dict[str, Any]] = []
-    for part, known in KNOWN_COUNTS["images"].items():
-        if max(found.get(part, {}).values(), default=0) > REAL_SET_MINIMUM:
-            compared.append(f"images {part}")
-            differences += _differences(f"images {part}", found[part], known)
-    if compared:
-        records = raw_counts.get("label_records", {})
-        for split, known in KNOWN_COUNTS["label_records"].items():
-            if max(records.get(split, {}).values(), default=0) > REAL_SET_MINIMUM:
-                compared.append(f"label_records {split}")
-                differences += _differences(f"label_records {split}", records[split], known)
-    return {"compared": compared, "differences": differences}
+    pairs = _real_parts("images", found)
+    if pairs:
+        pairs |= _real_parts("label_records", raw_counts.get("label_records", {}))
+    return {
+        "compared": list(pairs),
+        "differences": [each for what, pair in pairs.items() for each in _differences(what, *pair)],
+    }
+
+
+def _real_parts(
+    what: str, found: Mapping[str, dict[str, int]]
+) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+    """Found and known counts of the parts that look like the real set."""
+    return {
+        f"{what} {part}": (found[part], known)
+        for part, known in KNOWN_COUNTS[what].items()
+        if max(found.get(part, {}).values(), default=0) > REAL_SET_MINIMUM
+    }
 
 
 def difference_lines(raw_counts: Mapping[str, Any]) -> tuple[Text, ...]:
@@ -384,18 +373,14 @@ def difference_lines(raw_counts: Mapping[str, Any]) -> tuple[Text, ...]:
                 f"all counts equal the known ones: {what}", f"알려진 개수와 모두 같습니다: {what}"
             ),
         )
-    lines = []
-    for item in result["differences"]:
-        found, known = item["found"], item["known"]
-        change = f"{found - known:+,}"
-        what = f"{item['what']}, {item['label']}"
-        lines.append(
-            Text(
-                f"{what}: {found:,} found, {known:,} known ({change})",
-                f"{what}: {found:,}개, 알려진 수 {known:,}개 ({change})",
-            )
-        )
-    return tuple(lines)
+    difference = Text(
+        "{what}, {label}: {found:,} found, {known:,} known ({change:+,})",
+        "{what}, {label}: {found:,}개, 알려진 수 {known:,}개 ({change:+,})",
+    )
+    return tuple(
+        difference.fill(change=item["found"] - item["known"], **item)
+        for item in result["differences"]
+    )
 
 
 def _differences(

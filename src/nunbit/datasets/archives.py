@@ -14,18 +14,16 @@ import re
 import unicodedata
 import zipfile
 import zlib
-from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError, MediaError
+from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.core.schema import ImageRef, Split
-from nunbit.core.text import Text
 from nunbit.runtime.files import require_regular
 
 MAX_IMAGE_BYTES = 1 << 29  # the largest photo of AI Hub (216 megapixels) has some 60 MB
@@ -42,11 +40,7 @@ _ZIP_ERRORS = (
 
 
 class ReadError(MediaError):
-    """The bytes of an image cannot be read; ``reason`` is the id for ``rejects.jsonl``."""
-
-    def __init__(self, text: Text, reason: str = "unreadable") -> None:
-        super().__init__(text)
-        self.reason = reason
+    """The bytes of an image cannot be read."""
 
 
 class ZipListError(Exception):
@@ -82,15 +76,18 @@ def list_zip(path: str) -> list[Member]:
             infos = archive.infolist()
     except (*_ZIP_ERRORS, OSError, InputError) as exc:
         raise ZipListError(str(exc)) from exc
-    members = []
-    for info in infos:
-        raw = info.orig_filename
-        # Also with the UTF-8 flag: somebody may have zipped a garbled tree again.
-        name = repair_name(raw)
-        if name.endswith(("/", "\\")):
-            continue
-        encrypted = bool(info.flag_bits & _ENCRYPTED)
-        members.append(Member(raw, name, encrypted, is_unsafe_member(name)))
+    # Also with the UTF-8 flag: somebody may have zipped a garbled tree again.
+    named = ((info, repair_name(info.orig_filename)) for info in infos)
+    members = (
+        Member(
+            raw=info.orig_filename,
+            name=name,
+            encrypted=bool(info.flag_bits & _ENCRYPTED),
+            unsafe=is_unsafe_member(name),
+        )
+        for info, name in named
+        if not name.endswith(("/", "\\"))
+    )
     return sorted(members, key=lambda member: member.name)
 
 
@@ -137,6 +134,10 @@ def read_bytes(ref: ImageRef, limit: int) -> bytes:
         ) from exc
 
 
+_DIRECTORY = ("header_offset", "compress_size", "file_size", "CRC", "compress_type", "flag_bits")
+"""What of a zip's directory is needed to read a member."""
+
+
 class _OpenZip:
     """A zip kept open, its directory held as arrays instead of one object per member.
 
@@ -148,19 +149,10 @@ class _OpenZip:
         self._archive = zipfile.ZipFile(path)
         infos = self._archive.filelist
         self._names = NameIndex(name_hashes(info.orig_filename for info in infos))
-        columns = [array("Q") for _ in range(6)]
-        for info in infos:
-            values = (
-                info.header_offset,
-                info.compress_size,
-                info.file_size,
-                info.CRC,
-                info.compress_type,
-                info.flag_bits,
-            )
-            for column, value in zip(columns, values, strict=True):
-                column.append(value)
-        self._columns = [np.frombuffer(column, dtype=np.uint64) for column in columns]
+        self._columns = {
+            field: np.fromiter((getattr(info, field) for info in infos), dtype=np.uint64)
+            for field in _DIRECTORY
+        }
         self._archive.filelist.clear()
         self._archive.NameToInfo.clear()
 
@@ -168,7 +160,7 @@ class _OpenZip:
         self._archive.close()
 
     def read(self, member: str, limit: int, ref: ImageRef) -> bytes:
-        row = int(self._names.find(name_hashes([member]))[0]) if len(self._columns[0]) else -1
+        row = int(self._names.find(name_hashes([member]))[0])
         if row < 0:
             raise ReadError(
                 Text(
@@ -179,9 +171,8 @@ class _OpenZip:
             )
         info = zipfile.ZipInfo(member)
         info.orig_filename = member
-        values = [int(column[row]) for column in self._columns]
-        info.header_offset, info.compress_size, info.file_size, info.CRC = values[:4]
-        info.compress_type, info.flag_bits = values[4:]
+        for field, column in self._columns.items():
+            setattr(info, field, int(column[row]))
         if info.flag_bits & _ENCRYPTED:
             raise ReadError(
                 Text(
@@ -228,15 +219,11 @@ def _open(path: str) -> _OpenZip:
             ),
             reason="broken_zip",
         ) from exc
-    for old in _oldest_own(key[0]):
-        _OPEN.pop(old).close()
+    own = [other for other in _OPEN if other[0] == key[0]]
+    for oldest in own[: max(0, len(own) + 1 - _MAX_OPEN)]:
+        _OPEN.pop(oldest).close()
     _OPEN[key] = opened
     return opened
-
-
-def _oldest_own(process: int) -> Iterator[tuple[int, str]]:
-    own = [key for key in _OPEN if key[0] == process]
-    yield from own[: max(0, len(own) + 1 - _MAX_OPEN)]
 
 
 def _too_large(ref: ImageRef, limit: int) -> ReadError:
@@ -301,9 +288,8 @@ def repair_name(raw: str) -> str:
     repaired = _decoded(data)
     if repaired is None or not _HANGUL.search(repaired):
         return nfc(raw)
-    if not _COMMON_SYLLABLE.search(data) and data != repaired.encode("utf-8"):
-        return nfc(raw)
-    return nfc(repaired)
+    sure = _COMMON_SYLLABLE.search(data) or data == repaired.encode("utf-8")
+    return nfc(repaired if sure else raw)
 
 
 def _as_cp437(text: str) -> bytes | None:
@@ -351,8 +337,8 @@ def implicit_split(key: str) -> Split:
     It depends on ``key`` alone: other files can come and go without moving this one.
     """
     digest = hashlib.sha256(nfc(key).encode("utf-8", "replace")).digest()
-    number = int.from_bytes(digest[:8], "big")
-    return "validation" if number % _VALIDATION_SHARE == 0 else "train"
+    held_out = int.from_bytes(digest[:8], "big") % _VALIDATION_SHARE == 0
+    return "validation" if held_out else "train"
 
 
 def record_id_from(file_name: str) -> str:

@@ -8,6 +8,7 @@ both pickle compactly and are shared by forked processes without being copied.
 
 from __future__ import annotations
 
+import itertools
 import os
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.schema import Box, FaceRecord, ImageRef, Split
+from nunbit.core.schema import FaceRecord, ImageRef, Split
 from nunbit.datasets.archives import distinct_record_id, repair_name
 
 T = TypeVar("T", bound=Hashable)
@@ -62,9 +63,8 @@ class CodedColumn(Generic[T]):
 
     def append(self, value: T) -> None:
         """Add one value."""
-        number = self._numbers.get(value)
-        if number is None:
-            number = self._numbers[value] = len(self._values)
+        number = self._numbers.setdefault(value, len(self._values))
+        if number == len(self._values):
             self._values.append(value)
         self._codes.append(number)
 
@@ -111,7 +111,7 @@ class PackedRefs(Sequence[ImageRef]):
         tail = repair_name(name)
         if not ref.source_path.endswith(tail):
             raise ValueError(f"source_path: expected it to end with {tail}, got {ref.source_path}")
-        head = ref.source_path[: len(ref.source_path) - len(tail)]
+        head = ref.source_path.removesuffix(tail)
         return self.add(place, head, name, in_zip=ref.member is not None)
 
     def add(self, place: str, head: str, name: str, *, in_zip: bool) -> int:
@@ -173,7 +173,11 @@ class PackedRecords(Sequence[FaceRecord]):
         row = int(self._order[_checked(index, len(self))])
         split, uploader_label, votes = self._labels[row]
         subject_id, gender, age = self._persons[row]
-        boxes = self._row_boxes(row)
+        start = self._box_ends[row - 1] if row else 0
+        flat = self._boxes[start : self._box_ends[row]]
+        boxes = tuple(
+            (flat[i], flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), 4)
+        )
         return FaceRecord(
             record_id=self._renamed.get(row) or self._ids[row],
             image=self._images[self._rows[row]],
@@ -192,13 +196,6 @@ class PackedRecords(Sequence[FaceRecord]):
         """Split and person of each record, without making the records."""
         for row in self._order.tolist():
             yield self._labels[row][0], self._persons[row][0]
-
-    def _row_boxes(self, row: int) -> tuple[Box, ...]:
-        start = self._box_ends[row - 1] if row else 0
-        flat = self._boxes[start : self._box_ends[row]]
-        return tuple(
-            (flat[i], flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), 4)
-        )
 
 
 class RecordPacker:
@@ -231,10 +228,8 @@ class RecordPacker:
         to._labels.append((record.split, record.uploader_label, record.votes))
         to._persons.append((record.subject_id, record.gender, record.age))
         to._places.append(record.place)
-        if record.box_xyxy is not None:
-            to._boxes.extend(record.box_xyxy)
-            for box in record.fallback_boxes:
-                to._boxes.extend(box)
+        for box in () if record.box_xyxy is None else (record.box_xyxy, *record.fallback_boxes):
+            to._boxes.extend(box)
         to._box_ends.append(len(to._boxes))
 
     def finish(self, drop_images: Iterable[int] = ()) -> PackedRecords:
@@ -265,12 +260,11 @@ class RecordPacker:
         for position in np.flatnonzero(later):
             row = int(order[position])
             source = records._images[records._rows[row]].source_path
-            attempt = 0
-            while True:
-                new_id = distinct_record_id(records._ids[row], f"{source}#{attempt}")
-                if hash(new_id.casefold()) not in taken:
-                    break
-                attempt += 1
+            tried = (
+                distinct_record_id(records._ids[row], f"{source}#{attempt}")
+                for attempt in itertools.count()
+            )
+            new_id = next(each for each in tried if hash(each.casefold()) not in taken)
             taken.add(hash(new_id.casefold()))
             records._renamed[row] = new_id
 

@@ -15,9 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError, Text
 from nunbit.core.schema import POLICIES
-from nunbit.core.text import Text
 
 Votes = Sequence[str | None]
 
@@ -77,12 +76,10 @@ def vote_distribution(votes: Votes, label_ids: Sequence[str]) -> NDArray[np.floa
     cast = [vote for vote in votes if vote is not None]
     if not cast:
         return None
-    index = {label: k for k, label in enumerate(label_ids)}
-    counts = np.zeros(len(label_ids), dtype=np.float32)
-    for vote in cast:
-        if vote not in index:
-            raise ValueError(f"votes: expected one of {', '.join(label_ids)}, got {vote}")
-        counts[index[vote]] += 1.0
+    unknown = [vote for vote in cast if vote not in label_ids]
+    if unknown:
+        raise ValueError(f"votes: expected one of {', '.join(label_ids)}, got {unknown[0]}")
+    counts = np.array([cast.count(label) for label in label_ids], dtype=np.float32)
     return np.asarray(counts / len(cast), dtype=np.float32)
 
 
@@ -95,15 +92,12 @@ def vote_distributions(votes: Sequence[Votes], label_ids: Sequence[str]) -> NDAr
     Raises:
         ValueError: A vote is none of ``label_ids``.
     """
-    known: dict[tuple[str | None, ...], NDArray[np.float32]] = {}
-    absent = np.full(len(label_ids), np.nan, dtype=np.float32)
-    table = np.empty((len(votes), len(label_ids)), dtype=np.float32)
-    for row, cast in enumerate(votes):
-        key = tuple(cast)
-        if key not in known:
-            shares = vote_distribution(key, label_ids)
-            known[key] = absent if shares is None else shares
-        table[row] = known[key]
+    cast = [tuple(each) for each in votes]
+    known = {each: vote_distribution(each, label_ids) for each in dict.fromkeys(cast)}
+    table = np.full((len(votes), len(label_ids)), np.nan, dtype=np.float32)
+    for row, each in enumerate(cast):
+        if (shares := known[each]) is not None:
+            table[row] = shares
     return table
 
 

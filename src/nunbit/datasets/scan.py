@@ -12,17 +12,15 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nunbit.core.errors import InputError
+from nunbit.core.messages import NO_TEXT, InputError, Text, text_of
 from nunbit.core.schema import FaceRecord, ImageRef, Reject
-from nunbit.core.text import NO_TEXT, Text, text_of
 from nunbit.datasets.archives import (
+    Member,
     NameIndex,
     ZipListError,
     is_image_name,
@@ -100,24 +98,19 @@ class Scan:
         In the folder part ``!`` is replaced by ``/``, so a zip reads as one more folder.
         """
         for index, root in enumerate(self.image_roots):
-            folder, name = split_source_path(self.images[index])
-            yield index, root, folder, name
+            yield index, root, *split_source_path(self.images[index])
 
 
 def split_source_path(ref: ImageRef) -> tuple[str, str]:
     """Folder part (zip and inner folders as folders) and base name of a reference."""
     path = ref.source_path
     if ref.member is not None:
-        path = "/".join(_zip_and_member(ref))
+        # The zip's own name may hold a '!': cut behind its suffix, not at the first mark.
+        at = _ZIP_MARK.search(path)
+        end = at.end() if at else path.index("!") + 1
+        path = f"{path[: end - 1]}/{path[end:]}"
     folder, _, name = path.rpartition("/")
     return folder, name
-
-
-def _zip_and_member(ref: ImageRef) -> tuple[str, str]:
-    # The zip's own name may hold a '!': cut behind its suffix, not at the first mark.
-    at = _ZIP_MARK.search(ref.source_path)
-    end = at.end() if at else ref.source_path.index("!") + 1
-    return ref.source_path[: end - 1], ref.source_path[end:]
 
 
 def scan(paths: Sequence[Path]) -> Scan:
@@ -152,9 +145,12 @@ def scan(paths: Sequence[Path]) -> Scan:
 
 
 def _scan_single_file(found: Scan, path: Path) -> None:
-    before = (len(found.labels), found.zips, len(found.pieces), len(found.rejects))
+    def used() -> int:
+        return len(found.labels) + found.zips + len(found.pieces) + len(found.rejects)
+
+    before = used()
     _add_file(found, str(path.parent), path.name, "")
-    if before == (len(found.labels), found.zips, len(found.pieces), len(found.rejects)):
+    if before == used():
         raise InputError(
             Text(
                 f"{path}: not a folder, zip, label JSON or table (.csv, .tsv, .txt, .parquet); "
@@ -235,8 +231,7 @@ def _add_zip(found: Scan, path: str, shown: str) -> None:
         source_path = f"{shown}!{member.name}"
         lower = member.name.lower()
         if member.unsafe:
-            text = Text("its name points outside the archive", "압축 밖을 가리키는 이름")
-            found.rejects.append(Reject(source_path, "unsafe_path", text))
+            found.rejects.append(Reject(source_path, "unsafe_path", _TEXTS["unsafe"]))
         elif any(_is_junk(part) for part in member.name.split("/")):
             continue
         elif member.encrypted:
@@ -247,11 +242,7 @@ def _add_zip(found: Scan, path: str, shown: str) -> None:
         elif lower.endswith(".json"):
             found.labels.append((ImageRef(path, member.raw, source_path), root))
         elif lower.endswith(".zip"):
-            text = Text(
-                "a zip inside a zip: unpack the outer one first",
-                "zip 안의 zip: 바깥 zip을 먼저 푸십시오",
-            )
-            found.rejects.append(Reject(source_path, "nested_zip", text))
+            found.rejects.append(Reject(source_path, "nested_zip", _TEXTS["nested"]))
         else:
             found.others[os.path.splitext(lower)[1] or member.name] += 1  # noqa: PTH122
     if encrypted:
@@ -300,22 +291,21 @@ def container_notes(rejects: Sequence[Reject], others: Counter[str]) -> list[Tex
                     f"{hit[0].text.ko}",
                 )
             )
-    unread = [f"{others[suffix]} {suffix}" for suffix in sorted(others) if suffix in _UNREAD]
-    if unread:
+    if unread := _counted(others, _UNREAD):
         notes.append(
             Text(
-                f"WARNING: files that were not read: {', '.join(unread)}; unpack archives first, "
+                f"WARNING: files that were not read: {unread}; unpack archives first, "
                 "convert images to JPEG or PNG",
-                f"경고: 읽지 않은 파일이 있습니다: {', '.join(unread)}. 압축은 먼저 풀고, "
+                f"경고: 읽지 않은 파일이 있습니다: {unread}. 압축은 먼저 풀고, "
                 "이미지는 JPEG나 PNG로 바꾸십시오",
             )
         )
     return notes
 
 
-def unread_archives(found: Scan) -> list[str]:
-    """Suffixes of archives that are not read, with their number, for notes and errors."""
-    return [f"{found.others[s]} {s}" for s in sorted(found.others) if s in _UNREAD_ARCHIVES]
+def _counted(others: Counter[str], suffixes: tuple[str, ...]) -> str:
+    """Those of some suffixes that occur, with their number."""
+    return ", ".join(f"{others[s]} {s}" for s in sorted(others) if s in suffixes)
 
 
 def nothing_found(where: str, found: Scan) -> InputError:
@@ -324,9 +314,8 @@ def nothing_found(where: str, found: Scan) -> InputError:
     if found.rejects:
         said = found.rejects[0].said()
         why = Text(f" ({said.en})", f" ({said.ko})")
-    elif unread := unread_archives(found):
-        named = ", ".join(unread)
-        why = Text(f" (unpack first: {named})", f" (먼저 푸십시오: {named})")
+    elif unread := _counted(found.others, _UNREAD_ARCHIVES):
+        why = Text(f" (unpack first: {unread})", f" (먼저 푸십시오: {unread})")
     elif found.tables:
         why = Text(
             f" (for a table give the file itself: {found.tables[0]})",
@@ -343,6 +332,10 @@ def nothing_found(where: str, found: Scan) -> InputError:
 
 
 _TEXTS = {
+    "unsafe": Text("its name points outside the archive", "압축 밖을 가리키는 이름"),
+    "nested": Text(
+        "a zip inside a zip: unpack the outer one first", "zip 안의 zip: 바깥 zip을 먼저 푸십시오"
+    ),
     "file": Text("no such file", "그런 파일이 없음"),
     "zip": Text("the zip cannot be read", "zip을 읽을 수 없음"),
     "member": Text(
@@ -387,17 +380,12 @@ class ImageFinder:
 class _ZipNames:
     """Raw member names of one zip, found by raw or repaired name."""
 
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self._raws = StringColumn()
-        raw_hashes, shown_hashes = array("q"), array("q")
-        for raw, shown in pairs:
-            self._raws.append(raw)
-            raw_hashes.append(hash(raw))
-            shown_hashes.append(hash(shown))
-        self._indices = [
-            NameIndex(np.frombuffer(hashes, dtype=np.int64)) if hashes else None
-            for hashes in (shown_hashes, raw_hashes)
-        ]
+        for member in members:
+            self._raws.append(member.raw)
+        self._by_name = NameIndex(name_hashes(member.name for member in members))
+        self._by_raw = NameIndex(name_hashes(member.raw for member in members))
 
     @classmethod
     def read(cls, archive: str) -> _ZipNames | None:
@@ -406,15 +394,15 @@ class _ZipNames:
             members = list_zip(archive)
         except ZipListError:
             return None
-        return cls((m.raw, m.name) for m in members if not (m.unsafe or m.encrypted))
+        return cls([m for m in members if not (m.unsafe or m.encrypted)])
 
     def find(self, member: str) -> str | None:
         """The raw name for a raw or repaired one."""
-        wanted = name_hashes([nfc(member)]), name_hashes([member])
-        for index, hashes in zip(self._indices, wanted, strict=True):
-            if index is not None and (row := int(index.find(hashes)[0])) >= 0:
-                return self._raws[row]
-        return None
+        rows = (
+            *self._by_name.find(name_hashes([nfc(member)])),
+            *self._by_raw.find(name_hashes([member])),
+        )
+        return next((self._raws[int(row)] for row in rows if row >= 0), None)
 
 
 def _existing(written: str, folder: Path) -> str | None:
@@ -432,5 +420,4 @@ def _existing(written: str, folder: Path) -> str | None:
 
 
 def _relative(path: str, folder: Path) -> str:
-    relative = os.path.relpath(path, os.path.abspath(folder))  # noqa: PTH100
-    return shown_path(relative)
+    return shown_path(os.path.relpath(path, os.path.abspath(folder)))  # noqa: PTH100

@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import InputError, MediaError
+from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.core.schema import POLICIES, SPLITS, Box, FaceRecord, ImageRef, Reject, Split
-from nunbit.core.text import Text
 from nunbit.datasets.archives import read_image_bytes
 from nunbit.datasets.policies import label_under
 from nunbit.pictures.crops import Crop, CropSettings, decode_crop, sharpness_of
@@ -118,7 +117,7 @@ def write_shard(task: ShardTask, tools: Tools) -> int:
     Raises:
         InputError: The disk is full or not writable, or the source has gone away.
     """
-    remove_partials(task.out, task.index)
+    remove_partial_shards(task.out, task.index)
     rows: list[ManifestRow] = []
     rejects: list[Reject] = []
     # Pillow warns of odd metadata; what matters becomes a reject with a reason.
@@ -129,15 +128,16 @@ def write_shard(task: ShardTask, tools: Tools) -> int:
     ):
         tar = TarWriter(stream)
         for record in task.records:
-            taken = _crop(record, task, tools.turn)
-            if isinstance(taken, Reject):
-                rejects.append(taken)
+            try:
+                crop, digest = _crop(record, task, tools.turn)
+            except MediaError as exc:
+                rejects.append(Reject(record.image.source_path, exc.reason, exc.text.flat()))
             else:
-                rows.append(_row(record, task.index, taken, tar))
+                rows.append(_row(record, task.index, crop, digest, tar))
             tools.advance(1)
         tar_bytes = tar.finish()
-    parts = part_store(task.out, task.fingerprint)
-    parts.write(_part_name(task.index), Part(tar_bytes, rows, rejects))
+    part = Part(tar_bytes, rows, rejects)
+    part_store(task.out, task.fingerprint).write(_part_name(task.index), part)
     return task.index
 
 
@@ -149,7 +149,7 @@ def read_part(out: Path, index: int, fingerprint: str) -> Part | None:
     return part if part and tar.is_file() and tar.stat().st_size == part.tar_bytes else None
 
 
-def remove_partials(out: Path, index: int | None = None) -> None:
+def remove_partial_shards(out: Path, index: int | None = None) -> None:
     """Remove the tars that a killed run left half-written: of one shard, or (None) of all."""
     tar = shard_name(index) if index is not None else "shard-[0-9][0-9][0-9][0-9][0-9].tar"
     for path in out.glob(f".{tar}.*.partial"):
@@ -195,29 +195,22 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    crop: Crop
-    image_sha1: str
-
-
 def _crop(
     record: FaceRecord, task: ShardTask, turn: AbstractContextManager[object]
-) -> _Taken | Reject:
+) -> tuple[Crop, str]:
+    """The crop, and the digest of the photo."""
     try:
         data = read_image_bytes(record.image)
         crop = decode_crop(data, record.box_xyxy, record.fallback_boxes, task.crop, turn)
     except MediaError as exc:
         if not Path(record.image.path).parent.exists():
             raise _source_gone(record.image) from exc
-        reason = getattr(exc, "reason", "unreadable")
-        return Reject(record.image.source_path, reason, exc.text.flat())
+        raise
     # To tell byte-identical photos, not to protect anything: the fastest digest will do.
-    return _Taken(crop, hashlib.sha1(data, usedforsecurity=False).hexdigest())
+    return crop, hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
-def _row(record: FaceRecord, index: int, taken: _Taken, tar: TarWriter) -> ManifestRow:
-    crop = taken.crop
+def _row(record: FaceRecord, index: int, crop: Crop, digest: str, tar: TarWriter) -> ManifestRow:
     jpeg = encode_jpeg(crop.pixels)
     grey = np.asarray(Image.fromarray(crop.pixels).convert("L"), dtype=np.float32)
     x0, y0, x1, y1 = crop.box_xyxy or (0, 0, *crop.upright_size)
@@ -239,7 +232,7 @@ def _row(record: FaceRecord, index: int, taken: _Taken, tar: TarWriter) -> Manif
         nbytes=len(jpeg),
         box_px=max(x1 - x0, y1 - y0),
         blur=sharpness_of(grey),
-        image_sha1=taken.image_sha1,
+        image_sha1=digest,
     )
 
 
@@ -290,8 +283,7 @@ class ShardTally:
                 self.persons[split, subject] += 1
             self.whole_images += row.box_index is None
             self.fallback_boxes += (row.box_index or 0) > 0
-            digest = int(row.image_sha1[:16], 16)
-            self.photos.setdefault(split, array("Q")).append(digest)
+            self.photos.setdefault(split, array("Q")).append(int(row.image_sha1[:16], 16))
 
 
 def counts_document(tally: ShardTally, label_ids: tuple[str, ...]) -> dict[str, Any]:

@@ -28,9 +28,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import InputError, MediaError
+from nunbit.core.messages import InputError, MediaError, Text, text_of
 from nunbit.core.schema import Reject, Split
-from nunbit.core.text import Text, text_of
 from nunbit.datasets.policies import labels_under
 from nunbit.datasets.shard_writer import (
     PARTS,
@@ -38,10 +37,10 @@ from nunbit.datasets.shard_writer import (
     Part,
     ShardTally,
     read_part,
-    remove_partials,
+    remove_partial_shards,
 )
 from nunbit.language.labels import LabelSet, label_set_from_dict, label_set_to_dict, merge_labels
-from nunbit.runtime.files import atomic_path, read_json, remove_folder
+from nunbit.runtime.files import atomic_path, read_json, read_parquet, remove_folder
 
 FORMAT = "nunbit-dataset/1"
 MANIFEST = "manifest.parquet"
@@ -128,13 +127,12 @@ class DataSet:
 
     def column(self, name: str) -> list[Any]:
         """One manifest column as Python values, in row order."""
-        values: list[Any] = self.manifest.column(name).to_pylist()
-        return values
+        return list(self.manifest.column(name).to_pylist())
 
     def split_rows(self, split: Split) -> NDArray[np.int64]:
         """Row numbers of one split, ascending; empty where the split is missing."""
-        mask = pc.equal(self.manifest.column("split"), split).to_numpy()
-        return np.flatnonzero(mask).astype(np.int64)
+        own = pc.equal(self.manifest.column("split"), split)
+        return np.flatnonzero(own.to_numpy()).astype(np.int64)
 
     def jpeg(self, row: int) -> bytes:
         """JPEG bytes of the crop.
@@ -268,17 +266,14 @@ def _merge_manifest(manifest: pa.Table, new_id: dict[str, str], policy: str) -> 
     return manifest
 
 
+_UNREADABLE = Text(
+    "cannot read the manifest: {reason}; prepare the data again",
+    "목록을 읽을 수 없습니다: {reason}. prepare를 다시 실행하십시오",
+)
+
+
 def _read_manifest(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path, memory_map=False)
-    except (OSError, pa.ArrowException) as exc:
-        reason = str(exc).splitlines()[0]
-        raise InputError(
-            Text(
-                f"{path}: cannot read the manifest: {reason}; prepare the data again",
-                f"{path}: 목록을 읽을 수 없습니다: {reason}. prepare를 다시 실행하십시오",
-            )
-        ) from exc
+    table = read_parquet(path, _UNREADABLE)
     missing = [name for name in MANIFEST_SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(
@@ -373,7 +368,7 @@ def merge_parts(
 
 def remove_parts(out: Path) -> None:
     """Remove the files that only an unfinished data set needs."""
-    remove_partials(out)
+    remove_partial_shards(out)
     remove_folder(out / PARTS)
 
 
@@ -413,10 +408,8 @@ def _write_group(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> None:
 
 def _nothing_usable(out: Path, tally: ShardTally) -> InputError:
     listed = ", ".join(f"{reason} {n:,}" for reason, n in sorted(tally.rejects.items()))
-    first = tally.first_reject
-    example = Text("-", "-")
-    if first is not None:
-        example = Text(first["detail"], first["detail_ko"] or first["detail"]).under(first["file"])
+    first = tally.first_reject or {"detail": "-", "detail_ko": "", "file": "-"}
+    example = Text(first["detail"], first["detail_ko"] or first["detail"]).under(first["file"])
     return InputError(
         Text(
             f"{out}: not a single image could be used ({listed}); the first: {example.en}; check "

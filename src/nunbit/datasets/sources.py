@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.core.schema import FaceRecord, Reject, Split
-from nunbit.core.text import Text
 from nunbit.datasets.aihub import read_aihub
 from nunbit.datasets.aihub_labels import is_aihub_path, is_photo_name
 from nunbit.datasets.archives import implicit_split, parse_split, record_id_from, split_name
@@ -76,31 +75,24 @@ class FolderReader:
         The name of SRC itself and of a zip stand in for folders only where there are none below:
         otherwise a misspelt class folder would take its label from the name above it.
         """
-        parts = [part for part in folder.split("/") if part]
         unknown = None
         split = None
         # Deepest first; the flag tells real folders from names that stand in for them.
-        candidates = [(_without_zip(part), not _is_zip(part)) for part in reversed(parts)]
-        said: tuple[str | None, bool] | None = None
+        deepest_first = (part for part in reversed(folder.split("/")) if part)
+        candidates = [(_without_zip(part), not _is_zip(part)) for part in deepest_first]
+        said: FolderName | None = None
         for name, is_folder in [*candidates, (_without_zip(root), False)]:
             named_split = parse_split(name)
             if named_split is not None:
                 split = split or named_split
             elif said is None and (is_folder or unknown is None):
-                label, known = self._find(name)
-                if known:
-                    said = (label, label is None)
-                elif is_folder and unknown is None:
-                    unknown = name
-        if said is None:
-            return FolderName(split=split, unknown=unknown)
-        return FolderName(said[0], split, ignored=said[1])
-
-    def _find(self, spelling: str) -> tuple[str | None, bool]:
-        try:
-            return self._label_set.find(spelling), True
-        except InputError:
-            return None, False
+                try:
+                    label = self._label_set.find(name)
+                    said = FolderName(label, ignored=label is None)
+                except InputError:
+                    unknown = unknown or (name if is_folder else None)
+        found = said or FolderName(unknown=unknown)
+        return replace(found, split=split)
 
 
 def read_folders(found: Scan, label_set: LabelSet, where: str) -> Listing:
@@ -128,8 +120,7 @@ def read_folders(found: Scan, label_set: LabelSet, where: str) -> Listing:
         elif said.ignored:
             ignored[folder] += 1
         elif said.label is None:
-            source = found.images[index].source_path
-            rejects.append(Reject(source, "no_class_folder", _NO_FOLDER))
+            rejects.append(Reject(found.images[index].source_path, "no_class_folder", _NO_FOLDER))
         else:
             entries.append((index, said))
     if unknown:
@@ -273,9 +264,8 @@ def read_source(paths: Sequence[Path], kind: str | None, label_set: LabelSet) ->
         return read_tables(tables, label_set)
     found = scan(paths)
     kind = kind or _detect(found, label_set, where)
-    if kind == "aihub":
-        return read_aihub(found, label_set, where)
-    return read_folders(found, label_set, where)
+    read = read_aihub if kind == "aihub" else read_folders
+    return read(found, label_set, where)
 
 
 def _detect(found: Scan, label_set: LabelSet, where: str) -> str:

@@ -25,9 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import Box, FaceRecord, Reject, Split
-from nunbit.core.text import Text
 from nunbit.datasets.archives import (
     check_record_id,
     implicit_split,
@@ -37,7 +36,7 @@ from nunbit.datasets.archives import (
 )
 from nunbit.datasets.packed import PackedRefs, RecordPacker
 from nunbit.datasets.scan import ImageFinder, Listing
-from nunbit.datasets.tabular import Row, Table, open_table
+from nunbit.datasets.tabular import OpenTable, TableRow, open_table
 from nunbit.language.labels import LabelSet
 
 _CORNERS = ("x0", "y0", "x1", "y1")
@@ -111,7 +110,7 @@ class _TableReader:
         for row in table.rows():
             self._add(row, columns, path.parent)
 
-    def _columns(self, table: Table) -> _Columns:
+    def _columns(self, table: OpenTable) -> _Columns:
         names = table.columns
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
@@ -154,7 +153,7 @@ class _TableReader:
         unknown = tuple(n for n in names if n not in _KNOWN and not n.startswith(_COUNT_PREFIX))
         return _Columns(frozenset(names), tuple(counts), unknown)
 
-    def _add(self, row: Row, columns: _Columns, folder: Path) -> None:
+    def _add(self, row: TableRow, columns: _Columns, folder: Path) -> None:
         tally = self._tally
         tally.rows += 1
         written = row.text("path")
@@ -162,7 +161,7 @@ class _TableReader:
             raise row.error(Text("path is empty", "path가 비어 있음"))
         # Values are checked before the image is looked for, so a bad table never depends on
         # which files happen to be there.
-        label = self._label(row, "label")
+        label = self._find(row, "label", row.text("label"))
         votes = self._votes(row, columns)
         box = _box(row, columns.names)
         subject = row.text("subject")
@@ -191,11 +190,9 @@ class _TableReader:
             ),
         )
 
-    def _label(self, row: Row, column: str) -> str | None:
-        spelling = row.text(column)
-        return None if spelling is None else self._find(row, column, spelling)
-
-    def _find(self, row: Row, column: str, spelling: str) -> str | None:
+    def _find(self, row: TableRow, column: str, spelling: str | None) -> str | None:
+        if not spelling:
+            return None
         if spelling not in self._labels:
             try:
                 self._labels[spelling] = self._label_set.find(spelling)
@@ -203,19 +200,15 @@ class _TableReader:
                 raise row.error(exc.text.under(column)) from exc
         return self._labels[spelling]
 
-    def _votes(self, row: Row, columns: _Columns) -> tuple[str | None, ...]:
+    def _votes(self, row: TableRow, columns: _Columns) -> tuple[str | None, ...]:
         if columns.counts:
             self._tally.counted_votes = True
-            votes: list[str | None] = []
-            for column, label in columns.counts:
-                votes += [label] * _count(row, column)
-            return tuple(votes)
-        spellings = row.items("votes")
-        return tuple(
-            self._find(row, "votes", spelling) if spelling else None for spelling in spellings
-        )
+            return tuple(
+                label for column, label in columns.counts for _ in range(_count(row, column))
+            )
+        return tuple(self._find(row, "votes", spelling) for spelling in row.items("votes"))
 
-    def _split(self, row: Row, columns: _Columns, key: str) -> Split:
+    def _split(self, row: TableRow, columns: _Columns, key: str) -> Split:
         if "split" not in columns.names:
             return implicit_split(key)
         self._tally.with_split_column += 1
@@ -233,7 +226,7 @@ class _TableReader:
             )
         return split
 
-    def _record_id(self, row: Row, name: str) -> str:
+    def _record_id(self, row: TableRow, name: str) -> str:
         given = row.text("record_id")
         if given is None:
             return record_id_from(name)
@@ -315,7 +308,7 @@ class _TableReader:
         )
 
 
-def _count(row: Row, column: str) -> int:
+def _count(row: TableRow, column: str) -> int:
     number = row.number(column)
     if number is None:
         return 0
@@ -329,7 +322,7 @@ def _count(row: Row, column: str) -> int:
     return int(number)
 
 
-def _box(row: Row, names: frozenset[str]) -> Box | None:
+def _box(row: TableRow, names: frozenset[str]) -> Box | None:
     if "box" in names:
         values: Sequence[float | None] = row.numbers("box")
     elif "x0" in names:

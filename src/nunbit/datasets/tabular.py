@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.runtime.textfile import Encoding, delimiter_of, encoding_of, iter_rows, sep_line
 
 _BATCH = 4096
@@ -22,7 +21,7 @@ _ENOUGH = 4  # numbers of a box
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row; ``line`` is the line number in the file (the header of a CSV is line 1)."""
 
     path: Path
@@ -108,7 +107,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class OpenTable:
     """An opened table.
 
     Attributes:
@@ -125,33 +124,29 @@ class Table:
     delimiter: str = ","
     before: int = 0
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[TableRow]:
         """All rows in order, reading as it goes.
 
         Raises:
             InputError: The file is damaged further down.
         """
-        if self.encoding is not None:
-            return _text_rows(self)
-        return _parquet_rows(self)
+        return _parquet_rows(self) if self.encoding is None else _text_rows(self)
 
     def error(self, text: Text) -> InputError:
         """An error that names the file."""
         return InputError(text.under(self.path))
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path) -> OpenTable:
     """Read a table's column names and encoding.
 
     Raises:
         InputError: The file cannot be read, is empty or is no table.
     """
-    if path.suffix.lower() == ".parquet":
-        return _open_parquet(path)
-    return _open_text(path)
+    return _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_text(path)
 
 
-def _open_text(path: Path) -> Table:
+def _open_text(path: Path) -> OpenTable:
     encoding = encoding_of(path)
     given, before, header = None, 0, ""
     try:
@@ -163,7 +158,7 @@ def _open_text(path: Path) -> Table:
                     header = line
                     break
                 before += 1
-        table = Table(path, (), encoding, given or delimiter_of(header), before)
+        table = OpenTable(path, (), encoding, given or delimiter_of(header), before)
         names = next(_cells(table), (0, []))[1] if header else []
     except (OSError, csv.Error) as exc:
         raise _unreadable(path, exc) from exc
@@ -172,7 +167,7 @@ def _open_text(path: Path) -> Table:
     return replace(table, columns=tuple(_column_name(name) for name in names))
 
 
-def _cells(table: Table) -> Iterator[tuple[int, list[str]]]:
+def _cells(table: OpenTable) -> Iterator[tuple[int, list[str]]]:
     """All rows of a text table, the header first."""
     with table.path.open(encoding=table.encoding, newline="") as stream:
         for _ in range(table.before):
@@ -180,27 +175,26 @@ def _cells(table: Table) -> Iterator[tuple[int, list[str]]]:
         yield from iter_rows(stream, table.delimiter, line=table.before)
 
 
-def _text_rows(table: Table) -> Iterator[Row]:
+def _text_rows(table: OpenTable) -> Iterator[TableRow]:
     try:
         rows = _cells(table)
         next(rows, None)
         for line, cells in rows:
             if not any(cell.strip() for cell in cells):
                 continue  # spreadsheets leave rows of empty cells behind the last one
-            row = Row(table.path, line, {})
             if len(cells) != len(table.columns):
-                raise row.error(
+                raise TableRow(table.path, line, {}).error(
                     Text(
                         f"{len(cells)} cells, the header has {len(table.columns)}",
                         f"칸이 {len(cells)}개, 머리글은 {len(table.columns)}개",
                     )
                 )
-            yield Row(table.path, line, dict(zip(table.columns, cells, strict=True)))
+            yield TableRow(table.path, line, dict(zip(table.columns, cells, strict=True)))
     except (OSError, csv.Error) as exc:
         raise _unreadable(table.path, exc) from exc
 
 
-def _open_parquet(path: Path) -> Table:
+def _open_parquet(path: Path) -> OpenTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -209,20 +203,22 @@ def _open_parquet(path: Path) -> Table:
             names = file.schema_arrow.names
     except (pa.ArrowException, OSError) as exc:
         raise _unreadable(path, exc) from exc
-    return Table(path, tuple(_column_name(name) for name in names), None)
+    return OpenTable(path, tuple(_column_name(name) for name in names), None)
 
 
-def _parquet_rows(table: Table) -> Iterator[Row]:
+def _parquet_rows(table: OpenTable) -> Iterator[TableRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
     try:
         with pq.ParquetFile(table.path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    number += 1
-                    yield Row(table.path, number, dict(zip(table.columns, cells, strict=True)))
+            rows = (
+                cells
+                for batch in file.iter_batches(batch_size=_BATCH)
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            )
+            for number, cells in enumerate(rows, start=1):
+                yield TableRow(table.path, number, dict(zip(table.columns, cells, strict=True)))
     except (pa.ArrowException, OSError) as exc:
         raise _unreadable(table.path, exc) from exc
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import NO_TEXT, Lang, Text
+from nunbit.core.messages import NO_TEXT, InputError, Lang, Text
 from nunbit.runtime.resources import Shelf
 
 DEPRESSION_RELATED = "depression_related"
@@ -252,20 +251,20 @@ def _label(stored: _StoredLabel) -> Label:
 
 
 def _stored(label: Label) -> dict[str, Any]:
-    noun = None if label.noun == label.name else label.noun.en
-    stored: dict[str, Any] = msgspec.to_builtins(
-        _StoredLabel(
-            label.id,
-            label.name.ko,
-            label.name.en,
-            label.adjective.ko or None,
-            label.adjective.en or None,
-            label.valence,
-            label.aliases,
-            noun,
+    return dict(
+        msgspec.to_builtins(
+            _StoredLabel(
+                label.id,
+                label.name.ko,
+                label.name.en,
+                label.adjective.ko or None,
+                label.adjective.en or None,
+                label.valence,
+                label.aliases,
+                None if label.noun == label.name else label.noun.en,
+            )
         )
     )
-    return stored
 
 
 def _problem(label_set: LabelSet) -> Text | None:

@@ -24,8 +24,7 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from nunbit.core.errors import MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import MissingExtra, Text
 from nunbit.runtime.resources import packaged_table
 
 _INSTALL = "pip install 'nunbit[asr]'"
@@ -86,14 +85,17 @@ def morphemes(text: str) -> tuple[Morpheme, ...]:
     """
     if not text.strip():
         return ()
+    for wrong, right in _MISSPELLED:
+        text = wrong.sub(right, text)
     with _LOCK:
-        tokens = _analyser().tokenize(_respelled(text), compatible_jamo=True)
+        tokens = _analyser().tokenize(text, compatible_jamo=True)
     return tuple(
         Morpheme(t.form, t.tag.partition("-")[0], t.start, t.start + t.len) for t in tokens
     )
 
 
-# As they sound in chats and in what recognisers write; the length stays, and so do all places.
+# Common misspellings of negations and wishes put right: as they sound in chats and in what
+# recognisers write. The length stays, and so do all places.
 _MISSPELLED = (
     (re.compile("[업읍]써"), "없어"), (re.compile("[업읍]썼"), "없었"),
     (re.compile("(?<=[가-힣])지안(?=[아았고은는네니습을])"), "지않"),
@@ -104,13 +106,6 @@ _MISSPELLED = (
     (re.compile("시퍼"), "싶어"), (re.compile("고십(?=[다어은네지])"), "고싶"),
     (re.compile("고 십(?=[다어은네지])"), "고 싶"),
 )  # fmt: skip
-
-
-def _respelled(text: str) -> str:
-    """The text with common misspellings of negations and wishes put right."""
-    for wrong, right in _MISSPELLED:
-        text = wrong.sub(right, text)
-    return text
 
 
 @cache
@@ -130,7 +125,7 @@ Reach = range
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Qualifier:
     """A negation, wish or reservation, and the morphemes it is about.
 
     Attributes:
@@ -206,9 +201,8 @@ def clause_before(flow: Flow, i: int, opened: frozenset[str] = OPEN) -> Reach:
 
 def is_form(flow: Flow, i: int, forms: str, tags: str = "") -> bool:
     """Whether there is a morpheme at place i with one of the forms, and a tag that begins so."""
-    if not 0 <= i < len(flow) or flow[i].form not in forms.split():
-        return False
-    return flow[i].tag.startswith(tuple(tags.split()) if tags else "")
+    there = 0 <= i < len(flow) and flow[i].form in forms.split()
+    return there and flow[i].tag.startswith(tuple(tags.split()) if tags else "")
 
 
 def has_form(flow: Flow, places: Iterable[int], forms: str, tags: str = "") -> bool:
@@ -226,8 +220,8 @@ def before(flow: Flow, i: int, skip: tuple[str, ...] = ("J",)) -> int:
 
 def next_predicate(flow: Flow, at: int) -> int | None:
     """Place of the first predicate after place ``at`` in its clause; None without one."""
-    places = range(at + 1, clause_end(flow, at))
-    return next((i for i in places if flow[i].tag in ("VV", "VA", "XSV", "XSA", "VCP")), None)
+    predicates = ("VV", "VA", "XSV", "XSA", "VCP")
+    return next((i for i in range(at + 1, clause_end(flow, at)) if flow[i].tag in predicates), None)
 
 
 # --- patterns
@@ -261,8 +255,8 @@ def _parts(
     for k, text in enumerate(texts):
         forms, _, tags = text.lstrip("*?!.").partition("/")
         offset = None if "~" in pattern and k == here - 1 else k - here
-        listed = frozenset(forms.split(",")) - {""}
-        parts.append((offset, text[0], listed, tuple(tags.split(","))))
+        own = frozenset(forms.split(",")) - {""}
+        parts.append((offset, text[0], own, tuple(tags.split(","))))
     return tuple(sorted(parts, key=lambda part: part[0] != 0))
 
 
@@ -307,14 +301,13 @@ def find_passages(text: str) -> tuple[tuple[int, int], ...]:
 @cache
 def _groups() -> tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...]:
     """What is looked for, and what must not stand near it."""
-    document = packaged_table("language/data/passages.toml")
     return tuple(
         (
             _one_of(group["patterns"], blanks=language == "ko"),
             _one_of(group["unless"], blanks=language == "ko") if group.get("unless") else None,
         )
         for language in ("ko", "en")
-        for group in document[language]
+        for group in packaged_table("language/data/passages.toml")[language]
     )
 
 

@@ -16,8 +16,8 @@ from nunbit.language.morphemes import (
     OPEN_TO_WISH,
     Flow,
     Morpheme,
+    Qualifier,
     Reach,
-    Turn,
     before,
     clause_before,
     clause_end,
@@ -33,17 +33,20 @@ Found = Iterator[tuple[str, Reach]]
 Rule = Callable[[Flow, int], Found]
 
 
-def find_turns(flow: Sequence[Morpheme]) -> tuple[Turn, ...]:
+def find_turns(flow: Sequence[Morpheme]) -> tuple[Qualifier, ...]:
     """Negations and wishes of a text, by place.
 
     Args:
         flow: Morphemes of one or more sentences.
     """
     given = tuple(flow)
-    rules = (*_NEGATIONS, *_RESERVATIONS, *_WISHES)
-    places = range(len(given))
-    found = [Turn(kind, i, own) for rule in rules for i in places for kind, own in rule(given, i)]
-    return tuple(sorted(found, key=lambda turn: (turn.at, turn.kind)))
+    found = (
+        Qualifier(kind, i, own)
+        for rule in (*_NEGATIONS, *_RESERVATIONS, *_WISHES)
+        for i in range(len(given))
+        for kind, own in rule(given, i)
+    )
+    return tuple(sorted(found, key=lambda each: (each.at, each.kind)))
 
 
 # --- patterns that need no rule of their own
@@ -101,12 +104,10 @@ _SAID_BEFORE_THE_LAST = (
 
 
 def _patterns(flow: Flow, i: int) -> Found:
-    for kind, pattern in _SAID_BEFORE:
-        if fits(flow, i, pattern):
-            yield kind, clause_before(flow, i)
-    for kind, pattern in _SAID_BEFORE_THE_LAST:
-        if fits(flow, i, pattern):
-            yield kind, range(clause_start(flow, i - 1), i)
+    for back, patterns in enumerate((_SAID_BEFORE, _SAID_BEFORE_THE_LAST)):
+        for kind, pattern in patterns:
+            if fits(flow, i, pattern):
+                yield kind, range(clause_start(flow, i - back), i)
 
 
 # --- negations
@@ -147,16 +148,15 @@ def _first(flow: Flow, i: int, opened: frozenset[str] = OPEN) -> int:
 
 
 def _auxiliaries(flow: Flow, i: int) -> Found:
-    """-지 않다, -지 못하다, -지 말다, with particles; 기쁘지도 즐겁지도 않다 is about both."""
+    """-지 않다, -지 못하다, -지 말다, with particles; 기쁘지도 즐겁지도 않다 is about both.
+
+    Without 지: 걱정 마세요, 걱정을 말고.
+    """
     long_form = is_form(flow, i, "않 못하 말 아니하 아니") or is_form(flow, i, "못", "MAG")
     # 좋잖아요: 지 and 않 in one syllable ask for agreement
     if long_form and fits(flow, i, "지/EC ~ *") and flow[i].start >= flow[before(flow, i)].end:
         yield "not", range(_first(flow, i), i)
-
-
-def _spoken_dont(flow: Flow, i: int) -> Found:
-    """걱정 마세요, 걱정을 말고."""
-    if fits(flow, i, "/NNG,XR ~ *말/VV,VX"):
+    elif fits(flow, i, "/NNG,XR ~ *말/VV,VX"):
         yield "not", range(before(flow, i), i)
 
 
@@ -230,7 +230,7 @@ def _lone_adverbs(flow: Flow, i: int) -> Found:
 
 
 _NEGATIONS: tuple[Rule, ...] = (
-    _adverbs, _auxiliaries, _spoken_dont, _without, _absence, _absence_in_one_word, _lone_adverbs,
+    _adverbs, _auxiliaries, _without, _absence, _absence_in_one_word, _lone_adverbs,
 )  # fmt: skip
 
 
@@ -291,8 +291,7 @@ def _asks_in_vain(flow: Flow, i: int, end: int) -> bool:
     """좋을 게 뭐가 있어요; 기분 좋은 날이 언제였나 싶다."""
     if fits(flow, before(flow, i), "을,ㄹ/ETM */NN") and has_form(flow, range(i, end), "있"):
         return True
-    later = range(i, end + 3)
-    return is_form(flow, i, "언제") and has_form(flow, later, "싶 모르 기억 가물가물")
+    return is_form(flow, i, "언제") and has_form(flow, range(i, end + 3), "싶 모르 기억 가물가물")
 
 
 def _regretted(flow: Flow, i: int) -> Found:
@@ -315,8 +314,9 @@ def _over(flow: Flow, i: int) -> Found:
         yield "hard", clause
     if i and is_form(flow, i, "는데 은데 지만 더니 으나 다가", "EC"):
         # 남들은 행복한데 나만
-        others = has_form(flow, clause, "다들 남 친구 사람 애")
-        others = others and has_form(flow, following, "나 저 내", "NP")
+        others = has_form(flow, clause, "다들 남 친구 사람 애") and has_form(
+            flow, following, "나 저 내", "NP"
+        )
         granted = any(fits(flow, k, "*기/ETN /JX") for k in clause[:-1])  # 웃긴 웃었는데
         past = is_form(flow, i - 1, "었", "EP")
         if is_form(flow, i - 1, "었었", "EP") or others or granted:

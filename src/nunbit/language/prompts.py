@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
 from typing import Any
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, SettingsError, Text
 from nunbit.language.labels import Label, LabelSet
 from nunbit.runtime.resources import Shelf
 
@@ -58,9 +58,7 @@ def final_sound(word: str) -> int:
         return (ord(last) - _HANGUL_FIRST) % 28
     if last in _DIGITS:
         return _number_final(stripped)
-    if last.isascii() and last.isalpha():
-        return _latin_final(stripped)
-    return 0
+    return _latin_final(stripped) if last in string.ascii_letters else 0
 
 
 def with_particle(word: str, particle: str) -> str:
@@ -93,23 +91,16 @@ def _number_final(text: str) -> int:
     digits = text[len(text.rstrip("0123456789,")) :].replace(",", "")
     fraction = text[: len(text) - len(digits)].endswith(".")
     zeros = len(digits) - len(digits.rstrip("0"))
-    if zeros and zeros < len(digits) and not fraction:
-        return _ZEROS.get(zeros, 0)
-    return _DIGITS[digits[-1]]
+    round_number = 0 < zeros < len(digits) and not fraction
+    return _ZEROS.get(zeros, 0) if round_number else _DIGITS[digits[-1]]
 
 
 def _latin_final(text: str) -> int:
-    start = len(text)
-    while start and text[start - 1].isascii() and text[start - 1].isalpha():
-        start -= 1
-    word = text[start:]
+    word = text[len(text.rstrip(string.ascii_letters)) :]
     if len(word) == 1 or word.isupper():
         return _LETTERS.get(word[-1].upper(), 0)
-    lower = word.lower()
-    for length in (3, 2, 1):
-        if lower[-length:] in _WORD_ENDINGS:
-            return _WORD_ENDINGS[lower[-length:]]
-    return 0
+    endings = (word[-length:].lower() for length in (3, 2, 1))
+    return next((_WORD_ENDINGS[end] for end in endings if end in _WORD_ENDINGS), 0)
 
 
 # --- prompts

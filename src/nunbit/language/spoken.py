@@ -22,7 +22,10 @@ _ONES = (
     "nineteen",
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_BIG_ENGLISH = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (10**3, "thousand"))
+_BIG_ENGLISH = (
+    (10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (1000, "thousand"),
+    (100, "hundred"),
+)  # fmt: skip
 _MONEY_ENGLISH = {"$": "dollars", "€": "euros", "£": "pounds"}
 _ORDINALS = {"one": "first", "two": "second", "three": "third"}
 _LONGEST_NUMBER = 15  # digits; longer ones are read digit by digit
@@ -49,12 +52,9 @@ def latin_syllables(word: str) -> int:
     if len(plain) <= 1:
         return 3 if plain == "w" else 1
     plain = _SEAM.sub(r"\1", plain).replace("every", "evry-")
-    count = len(re.findall(r"[aeiouy]+", plain))
-    count += len(_HIATUS.findall(plain))
+    count = len(re.findall(r"[aeiouy]+", plain)) + len(_HIATUS.findall(plain))
     silent = r"[^aeiouyl]e$|[aeiouy]le$|[^aeiouytdr]ed$|[aeiour]red$|[^aeiouysxzcgh]es$"
-    if count > 1 and re.search(silent, plain):
-        count -= 1
-    return max(1, count)
+    return max(1, count - bool(re.search(silent, plain)))
 
 
 def english_number(number: int) -> str:
@@ -64,9 +64,6 @@ def english_number(number: int) -> str:
     if number < 100:
         tens, ones = divmod(number, 10)
         return _TENS[tens - 2] + (f" {_ONES[ones]}" if ones else "")
-    if number < 1000:
-        hundreds, rest = divmod(number, 100)
-        return f"{_ONES[hundreds]} hundred" + (f" {english_number(rest)}" if rest else "")
     size, name = next((size, name) for size, name in _BIG_ENGLISH if number >= size)
     many, rest = divmod(number, size)
     return f"{english_number(many)} {name}" + (f" {english_number(rest)}" if rest else "")
@@ -200,9 +197,7 @@ def sino_korean(number: int) -> str:
 
 def native_korean(number: int) -> str:
     """A number from 1 to 99 as it stands before a counter: 한, 스무, 스물한, 아흔아홉."""
-    if number == 20:
-        return "스무"
-    return _NATIVE_TENS[number // 10] + _NATIVE_ONES[number % 10]
+    return "스무" if number == 20 else _NATIVE_TENS[number // 10] + _NATIVE_ONES[number % 10]
 
 
 def _below_ten_thousand(number: int) -> str:
@@ -219,8 +214,9 @@ def _speak(match: re.Match[str]) -> str:
 
 
 def _date(match: re.Match[str]) -> str:
-    day = sino_korean(int(match["day"]))
-    return f"{_read(match['year'])}년 {_month(match['month'])}월 {day}일"
+    return "{}년 {}월 {}일".format(
+        _read(match["year"]), _month(match["month"]), sino_korean(int(match["day"]))
+    )
 
 
 def _latin(match: re.Match[str]) -> str:
@@ -239,9 +235,8 @@ def _one_by_one(digits: str, zero: str = "영") -> str:
 
 def _read(digits: str) -> str:
     """As one number, or digit by digit where it is a code: 007, or longer than 해."""
-    if (digits[0] == "0" and len(digits) > 1) or len(digits) > 4 * len(_BIG):
-        return _one_by_one(digits, zero="공")
-    return sino_korean(int(digits))
+    is_code = (digits[0] == "0" and len(digits) > 1) or len(digits) > 4 * len(_BIG)
+    return _one_by_one(digits, zero="공") if is_code else sino_korean(int(digits))
 
 
 def _month(digits: str) -> str:
@@ -365,14 +360,14 @@ def syllables_per_word(words: Sequence[str], language: str | None = None) -> tup
     """
     if language is None:
         language = "ko" if _is_korean(_normalised(" ".join(words)), None) else "en"
-    counts = []
-    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
-        if word[-1:].isdigit() and _HANGUL.match(following):
-            both = spoken_syllables(f"{word} {following}", language)
-            counts.append(both - spoken_syllables(following, language))
-        else:
-            counts.append(spoken_syllables(word, language))
-    return tuple(counts)
+
+    def own(word: str, following: str) -> int:
+        if not (word[-1:].isdigit() and _HANGUL.match(following)):
+            return spoken_syllables(word, language)
+        both = spoken_syllables(f"{word} {following}", language)
+        return both - spoken_syllables(following, language)
+
+    return tuple(itertools.starmap(own, itertools.zip_longest(words, words[1:], fillvalue="")))
 
 
 @functools.lru_cache(maxsize=1 << 15)
@@ -400,8 +395,11 @@ def is_filler(word: str, language: str | None = None) -> bool:
 
 def eojeol(text: str) -> tuple[str, ...]:
     """Words between blanks, NFC, without tokens that are only punctuation."""
-    tokens = unicodedata.normalize("NFC", text).split()
-    return tuple(token for token in tokens if any(c.isalnum() for c in token))
+    return tuple(
+        token
+        for token in unicodedata.normalize("NFC", text).split()
+        if any(c.isalnum() for c in token)
+    )
 
 
 def is_hangul_text(text: str) -> bool:
@@ -412,9 +410,11 @@ def is_hangul_text(text: str) -> bool:
 
 def _normalised(text: str) -> str:
     """NFC; full-width letters and squared units (㎏) as ordinary ones."""
-    text = unicodedata.normalize("NFC", text)
-    wide = re.compile("[\uff01-\uff5e\u3300-\u33ff]")
-    return wide.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    return re.sub(
+        "[\uff01-\uff5e\u3300-\u33ff]",
+        lambda wide: unicodedata.normalize("NFKC", wide[0]),
+        unicodedata.normalize("NFC", text),
+    )
 
 
 def _is_korean(text: str, language: str | None) -> bool:

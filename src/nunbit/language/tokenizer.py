@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 _UNKNOWN_PENALTY = 10.0  # below the worst piece, as in sentencepiece and tokenizers
@@ -97,33 +98,25 @@ class UnigramTokenizer:
 
     def _best_path(self, word: str) -> list[int]:
         """The segmentation of a word whose pieces are likeliest together."""
-        n, pieces = len(word), self.pieces
-        unknown_id, unknown_score = self.unknown
-        best: list[float] = [0.0] + [0.0] * n
+        n, (unknown, _) = len(word), self.unknown
+        best = [0.0] * (n + 1)
         # Where the last piece of the best path to each place begins, and its id; ties keep the
         # path found first, that with the longer last piece.
         came: list[tuple[int, int] | None] = [None] * (n + 1)
         for start in range(n):
-            single = False
-            for stop in range(start + 1, min(n, start + self.longest) + 1):
-                found = pieces.get(word[start:stop])
-                if found is None:
-                    continue
-                score = best[start] + found[1]
-                if came[stop] is None or score > best[stop]:
-                    best[stop], came[stop] = score, (start, found[0])
-                single = single or stop == start + 1
-            if not single:
-                score, stop = best[start] + unknown_score, start + 1
-                if came[stop] is None or score > best[stop]:
-                    best[stop], came[stop] = score, (start, unknown_id)
+            stops = range(start + 1, min(n, start + self.longest) + 1)
+            found = {s: self.pieces[word[start:s]] for s in stops if word[start:s] in self.pieces}
+            found.setdefault(start + 1, self.unknown)
+            for stop, (token, chance) in found.items():
+                if came[stop] is None or best[start] + chance > best[stop]:
+                    best[stop], came[stop] = best[start] + chance, (start, token)
         ids: list[int] = []
         place = n
         while place > 0:
             step = came[place]
             assert step is not None  # every place is reached, by unknown characters if need be
             place, token = step
-            if not (token == unknown_id and ids and ids[-1] == unknown_id):
+            if not (token == unknown and ids and ids[-1] == unknown):
                 ids.append(token)  # unknown characters in a row are one token
         return ids[::-1]
 
@@ -242,13 +235,12 @@ def _ends(
         return (), ()
     if post_processor["type"] != "TemplateProcessing":
         return None
-    before: list[int] = []
-    after: list[int] = []
-    seen = False
-    for item in post_processor["single"]:
-        if "Sequence" in item:
-            seen = True
-            continue
-        ids = post_processor["special_tokens"][item["SpecialToken"]["id"]]["ids"]
-        (after if seen else before).extend(ids)
-    return (tuple(before), tuple(after)) if seen else None
+    items, special = post_processor["single"], post_processor["special_tokens"]
+    texts = [place for place, item in enumerate(items) if "Sequence" in item]
+    if not texts:
+        return None
+    before, after = (
+        [special[item["SpecialToken"]["id"]]["ids"] for item in part if "Sequence" not in item]
+        for part in (items[: texts[0]], items[texts[0] :])
+    )
+    return tuple(chain(*before)), tuple(chain(*after))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import MissingExtra
 from nunbit.core.spans import Stretches, rows_in, spans_of
 from nunbit.core.streams import (
     AudioChunk,
@@ -84,8 +84,7 @@ def text_chances(
     chances = _probabilities(bundle, vectors, fitted.logit_scale, fitted.temperature)
     reasons = reasons_left_out(wordings, np.asarray(chances, np.float64), bundle.label_set)
     kept = np.array([not reason for reason in reasons])[:, None]
-    shown = np.where(kept, chances, np.nan)
-    return TextChances(np.asarray(shown, np.float32), missing, reasons)
+    return TextChances(np.where(kept, chances, np.float32(np.nan)), missing, reasons)
 
 
 def _probabilities(bundle: Bundle, vectors: Singles, scale: float, temperature: float) -> Singles:
@@ -111,14 +110,10 @@ def reasons_left_out(
     valence = chances @ signs
     found = []
     for wording, sign, lean in zip(wordings, first.tolist(), valence.tolist(), strict=True):
-        reason = wording.unscored
-        if not reason and not wording.korean:
-            reason = "not_scored"  # a language that the tower was not tested on
-        if not reason and (sign > 0 or (wording.named and lean > 0)):
-            reason = wording.positive
-        if not reason and (sign < 0 or lean < 0):
-            reason = wording.negative
-        found.append(reason)
+        untested = "" if wording.korean else "not_scored"  # a language the tower does not know
+        positive = wording.positive if sign > 0 or (wording.named and lean > 0) else ""
+        negative = wording.negative if sign < 0 or lean < 0 else ""
+        found.append(wording.unscored or untested or positive or negative)
     return tuple(found)
 
 
@@ -266,22 +261,19 @@ def describe_windows(
             )
             done += 1
 
-    for frames, mel in _bands(replay()):
-        first = max(frames.start, held_from)
-        gap = first - held_from - len(held)  # frames without sound before this block
-        silence = np.full((max(0, gap), N_MELS), SILENT_MEL, np.float32)
-        held = np.concatenate([held, silence, mel[first - frames.start :]])
+    for block in iter_blocks(replay()):
+        first = max(block.frames.start, held_from)
+        mel = log_mel(cut_frames(block, FRAME // 2))[first - block.frames.start :]
+        held = np.concatenate([held, _silence(first - held_from - len(held)), mel])
         finish(min(held_from + len(held), len(voice.times_s)))
         needed = int(spans[done:, 0].min()) if done < len(spans) else held_from + len(held)
         drop = min(max(0, needed - held_from), len(held))
         held, held_from = held[drop:], held_from + drop
-    missing = len(voice.times_s) - held_from - len(held)
-    held = np.concatenate([held, np.full((max(0, missing), N_MELS), SILENT_MEL, np.float32)])
+    held = np.concatenate([held, _silence(len(voice.times_s) - held_from - len(held))])
     finish(len(voice.times_s))
     return rows
 
 
-def _bands(chunks: Iterable[AudioChunk]) -> Iterator[tuple[slice, Singles]]:
-    """Frames of the grid and their (n, 40) log-mel bands."""
-    for block in iter_blocks(chunks):
-        yield block.frames, log_mel(cut_frames(block, FRAME // 2))
+def _silence(frames: int) -> Singles:
+    """The (n, 40) bands of frames without sound; none for a negative number."""
+    return np.full((max(0, frames), N_MELS), SILENT_MEL, np.float32)

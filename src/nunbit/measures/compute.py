@@ -9,13 +9,14 @@ U utterances, K labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
+from nunbit.core.messages import Text, joined
 from nunbit.core.spans import Kind, Spans, lay_out
 from nunbit.core.streams import (
     FaceStream,
@@ -28,7 +29,7 @@ from nunbit.core.streams import (
     Turn,
     VoiceStream,
 )
-from nunbit.core.text import Text, joined
+from nunbit.core.timebase import clip_intervals
 from nunbit.language.labels import LabelSet
 from nunbit.measures.definitions import (
     SCOPES,
@@ -214,10 +215,10 @@ def _others(
 ) -> tuple[tuple[int, FaceSamples], ...]:
     """Other people who are in the picture for a good part of the time, most visible first."""
     least = OTHERS_SHARE * max(len(faces.sample_times_s), 1)
-    tracks = [
-        t for t in faces.tracks if t.track_id not in faces.targets and len(t.times_s) >= least
-    ]
-    tracks.sort(key=lambda t: (-len(t.times_s), t.track_id))
+    tracks = sorted(
+        (t for t in faces.tracks if t.track_id not in faces.targets and len(t.times_s) >= least),
+        key=lambda t: (-len(t.times_s), t.track_id),
+    )
     return tuple(
         (t.track_id, target_samples(replace(faces, targets=(t.track_id,)), roles, eye_points))
         for t in tracks[:MOST_OTHERS]
@@ -229,23 +230,17 @@ def _spans(given: MeasureInput) -> tuple[Spans, dict[Scope, str]]:
     turns = [(t.interval.start_s, t.interval.end_s) for t in given.turns if t.target]
     questions = question_segments(given.turns)
     n_blocks = int(np.ceil(round(whole[1] / BLOCK_S, 6)))
+    marked = () if given.baseline is None else (given.baseline,)
     kinds: dict[Kind, Sequence[tuple[float, float]]] = {
         "window": [(w.start_s, w.end_s) for w in given.windows],
         "turn": turns or [whole],
         "question": questions or [whole],
         "session": [whole],
         "block": [(k * BLOCK_S, min((k + 1) * BLOCK_S, whole[1])) for k in range(n_blocks)],
-        "baseline": _marked(given, whole[1]),
+        "baseline": [(i.start_s, i.end_s) for i in clip_intervals(marked, 0.0, whole[1])],
     }
     empty = {"turn": not turns, "question": not questions}
     return lay_out(kinds), {s: "no_turns" if empty.get(s) else "" for s in SCOPES}
-
-
-def _marked(given: MeasureInput, end_s: float) -> list[tuple[float, float]]:
-    marked = given.baseline
-    if marked is None or marked.start_s >= end_s:
-        return []
-    return [(marked.start_s, min(marked.end_s, end_s))]
 
 
 # -- measures --------------------------------------------------------------------------------------
@@ -277,21 +272,17 @@ def compute_measures(given: MeasureInput) -> tuple[MeasureBlock, ...]:
         for part in names:
             blocks += summarise(definition, found[part], part)
     for track, samples in prepared.others:
-        apart = plain_blocks(
-            prepared, face_estimates(samples, prepared.spans, prepared.roles, None)
-        )
-        blocks += [replace(block, track=str(track)) for block in apart]
+        own = face_estimates(samples, prepared.spans, prepared.roles, None)
+        blocks += [replace(block, track=str(track)) for block in plain_blocks(prepared, own)]
     return tuple(blocks)
 
 
-def plain_blocks(prepared: Prepared, found: Mapping[str, Estimate]) -> list[MeasureBlock]:
+def plain_blocks(prepared: Prepared, found: Mapping[str, Estimate]) -> Iterator[MeasureBlock]:
     """Rows of some measures as they are: without functionals and without a baseline."""
-    blocks: list[MeasureBlock] = []
     for definition in definitions():
         if definition.id in found:
             plain = replace(definition, functionals=False)
-            blocks += prepared.summariser.blocks(plain, found[definition.id], compared=False)
-    return blocks
+            yield from prepared.summariser.blocks(plain, found[definition.id], compared=False)
 
 
 def _estimates(p: Prepared) -> dict[str, Estimate]:
@@ -354,7 +345,7 @@ _LEFT_OUT = Text(
 
 def session_rows(
     blocks: Sequence[MeasureBlock], *, functionals: bool = False
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Session values as plain rows for ``summary.json``: value, interval, baseline, z.
 
     Args:
@@ -367,14 +358,12 @@ def session_rows(
         for b in session
         if b.measure.endswith((".z", ".relative"))
     }
-    rows = []
+    rows: list[dict[str, object]] = []
     for b in session:
         suffix = b.measure.partition(".")[2]
         if suffix in ("z", "relative") or (suffix in FUNCTIONALS and not functionals):
             continue
-        ci = None
-        if b.ci_low is not None and b.ci_high is not None and np.isfinite(b.ci_low[0]):
-            ci = [float(b.ci_low[0]), float(b.ci_high[0])]
+        ends = [float(end[0]) for end in (b.ci_low, b.ci_high) if end is not None]
         definition = definition_of(b.measure)
         rows.append(
             {
@@ -385,7 +374,7 @@ def session_rows(
                 "unit": b.unit,
                 "grade": b.grade,
                 "number": None if definition is None else definition.number,
-                "ci": ci,
+                "ci": ends if np.isfinite(ends).all() and ends else None,
                 "ci_reason": b.ci_reason or None,
                 "version": b.version,
                 "baseline": _known(b.baseline),

@@ -11,16 +11,16 @@ names. Classes that a model knows by their prompt only are not used. K labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
+from nunbit.core.messages import LANGS, Lang, Text, joined
 from nunbit.core.streams import Floats, Grade, Modality, Scope, Singles
-from nunbit.core.text import LANGS, Lang, Text, joined
 from nunbit.language.labels import (
     DEPRESSION_RELATED,
     Label,
@@ -30,6 +30,7 @@ from nunbit.language.labels import (
 )
 from nunbit.language.prompts import with_particle
 from nunbit.runtime.resources import packaged_table
+from nunbit.statistics.scores import ratio
 
 Role = Literal["joy", "neutral", "negative", "depgroup"]
 
@@ -85,10 +86,7 @@ class Roles:
         what a model without the unvalidated classes would give.
         """
         kept = np.asarray(probabilities, np.float64) * np.array(self.validated, np.float64)
-        total = kept.sum(axis=1, keepdims=True)
-        shared = np.full(kept.shape, np.nan)
-        np.divide(kept, total, out=shared, where=total > 0)
-        return shared
+        return ratio(kept, kept.sum(axis=1, keepdims=True))
 
     def notices(self) -> tuple[Text, ...]:
         """What a reader must know about the classes."""
@@ -277,31 +275,33 @@ def definition_of(measure: str) -> Definition | None:
 
 @cache
 def _read() -> tuple[Definition, ...]:
-    table = packaged_table("measures/definitions.toml")
-    rows = [{"number": None, "grade": None, **row} for row in table["measures"]]
-    # TOML has no null: '' is the grade of what is no depression-related signal.
-    rows = [_texts_joined(row) | {"grade": row["grade"] or None} for row in rows]
-    return tuple(msgspec.convert(rows, list[Definition]))
+    rows = [
+        {
+            "number": None,
+            **row,
+            # TOML has no null: '' is the grade of what is no depression-related signal.
+            "grade": row.get("grade") or None,
+            **{key: {lang: row[f"{key}_{lang}"] for lang in LANGS} for key in _TEXTS},
+        }
+        for row in packaged_table("measures/definitions.toml")["measures"]
+    ]
+    return msgspec.convert(rows, tuple[Definition, ...])
 
 
 _TEXTS = ("name", "valid_if", "meaning")
+"""Fields that the file has in two languages, as ``name_en`` and ``name_ko``."""
 
 
-def _texts_joined(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the file, its ``name_en`` and ``name_ko`` (and so on) as one ``name``."""
-    joined_row = dict(row)
-    for key in _TEXTS:
-        joined_row[key] = {lang: joined_row.pop(f"{key}_{lang}") for lang in LANGS}
-    return joined_row
-
-
-def definition_row(definition: Definition) -> dict[str, Any]:
-    """Plain data for JSON, with the keys of the file."""
-    row: dict[str, Any] = {}
-    for key, value in asdict(definition).items():
-        texts = value.items() if key in _TEXTS else ()
-        row |= {f"{key}_{lang}": text for lang, text in texts} or {key: value}
-    return row
+def definitions_document(found: Sequence[Definition]) -> list[dict[str, object]]:
+    """Plain data for ``--json``, with the keys of the file."""
+    return [
+        {
+            f"{key}_{part}" if key in _TEXTS else key: each
+            for key, value in asdict(definition).items()
+            for part, each in (value.items() if key in _TEXTS else [("", value)])
+        }
+        for definition in found
+    ]
 
 
 @cache
@@ -312,11 +312,6 @@ def _by_id() -> dict[str, Definition]:
 def definitions_text(found: Sequence[Definition], lang: Lang) -> str:
     """Every measure with formula, unit, validity, grade and source; a blank line between."""
     return "\n\n".join(_entry(definition, lang) for definition in found)
-
-
-def definitions_document(found: Sequence[Definition]) -> list[dict[str, Any]]:
-    """Plain data for ``--json``."""
-    return [definition_row(definition) for definition in found]
 
 
 def _entry(d: Definition, lang: Lang) -> str:

@@ -8,7 +8,7 @@ without a face, with several faces, of low quality, of silence, and gaps.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -56,13 +56,14 @@ def find_episodes(given: MeasureInput, blocks: Sequence[MeasureBlock]) -> tuple[
         By start.
     """
     windows = {(b.modality, b.measure): b for b in blocks if b.scope == "window" and not b.track}
-    found = [
-        *_joy_episodes(given),
-        *_depgroup_episodes(given, windows),
-        *_incongruence_episodes(given, windows),
-        *_agreement_episodes(given, windows),
-    ]
-    return _by_start(found)
+    return _by_start(
+        [
+            *_joy_episodes(given),
+            *_depgroup_episodes(given, windows),
+            *_incongruence_episodes(given, windows),
+            *_agreement_episodes(given, windows),
+        ]
+    )
 
 
 def _by_start(found: Sequence[Episode]) -> tuple[Episode, ...]:
@@ -131,7 +132,7 @@ def _depgroup_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
     return [Episode("depgroup", where, float(np.nanmax(values)), note) for where, values in found]
 
 
-def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
+def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> Iterator[Episode]:
     """Stretches in which two modalities differ more than usual, by more than chance explains.
 
     The note names both, the more positive one, and the words. The pairs and the two directions
@@ -141,7 +142,6 @@ def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episo
     there = {pair: block for pair, block in blocks.items() if np.isfinite(block.value).any()}
     sides: tuple[tuple[Side, float], ...] = (("up", 1.0), ("down", -1.0))
     level = LEVEL / (len(sides) * max(len(there), 1))
-    found = []
     for (pair, block), (side, sign) in itertools.product(there.items(), sides):
         changes = _changed(given, block, side, level, INCONGRUENCE_MIN)[0]
         up, down = pair if side == "up" else pair[::-1]
@@ -151,8 +151,7 @@ def _incongruence_episodes(given: MeasureInput, windows: _Windows) -> list[Episo
             peak = max(float(np.nanmax(sign * values)) for values in inside)
             said = excerpts_of(given.transcript, [where])[0]
             note = f"{up}+ {down}−: {said}" if said else f"{up}+ {down}−"
-            found.append(Episode("incongruence", where, peak, note))
-    return found
+            yield Episode("incongruence", where, peak, note)
 
 
 def _of_pairs(windows: _Windows, measure: str) -> dict[tuple[Modality, Modality], MeasureBlock]:
@@ -161,20 +160,18 @@ def _of_pairs(windows: _Windows, measure: str) -> dict[tuple[Modality, Modality]
     return {pair: block for pair, block in blocks.items() if block is not None}
 
 
-def _agreement_episodes(given: MeasureInput, windows: _Windows) -> list[Episode]:
+def _agreement_episodes(given: MeasureInput, windows: _Windows) -> Iterator[Episode]:
     """Stretches in which two modalities agree less than usual, by more than chance explains.
 
     The peak is the lowest cosine; the note has the pair and the words. The pairs share the
     probability of a false episode.
     """
     there = _of_pairs(windows, "agreement_{}_{}")
-    found = []
     for (a, b), block in there.items():
         level = LEVEL / len(there)
         for where, values in _changed(given, block, "down", level, AGREEMENT_MIN_DROP)[0]:
             note = f"{a}/{b}: {excerpts_of(given.transcript, [where])[0]}"
-            found.append(Episode("low_agreement", where, float(np.nanmin(values)), note))
-    return found
+            yield Episode("low_agreement", where, float(np.nanmin(values)), note)
 
 
 def excerpts_of(transcript: Transcript | None, stretches: Sequence[Interval]) -> tuple[str, ...]:

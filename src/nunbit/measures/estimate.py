@@ -140,14 +140,6 @@ def moments(values: Floats, rows: Rows) -> tuple[Floats, Floats, Floats]:
     return lengths(rows).astype(np.float64), sums[:, 0], sums[:, 1]
 
 
-def mean_confidence(total: Floats, n: NDArray[np.generic]) -> Floats:
-    """(S,) total / n, NaN where n is zero."""
-    count = np.asarray(n, np.float64)
-    result = np.full(len(count), np.nan)
-    np.divide(total, count, out=result, where=count > 0)
-    return result
-
-
 # -- what is usual ---------------------------------------------------------------------------------
 
 BaselineForm = Literal["z", "openwillis"]
@@ -162,7 +154,6 @@ MIN_LIKE_S = 5.0
 """Seconds of speech (or of silence) in the baseline that windows of the same kind need."""
 
 _TINY = 1e-9
-_REASON = np.array(REASONS).dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +255,13 @@ class Comparison:
     ) -> tuple[Floats, NDArray[np.str_]]:
         """(W,) windows against the baseline, like with like, and (W,) why not."""
         series = value[self.spans.parts["window"]]
-        why = np.full(len(series), "", _REASON)
+        why = np.full(len(series), "", NAMES.dtype)
         if self.form == "z":
             if split is not None:
                 series, unlike = self._apart_from_speech(series, split)
-                good = self.in_baseline & np.isfinite(series)
-                baseline = self._usual(series, good, np.nan)
+                baseline = self._usual(series, self.in_baseline & np.isfinite(series), np.nan)
                 why[unlike] = "no_like_baseline"
-            flat = not baseline.sd > 0
-            why[why == ""] = "constant" if flat else "too_few_independent"
+            why[why == ""] = "too_few_independent" if baseline.sd > 0 else "constant"
         return normalised(series, baseline, self.form), why
 
     def _apart_from_speech(

@@ -38,7 +38,6 @@ from nunbit.measures.estimate import (
     all_missing,
     estimate_of,
     first_reason,
-    mean_confidence,
     missing,
     moments,
 )
@@ -50,6 +49,7 @@ from nunbit.recording.face_motion import (
     steps_between,
     without_landmarks,
 )
+from nunbit.statistics.scores import ratio
 
 STEADY_DEG_S = 20.0
 """Above this head speed, rotation out of the picture plane leaks into face motion."""
@@ -213,7 +213,7 @@ def choose(samples: FaceSamples, spans: Spans, code: Codes, subset: Subset | Non
         rows=rows,
         n_expected=expected,
         n_valid=n_valid,
-        confidence=mean_confidence(sum_rows(samples.score[index], rows), n_valid),
+        confidence=ratio(sum_rows(samples.score[index], rows), n_valid),
         reason=first_reason(*rules, n=len(spans)),
     )
 
@@ -222,8 +222,7 @@ def readable(samples: FaceSamples) -> Codes:
     """(M,) reasons of the samples for measures that need class probabilities."""
     if samples.chances is None:
         return np.full(len(samples.code), CODE["no_model"], np.int8)
-    empty = ~np.isfinite(samples.chances).all(axis=1)
-    return np.where((samples.code == 0) & empty, CODE["no_model"], samples.code).astype(np.int8)
+    return _without(samples.code, np.isfinite(samples.chances.sum(axis=1)), "no_model")
 
 
 # -- measures --------------------------------------------------------------------------------------
@@ -308,11 +307,13 @@ def face_estimates(
 def _coverage(samples: FaceSamples, spans: Spans) -> Estimate:
     sampled = lengths(rows_in(samples.times_s, spans)).astype(np.float64)
     chosen = choose(samples, spans, samples.code)
-    parts, counts = (
+    return estimate_of(
+        "ratio",
         (chosen.n_valid.astype(np.float64), sampled),
         (chosen.n_expected, chosen.n_valid),
+        (sampled == 0, "gap"),
+        confidence=chosen.confidence,
     )
-    return estimate_of("ratio", parts, counts, (sampled == 0, "gap"), confidence=chosen.confidence)
 
 
 EXPRESSION: dict[str, tuple[Role, ...]] = {
@@ -334,11 +335,12 @@ def _of_expression(
     p, weights = samples.chances, roles.weights
     session = spans.of("session").duration_s.sum()
     short = (np.full(len(spans), session < MIN_SESSION_S), "too_short")
-    few = (chosen.n_valid < MIN_FRAMES, "too_few")
     found = {
         "expressivity": _mean(1.0 - p @ weights("neutral"), chosen),
         "joy_time": _mean((p @ weights("joy") >= JOY_ON).astype(np.float64), chosen, short),
-        "valence_sd": _spread(p @ roles.valence_weights(), chosen, few),
+        "valence_sd": _spread(
+            p @ roles.valence_weights(), chosen, (chosen.n_valid < MIN_FRAMES, "too_few")
+        ),
         "negative_share": _mean(p @ weights("negative"), chosen),
         "depgroup_share": _mean(p @ weights("depgroup"), chosen),
     }
@@ -422,12 +424,12 @@ def blink_times(times_s: Floats, eye_aspect: Floats, rate_hz: float) -> Floats:
     half = BLINK_MEDIAN_S / 2.0
     # The median moves slowly: four times a second is plenty, 250 times less work than per frame.
     centres = np.arange(times_s[0], times_s[-1] + 0.25, 0.25)
-    around = Spans(centres - half, centres + half, {})
-    usual = quantile_rows(eye_aspect, rows_in(times_s, around), 0.5)
+    usual = quantile_rows(
+        eye_aspect, rows_in(times_s, Spans(centres - half, centres + half, {})), 0.5
+    )
     known = np.isfinite(usual)
     level = np.interp(times_s, centres[known], usual[known])
-    breaks = after_gaps(times_s, 1.5 / rate_hz)
-    shut = runs(eye_aspect < BLINK_SHARE * level, breaks)
+    shut = runs(eye_aspect < BLINK_SHARE * level, after_gaps(times_s, 1.5 / rate_hz))
     lasted = (shut[:, 1] - shut[:, 0]) / rate_hz
     good = (lasted >= BLINK_S[0] - SAME_S) & (lasted <= BLINK_S[1] + SAME_S)
     return np.asarray((times_s[shut[good, 0]] + times_s[shut[good, 1] - 1]) / 2.0)

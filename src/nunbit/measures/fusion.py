@@ -11,7 +11,7 @@ given as they become final. Pure. S spans, W windows, K labels.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -31,20 +31,13 @@ from nunbit.core.timebase import MIN_SPEECH_S, SAME_S, SAME_SUM_S, bounds
 from nunbit.language.labels import LabelSet
 from nunbit.measures.compute import MeasureInput, Prepared, plain_blocks, prepare_window
 from nunbit.measures.definitions import definitions
-from nunbit.measures.estimate import (
-    CODE,
-    Codes,
-    Counts,
-    Estimate,
-    first_reason,
-    mean_confidence,
-    missing,
-)
+from nunbit.measures.estimate import CODE, Codes, Counts, Estimate, first_reason, missing
 from nunbit.measures.face_measures import MIN_SHARE, FaceSamples, choose, face_estimates, readable
 from nunbit.measures.modality_pairs import disagreement_estimates
 from nunbit.measures.summary import Named
 from nunbit.measures.turns import belongs_to_target
 from nunbit.statistics.pooling import evidence_share, pool_spans
+from nunbit.statistics.scores import ratio
 
 MIN_TEXT_S = 1.0
 """Seconds of speech that words must cover, or half of a shorter span ("네" is a turn too)."""
@@ -152,16 +145,15 @@ def causal_blocks(
     prepared = prepare_window(faces, window, labels, unvalidated)
     found = face_estimates(prepared.face, prepared.spans, prepared.roles, None)
     causal = {d.id: found[d.id] for d in definitions() if d.causal}
-    evidence = _face_evidence(prepared, prepared.face)
-    return (*plain_blocks(prepared, causal), *_probability_blocks(prepared, "face", evidence))
+    chances = _probability_blocks(prepared, "face", _face_evidence(prepared, prepared.face))
+    return (*plain_blocks(prepared, causal), *chances)
 
 
 def _nothing(prepared: Prepared, reason: str) -> Evidence:
     n = len(prepared.spans)
     table = np.full((n, len(prepared.roles.labels)), np.nan)
-    none = missing(n, reason)
-    counts = (none.n_expected, none.n_valid)
-    return Evidence(table, table, *counts, none.confidence, none.reason, np.zeros(n))
+    no = missing(n, reason)
+    return Evidence(table, table, no.n_expected, no.n_valid, no.confidence, no.reason, np.zeros(n))
 
 
 def _face_evidence(prepared: Prepared, face: FaceSamples | None) -> Evidence:
@@ -173,8 +165,15 @@ def _face_evidence(prepared: Prepared, face: FaceSamples | None) -> Evidence:
     sums = (sum_rows(table[chosen.index], chosen.rows) for table in (face.chances, face.raw))
     chances, raw = (np.where(valid, total / n, np.nan) for total in sums)
     share = evidence_share(chosen.n_valid / np.maximum(chosen.n_expected, 1), MIN_SHARE, 1.0)
-    counts = (chosen.n_expected, chosen.n_valid)
-    return Evidence(chances, raw, *counts, chosen.confidence, chosen.reason, share)
+    return Evidence(
+        chances,
+        raw,
+        chosen.n_expected,
+        chosen.n_valid,
+        chosen.confidence,
+        chosen.reason,
+        share,
+    )
 
 
 def _voice_evidence(prepared: Prepared) -> Evidence:
@@ -198,8 +197,9 @@ def _voice_evidence(prepared: Prepared) -> Evidence:
     reason = first_reason((few & spoilt, "clipped"), (few, "silence"), n=len(spans))
     said = prepared.voice.speaking if prepared.voice else Stretches(np.empty((0, 2)))
     share = evidence_share(said.within(spans), MIN_SPEECH_S, FULL_SPEECH_S)
-    unsure = np.full(len(spans), np.nan)
-    return _evidence(prepared, raw, (n_expected, n_valid), unsure, reason, share)
+    return _evidence(
+        prepared, raw, (n_expected, n_valid), np.full(len(spans), np.nan), reason, share
+    )
 
 
 def _text_evidence(prepared: Prepared) -> Evidence:
@@ -281,7 +281,7 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
     index, took_part = pool_spans(prepared.spans, tables, shares, there, validated)
     count = took_part.sum(axis=0)
     rated = took_part & np.isfinite(sure)
-    confidence = mean_confidence(np.where(rated, sure, 0.0).sum(axis=0), rated.sum(axis=0))
+    confidence = ratio(np.where(rated, sure, 0.0).sum(axis=0), rated.sum(axis=0))
     reasons = np.where(apart & (reasons == 0), CODE["unvalidated"], reasons)
     # Nothing is there: the face says why where there is video, else the voice, else the words.
     first = np.select(
@@ -298,23 +298,22 @@ def _fused(evidence: dict[Modality, Evidence], prepared: Prepared) -> tuple[Evid
 
 def _probability_blocks(
     prepared: Prepared, modality: Modality, found: Evidence
-) -> list[MeasureBlock]:
+) -> Iterator[MeasureBlock]:
     roles, context = prepared.roles, prepared.summariser.context
     fused = modality == "fused"
     named = Named("valence", modality, "−1–1", version=FUSED_VERSION if fused else "1")
-    blocks: list[MeasureBlock] = []
     for column, label in enumerate(roles.labels):
         own = replace(named, measure=f"p_{label}", unit=INDEX_UNIT if fused else "0–1")
         if roles.validated[column]:
-            blocks += context(own, found.estimate(found.chances[:, column]))
+            yield from context(own, found.estimate(found.chances[:, column]))
             continue
         # Shown as the model gave them, and marked, but not fused and not for the session.
         shown = np.full(len(found.reason), np.nan) if fused else found.raw[:, column].copy()
         shown[prepared.spans.parts["session"]] = np.nan
         codes = np.where(found.reason == 0, CODE["unvalidated"], found.reason)
         hidden = replace(found.estimate(shown), reason=codes)
-        blocks += context(replace(own, experimental=True), hidden, marked=True)
-    return blocks + context(named, _valence(prepared, found))
+        yield from context(replace(own, experimental=True), hidden, marked=True)
+    yield from context(named, _valence(prepared, found))
 
 
 def _valence(prepared: Prepared, found: Evidence) -> Estimate:
@@ -366,8 +365,9 @@ class WindowStream:
             window = Interval(self._next * self._hop_s, end_s)
             found.append(self._measure(_joined(self._held, window), window))
             self._next += 1
-        start_s = self._next * self._hop_s
-        self._held = [part for part in self._held if (part.sample_times_s >= start_s).any()]
+        self._held = [
+            part for part in self._held if (part.sample_times_s >= self._next * self._hop_s).any()
+        ]
         return tuple(found)
 
 

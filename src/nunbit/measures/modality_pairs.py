@@ -26,9 +26,10 @@ from nunbit.core.spans import Spans, lengths, rows_in, sum_rows, union_s
 from nunbit.core.streams import Flags, Floats, Modality
 from nunbit.core.timebase import SAME_SUM_S, nearest_within, sample_grid
 from nunbit.measures.definitions import Roles
-from nunbit.measures.estimate import CODE, Codes, Estimate, first_reason, mean_confidence, missing
+from nunbit.measures.estimate import CODE, Codes, Estimate, first_reason, missing
 from nunbit.measures.face_measures import FaceSamples, readable
 from nunbit.measures.voice_measures import VoiceSamples
+from nunbit.statistics.scores import ratio
 
 PAIRS: tuple[tuple[Modality, Modality], ...] = (
     ("face", "voice"),
@@ -83,8 +84,7 @@ def couple(x: Floats, y: Floats, *, seed: int, n_shifts: int = SHIFTS) -> Coupli
     if n < 2 * least + width:
         return Coupling(np.nan, np.nan, 0)
     windows = _windows(x, width, round(HOP_S * RATE_HZ))
-    rng = np.random.default_rng(seed)
-    shifts = rng.integers(least, n - least + 1, n_shifts)
+    shifts = np.random.default_rng(seed).integers(least, n - least + 1, n_shifts)
     true, used = _mean_peak(windows, y, width)
     if used < MIN_WINDOWS:
         return Coupling(np.nan, np.nan, used)
@@ -102,8 +102,7 @@ def _windows(x: Floats, width: int, hop: int) -> tuple[NDArray[np.float32], NDAr
     there = np.isfinite(rows)
     enough = there.mean(axis=1) >= MIN_FACE
     rows, there, starts = rows[enough], there[enough], starts[enough]
-    filled = np.where(there, rows, 0.0)
-    mean = filled.sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
+    mean = np.nanmean(rows, axis=1, keepdims=True)
     centred = np.where(there, rows - mean, 0.0)
     size = np.linalg.norm(centred, axis=1, keepdims=True)
     moving = size[:, 0] > 0
@@ -205,9 +204,7 @@ def _level(voice: VoiceSamples, grid: Floats) -> Floats:
     bins, level = bins[inside], stream.level_dbfs[loud][inside].astype(np.float64)
     n = np.bincount(bins, minlength=len(grid))
     total = np.bincount(bins, weights=level, minlength=len(grid))
-    values = np.full(len(grid), np.nan)
-    np.divide(total, n, out=values, where=n > 0)
-    return values
+    return ratio(total, n)
 
 
 # -- disagreement ----------------------------------------------------------------------------------
@@ -240,11 +237,10 @@ def disagreement_estimates(
     sizes = []
     for a, b in PAIRS:
         first, second = valences[a], valences[b]
-        apart = np.full(len(spans), a in out or b in out)
         reason = first_reason(
             (first.reason != 0, first.reason),
             (second.reason != 0, second.reason),
-            (apart, "unvalidated"),
+            (np.full(len(spans), a in out or b in out), "unvalidated"),
             n=len(spans),
         )
         differ = (first.parts[0] - second.parts[0]) / 2.0
@@ -258,7 +254,7 @@ def disagreement_estimates(
         found[f"{name}_signed"] = _averaged(spans, signed, confidence, reason)
         sizes.append(np.where(reason == 0, np.abs(signed), np.nan))
     n_pairs = np.isfinite(sizes).sum(axis=0)
-    mean = mean_confidence(np.nansum(sizes, axis=0), n_pairs)
+    mean = ratio(np.nansum(sizes, axis=0), n_pairs)
     # Words are rarer than sound, and sound than pictures: the pair of face and words says most.
     why = found["incongruence_face_text"].reason
     single = np.stack([v.reason == 0 for v in valences.values()]).sum(axis=0) < 2
@@ -295,5 +291,6 @@ def _averaged(spans: Spans, value: Floats, confidence: Floats, reason: Codes) ->
     usual = kinds[np.argmax(counts)] if len(kinds) else CODE["too_few"]
     codes = np.where(direct, reason, np.where(count > 0, 0, usual)).astype(np.int8)
     sums = np.where(direct, np.where(reason == 0, value, 0.0), total)
-    parts = (sums, n_valid.astype(np.float64))
-    return Estimate("ratio", parts, n_expected, n_valid, confidence, codes)
+    return Estimate(
+        "ratio", (sums, n_valid.astype(np.float64)), n_expected, n_valid, confidence, codes
+    )

@@ -246,7 +246,6 @@ class Summariser:
             here, own = self.spans.parts[row.scope], row.scope == "window"
             valid = row.mask_reason == ""
             value = compared if own else np.where(valid, middle[here], np.nan)
-            flat = np.isnan(value) & valid
             made.append(
                 replace(
                     row,
@@ -254,7 +253,9 @@ class Summariser:
                     unit=suffix,
                     value=value,
                     n_valid=row.n_valid if own else counts[here],
-                    mask_reason=np.where(flat, why if own else usual, row.mask_reason),
+                    mask_reason=np.where(
+                        np.isnan(value) & valid, why if own else usual, row.mask_reason
+                    ),
                     baseline=np.nan,
                     ci_low=None,
                     ci_high=None,

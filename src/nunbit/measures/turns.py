@@ -15,10 +15,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
 from nunbit.core.streams import Flags, Floats, Interval, Transcript, Turn, VoiceStream
-from nunbit.core.text import Text
 from nunbit.core.timebase import bounds, clip_intervals, merge_intervals
 from nunbit.measures.estimate import Estimate, all_missing, estimate_of
 
@@ -64,12 +63,9 @@ def turns_from(
     Raises:
         InputError: ``target`` names nobody.
     """
-    spans = _named(diarisation, transcript)
-    if not spans:
-        spans = [(i, UNNAMED) for i in _unnamed(voice, transcript)]
     spans = [
         (clipped, speaker)
-        for interval, speaker in spans
+        for interval, speaker in _named(diarisation, transcript) or _unnamed(voice, transcript)
         for clipped in clip_intervals((interval,), 0.0, duration_s)
     ]
     if not spans:
@@ -84,9 +80,7 @@ def turns_from(
                 f"대상 화자 '{target}': 그런 화자가 없습니다. 화자: {listed}",
             )
         )
-    floors = _floors(spans)
-    if voice is not None:
-        floors = _sharpened(floors, voice.segments)
+    floors = _sharpened(_floors(spans), voice.segments if voice else ())
     turns = [Turn(interval, speaker, speaker == wanted) for interval, speaker in floors]
     return tuple(
         replace(turn, question=i - 1) if turn.target and i and not turns[i - 1].target else turn
@@ -104,12 +98,12 @@ def _named(diarisation: Sequence[_Span | Turn], transcript: Transcript | None) -
     return [(u.interval, u.speaker) for u in transcript.utterances if u.speaker]
 
 
-def _unnamed(voice: VoiceStream | None, transcript: Transcript | None) -> tuple[Interval, ...]:
+def _unnamed(voice: VoiceStream | None, transcript: Transcript | None) -> list[_Span]:
     heard = list(voice.segments) if voice is not None else []
     if transcript is not None:
         heard += [word.interval for u in transcript.utterances for word in u.words]
         heard += [u.interval for u in transcript.utterances if not u.words]
-    return merge_intervals(heard, TURN_BREAK_S)
+    return [(each, UNNAMED) for each in merge_intervals(heard, TURN_BREAK_S)]
 
 
 def _longest(spans: Iterable[_Span]) -> str:

@@ -221,9 +221,10 @@ def _of_frames(samples: VoiceSamples, spans: Spans, gone: Flags) -> dict[str, Es
     rows = rows_in(stream.times_s[index], spans)
     n = lengths(rows).astype(np.float64)
     few = rules(n * VOICE_HOP_S < MIN_SPEECH_S - SAME_SUM_S)
-    energy = sum_rows(10.0 ** (level / 10.0), rows)
     return found | {
-        "level_mean": estimate_of("decibel", (energy, n), (frames, n), *few),
+        "level_mean": estimate_of(
+            "decibel", (sum_rows(10.0 ** (level / 10.0), rows), n), (frames, n), *few
+        ),
         "level_sd": estimate_of("sd", moments(level, rows), (frames, n), *few),
     }
 

@@ -16,10 +16,11 @@ from nunbit.core.spans import Mass, Spans, covered_s, lengths, rows_in, spans_of
 from nunbit.core.streams import Floats, Interval, Transcript, Turn, Word
 from nunbit.core.timebase import SAME_SUM_S, bounds, intersect_intervals, merge_intervals
 from nunbit.language.spoken import eojeol
-from nunbit.measures.estimate import Estimate, all_missing, estimate_of, mean_confidence, missing
+from nunbit.measures.estimate import Estimate, all_missing, estimate_of, missing
 from nunbit.measures.turns import REACH_S, belongs_to_target
 from nunbit.measures.voice_measures import VoiceSamples
 from nunbit.measures.wording import LISTED, Wording, read_wording
+from nunbit.statistics.scores import ratio
 
 MIN_SYLLABLES = 10
 MIN_EOJEOL = 50
@@ -217,8 +218,7 @@ def _confidence(table: WordTable, spans: Spans) -> Floats:
     known = np.isfinite(table.confidence)
     edges, sure = table.edges_s[known], table.confidence[known]
     n = Mass(edges, np.ones(len(sure))).within(spans)
-    total = Mass(edges, sure).within(spans)
-    return mean_confidence(np.where(n > SAME_SUM_S, total, 0.0), np.where(n > SAME_SUM_S, n, 0.0))
+    return ratio(Mass(edges, sure).within(spans), np.where(n > SAME_SUM_S, n, 0.0))
 
 
 def lexical_estimates(table: WordTable | None, spans: Spans) -> dict[str, Estimate]:

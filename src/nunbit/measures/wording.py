@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from nunbit.core.streams import Flags, Transcript, Utterance
-from nunbit.language.morphemes import Morpheme, Turn, analyser_missing, has_passage, morphemes
+from nunbit.language.morphemes import Morpheme, Qualifier, analyser_missing, has_passage, morphemes
 from nunbit.language.polarity import find_turns
 from nunbit.language.spoken import is_hangul_text
 from nunbit.runtime.resources import packaged_table
@@ -293,8 +293,7 @@ def _may_hold_passage(utterances: Sequence[Utterance]) -> bool:
         if any(has_passage(said) for said, _ in runs):
             return True
         closed = not text or text.endswith(_LAST)
-        ends = u.interval.end_s
-        open_runs[u.speaker] = [] if closed else [(said, n, ends) for said, n in runs]
+        open_runs[u.speaker] = [(*run, u.interval.end_s) for run in runs if not closed]
     return False
 
 
@@ -402,7 +401,7 @@ def _overlap(a: range, b: range) -> bool:
     return max(a.start, b.start) < min(a.stop, b.stop)
 
 
-def _hits(name: str, flow: Sequence[Morpheme], turns: Sequence[Turn]) -> list[_Hit]:
+def _hits(name: str, flow: Sequence[Morpheme], turns: Sequence[Qualifier]) -> list[_Hit]:
     lexicon = load_lexicon(name)
     found = []
     for place in find_in_korean(lexicon, flow):
@@ -415,7 +414,7 @@ def _hits(name: str, flow: Sequence[Morpheme], turns: Sequence[Turn]) -> list[_H
 
 
 def _signs(
-    positive: Sequence[_Hit], negative: Sequence[_Hit], turns: Sequence[Turn]
+    positive: Sequence[_Hit], negative: Sequence[_Hit], turns: Sequence[Qualifier]
 ) -> tuple[str, str, bool]:
     """Why a positive and why a negative class is not valid, and whether listed words show it.
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from nunbit.core.errors import BundleError, InputError, MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import BundleError, InputError, MissingExtra, Text
 from nunbit.language.tokenizer import read_unigram
 from nunbit.runtime.files import read_json, sha256_file
 from nunbit.runtime.resources import packaged_path
@@ -275,14 +274,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
         MissingExtra: It needs the library, which is not installed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        own = read_unigram(json.loads(text))
+        own = read_unigram(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise damaged(path, exc) from exc
-    if own is not None:
-        return own
-    other: Tokenizer = load_any_tokenizer(path)
-    return other
+    found: Tokenizer = load_any_tokenizer(path) if own is None else own
+    return found
 
 
 def load_any_tokenizer(path: Path) -> Any:

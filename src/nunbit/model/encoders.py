@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import BundleError, InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import BundleError, InputError, Text
 from nunbit.language.labels import LabelSet, label_set_from_dict
 from nunbit.language.prompts import (
     TemplateSet,
@@ -83,8 +82,7 @@ def resize_crop(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDAr
 
 def standardise(crops: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Scale, centre and lay out resized crops: (N, S, S, 3) uint8 to (N, 3, S, S) float32."""
-    mean = np.asarray(preprocessing.mean, np.float32)
-    std = np.asarray(preprocessing.std, np.float32)
+    mean, std = np.asarray((preprocessing.mean, preprocessing.std), np.float32)
     scaled = (crops.astype(np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
@@ -133,14 +131,9 @@ class Bundle:
         return {TEXT_FILE, TOKENIZER_FILE} <= set(self.document.checksums)
 
     @property
-    def has_voice_tower(self) -> bool:
-        """Whether speech can be embedded."""
-        return VOICE_FILE in self.document.checksums and self.document.voice is not None
-
-    @property
     def voice(self) -> VoiceSection | None:
         """How the voice tower is used, or None without one."""
-        return self.document.voice if self.has_voice_tower else None
+        return self.document.voice if VOICE_FILE in self.document.checksums else None
 
     @cached_property
     def default_template_set(self) -> str:
@@ -176,16 +169,17 @@ class Bundle:
         for start in range(0, len(crops), _IMAGES_AT_ONCE):
             part = crops[start : start + _IMAGES_AT_ONCE]
             resized = np.stack([resize_crop(c, self.preprocessing) for c in part])
-            pixels = standardise(resized, self.preprocessing)
-            rows[start : start + len(part)] = self._embed_pixels(pixels)
+            rows[start : start + len(part)] = self._embed_pixels(
+                standardise(resized, self.preprocessing)
+            )
         return normalise(rows)
 
     def _embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         vectors = self._run(IMAGE_FILE, {"pixels": pixels})
         if not self.preprocessing.mirror:
             return vectors
-        mirrored = np.ascontiguousarray(pixels[:, :, :, ::-1])
-        return normalise(vectors) + normalise(self._run(IMAGE_FILE, {"pixels": mirrored}))
+        mirrored = self._run(IMAGE_FILE, {"pixels": np.ascontiguousarray(pixels[:, :, :, ::-1])})
+        return normalise(vectors) + normalise(mirrored)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts in any language the tokenizer can spell.
@@ -205,8 +199,9 @@ class Bundle:
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             part = list(texts[start : start + _TEXTS_AT_ONCE])
             ids, mask = tokenise(self._tokenizer, part, self.document.max_tokens)
-            feed = {"input_ids": ids, "attention_mask": mask}
-            rows[start : start + len(part)] = self._run(TEXT_FILE, feed)
+            rows[start : start + len(part)] = self._run(
+                TEXT_FILE, {"input_ids": ids, "attention_mask": mask}
+            )
         return normalise(rows)
 
     def embed_sentences(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -344,9 +339,10 @@ class Bundle:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # warnings about graph clean-up help nobody here
         path = self.path / name
-        how = {"providers": ["CPUExecutionProvider"]}
         try:
-            return onnxruntime.InferenceSession(str(path), options, **how)
+            return onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
         except (
             refusals.Fail,
             refusals.InvalidArgument,
@@ -397,8 +393,7 @@ def load_bundle(path: Path | str, *, threads: int | None = None) -> Bundle:
         raise damaged(file, f"no checksum of {IMAGE_FILE}")
     verify_checksums(path, document.checksums)
     try:
-        digest = hashlib.sha256(raw).hexdigest()
-        return Bundle(path, document, digest, threads or available_cores())
+        return Bundle(path, document, hashlib.sha256(raw).hexdigest(), threads or available_cores())
     except InputError as exc:
         raise BundleError(exc.text) from exc
     except msgspec.ValidationError as exc:

@@ -35,9 +35,8 @@ def prompt_cosines(images: Array, prompts: Array) -> Array:
     """
     n_templates, n_classes, size = prompts.shape
     flat = normalise(prompts).reshape(n_templates * n_classes, size)
-    cosines = normalise(images) @ flat.T
-    flat_cosines: Array = np.clip(cosines, -1.0, 1.0)
-    return flat_cosines.reshape(len(images), n_templates, n_classes)
+    cosines: Array = np.clip(normalise(images) @ flat.T, -1.0, 1.0)
+    return cosines.reshape(len(images), n_templates, n_classes)
 
 
 def ensemble_cosines(images: Array, prompts: Array, rule: Ensemble) -> Array:
@@ -73,7 +72,7 @@ def combine_cosines(cosines: Array, prompts: Array, rule: Ensemble) -> Array:
     """
     n_templates, n_classes = cosines.shape[1:]
     mean: Array = cosines.mean(axis=1)
-    combined: Array = mean
+    combined = mean
     if rule == "mean_embedding":
         # The image times the normalised mean of unit vectors is the mean cosine over its length.
         lengths = np.linalg.norm(normalise(prompts).mean(axis=0), axis=-1)  # (K,)
@@ -92,5 +91,4 @@ def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) 
     logits = cosines.astype(np.float64) * (logit_scale / temperature)
     logits -= logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(logits)
-    totals = exponentials.sum(axis=-1, keepdims=True)
-    return np.asarray(exponentials / totals, dtype=np.float32)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import Box
-from nunbit.core.text import Text
 from nunbit.pictures.decode import (
     BIG_DECODE_BYTES,
     OVERSAMPLING,
@@ -158,8 +157,7 @@ def decode_crop(
             # Before the tag is read, because reading a PNG's decodes it.
             take_turn(checked_cost(image, data))
         orientation = read_orientation(image)
-        sideways = orientation in SIDEWAYS
-        upright = (image.height, image.width) if sideways else image.size
+        upright = (image.height, image.width) if orientation in SIDEWAYS else image.size
         used, index = _first_usable(box, fallback_boxes, upright)
         cut = raw_rect(_cut_rect(used, upright, settings), orientation, upright)
         reduction = 1
@@ -186,9 +184,7 @@ def usable_box(box: Box, size: tuple[int, int]) -> Box | None:
     x0, x1 = (min(max(float(v), 0.0), float(size[0])) for v in (box[0], box[2]))
     y0, y1 = (min(max(float(v), 0.0), float(size[1])) for v in (box[1], box[3]))
     smallest = min(MIN_BOX_PX, *size)
-    if x1 - x0 < smallest or y1 - y0 < smallest:
-        return None
-    return (x0, y0, x1, y1)
+    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= smallest else None
 
 
 def raw_rect(
@@ -241,8 +237,7 @@ def _cut_rect(
     x0, y0, x1, y1 = box or (0.0, 0.0, float(upright[0]), float(upright[1]))
     if settings.kind == "box":
         return math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
-    margin = settings.margin if box is not None else 0.0
-    return square_around((x0, y0, x1, y1), 1 + 2 * margin)
+    return square_around((x0, y0, x1, y1), 1 if box is None else 1 + 2 * settings.margin)
 
 
 def _resized(image: Image.Image, rect: tuple[float, ...], size: int) -> Image.Image:
@@ -349,8 +344,8 @@ def draw_marks(pixels: NDArray[np.uint8], marks: Sequence[Mark], caption: str = 
     placed.sort(key=lambda pair: -(pair[0][2] - pair[0][0]))
     canvas = _with_caption(picture, caption)
     draw = ImageDraw.Draw(canvas)
+    line = max(2, round(max(picture.size) / 600))
     for box, mark in placed:
-        line = max(2, round(max(picture.size) / 600))
         draw.rectangle(box, outline=_BY_VALENCE[mark.valence], width=line)
     for box, mark in placed:
         _draw_label(draw, box, mark, picture.size)
@@ -397,8 +392,8 @@ def _draw_label(
     width, height = draw.textlength(mark.text, font) + 2 * pad, text_px * 1.25 + 2 * pad
     left = min(max(box[0], 0.0), max(size[0] - width, 0.0))
     top = box[1] - height if box[1] >= height else min(box[3], max(size[1] - height, 0.0))
-    colour = _BY_VALENCE[mark.valence]
-    draw.rectangle((left, top, left + width, top + height), fill=_PAPER, outline=colour)
+    whole = (left, top, left + width, top + height)
+    draw.rectangle(whole, fill=_PAPER, outline=_BY_VALENCE[mark.valence])
     draw.text((left + pad, top + pad), mark.text, font=font, fill=_INK)
 
 
@@ -413,8 +408,8 @@ def _with_caption(picture: Image.Image, caption: str) -> Image.Image:
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
     for row, line in enumerate(lines):
-        y = picture.height + text_px * (0.3 + 1.35 * row)
-        draw.text((text_px / 2, y), line, font=font, fill=_INK)
+        place = (text_px / 2, picture.height + text_px * (0.3 + 1.35 * row))
+        draw.text(place, line, font=font, fill=_INK)
     return canvas
 
 

@@ -11,7 +11,6 @@ import io
 import math
 import struct
 import zlib
-from typing import Literal
 
 import numpy as np
 
@@ -25,19 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from nunbit.core.errors import MediaError
-from nunbit.core.text import Text
-
-CropReason = Literal[
-    "empty_file",
-    "not_an_image",
-    "broken_header",
-    "truncated",
-    "broken_stream",
-    "too_large",
-    "unsupported_mode",
-    "bad_box",
-]
+from nunbit.core.messages import MediaError, Text
 
 PIXEL_CAP = 250_000_000
 """Images with more pixels are refused; the largest of AI Hub's set has 216 million."""
@@ -75,7 +62,7 @@ SIDEWAYS = (5, 6, 7, 8)
 STRIP_PIXELS = 4_000_000
 """Large images are reduced in strips of this many pixels, to bound memory."""
 
-# What Pillow's plugins raise on damaged headers and streams.
+# What Pillow's plugins raise on damaged headers and streams; RuntimeError is libheif's.
 BROKEN = (
     OSError,
     SyntaxError,
@@ -84,6 +71,7 @@ BROKEN = (
     LookupError,
     EOFError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
@@ -93,14 +81,9 @@ BROKEN = (
 class CropError(MediaError):
     """No crop can be made of this image.
 
-    Args:
-        text: What is wrong; the caller knows and adds the file's name.
-        reason: Stable id, as ``rejects.jsonl`` has it.
+    The reason is ``empty_file``, ``not_an_image``, ``broken_header``, ``truncated``,
+    ``broken_stream``, ``too_large``, ``unsupported_mode`` or ``bad_box``.
     """
-
-    def __init__(self, text: Text, reason: CropReason = "not_an_image") -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:
@@ -113,9 +96,8 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     # in this process. PIXEL_CAP and DECODE_BUDGET_BYTES take the place of that limit.
     if not data:
         raise CropError(Text("the file is empty", "빈 파일입니다"), "empty_file")
-    stream = io.BytesIO(data)
     try:
-        image = _plugin(data)(stream)
+        image = _plugin(data)(io.BytesIO(data))
     except BROKEN as exc:
         if "runcated" in str(exc):
             raise _truncated(exc) from exc
@@ -232,14 +214,12 @@ def _has_several_scans(data: bytes, channels: int) -> bool:
     position = 2
     while position + 4 < len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
         if marker in (0xC2, 0xC6, 0xCA, 0xCE):  # progressive frames
             return True
         if marker == 0xDA:  # first scan: does it hold all channels?
             return data[position + 4] < channels
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        size = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 1 if marker == 0xFF else size  # 0xFF is a fill byte
     return True  # cannot be told: count on the dearer case
 
 

@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import BundleError, MissingExtra
+from nunbit.core.messages import BundleError, MissingExtra, Text
 from nunbit.core.schema import Box, box_iou
-from nunbit.core.text import Text
 from nunbit.pictures.crops import PAD_RGB, require_rgb, square_around
 
 # -- the detector in a process of its own ---------------------------------------------------------
@@ -230,8 +229,8 @@ def detect_faces(
     height, width = pixels.shape[:2]
     if min(height, width) < _MIN_SIDE_PX:
         return ()
-    passes = _passes(Image.fromarray(pixels), settings.sizes_px)
-    boxes, scores = _confirmed(passes, settings.min_score)
+    searched = _passes(Image.fromarray(pixels), settings.sizes_px)
+    boxes, scores = _confirmed(searched, settings.min_score)
     keep = _distinct(boxes, scores)
     found = [
         FaceDetection((float(x0), float(y0), float(x1), float(y1)), float(score))
@@ -297,8 +296,9 @@ def frame_face(pixels: Pixels, box: Box | None, framing: Framing) -> Pixels:
     if x0 < x1 and y0 < y1:
         inside = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
         canvas.paste(inside, (x0 - left, y0 - top))
-    size = (framing.size, framing.size)
-    return np.asarray(canvas.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
+    return np.asarray(
+        canvas.resize((framing.size, framing.size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    )
 
 
 def _region(box: Box, framing: Framing) -> tuple[int, int, int, int]:

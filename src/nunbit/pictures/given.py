@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.pictures.decode import CropError
-from nunbit.pictures.faces import DetectorSettings, detect_faces
+from nunbit.pictures.faces import detect_faces
 from nunbit.pictures.photos import Photo, PhotoError, photo_of_image
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -104,8 +103,7 @@ def require_crop(pixels: NDArray[np.uint8], name: str) -> None:
     if short < _CROP_SIDES_PX[0] or long > _CROP_SIDES_PX[1] or long > _CROP_LONGEST * short:
         why = Text(f"{width}x{height} pixels", f"{width}x{height} 픽셀")
     elif long > _LOOKED_FOR_ABOVE_PX:
-        faces = detect_faces(pixels, DetectorSettings())
-        largest = max((face.size_px for face in faces), default=float(long))
+        largest = max((face.size_px for face in detect_faces(pixels)), default=float(long))
         if largest < _FACE_FILLS * long:
             why = Text(
                 f"the face in it has {largest:.0f} of {long} pixels",
@@ -139,12 +137,10 @@ def _rgb(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     shape = array.shape
     if not array.size:
         raise _wrong_shape(name, shape, Text("it is empty", "비어 있습니다"))
-    if array.ndim == 2:
+    if array.ndim == 2 or (array.ndim == 3 and shape[2] == 3):
         return array
     if array.ndim == 3 and shape[2] == 1:
         return array[:, :, 0]
-    if array.ndim == 3 and shape[2] == 3:
-        return array
     if array.ndim == 3 and shape[0] == 3:
         raise _wrong_shape(
             name, shape, Text("colours come last: x.transpose(1, 2, 0)",

@@ -23,10 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import MissingExtra, Text
 from nunbit.core.schema import Box
 from nunbit.core.streams import Floats, Singles
-from nunbit.core.text import Text
 from nunbit.pictures.crops import PAD_RGB, require_rgb
 
 N_POINTS = 468
@@ -87,8 +86,9 @@ class _Network:
         self._interpreter = interpreter
         interpreter.allocate_tensors()
         self._input = interpreter.get_input_details()[0]["index"]
-        outputs = interpreter.get_output_details()
-        self._outputs = {int(np.prod(d["shape"])): d["index"] for d in outputs}
+        self._outputs = {
+            int(np.prod(d["shape"])): d["index"] for d in interpreter.get_output_details()
+        }
 
     def __call__(self, crop: NDArray[np.uint8], *sizes: int) -> list[Floats]:
         self._interpreter.set_tensor(self._input, (crop.astype(np.float32) / 255.0)[None])
@@ -199,11 +199,10 @@ class _Square:
 
 def landmarks_missing() -> MissingExtra | None:
     """Why landmarks are unavailable and what to install; None if everything is installed."""
-    lines = [] if _has_runtime() else [RUNTIME_INSTALL]
-    lines += [] if _model_files() else [MODEL_INSTALL]
-    if not lines:
+    there = {RUNTIME_INSTALL: _has_runtime(), MODEL_INSTALL: _model_files() is not None}
+    install = "; ".join(line for line, installed in there.items() if not installed)
+    if not install:
         return None
-    install = "; ".join(lines)
     return MissingExtra(
         Text(
             "no landmarks (head pose, mouth and eye opening, face motion): install with: "
@@ -268,8 +267,7 @@ def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
     # Output pixel (u, v) reads the picture at (a u + b v + c, d u + e v + f).
     affine = (cos, -sin, x - cos * middle + sin * middle, sin, cos, y - sin * middle - cos * middle)
     size, how = (square.crop_px, square.crop_px), Image.Resampling.BILINEAR
-    turned = image.transform(size, Image.Transform.AFFINE, affine, how, fillcolor=PAD_RGB)
-    return np.asarray(turned)
+    return np.asarray(image.transform(size, Image.Transform.AFFINE, affine, how, fillcolor=PAD_RGB))
 
 
 @contextmanager
@@ -369,10 +367,8 @@ def head_rotation(points: NDArray[np.floating]) -> Floats:
     valid = np.isfinite(seen).all(axis=(-2, -1), keepdims=True)
     seen = np.where(valid, seen, REFERENCE)
     moved = seen - seen.mean(axis=-2, keepdims=True)
-    still = REFERENCE - REFERENCE.mean(axis=0)
-    left, _, right = np.linalg.svd(moved.swapaxes(-1, -2) @ still)
-    handed = np.linalg.det(left @ right)
-    left[..., :, 2] *= np.sign(handed)[..., None]
+    left, _, right = np.linalg.svd(moved.swapaxes(-1, -2) @ (REFERENCE - REFERENCE.mean(axis=0)))
+    left[..., :, 2] *= np.sign(np.linalg.det(left @ right))[..., None]
     return np.where(valid, left @ right, np.nan)
 
 
@@ -405,8 +401,9 @@ def geodesic_deg(first: NDArray[np.floating], second: NDArray[np.floating]) -> F
         (...) degrees; NaN where either has NaN.
     """
     turn = np.asarray(first, np.float64).swapaxes(-1, -2) @ np.asarray(second, np.float64)
-    pairs = ((2, 1), (0, 2), (1, 0))
-    twice_axis = np.stack([turn[..., a, b] - turn[..., b, a] for a, b in pairs], axis=-1)
+    twice_axis = np.stack(
+        [turn[..., a, b] - turn[..., b, a] for a, b in ((2, 1), (0, 2), (1, 0))], axis=-1
+    )
     sine = np.linalg.norm(twice_axis, axis=-1) / 2.0
     cosine = (np.trace(turn, axis1=-2, axis2=-1) - 1.0) / 2.0
     return np.asarray(np.degrees(np.arctan2(sine, cosine)))

@@ -16,15 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin, features
 
-from nunbit.core.errors import MediaError, MissingExtra
+from nunbit.core.messages import MediaError, MissingExtra, Text
 from nunbit.core.schema import ReadingNote
-from nunbit.core.text import Text
 from nunbit.pictures.decode import (
     BROKEN,
     DECODE_BUDGET_BYTES,
@@ -74,21 +73,12 @@ _PICTURES = (
     b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ",
 )  # fmt: skip
 
-# libheif raises one more kind than Pillow's plugins.
-_BROKEN = (*BROKEN, RuntimeError)
-
 
 class PhotoError(MediaError):
     """A file is not a photo that can be read.
 
-    Args:
-        text: What is wrong with which file, and the remedy.
-        reason: Stable id, such as ``missing``, ``not_an_image``, ``truncated`` or ``too_large``.
+    The reason is, for example, ``missing``, ``not_an_image``, ``truncated`` or ``too_large``.
     """
-
-    def __init__(self, text: Text, reason: str = "not_an_image") -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,32 +226,32 @@ def decode_photo(data: bytes) -> Photo:
         CropError: The same, from the decoder shared with ``prepare``.
         MissingExtra: HEIC without a package that decodes it.
     """
-    with warnings.catch_warnings():
-        # Pillow warns about odd metadata; the pixels either decode, or an error says why not.
-        warnings.simplefilter("ignore")
+    # Pillow warns about odd metadata; the pixels either decode, or an error says why not.
+    with warnings.catch_warnings(action="ignore"):
         return _decoded(data)
 
 
 def _decoded(data: bytes) -> Photo:
     image = _open(data)
-    notes: list[PhotoNote] = ["first_frame"] if _has_several(image) else []
-    size = image.size
+    several, size = _has_several(image), image.size
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         reduction = _jpeg_reduction(image, data)
         image.draft(None, (image.width // reduction, image.height // reduction))
     else:
         checked_cost(image, data)
     orientation = read_orientation(image)
-    _load(image)
+    load_pixels(image)
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         size = image.size
     # Read again: Pillow turns TIFFs upright by itself while decoding and then drops the tag.
-    turn = read_orientation(image) or 1
-    pixels, size = _upright(image, turn, size)
-    if pixels.shape[1::-1] != size:
-        notes.append("reduced")
-    digest = hashlib.sha256(data).hexdigest()
-    return Photo(pixels, size, orientation, tuple(notes), digest)
+    pixels, size = _upright(image, read_orientation(image) or 1, size)
+    notes = _notes(several, pixels.shape[1::-1] != size)
+    return Photo(pixels, size, orientation, notes, hashlib.sha256(data).hexdigest())
+
+
+def _notes(several: bool, reduced: bool) -> tuple[PhotoNote, ...]:
+    flags: dict[PhotoNote, bool] = {"first_frame": several, "reduced": reduced}
+    return tuple(note for note, applies in flags.items() if applies)
 
 
 def photo_of_image(image: Image.Image) -> Photo:
@@ -273,12 +263,11 @@ def photo_of_image(image: Image.Image) -> Photo:
         PhotoError: Its pixels cannot be decoded.
         CropError: Likewise, or they have no fixed range (mode I or F).
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as for files
+    with warnings.catch_warnings(action="ignore"):  # as for files
         several = isinstance(image, ImageFile.ImageFile) and _has_several(image)
         try:
             image.load()
-        except _BROKEN as exc:
+        except BROKEN as exc:
             raise PhotoError(
                 Text(
                     f"the image data cannot be read: {exc}",
@@ -288,11 +277,9 @@ def photo_of_image(image: Image.Image) -> Photo:
             ) from exc
         turn = read_orientation(image)
         pixels, size = _upright(image, turn or 1, image.size)
-    notes: list[PhotoNote] = ["first_frame"] if several else []
-    if pixels.shape[1::-1] != size:
-        notes.append("reduced")
+    notes = _notes(several, pixels.shape[1::-1] != size)
     digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-    return Photo(pixels, size, turn, tuple(notes), digest)
+    return Photo(pixels, size, turn, notes, digest)
 
 
 def _upright(
@@ -307,9 +294,8 @@ def _upright(
 
 def _must_be_file(path: Path) -> None:
     if not path.exists():
-        absent = missing_file(path)
-        reason = "url" if "://" in absent.text.en else "missing"
-        raise PhotoError(absent.text, reason)
+        text = missing_file(path).text
+        raise PhotoError(text, "url" if "://" in text.en else "missing")
     if not path.is_file():
         raise PhotoError(
             Text(
@@ -337,7 +323,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         return _open_shared(data)
     try:
         image = plugin(io.BytesIO(data))
-    except _BROKEN as exc:
+    except BROKEN as exc:
         raise PhotoError(
             Text(f"the image header is broken: {exc}", f"이미지 헤더가 손상되었습니다: {exc}"),
             "broken_header",
@@ -371,15 +357,13 @@ def _avif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
                 "AVIF 사진을 읽으려면 Pillow 11.3 이상이 필요합니다: pip install -U pillow",
             )
         )
-    plugin: Any = importlib.import_module("PIL.AvifImagePlugin").AvifImageFile
-    return plugin  # type: ignore[no-any-return]
+    return importlib.import_module("PIL.AvifImagePlugin").AvifImageFile  # type: ignore[no-any-return]
 
 
 def _heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     for package in ("pi_heif", "pillow_heif"):
         if find_spec(package) is not None:
-            plugin: Any = importlib.import_module(package).HeifImageFile
-            return plugin  # type: ignore[no-any-return]
+            return importlib.import_module(package).HeifImageFile  # type: ignore[no-any-return]
     raise MissingExtra(
         Text(
             "a HEIC photo, which needs one more package: pip install pi-heif",
@@ -393,7 +377,7 @@ def _has_several(image: ImageFile.ImageFile) -> bool:
         return False  # further pictures in a phone's JPEG are previews and depth maps
     try:
         return bool(getattr(image, "is_animated", False))
-    except _BROKEN:
+    except BROKEN:
         return False  # a later frame is broken; the first may be fine
 
 
@@ -416,16 +400,6 @@ def _too_large(image: ImageFile.ImageFile, limit: Text) -> PhotoError:
         ),
         "too_large",
     )
-
-
-def _load(image: ImageFile.ImageFile) -> None:
-    try:
-        load_pixels(image)
-    except RuntimeError as exc:  # libheif's
-        raise PhotoError(
-            Text(f"the image data is broken: {exc}", f"이미지 데이터가 손상되었습니다: {exc}"),
-            "broken_stream",
-        ) from exc
 
 
 def _averaged_rgb(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -76,17 +76,11 @@ class FaceChange:
     goes_on: int | None = None
 
 
-@dataclass(slots=True)
-class _Recent:
-    times_s: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS_SAMPLES))
-    looks: deque[Looks] = field(default_factory=lambda: deque(maxlen=LOOKS_SAMPLES))
-
-
 class LooksWatch:
     """Compares the faces of each track; holds the pictures of its last four samples."""
 
     def __init__(self) -> None:
-        self._tracks: dict[int, _Recent] = {}
+        self._tracks: dict[int, deque[tuple[float, Looks]]] = {}
 
     def add(
         self, time_s: float, faces: Sequence[tuple[int, Looks]], *, longest_gap_s: float
@@ -102,15 +96,9 @@ class LooksWatch:
             Tracks whose face changed one sample ago.
         """
         for track, looks in faces:
-            recent = self._tracks.setdefault(track, _Recent())
-            recent.times_s.append(time_s)
-            recent.looks.append(looks)
-        found = {track: apart(self._tracks[track].looks) for track, _ in faces}
-        before = {
-            track: recent.times_s[-2]
-            for track, recent in self._tracks.items()
-            if len(recent.times_s) > 1
-        }
+            self._tracks.setdefault(track, deque(maxlen=LOOKS_SAMPLES)).append((time_s, looks))
+        found = {track: apart([own for _, own in self._tracks[track]]) for track, _ in faces}
+        before = {k: recent[-2][0] for k, recent in self._tracks.items() if len(recent) > 1}
         changed = {track for track, (face, around) in found.items() if is_other(face, around)}
         when = {before[track] for track in changed}
         changed |= {
@@ -125,13 +113,13 @@ class LooksWatch:
         self._tracks = {
             track: recent
             for track, recent in self._tracks.items()
-            if time_s - recent.times_s[-1] <= longest_gap_s + SAME_S
+            if time_s - recent[-1][0] <= longest_gap_s + SAME_S
         }
         return changes
 
     def _elsewhere(self, track: int, changed: set[int]) -> int | None:
         """The changed track that goes on with the face that this one showed."""
-        before, after = ({k: self._tracks[k].looks[at] for k in changed} for at in (1, 2))
+        before, after = ({k: self._tracks[k][at][1] for k in changed} for at in (1, 2))
         gone = before[track]
         distances = {k: _distance(gone.face, after[k].face) for k in changed}
         best = min(distances, key=distances.__getitem__)
@@ -243,18 +231,19 @@ def change_notes(changes: Sequence[FaceChange]) -> tuple[ReadingNote, ...]:
     if not times:
         return ()
     count, at = len(times), place_text(times[0])
-    note = media_note(
-        "read",
-        "people_changed_at_cut",
-        f"{count} times another face suddenly takes the place of one (a cut), first at {at}: "
-        "tracks end there and continue only if the faces look alike; check who is analysed",
-        f"한 얼굴의 자리에 갑자기 다른 얼굴이 나타난 곳(장면 전환)이 {count}번 있습니다. 처음: "
-        f"{at}. 그곳에서 트랙을 끊고, 얼굴 모습이 같을 때만 이었습니다. 누구를 분석했는지 "
-        "확인하십시오",
-        count=count,
-        first_s=times[0],
+    return (
+        media_note(
+            "read",
+            "people_changed_at_cut",
+            f"{count} times another face suddenly takes the place of one (a cut), first at {at}: "
+            "tracks end there and continue only if the faces look alike; check who is analysed",
+            f"한 얼굴의 자리에 갑자기 다른 얼굴이 나타난 곳(장면 전환)이 {count}번 있습니다. 처음: "
+            f"{at}. 그곳에서 트랙을 끊고, 얼굴 모습이 같을 때만 이었습니다. 누구를 분석했는지 "
+            "확인하십시오",
+            count=count,
+            first_s=times[0],
+        ),
     )
-    return (note,)
 
 
 def _picture(grey: Image.Image, centre: Floats, across: Floats, side: float) -> Singles:

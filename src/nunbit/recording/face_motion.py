@@ -159,8 +159,7 @@ def _neighbours(steps: Steps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _taken(rows: Floats, index: NDArray[np.int64]) -> Floats:
-    there = index.reshape(-1, *[1] * (rows.ndim - 1)) >= 0
-    return np.where(there, rows[index], np.nan)
+    return np.where(index.reshape(-1, *[1] * (rows.ndim - 1)) >= 0, rows[index], np.nan)
 
 
 def _quiet(rough: Floats) -> float:
@@ -220,8 +219,7 @@ def _laid_on(points: NDArray[np.complex64], onto: NDArray[np.complex64]) -> NDAr
     """Points as complex numbers, moved by a similarity: one complex factor, by least squares."""
     size = np.einsum("nl,nl->n", points.conj(), points)
     factor = np.einsum("nl,nl->n", points.conj(), onto) / size
-    laid: NDArray[np.complex64] = factor[:, None] * points
-    return laid
+    return np.asarray(factor[:, None] * points)
 
 
 def _roughness(
@@ -230,14 +228,14 @@ def _roughness(
 ) -> Floats:  # fmt: skip
     """(n,) mean square over the landmarks of how a step differs from the one before it."""
     here, eyes = _centred(landmarks[now], eye_points)
-    shapes = []
-    for index in (steps.partner[now], steps.partner[np.maximum(before[now], 0)]):
-        other, _ = _centred(landmarks[index], eye_points)
-        shapes.append(_laid_on(other, here))
-    bent = here - 2.0 * shapes[0] + shapes[1]
+    earlier, first = (
+        _laid_on(_centred(landmarks[index], eye_points)[0], here)
+        for index in (steps.partner[now], steps.partner[np.maximum(before[now], 0)])
+    )
+    bent = here - 2.0 * earlier + first
     square = (bent.real**2 + bent.imag**2).mean(axis=1, dtype=np.float64)
-    found: Floats = np.where(before[now] >= 0, square / (eyes * steps.delta_s[now]) ** 2, np.nan)
-    return found
+    rough = square / (eyes * steps.delta_s[now]) ** 2
+    return np.asarray(np.where(before[now] >= 0, rough, np.nan))
 
 
 def _centred(landmarks: Singles, eye_points: EyePoints) -> tuple[NDArray[np.complex64], Floats]:
@@ -246,8 +244,7 @@ def _centred(landmarks: Singles, eye_points: EyePoints) -> tuple[NDArray[np.comp
     xy -= xy.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     right, left = (xy[:, list(eye)].mean(axis=1, dtype=np.float64) for eye in eye_points)
     distance = np.linalg.norm(right - left, axis=1)
-    points: NDArray[np.complex64] = xy.view(np.complex64)[:, :, 0]
-    return points, distance
+    return np.asarray(xy.view(np.complex64)[:, :, 0]), distance
 
 
 def without_landmarks(track: FaceTrack, eye_points: EyePoints = KEPT_EYES) -> FaceTrack:

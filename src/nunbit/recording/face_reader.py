@@ -65,7 +65,7 @@ from nunbit.recording.face_search import FaceSearch, Found
 from nunbit.recording.tracking import Linker, LinkSettings, Target, TargetChoice, choose_targets
 from nunbit.runtime.config import BatchSize
 
-_SHARPNESS_PX = 64
+_SHARPNESS_SIZE = (64, 64)
 _EYES_STEP_S = 0.045  # blinks last 50 ms and more: only samples this close see them all
 
 _Degrees = Annotated[float, msgspec.Meta(gt=0, le=180)]
@@ -205,9 +205,8 @@ class FaceReader:
         self._search = FaceSearch(self._settings.detector, most_faces=self._settings.most_faces)
         self._linker = Linker(self._settings.link)
         self._landmarker = load_landmarker()
-        self._model = None
-        if bundle is not None:
-            self._model = _load_model(bundle, keep_embeddings=self._settings.keep_embeddings)
+        keep = self._settings.keep_embeddings
+        self._model = None if bundle is None else _load_model(bundle, keep_embeddings=keep)
         self._part = PartRows(with_landmarks=self._landmarker is not None)
         self._times, self._counts = Column((), np.float64), Column((), np.int64)
         self._frames, self._step_s = 0, math.inf
@@ -296,8 +295,8 @@ class FaceReader:
             mesh = self._mesh(frame, box)
             points = None if mesh is None else mesh.points.astype(np.float64)
             looks.append((track, looks_of(frame.pixels, box, points)))
-        gap_s = self._settings.link.max_gap_s
-        self._looks.add(frame.time_s, looks, longest_gap_s=gap_s)  # changes are in the part
+        # What changed is in the part.
+        self._looks.add(frame.time_s, looks, longest_gap_s=self._settings.link.max_gap_s)
         if frame.time_s == part.end_s:
             self._search.resume(part.state, frame.pixels)
 
@@ -408,8 +407,7 @@ def sharpness(pixels: NDArray[np.uint8], box: Box) -> float:
     if part.size == 0:
         return 0.0
     grey = Image.fromarray(np.ascontiguousarray(part)).convert("L")
-    size = (_SHARPNESS_PX, _SHARPNESS_PX)
-    small = grey.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    small = grey.resize(_SHARPNESS_SIZE, Image.Resampling.BICUBIC, reducing_gap=2.0)
     return sharpness_of(np.asarray(small, np.float32))
 
 

@@ -9,7 +9,8 @@ models of expression.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +38,8 @@ _CELL_CHANGED = 20.0
 _CUT_SHARE = 0.5
 
 
-@dataclass(slots=True)
-class _Known:
-    """A face of the frame before."""
-
-    box: Box
-    misses: int = 0  # searches of the whole picture in a row that did not see it
-
-    @property
-    def size_px(self) -> float:
-        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+Known = tuple[Box, int]
+"""A face of the frame before: box in pixels of the frame, searches in a row that missed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +47,14 @@ class SearchState:
     """State of the search for the next frame, besides the picture of the last one.
 
     Attributes:
-        known: Faces followed: box in pixels of the frame, searches in a row that missed it.
+        known: Faces followed.
         unfollowed: Faces too many to be followed.
         searched_s: Time of the last search of a whole picture; -inf before the first.
         finely_s: Time of the last fine one.
         size: Shape of the last picture; empty before the first.
     """
 
-    known: tuple[tuple[Box, int], ...] = ()
+    known: tuple[Known, ...] = ()
     unfollowed: int = 0
     searched_s: float = -math.inf
     finely_s: float = -math.inf
@@ -109,9 +102,7 @@ class FaceSearch:
             state: After the last of them.
             pixels: Its picture; None leaves a cut right after it unnoticed.
         """
-        self._known: list[_Known] = [_Known(box, misses) for box, misses in state.known]
-        self._unfollowed, self._size = state.unfollowed, state.size
-        self._searched_s, self._finely_s = state.searched_s, state.finely_s
+        self._state = state
         self._coarse = None if pixels is None else _coarse_grey(pixels)
 
     def find(self, time_s: float, pixels: Pixels) -> Found:
@@ -121,59 +112,49 @@ class FaceSearch:
             time_s: Later than the frame before.
             pixels: (H, W, 3) uint8 RGB, upright.
         """
-        cut = self._is_cut(pixels)
-        if cut or self._size != pixels.shape:
-            self._known, self._size = [], pixels.shape
-            self._searched_s = self._finely_s = -math.inf
-        if time_s - self._searched_s >= self._again_s - 0.01:
-            first = self._searched_s == -math.inf
-            self._searched_s = time_s
-            fine = not self._known or time_s - self._finely_s >= _FINE_EVERY_S - 0.01
-            if fine:
-                self._finely_s = time_s
-            faces = self._whole(pixels, first=first, fine=fine)
-            self._unfollowed = max(0, len(faces) - self._most_faces)
+        cut, state = self._is_cut(pixels), self._state
+        if cut or state.size != pixels.shape:
+            state = SearchState(size=pixels.shape)
+        if time_s - state.searched_s >= self._again_s - 0.01:
+            fine = not state.known or time_s - state.finely_s >= _FINE_EVERY_S - 0.01
+            faces, known = self._whole(pixels, state, fine=fine)
+            finely_s = time_s if fine else state.finely_s
+            unfollowed = max(0, len(faces) - self._most_faces)
+            state = SearchState(known, unfollowed, time_s, finely_s, state.size)
         else:
-            faces = self._near(pixels)
-        self._remember(faces)
-        count = max(len(faces), min(len(faces), self._most_faces) + self._unfollowed)
+            faces = self._near(pixels, state.known)
+        self._state = replace(state, known=self._remembered(faces, state.known))
+        count = max(len(faces), min(len(faces), self._most_faces) + state.unfollowed)
         ordered = sorted(faces, key=lambda f: (-f.size_px, f.box_xyxy))
-        return Found(tuple(ordered), count, cut, self._state())
+        return Found(tuple(ordered), count, cut, self._state)
 
-    def _state(self) -> SearchState:
-        return SearchState(
-            known=tuple((face.box, face.misses) for face in self._known),
-            unfollowed=self._unfollowed,
-            searched_s=self._searched_s,
-            finely_s=self._finely_s,
-            size=tuple(self._size),
-        )
-
-    def _whole(self, pixels: Pixels, *, first: bool, fine: bool) -> list[FaceDetection]:
+    def _whole(
+        self, pixels: Pixels, state: SearchState, *, fine: bool
+    ) -> tuple[list[FaceDetection], tuple[Known, ...]]:
+        """The faces of the whole picture, and the known ones with their misses."""
         longer = max(pixels.shape[:2])
         # Enlarging helps in a single photo only: a face too small for it is read badly anyway.
         sizes = [s for s in self._detector.sizes_px if s <= longer] or [
             min(self._detector.sizes_px)
         ]
-        if not first:
+        if state.searched_s > -math.inf:  # not the first time
             # While nobody is known every size that is affordable; else new faces half as fine.
-            most = min(_LARGEST_AGAIN_PX, longer / 2) if self._known else _LARGEST_AGAIN_PX
+            most = min(_LARGEST_AGAIN_PX, longer / 2) if state.known else _LARGEST_AGAIN_PX
             most = most if fine else min(most, _COARSE_AGAIN_PX)
             sizes = [s for s in sizes if s <= most] or [min(sizes)]
         seen = list(detect_faces(pixels, DetectorSettings(tuple(sizes), self._detector.min_score)))
         scale = max(sizes) / longer
-        known = []
-        for face in self._known:
-            if _overlapping(face.box, seen) is None:
-                small = face.size_px * scale < _SURELY_SEEN_PX
-                face.misses = 0 if small else face.misses + 1
-                if face.misses <= _MISSES_ALLOWED:
-                    known.append(face)
-        again = [d for d in (self._around(pixels, k.box) for k in known) if d is not None]
-        return _distinct([*seen, *again])
+        known, again = [], []
+        for box, misses in state.known:
+            if overlapping(box, seen) is None:
+                misses = 0 if _side(box) * scale < _SURELY_SEEN_PX else misses + 1
+                if misses <= _MISSES_ALLOWED:
+                    again.append(self._around(pixels, box))
+            known.append((box, misses))
+        return _distinct([*seen, *(face for face in again if face is not None)]), tuple(known)
 
-    def _near(self, pixels: Pixels) -> list[FaceDetection]:
-        around = [self._around(pixels, face.box) for face in self._known]
+    def _near(self, pixels: Pixels, known: Sequence[Known]) -> list[FaceDetection]:
+        around = [self._around(pixels, box) for box, _ in known]
         faces = [face for face in around if face is not None]
         if len(faces) < len(around) or not around:
             sizes = tuple(s for s in self._detector.sizes_px if s in _QUICK_SIZES_PX)
@@ -181,16 +162,19 @@ class FaceSearch:
             faces += detect_faces(pixels, quick)
         return _distinct(faces)
 
-    def _remember(self, faces: list[FaceDetection]) -> None:
-        before, self._known = self._known, []
-        for face in sorted(faces, key=lambda f: -f.size_px)[: self._most_faces]:
-            same = [k.misses for k in before if _overlapping(k.box, [face]) is not None]
-            self._known.append(_Known(face.box_xyxy, max(same, default=0)))
+    def _remembered(
+        self, faces: Sequence[FaceDetection], before: Sequence[Known]
+    ) -> tuple[Known, ...]:
+        largest = sorted(faces, key=lambda f: -f.size_px)[: self._most_faces]
+        misses = (
+            [n for box, n in before if overlapping(box, [face]) is not None] for face in largest
+        )
+        return tuple((f.box_xyxy, max(n, default=0)) for f, n in zip(largest, misses, strict=True))
 
     def _around(self, pixels: Pixels, box: Box) -> FaceDetection | None:
         """Search for one face near its last place."""
         height, width = pixels.shape[:2]
-        half = _SURROUNDINGS / 2 * max(box[2] - box[0], box[3] - box[1])
+        half = _SURROUNDINGS / 2 * _side(box)
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         left, top = max(0, math.floor(x - half)), max(0, math.floor(y - half))
         right, bottom = min(width, math.ceil(x + half)), min(height, math.ceil(y + half))
@@ -207,14 +191,17 @@ class FaceSearch:
             for face in detect_faces(part, settings)
             for x0, y0, x1, y1 in [face.box_xyxy]
         ]
-        best = _overlapping(box, seen)
-        return None if best is None else seen[best]
+        return overlapping(box, seen)
 
     def _is_cut(self, pixels: Pixels) -> bool:
         before, self._coarse = self._coarse, _coarse_grey(pixels)
         if before is None:
             return False
         return bool((np.abs(self._coarse - before) > _CELL_CHANGED).mean() >= _CUT_SHARE)
+
+
+def _side(box: Box) -> float:
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _coarse_grey(pixels: Pixels) -> NDArray[np.float32]:
@@ -225,19 +212,19 @@ def _coarse_grey(pixels: Pixels) -> NDArray[np.float32]:
     return np.asarray(grey.resize(_COARSE, Image.Resampling.BOX), np.float32)
 
 
-def _overlapping(box: Box, faces: list[FaceDetection]) -> int | None:
-    """Position of the face that overlaps a box most, None if none does."""
+def overlapping(box: Box, faces: Sequence[FaceDetection]) -> FaceDetection | None:
+    """The face that overlaps a box most, None if none does."""
     if not faces:
         return None
     overlaps = box_iou(np.array([box]), np.array([f.box_xyxy for f in faces]))[0]
     best = int(overlaps.argmax())
-    return best if overlaps[best] >= _SAME_FACE_IOU else None
+    return faces[best] if overlaps[best] >= _SAME_FACE_IOU else None
 
 
 def _distinct(faces: list[FaceDetection]) -> list[FaceDetection]:
     """Each face once, as the first search that saw it has it."""
     kept: list[FaceDetection] = []
     for face in faces:
-        if _overlapping(face.box_xyxy, kept) is None:
+        if overlapping(face.box_xyxy, kept) is None:
             kept.append(face)
     return kept

@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from nunbit.core.messages import Text
 from nunbit.core.schema import Box, ReadingNote
 from nunbit.core.streams import FACE_RATE_HZ, AudioChunk, Frame, MediaInfo, Transcript, VoiceStream
-from nunbit.core.text import Text
 from nunbit.model.encoders import Bundle
 from nunbit.pictures.faces import DetectorSettings
 from nunbit.recording.face_motion import without_landmarks
@@ -132,8 +132,7 @@ class Observer:
         if self.voice is not None:
             voice = self.voice.finish(replay, duration_s)
             if replay is not None:
-                stretches = read_quality(replay, voice, quality_stretches(voice))
-                quality = VoiceQuality.of(stretches)
+                quality = VoiceQuality.of(read_quality(replay, voice, quality_stretches(voice)))
         reading = () if self.faces is None else self.faces.reading()
         return Observed(self._media, faces, voice, quality, reading=reading)
 

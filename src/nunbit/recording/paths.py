@@ -12,13 +12,12 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.messages import InputError, MissingExtra, Text
 from nunbit.core.schema import ReadingNote
-from nunbit.core.text import Text
 from nunbit.datasets.archives import repair_name
 from nunbit.runtime.files import missing_file, require_regular
 from nunbit.runtime.progress import listed
@@ -73,31 +72,25 @@ def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(found.values())
 
 
-def unread_folders(media: Sequence[Path]) -> tuple[Text, ...]:
+def unread_folders(media: Sequence[Path]) -> Iterator[Text]:
     """Sentences on recordings in folders inside the given ones: nobody reads them."""
-    said = []
     for path in filter(Path.is_dir, media):
         dead = [p for p in path.iterdir() if _is_media(p) and p.is_symlink() and not p.exists()]
         if dead:
             names = listed(sorted(safe_name(p.name) for p in dead), _MOST_NAMED)
-            said.append(
-                Text(
-                    f"{path}: links to missing files are not read ({names})",
-                    f"{path}: 원본 파일이 없는 링크는 읽지 않습니다({names})",
-                )
+            yield Text(
+                f"{path}: links to missing files are not read ({names})",
+                f"{path}: 원본 파일이 없는 링크는 읽지 않습니다({names})",
             )
         inner = _inner_folders(path)
         if inner:
             names = listed(inner, _MOST_NAMED)
-            said.append(
-                Text(
-                    f"{path}: recordings in its subfolders are not read ({names}); to read them "
-                    f"too, give {path}/*/",
-                    f"{path}: 하위 폴더의 녹화는 읽지 않습니다({names}). 함께 읽으려면 "
-                    f"{path}/*/ 를 주십시오",
-                )
+            yield Text(
+                f"{path}: recordings in its subfolders are not read ({names}); to read them "
+                f"too, give {path}/*/",
+                f"{path}: 하위 폴더의 녹화는 읽지 않습니다({names}). 함께 읽으려면 "
+                f"{path}/*/ 를 주십시오",
             )
-    return tuple(said)
 
 
 def session_names(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -133,8 +126,8 @@ def safe_name(name: str) -> str:
     devices and of files that ``analyze`` writes get ``_`` behind. Longer than ``MAX_NAME_BYTES``:
     the end becomes a digest.
     """
-    shown = _UNSAFE.sub("_", repair_name(name)).strip()
-    shown = shown.rstrip(". ")  # Windows drops them, and two names would be one folder
+    # Windows drops dots and blanks behind, and two names would be one folder.
+    shown = _UNSAFE.sub("_", repair_name(name)).strip().rstrip(". ")
     bare = shown.lstrip(".")
     shown = "_" * (len(shown) - len(bare)) + bare or "_"
     if _DEVICE.fullmatch(shown) or _TAKEN.fullmatch(shown):
@@ -191,28 +184,27 @@ def without_companion(
         transcript: What was given (a folder, a file or '') and what was found.
         speakers: Likewise, of the diarisation.
     """
-    notes = []
-    for code, (given, found), what_en, what_ko in (
-        ("no_matching_transcript", transcript, "transcript", "전사 파일"),
-        ("no_matching_speakers", speakers, "diarisation (RTTM)", "화자 구분 파일(RTTM)"),
-    ):
-        if given and found is None:
-            stem = safe_name(media.stem)
-            notes.append(
-                ReadingNote(
-                    treatment="left_out",
-                    code=code,
-                    count=1,
-                    first=media.name,
-                    text=Text(
-                        f"{given} has no {what_en} named {stem}: the recording is read without "
-                        "one; give both files the same name",
-                        f"{given}에 이름이 {stem}인 {what_ko}이 없어 녹화만 읽습니다. 두 파일의 "
-                        "이름을 같게 하십시오",
-                    ),
-                )
-            )
-    return tuple(notes)
+    stem = safe_name(media.stem)
+    kinds = (
+        ("no_matching_transcript", transcript, Text("transcript", "전사 파일")),
+        ("no_matching_speakers", speakers, Text("diarisation (RTTM)", "화자 구분 파일(RTTM)")),
+    )
+    return tuple(
+        ReadingNote(
+            treatment="left_out",
+            code=code,
+            count=1,
+            first=media.name,
+            text=Text(
+                f"{given} has no {what.en} named {stem}: the recording is read without one; give "
+                "both files the same name",
+                f"{given}에 이름이 {stem}인 {what.ko}이 없어 녹화만 읽습니다. 두 파일의 이름을 "
+                "같게 하십시오",
+            ),
+        )
+        for code, (given, found), what in kinds
+        if given and found is None
+    )
 
 
 def require_media_extra() -> None:

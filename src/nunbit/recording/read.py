@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
+from nunbit.core.messages import NO_TEXT, Text, joined
 from nunbit.core.schema import PLAIN_CODES, TREATMENTS, ReadingNote
 from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript, VoiceStream
-from nunbit.core.text import Text, joined
 from nunbit.core.timebase import clock, frame_rate
 from nunbit.model.encoders import Bundle
 from nunbit.pictures.faces import end_detector_process
@@ -80,8 +80,7 @@ def protocol(
         notes += [transcript_note(transcript), *transcript.reading]
     notes += speakers_notes(speakers)
     notes += noticed
-    order = {treatment: place for place, treatment in enumerate(TREATMENTS)}
-    return tuple(sorted(dict.fromkeys(notes), key=lambda note: order[note.treatment]))
+    return tuple(sorted(dict.fromkeys(notes), key=lambda note: TREATMENTS.index(note.treatment)))
 
 
 def transcript_note(transcript: Transcript) -> ReadingNote:
@@ -90,16 +89,16 @@ def transcript_note(transcript: Transcript) -> ReadingNote:
     words = sum(len(u.words) for u in transcript.utterances)
     names = list(dict.fromkeys(u.speaker for u in transcript.utterances if u.speaker))
     kind = _FORMATS.get(transcript.source, transcript.source)
-    who = f", speakers {listed(names, _MOST_NAMES)}" if names else ""
-    who_ko = f", 화자 {listed(names, _MOST_NAMES)}" if names else ""
+    some = listed(names, _MOST_NAMES)
+    who = Text(f", speakers {some}", f", 화자 {some}") if names else NO_TEXT
     return ReadingNote(
         treatment="read",
         code="transcript",
         count=max(cues, 1),
         first=clock(transcript.utterances[0].interval.start_s, tenths=True) if cues else "–",
         text=Text(
-            f"transcript: {kind}, {cues:,} utterances, {words:,} words{who}",
-            f"전사: {kind}, 발화 {cues:,}개, 단어 {words:,}개{who_ko}",
+            f"transcript: {kind}, {cues:,} utterances, {words:,} words{who.en}",
+            f"전사: {kind}, 발화 {cues:,}개, 단어 {words:,}개{who.ko}",
         ),
     )
 
@@ -146,12 +145,11 @@ def unsaid(notices: Iterable[Text], notes: Iterable[ReadingNote]) -> tuple[Text,
 
 def notes_of_document(document: Mapping[str, Any] | None) -> tuple[ReadingNote, ...]:
     """The notes in ``reading`` of a stored document; what does not fit is passed over."""
+    rows = ((kind, row) for kind in TREATMENTS for row in (document or {}).get(kind) or ())
     found = []
-    for treatment in TREATMENTS:
-        for row in (document or {}).get(treatment) or ():
-            code, first, en, ko = (str(row.get(key, "")) for key in ("code", "first", "en", "ko"))
-            count = int(row.get("count", 1))
-            found.append(ReadingNote(treatment, code, count, first, Text(en, ko)))
+    for treatment, row in rows:
+        code, first, en, ko = (str(row.get(key, "")) for key in ("code", "first", "en", "ko"))
+        found.append(ReadingNote(treatment, code, int(row.get("count", 1)), first, Text(en, ko)))
     return tuple(found)
 
 
@@ -165,15 +163,14 @@ def _sentence(note: ReadingNote) -> Text:
     )
 
 
-def _media_notes(media: MediaInfo) -> list[ReadingNote]:
-    notes = []
+def _media_notes(media: MediaInfo) -> Iterator[ReadingNote]:
     if (video := media.video) is not None:
         turn = video.rotation_deg
         parts: list[Text | str] = [Text("video", "영상"), f"{video.width}×{video.height}"]
         parts += [f"{frame_rate(video.fps)} fps"] if video.fps else []
         parts += [clock(video.end_s - video.start_s)]
         parts += [Text(f"turned by {turn}°", f"{turn}° 돌려 읽음")] if turn else []
-        notes.append(_stream_note("video", video.start_s, parts))
+        yield _stream_note("video", video.start_s, parts)
     if (audio := media.audio) is not None:
         n, which, rate = audio.n_streams, audio.stream, f"{audio.rate_hz / 1000:g} kHz"
         several = Text(f"{audio.channels} channels", f"{audio.channels}채널")
@@ -182,8 +179,7 @@ def _media_notes(media: MediaInfo) -> list[ReadingNote]:
         parts += [clock(audio.end_s - audio.start_s)]
         if n > 1:
             parts += [Text(f"stream {which} of {n}, from 0", f"스트림 {n}개 중 {which}번(0부터)")]
-        notes.append(_stream_note("sound", audio.start_s, parts))
-    return notes
+        yield _stream_note("sound", audio.start_s, parts)
 
 
 def _stream_note(code: str, start_s: float, parts: Sequence[Text | str]) -> ReadingNote:
@@ -235,7 +231,9 @@ def _observe(
     observer = Observer(bundle, settings.face_settings(info), info)
     parts = None
     if info.video is not None and info.duration_s > PART_S:
-        parts = Unfinished(job.parts_folder, _parts_key(job, info))
+        key = reading_key(job, info, sha256_file(job.media))
+        vectors = {"embeddings": settings.keep_embeddings, "version": nunbit_version()}
+        parts = Unfinished(job.parts_folder, key | vectors)
     last = None if parts is None else _restore(job, observer, parts)
     items = read_media(
         job.media,
@@ -345,12 +343,6 @@ def reading_key(job: RecordingJob, media: MediaInfo, digest: str) -> dict[str, A
     return dict(json.loads(json.dumps(key)))
 
 
-def _parts_key(job: RecordingJob, media: MediaInfo) -> dict[str, Any]:
-    """What decides the parts that a run after a crash may take over."""
-    vectors = {"embeddings": job.settings.keep_embeddings, "version": nunbit_version()}
-    return reading_key(job, media, sha256_file(job.media)) | vectors
-
-
 @dataclass(frozen=True, eq=False)
 class Companions:
     """What belongs to a recording besides its pictures and its sound.
@@ -406,8 +398,7 @@ def words_of(
 def _recognised(job: RecordingJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:
     """Words by the recogniser asked for; going on where a run before was ended."""
     settings, language = job.settings, job.settings.language or None
-    model = settings.asr_model or None
-    key = {"engine": recogniser.engine, "model": model, "language": language}
+    key = {"engine": recogniser.engine, "model": settings.asr_model or None, "language": language}
     kept = KeptBlocks(job.parts_folder, key)
     if len(kept):
         say(

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nunbit.core.schema import Box, box_iou
+from nunbit.core.schema import Box
 from nunbit.core.spans import covered_s, spans_of
 from nunbit.core.streams import (
     FaceStream,
@@ -34,6 +33,7 @@ from nunbit.core.streams import (
 from nunbit.core.timebase import clip_intervals, intersect_intervals, merge_intervals
 from nunbit.pictures.faces import DetectorSettings, detect_faces
 from nunbit.pictures.landmarks import Landmarker, landmarks_missing, load_landmarker, mouth_opening
+from nunbit.recording.face_search import overlapping
 from nunbit.recording.media import iter_frames
 from nunbit.runtime.workers import available_cores
 
@@ -213,11 +213,9 @@ def choose_stretches(
     best_of_part = [ranked[np.isin(ranked, usable[part == k])][:1] for k in np.unique(part)]
     taken: list[Interval] = []
     for row in [*np.concatenate([*best_of_part, np.zeros(0, int)]), *ranked]:
-        free = all(not windows[row].overlap_s(each) for each in taken)
-        if free and len(taken) < count:
+        if len(taken) < count and not any(windows[row].overlap_s(each) for each in taken):
             taken.append(windows[row])
-    bounds = (max(0.0, seen[0].start_s), seen[-1].end_s)
-    return tuple(sorted(clip_intervals(taken, *bounds)))
+    return tuple(sorted(clip_intervals(taken, max(0.0, seen[0].start_s), seen[-1].end_s)))
 
 
 def _finite(times: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
@@ -230,16 +228,14 @@ def _curves(
     interval: Interval, times: Floats, mouth: Floats, heard_times: Floats, heard: Floats
 ) -> _Curves | None:
     """One stretch ready for comparison; None if there is too little in it."""
-    lags = round(MAX_OFFSET_S / _HOP_S)
-    n = math.floor(interval.duration_s / _HOP_S)
     if interval.duration_s < _LEAST_S:
         return None
+    lags, n = round(MAX_OFFSET_S / _HOP_S), math.floor(interval.duration_s / _HOP_S)
     grid = interval.start_s + np.arange(-lags, n + lags, dtype=np.float64) * _HOP_S
     opening, seen = _band(grid, times, mouth)
     level, known = _band(grid, heard_times, heard)
-    seen, opening = seen[lags : lags + n], opening[lags : lags + n]
-    opening = np.where(seen, opening, 0.0)
-    level = np.where(known, level, 0.0)
+    seen = seen[lags : lags + n]
+    opening, level = np.where(seen, opening[lags : lags + n], 0.0), np.where(known, level, 0.0)
     unknown = seen.mean() < 0.5 or known.mean() < 0.5
     if unknown or _is_flat(opening, mouth) or _is_flat(level, heard):
         return None
@@ -263,8 +259,9 @@ def _band(grid: Floats, times: Floats, values: Floats) -> tuple[Floats, Flags]:
         # Normalised by what is known, so that a hole does not pull towards zero.
         reach = math.ceil(3 * sigma_s / _HOP_S)
         kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * _HOP_S / sigma_s) ** 2)
-        total = np.convolve(weight, kernel, "full")[reach : reach + len(grid)]
-        blurred = np.convolve(raw, kernel, "full")[reach : reach + len(grid)]
+        blurred, total = (
+            np.convolve(x, kernel, "full")[reach : reach + len(grid)] for x in (raw, weight)
+        )
         return np.asarray(blurred / np.maximum(total, 1e-12))
 
     return smooth(_SMOOTH_S) - smooth(_TREND_S), known
@@ -325,7 +322,7 @@ def _is_clear(agreement: Floats, peak: float, offset_s: float) -> bool:
 # whether it holds, and cost little beside the rest.
 _SHORT_S, _STRETCHES = 300.0, 3
 _AT_ONCE, _LONG_S = 2, 1800.0  # stretches
-_SEARCH_AGAIN_PX, _SAME_FACE_IOU = 320, 0.3
+_SEARCH_AGAIN_PX = 320
 
 
 def check_synchrony(
@@ -334,7 +331,7 @@ def check_synchrony(
     faces: FaceStream | None,
     voice: VoiceStream | None,
     speech: tuple[Interval, ...],
-) -> dict[str, Any]:
+) -> dict[str, float | str]:
     """Estimate the offset between sound and picture; + = sound late. Nothing is shifted.
 
     Args:
@@ -410,8 +407,9 @@ def mouth_curve(
         box = box or _in_frame(start_box, frame, media)
         mesh = landmarker.find(frame.pixels, box)
         if mesh is None:
-            again = _nearest_face(frame, box)
-            mesh = None if again is None else landmarker.find(frame.pixels, again)
+            seen = detect_faces(frame.pixels, DetectorSettings((_SEARCH_AGAIN_PX,)))
+            again = overlapping(box, seen)
+            mesh = None if again is None else landmarker.find(frame.pixels, again.box_xyxy)
         times.append(frame.time_s)
         openings.append(np.nan if mesh is None else float(mouth_opening(mesh.points)))
         box = box if mesh is None else mesh.box_xyxy
@@ -425,22 +423,11 @@ def _in_frame(box: Box, frame: Frame, media: MediaInfo) -> Box:
     return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
-def _nearest_face(frame: Frame, box: Box) -> Box | None:
-    """The face that overlaps a box most; None if none does."""
-    faces = detect_faces(frame.pixels, DetectorSettings((_SEARCH_AGAIN_PX,)))
-    if not faces:
-        return None
-    overlaps = box_iou(np.array([f.box_xyxy for f in faces]), np.array([box]))[:, 0]
-    best = int(overlaps.argmax())
-    return faces[best].box_xyxy if overlaps[best] >= _SAME_FACE_IOU else None
-
-
 def _readable(faces: FaceStream) -> tuple[Floats, Singles]:
     """Times (M,) and boxes (M, 4) at which the person's face may be read, by time."""
     own = [track for track in faces.tracks if track.track_id in faces.targets]
-    good = [track.reasons == "" for track in own]
-    times = [track.times_s[rows] for track, rows in zip(own, good, strict=True)]
-    boxes = [track.boxes_xyxy[rows] for track, rows in zip(own, good, strict=True)]
+    times = [track.times_s[track.reasons == ""] for track in own]
+    boxes = [track.boxes_xyxy[track.reasons == ""] for track in own]
     together = np.concatenate([np.zeros(0), *times])
     order = np.argsort(together, kind="stable")
     return together[order], np.concatenate([np.zeros((0, 4), np.float32), *boxes])[order]

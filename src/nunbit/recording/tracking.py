@@ -9,7 +9,7 @@ in, numbers out; nothing here knows pictures or models.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -17,10 +17,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import NO_TEXT, SettingsError, Text
 from nunbit.core.schema import Box, box_iou
 from nunbit.core.streams import FaceTrack, Floats
-from nunbit.core.text import Text
 from nunbit.core.timebase import SAME_S
 
 _EDGE_SAMPLES = 10  # at an end of a track that say where and how large the face was
@@ -230,7 +229,7 @@ def choose_targets(
     next_of, unclear = _successors(ordered, (*cuts_s, *changes_s), settings)
     place = {track.track_id: k for k, track in enumerate(ordered)}
     next_of |= {place[a]: place[b] for a, b in (follows or {}).items()}
-    chains = _chains(ordered, next_of)
+    chains = list(_chains(ordered, next_of))
     if target == "only":
         chains = _alone(chains)
     persons = sorted((_person(chain) for chain in chains), key=lambda p: (-p.weight, p.tracks))
@@ -280,15 +279,13 @@ def _successors(
     return next_of, unclear
 
 
-def _chains(tracks: Sequence[FaceTrack], next_of: dict[int, int]) -> list[list[FaceTrack]]:
-    chains = []
+def _chains(tracks: Sequence[FaceTrack], next_of: dict[int, int]) -> Iterator[list[FaceTrack]]:
     for first in sorted(set(range(len(tracks))) - set(next_of.values())):
         chain, position = [tracks[first]], first
         while position in next_of:
             position = next_of[position]
             chain.append(tracks[position])
-        chains.append(chain)
-    return chains
+        yield chain
 
 
 def _alone(chains: list[list[FaceTrack]]) -> list[list[FaceTrack]]:
@@ -313,29 +310,29 @@ def _person(chain: Sequence[FaceTrack]) -> Person:
 def _track_at(tracks: Sequence[FaceTrack], target: TargetBox) -> FaceTrack:
     """The track that fits a box best: within half a second of a time, or in most samples."""
     wanted = np.array([target.box_xyxy], np.float64)
-    fits = []
-    for track in tracks:
+
+    def fit(track: FaceTrack) -> float:
         overlaps = box_iou(track.boxes_xyxy.astype(np.float64), wanted)[:, 0]
         found = overlaps >= _SAME_BOX_IOU
         if target.time_s is None:
-            fits.append(float(overlaps[found].sum()))
-        else:
-            found &= np.abs(track.times_s - target.time_s) <= _SAME_TIME_S
-            fits.append(float(overlaps[found].max(initial=0.0)))
-    best = int(np.argmax(fits))
-    if fits[best] <= 0:
+            return float(overlaps[found].sum())
+        found &= np.abs(track.times_s - target.time_s) <= _SAME_TIME_S
+        return float(overlaps[found].max(initial=0.0))
+
+    best = max(tracks, key=fit)
+    if fit(best) <= 0:
         raise _no_face_there(target)
-    return tracks[best]
+    return best
 
 
 def _no_face_there(target: TargetBox) -> SettingsError:
     where, time_s = ", ".join(f"{v:.0f}" for v in target.box_xyxy), target.time_s
-    when, when_ko = ("", "") if time_s is None else (f" at {time_s:.1f} s", f"{time_s:.1f}초에 ")
+    when = NO_TEXT if time_s is None else Text(f" at {time_s:.1f} s", f"{time_s:.1f}초에 ")
     return SettingsError(
         Text(
-            f"no face in the box {where}{when}; give a box (x0, y0, x1, y1 in pixels of the "
+            f"no face in the box {where}{when.en}; give a box (x0, y0, x1, y1 in pixels of the "
             "upright picture) around the face of the person to analyse",
-            f"{when_ko}상자 {where} 안에 얼굴이 없습니다. 분석할 사람의 얼굴을 둘러싼 상자(x0, "
+            f"{when.ko}상자 {where} 안에 얼굴이 없습니다. 분석할 사람의 얼굴을 둘러싼 상자(x0, "
             "y0, x1, y1, 바로 세운 화면의 픽셀)를 주십시오",
         )
     )

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, Text
 from nunbit.report.alignment_page import EARLIER, FORMAT, render_alignment
 from nunbit.report.figures import draw_timeline
 from nunbit.report.page import confusion_text, evaluation_text, render_evaluation

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError, MissingExtra
-from nunbit.core.text import Lang, Text, text_of
+from nunbit.core.messages import InputError, Lang, MissingExtra, Text, text_of
 from nunbit.report import shapes
 from nunbit.report.figures import BLUE, GREY, ORANGE, load_matplotlib, save_figure
 from nunbit.report.page import REPORT, page
-from nunbit.report.shapes import Texts
+from nunbit.report.shapes import Document, Parts, Texts
 from nunbit.runtime.files import read_json, write_text
 from nunbit.runtime.progress import say
 
@@ -28,7 +28,7 @@ class AlignmentView:
         lang: Language of the page.
     """
 
-    def __init__(self, document: dict[str, Any], lang: Lang) -> None:
+    def __init__(self, document: Document, lang: Lang) -> None:
         self.d, self.lang, self.t = document, lang, Texts(lang, TEXTS_FILE)
 
     def facts(self) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ class AlignmentView:
         verdicts = [pair["verdict"] for pair in self.d["assessment"]["pairs"].values()]
         return [Text(v["text"], v["text_ko"]).pick(self.lang) for v in verdicts]
 
-    def steps(self) -> list[tuple[str, str, dict[str, Any], bool]]:
+    def steps(self) -> list[tuple[str, str, Document, bool]]:
         """Pair, step as people read it, its figures, and whether it is the headline."""
         judged = self.d["assessment"]
         return [
@@ -79,10 +79,9 @@ class AlignmentView:
 
     def step_table(self) -> list[list[str]]:
         """Every step with its null and the paired difference."""
-        several = len(self.d["assessment"]["pairs"]) > 1
         return [
             [
-                f"{pair}: {step}" if several else step,
+                f"{pair}: {step}" if len(self.d["assessment"]["pairs"]) > 1 else step,
                 shapes.whole(figures["n_people"]),
                 _with(shapes.percent(figures["r1"]), figures["ci95"]),
                 _with(shapes.percent(figures["null"]), figures["null_ci95"]),
@@ -113,7 +112,7 @@ class AlignmentView:
                 )
         return lines
 
-    def probes(self) -> list[dict[str, Any]]:
+    def probes(self) -> list[Parts]:
         """The identity probe of every modality."""
         return [
             {
@@ -124,7 +123,7 @@ class AlignmentView:
             for modality, probe in self.d["assessment"]["identity"].items()
         ]
 
-    def _probe_line(self, probe: dict[str, Any], reader: str) -> list[str]:
+    def _probe_line(self, probe: Document, reader: str) -> list[str]:
         above, stages = probe["above_chance"][reader], ("raw", "mean_removed", "embeddings")
         return [
             self.t(f"identity.{reader}"),
@@ -148,21 +147,28 @@ class AlignmentView:
         return self.t("kept.deleted")
 
     def limits(self) -> list[str]:
-        """Limits of the numbers, then notices about the recordings."""
+        """Limits of the numbers."""
         n = self.d["candidates"]
-        said = [self.t(f"limit.{limit}", n=n) for limit in self.d["assessment"]["limits"]]
-        return said + [text_of(pair).pick(self.lang) for pair in self.d["notices"]]
+        return [self.t(f"limit.{limit}", n=n) for limit in self.d["assessment"]["limits"]]
+
+    def cautions(self) -> list[str]:
+        """Limits of the numbers, then notices about the recordings."""
+        return self.limits() + [text_of(pair).pick(self.lang) for pair in self.d["notices"]]
 
     def coverage(self) -> str:
         """Share of windows with each modality."""
-        shares = {self.t.get(f"modality.{m}"): v for m, v in self.d["coverage"].items()}
-        return self.t("people.coverage", list=_shares(shares))
+        return self.t("people.coverage", list=self._shares("modality", self.d["coverage"]))
 
     def nuisance_coverage(self) -> str:
         """Share of windows in which talking and the mouth could be measured."""
         given = self.d["assessment"]["nuisance_coverage"]
-        shares = {self.t.get(f"nuisance.{m}"): v for m, v in given.items()}
-        return self.t("people.nuisance", list=_shares(shares))
+        return self.t("people.nuisance", list=self._shares("nuisance", given))
+
+    def _shares(self, section: str, shares: Mapping[str, float]) -> str:
+        return ", ".join(
+            f"{self.t.get(f'{section}.{key}')} {shapes.percent(share)}"
+            for key, share in shares.items()
+        )
 
     def method(self) -> str:
         """Explanation of the method."""
@@ -249,10 +255,6 @@ def _draw(figure: Any, view: AlignmentView) -> None:
         axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def _shares(named: dict[str, float]) -> str:
-    return ", ".join(f"{name} {shapes.percent(share)}" for name, share in named.items())
-
-
 def _above(value: float | None, interval: shapes.Interval) -> str:
     """A difference with its interval, in points."""
     text = f"{shapes.points(value)} {shapes.points_interval(interval)}"
@@ -263,28 +265,22 @@ def _with(text: str, interval: shapes.Interval) -> str:
     return text if interval is None else f"{text} [{shapes.percent_interval(interval)}]"
 
 
-def result_text(document: dict[str, Any], out: Path, lang: Lang) -> str:
+def result_text(document: Document, out: Path, lang: Lang) -> str:
     """The verdict, a line per pair and step, the probe, the limits, and where the rest is."""
-    t = Texts(lang, "alignment_texts.toml")
-    judged = document["assessment"]
+    view = AlignmentView(document, lang)
+    t, judged = view.t, document["assessment"]
     lines = [t("terminal.head", method=t.get(f"method.{document['method']}"),
                windows=judged["windows"], people=judged["people"])]  # fmt: skip
-    verdicts = [pair["verdict"] for pair in judged["pairs"].values()]
-    lines += [Text(verdict["text"], verdict["text_ko"]).pick(lang) for verdict in verdicts]
+    lines += view.sentences()
     for name, pair in judged["pairs"].items():
         lines.append(f"{t.get(f'pair.{name}')}:")
         lines += [f"  {_step(t, key, step)}" for key, step in pair["steps"].items()]
-    for modality, probe in judged["identity"].items():
-        state = t.get(f"identity.{probe['state']}")
-        lines.append(f"{t('identity.title')}, {t.get(f'modality.{modality}')}: {state}")
-    n = document["candidates"]
-    lines += [f"! {t(f'limit.{limit}', n=n)}" for limit in judged["limits"]]
-    lines.append(f"! {AlignmentView(document, lang).kept()}")
-    lines.append(str(out / "report.html"))
-    return "\n".join(lines)
+    lines += [f"{t('identity.title')}, {each['name']}: {each['state']}" for each in view.probes()]
+    lines += [f"! {limit}" for limit in view.limits()]
+    return "\n".join([*lines, f"! {view.kept()}", str(out / REPORT)])
 
 
-def _step(t: Texts, key: str, step: dict[str, Any]) -> str:
+def _step(t: Texts, key: str, step: Document) -> str:
     """R@1 of a step and what chance gives, each with its interval over people."""
     if step["r1"] is None:
         return t("terminal.nothing", step=t.get(f"step.{key}"))

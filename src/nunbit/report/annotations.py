@@ -155,12 +155,11 @@ def _window_values(
     return None
 
 
-def _speech_tiers(timeline: Timeline) -> list[AnnotationTier]:
+def _speech_tiers(timeline: Timeline) -> Iterator[AnnotationTier]:
     """Utterances and words of each speaker; words lie in the layer of their utterance."""
     by_speaker: dict[str | None, list[Utterance]] = {}
     for utterance in timeline.transcript.utterances if timeline.transcript else ():
         by_speaker.setdefault(utterance.speaker, []).append(utterance)
-    tiers = []
     for speaker, utterances in by_speaker.items():
         for number, rows in enumerate(_layers([u.interval for u in utterances])):
             own = [utterances[row] for row in rows]
@@ -168,9 +167,7 @@ def _speech_tiers(timeline: Timeline) -> list[AnnotationTier]:
             words = [(w.interval, w.text) for u in own for w in u.words]
             for ko, en, entries in (("발화", "speech", spoken), ("단어", "words", words)):
                 name = _tier_name(ko, en, number, speaker)
-                inside = _apart(entries, timeline.media.duration_s)
-                tiers.append(AnnotationTier(name, inside, speaker))
-    return tiers
+                yield AnnotationTier(name, _apart(entries, timeline.media.duration_s), speaker)
 
 
 def _layered(ko: str, en: str, entries: Sequence[Entry], end_s: float) -> list[AnnotationTier]:

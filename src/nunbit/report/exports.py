@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.streams import (
     FaceStream,
     FaceTrack,
@@ -30,7 +30,6 @@ from nunbit.core.streams import (
     Transcript,
     VoiceStream,
 )
-from nunbit.core.text import Text
 from nunbit.core.timebase import SAME_SUM_S
 from nunbit.report.annotations import write_eaf, write_textgrid, write_vtt
 from nunbit.runtime.files import atomic_path, spreadsheet_text, whole_text, write_text
@@ -150,9 +149,9 @@ def _measure_table(block: MeasureBlock, subject: str, session: str) -> pa.Table:
         "modality": block.modality, "measure": block.measure, "unit": block.unit,
         "grade": block.grade, "version": block.version,
     }  # fmt: skip
-    columns: dict[str, Any] = {name: _constant(text, n) for name, text in texts.items()}
     nothing = np.full(n, np.nan)
-    columns |= {
+    columns = {
+        **{name: _constant(text, n) for name, text in texts.items()},
         "t_start": block.t_start,
         "t_end": block.t_end,
         "value": block.value,
@@ -191,8 +190,9 @@ def _frame_tables(faces: FaceStream | None, schema: pa.Schema) -> Iterator[pa.Ta
 
 
 def _track_table(track: FaceTrack, faces: FaceStream, schema: pa.Schema) -> pa.Table:
-    n = len(track.times_s)
-    columns: dict[str, Any] = {
+    n, found = len(track.times_s), track.probabilities
+    shares = np.full((n, len(faces.labels)), np.nan, np.float32) if found is None else found
+    columns = {
         "time": track.times_s,
         "track": np.full(n, track.track_id, np.int32),
         "target": np.full(n, track.track_id in faces.targets),
@@ -201,12 +201,10 @@ def _track_table(track: FaceTrack, faces: FaceStream, schema: pa.Schema) -> pa.T
         "reason": _encoded(track.reasons),
         "mouth_open": track.mouth_open,
         "eye_aspect": track.eye_aspect,
+        **dict(zip(_FRAME_FLOATS[:4], track.boxes_xyxy.T, strict=True)),
+        **dict(zip(_ANGLES, track.pose_deg.astype(np.float32).T, strict=True)),
+        **{f"p_{label}": column for label, column in zip(faces.labels, shares.T, strict=True)},
     }
-    columns |= {name: track.boxes_xyxy[:, i] for i, name in enumerate(_FRAME_FLOATS[:4])}
-    columns |= {name: track.pose_deg[:, i].astype(np.float32) for i, name in enumerate(_ANGLES)}
-    found = track.probabilities
-    shares = np.full((n, len(faces.labels)), np.nan, np.float32) if found is None else found
-    columns |= {f"p_{label}": shares[:, i] for i, label in enumerate(faces.labels)}
     return _table(schema, columns)
 
 
@@ -250,7 +248,7 @@ def _voice_tables(voice: VoiceStream | None) -> Iterator[pa.Table]:
         yield _table(_VOICE_SCHEMA, {name: column[rows] for name, column in columns.items()})
 
 
-def _table(schema: pa.Schema, columns: dict[str, Any]) -> pa.Table:
+def _table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
     arrays = [
         columns[field.name]
         if isinstance(columns[field.name], pa.Array)

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import Lang, MissingExtra, Text
 from nunbit.core.spans import runs
 from nunbit.core.streams import Flags, Floats
-from nunbit.core.text import Lang, Text
 from nunbit.core.timebase import clock
 from nunbit.pictures.crops import FAMILY, font_path
-from nunbit.report.shapes import ConfusionTexts, draw_confusion
+from nunbit.report.shapes import ConfusionTexts, Document, draw_confusion
 from nunbit.report.timeline_data import Series, Voice, read_recording
 from nunbit.report.timeline_meaning import MODALITY_COLOURS, class_colours, stacking_order
 from nunbit.report.timeline_signals import bins, speech_spans
@@ -154,7 +153,7 @@ def _reliability(figure: Any, view: View) -> None:
     axes.legend(frameon=False, loc="upper left", fontsize=8)
 
 
-def _dots(found: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+def _dots(found: list[Document]) -> tuple[list[float], list[float]]:
     """Confidence and accuracy of the bins of a reliability diagram."""
     return [b["confidence"] for b in found], [b["accuracy"] for b in found]
 

@@ -14,11 +14,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, Text
 from nunbit.report import sections, shapes
 from nunbit.report.figures import write_figures
 from nunbit.report.sections import BINARY, compared
+from nunbit.report.shapes import Document
 from nunbit.report.view import HEADLINE, View
 from nunbit.runtime.files import read_json, spreadsheet_text, write_text
 from nunbit.runtime.progress import pad, width
@@ -88,11 +88,13 @@ def evaluation_tables(view: View) -> Iterator[Table]:
     others = compared(view) if d["comparison"] else []
     entries = [(name, {**entry, "ci95": entry.get("ci95") or {}}) for name, entry, _ in others]
     yield _scores(view, "comparison", entries)
-    runs = d["seeds"]["runs"] if d["seeds"] else []
     yield Table(
         "seeds",
         (t("metric.name"), *(t(f"metric.{key}") for key in HEADLINE)),
-        tuple((r["name"] or t("comparison.this"), *(r[key] for key in HEADLINE)) for r in runs),
+        tuple(
+            (run["name"] or t("comparison.this"), *(run[key] for key in HEADLINE))
+            for run in (d["seeds"]["runs"] if d["seeds"] else ())
+        ),
     )
 
 
@@ -101,14 +103,11 @@ def csv_text(table: Table) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([spreadsheet_text(name) for name in table.header])
-    writer.writerows([[_csv_cell(cell) for cell in row] for row in table.rows])
+    writer.writerows(
+        [spreadsheet_text(cell) if isinstance(cell, str) else cell for cell in row]
+        for row in table.rows
+    )
     return stream.getvalue()
-
-
-def _csv_cell(cell: Cell) -> Cell:
-    if cell is None:
-        return ""
-    return spreadsheet_text(cell) if isinstance(cell, str) else cell
 
 
 def latex_text(table: Table) -> str:
@@ -133,7 +132,7 @@ def latex_text(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scores(view: View, name: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+def _scores(view: View, name: str, entries: Sequence[tuple[str, Document]]) -> Table:
     return Table(
         name,
         _score_header(view, HEADLINE),
@@ -161,12 +160,11 @@ def _binary(view: View) -> Table:
 
 def _score_header(view: View, keys: Sequence[str], first: str = "name") -> tuple[str, ...]:
     """Names of the columns: what is scored, each score with its interval, images."""
-    names = [view.t(f"metric.{key}") for key in keys]
-    scores = [column for name in names for column in (name, f"{name} 2.5%", f"{name} 97.5%")]
+    scores = [view.t(f"metric.{key}") + end for key in keys for end in ("", " 2.5%", " 97.5%")]
     return (view.t(f"metric.{first}"), *scores, view.t("metric.support"))
 
 
-def _cells(entry: dict[str, Any], keys: Sequence[str]) -> Iterator[Cell]:
+def _cells(entry: Document, keys: Sequence[str]) -> Iterator[Cell]:
     for key in keys:
         yield entry[key]
         yield from entry["ci95"].get(key) or (None, None)
@@ -201,7 +199,7 @@ def confusion_text(result: EvalResult, lang: Lang) -> str:
     names = [view.name(label) for label in result.labels]
     first = max(width(name) for name in names)
     cells = [[f"{int(count)}" for count in row] for row in result.confusion]
-    columns = [max(width(name), *(len(row[j]) for row in cells)) for j, name in enumerate(names)]
+    columns = [max(map(width, column)) for column in zip(names, *cells, strict=True)]
     last = view.t("metric.recall")
     recalls = (None if recall != recall else float(recall) for recall in result.recall)
     shares = [pad(shapes.percent(recall), width(last)) for recall in recalls]
@@ -289,7 +287,7 @@ def render_evaluation(eval_dir: Path, *, lang: Lang) -> Path:
     return path
 
 
-def read_result(eval_dir: Path) -> dict[str, Any]:
+def read_result(eval_dir: Path) -> Document:
     """``result.json`` of an evaluation.
 
     Raises:
@@ -386,7 +384,7 @@ def asset(name: str) -> Markup:
     return Markup(packaged_text(f"report/templates/{name}"))
 
 
-def _pictures(eval_dir: Path, document: dict[str, Any]) -> dict[str, str]:
+def _pictures(eval_dir: Path, document: Document) -> dict[str, str]:
     found = {}
     for mistake in document["confident_mistakes"]:
         record = mistake["record_id"]

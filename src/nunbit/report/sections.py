@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from nunbit.report import shapes
 from nunbit.report.shapes import (
     Document,
+    Parts,
     Row,
     difference_row,
     points_plot,
@@ -25,14 +26,14 @@ BINARY = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc"
 CHART = {"width": 366, "height": 300, "left": 46, "right": 346, "top": 12, "bottom": 258}
 
 
-def labels(view: View) -> dict[str, Any]:
+def labels(view: View) -> Parts:
     """Every label policy, clear and disputed images, annotators with one another."""
     d, t = view.d, view.t
-    this: dict[str, Any] = {"tag": t("labels.this_policy"), "kind": "strong"}
     policies = [
-        view.score_row(view.policy(name), entry, **(this if name == d["policy"] else {}))
+        view.score_row(view.policy(name), entry, kind=strong(name == d["policy"]),
+                       tag=t("labels.this_policy") if name == d["policy"] else "")
         for name, entry in d["policies"].items()
-    ]
+    ]  # fmt: skip
     agreement = [
         view.score_row(t(f"labels.{name}"), entry, tag=shapes.percent(entry["share"], 0))
         for name, entry in d["agreement"].items()
@@ -47,7 +48,7 @@ def labels(view: View) -> dict[str, Any]:
     }
 
 
-def _annotators(view: View) -> dict[str, Any] | None:
+def _annotators(view: View) -> Parts | None:
     """Agreement of two annotators; of one annotator, and of the model, with the others."""
     d, t = view.d["annotators"], view.t
     if not d["n_cases"]:
@@ -65,7 +66,7 @@ def _annotators(view: View) -> dict[str, Any] | None:
     return {"plot": share_plot(rows), "captions": captions}
 
 
-def people(view: View) -> dict[str, Any]:
+def people(view: View) -> Parts:
     """Scores of persons seen and unseen in training, and their spread over groups of persons."""
     d, t = view.d, view.t
     rows = [
@@ -79,16 +80,16 @@ def people(view: View) -> dict[str, Any]:
     return {"plot": share_plot(rows) if rows else None, "folds": spread}
 
 
-def subgroups(view: View) -> list[dict[str, Any]]:
+def subgroups(view: View) -> list[Parts]:
     """One plot per attribute, all on the same scale."""
     d, t = view.d, view.t
-    small: dict[str, Any] = {"tag": t("subgroups.small"), "kind": "pale"}
     parts: list[tuple[str, list[Row], str]] = []
     for attribute, section in d["subgroups"].items():
         rows = [
-            view.score_row(group["value"], group, **(small if group["small"] else {}))
+            view.score_row(group["value"], group, kind="pale" if group["small"] else "plain",
+                           tag=t("subgroups.small") if group["small"] else "")
             for group in section["groups"]
-        ]
+        ]  # fmt: skip
         sentence = _gap_sentence(view, section["gap"]) if section["gap"] else ""
         parts.append((t.get(f"subgroups.{attribute}"), rows, sentence))
     # Small groups have intervals that would squeeze all others into a corner.
@@ -122,7 +123,7 @@ def gap_tested(view: View) -> str:
     return view.t(f"subgroups.{key}") if any("test" in gap for gap in gaps) else ""
 
 
-def calibration(view: View) -> dict[str, Any]:
+def calibration(view: View) -> Parts:
     """Reliability diagram, risk-coverage curve and the numbers beside them."""
     c, t = view.d["calibration"], view.t
     curve = c["risk_coverage"]
@@ -154,16 +155,16 @@ def calibration(view: View) -> dict[str, Any]:
 
 def _floor(view: View) -> str:
     """The ECE of a perfectly calibrated model; empty in results without it."""
-    c = view.d["calibration"]
-    floors = (c["ece_noise_floor_after"], c["ece_noise_floor_persons_after"])
-    images, persons = (shapes.percent(floor) for floor in floors)
-    if floors[0] is None:
+    images, persons = (
+        view.d["calibration"][f"ece_noise_floor{unit}_after"] for unit in ("", "_persons")
+    )
+    if images is None:
         return ""
-    key = "floor" if floors[1] is None else "floor_persons"
-    return view.t(f"calibration.{key}", images=images, persons=persons)
+    key = "calibration.floor" if persons is None else "calibration.floor_persons"
+    return view.t(key, images=shapes.percent(images), persons=shapes.percent(persons))
 
 
-def prompts(view: View) -> dict[str, Any] | None:
+def prompts(view: View) -> Parts | None:
     """Templates, ensembles, other sets, leave-one-out and the similarity of the classes."""
     d, t = view.d, view.t
     if not d["per_template"]:
@@ -209,9 +210,8 @@ def _trained(view: View, entry: Document) -> str:
     return view.t(key) if key else ""
 
 
-def _similarity(view: View) -> dict[str, Any]:
-    s = view.d["prompt_similarity"]
-    values = s["classes"]
+def _similarity(view: View) -> Parts:
+    values = view.d["prompt_similarity"]["classes"]
     apart = [v for i, row in enumerate(values) for j, v in enumerate(row) if i != j]
     # Shade from the least to a perfect likeness (zero is never reached), but not below a tenth:
     # classes that are all alike must look it.
@@ -232,7 +232,7 @@ def _similarity(view: View) -> dict[str, Any]:
     }
 
 
-def _bin(entry: Document) -> dict[str, Any]:
+def _bin(entry: Document) -> Parts:
     x, y = _point(entry["confidence"], entry["accuracy"])
     bottom, top = (_point(0.0, end)[1] for end in entry["ci95"]) if entry["ci95"] else (None, None)
     return {"x": x, "y": y, "top": top, "bottom": bottom}
@@ -246,7 +246,7 @@ def _point(x: float, y: float) -> tuple[float, float]:
     )
 
 
-def binary(view: View) -> dict[str, Any] | None:
+def binary(view: View) -> Parts | None:
     """Two groups: every way of answering, with an explanation."""
     d, t = view.d["binary"], view.t
     if not d.get("group"):
@@ -287,33 +287,39 @@ def binary(view: View) -> dict[str, Any] | None:
     }
 
 
-def comparison(view: View) -> dict[str, Any] | None:
+def comparison(view: View) -> Parts | None:
     """Another result beside this one."""
     c, t, d = view.d["comparison"], view.t, view.d
     if not c:
         return None
     other, name = c["other"], c["name"][view.lang]
     further, theirs = d["further_comparisons"], other.get("ci95") or {}
-    rows = []
-    for key in HEADLINE:
-        rows += [
+    rows = [
+        row
+        for key in HEADLINE
+        for row in (
             share_row(t(f"metric.{key}"), d[key], d["ci95"][key], detail=t("comparison.this"),
                       kind="strong"),
             share_row("", other[key], theirs.get(key), detail=name, kind="other"),
-        ]  # fmt: skip
-    by_class = []
-    for label in d["labels"]:
-        mine, its = d["per_class"][label], other["per_class"].get(label)
-        if its is not None:
-            ci95 = (its.get("ci95") or {}).get("f1")
-            by_class += [
-                share_row(view.name(label), mine["f1"], mine["ci95"]["f1"], kind="strong"),
-                share_row("", its["f1"], ci95, kind="other"),
-            ]
+        )
+    ]  # fmt: skip
+    scored = [
+        (view.name(label), d["per_class"][label], its)
+        for label in d["labels"]
+        if (its := other["per_class"].get(label)) is not None
+    ]
+    by_class = [
+        row
+        for label, mine, its in scored
+        for row in (
+            share_row(label, mine["f1"], mine["ci95"]["f1"], kind="strong"),
+            share_row("", its["f1"], (its.get("ci95") or {}).get("f1"), kind="other"),
+        )
+    ]
     return {
         "title": t("comparison.with", name=name),
         "name": name,
-        "several": several_models(view) if further else [],
+        "several": _several_models(view) if further else [],
         "further_notes": [
             f"{entry['name'][view.lang]}: {note[view.lang]}"
             for entry in further
@@ -327,7 +333,7 @@ def comparison(view: View) -> dict[str, Any] | None:
     }
 
 
-def several_models(view: View) -> list[dict[str, Any]]:
+def _several_models(view: View) -> list[Parts]:
     """This result and everything it was compared with, one line each."""
     return [
         {
@@ -346,12 +352,11 @@ def compared(view: View) -> list[tuple[str, Document, Document | None]]:
     A result with common images is scored on these under this result's truth, because its own scores
     may come from other images or another label policy.
     """
-    d = view.d
-    lines: list[tuple[str, Document, Document | None]] = [(view.t("comparison.this"), d, None)]
-    for c in (d["comparison"], *d["further_comparisons"]):
-        paired = c["paired"]
-        lines.append((c["name"][view.lang], paired["other"] if paired else c["other"], paired))
-    return lines
+    others = (view.d["comparison"], *view.d["further_comparisons"])
+    return [
+        (view.t("comparison.this"), view.d, None),
+        *((c["name"][view.lang], (c["paired"] or c)["other"], c["paired"]) for c in others),
+    ]
 
 
 def _scores(entry: Document, keys: Sequence[str]) -> list[tuple[str, str]]:
@@ -372,7 +377,7 @@ def _short_difference(view: View, paired: Document | None, *, own: bool) -> dict
     }
 
 
-def _paired(view: View, paired: Document) -> dict[str, Any]:
+def _paired(view: View, paired: Document) -> Parts:
     test = paired["mcnemar"]
     rows = [
         difference_row(view.t(f"metric.{key}"), paired["difference"], key, kind="strong")
@@ -392,11 +397,7 @@ def _paired(view: View, paired: Document) -> dict[str, Any]:
 
 def _findings(view: View, c: Document) -> list[str]:
     f, two, other = c["findings"], c["findings"]["binary"], c["other"]
-    whole, decimal = shapes.whole, shapes.decimal
-
-    def exact(share: float) -> str:
-        return shapes.percent(share, 2)
-
+    whole, decimal, exact = shapes.whole, shapes.decimal, partial(shapes.percent, digits=2)
     gaps: dict[str, dict[str, str]] = {
         "sum": {
             "sum": whole(f["table_sum"]), "stated": whole(f["n_stated"]), "hits": whole(f["hits"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 from nunbit.language.labels import LabelSet, load_label_set
 from nunbit.pictures.crops import FAMILY, load_font
 from nunbit.runtime.files import atomic_path, write_text
@@ -21,6 +21,9 @@ from nunbit.runtime.resources import packaged_table
 
 Document = dict[str, Any]
 """``result.json`` or ``summary.json``, or a part of it, as it was written."""
+
+Parts = Mapping[str, object]
+"""What a template lays out: texts, numbers, rows and plots by their names."""
 
 
 class Texts:
@@ -133,9 +136,7 @@ def decimal(value: float | None, digits: int = 3) -> str:
 
 def decimal_interval(interval: Interval, digits: int = 3) -> str:
     """An interval of plain numbers."""
-    if interval is None:
-        return MISSING
-    return f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
+    return MISSING if interval is None else "–".join(decimal(end, digits) for end in interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def strong(marked: object) -> str:
     return "strong" if marked else "plain"
 
 
-def difference_row(label: str, found: dict[str, Any], key: str, *, kind: str = "plain") -> Row:
+def difference_row(label: str, found: Document, key: str, *, kind: str = "plain") -> Row:
     """A line for a difference of two scores, in points."""
     value, interval = found[key], found["ci95"][key]
     return Row(label, value, interval, points(value), points_interval(interval), kind=kind)
@@ -249,9 +250,8 @@ def _step(width: float) -> float:
 
 def _ticks(low: float, high: float) -> list[float]:
     step = _step(high - low)
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [round((first + i) * step, 6) for i in range(count)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 6) for i in range(first, last + 1)]
 
 
 # --- the confusion matrix as PNG and SVG: shaded cells, counts left, shares of the row right ---
@@ -266,8 +266,6 @@ _TITLE, _LABEL, _CELL = 14, 12, 11  # sizes of letters, pixels
 _GAP = 12
 _WIDE, _NARROW = (62, 40), (44, 30)  # width and height of a cell, up to and above 9 classes
 _FONTS = f"'{FAMILY}', NanumGothic, 'Malgun Gothic', 'Apple SD Gothic Neo', sans-serif"
-
-Anchor = Literal["start", "middle", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +305,7 @@ class _Text:
     text: str
     size: int
     fill: str = _INK
-    anchor: Anchor = "middle"
+    anchor: Literal["middle", "end"] = "middle"
     turned: bool = False
 
 
@@ -418,11 +416,11 @@ def _raster(width: float, height: float, shapes: list[_Cell | _Text]) -> Image.I
             line = Image.new("L", (round(box[2]) + 2, px(shape.size * 1.6)))
             ImageDraw.Draw(line).text((0, line.height // 2), shape.text, 255, font, anchor="lm")
             line = line.transpose(Image.Transpose.ROTATE_90)
-            shift = {"start": line.height, "middle": line.height // 2, "end": 0}[shape.anchor]
+            shift = line.height // 2 if shape.anchor == "middle" else 0
             place = (px(shape.x) - line.width // 2, px(shape.y) - shift)
             picture.paste(Image.new("RGB", line.size, shape.fill), place, line)
         else:
-            side = {"start": "l", "middle": "m", "end": "r"}[shape.anchor]
+            side = "m" if shape.anchor == "middle" else "r"
             draw.text((px(shape.x), px(shape.y)), shape.text, shape.fill, font, anchor=f"{side}m")
     return picture
 
@@ -432,18 +430,21 @@ def _vector(width: float, height: float, shapes: list[_Cell | _Text]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" font-family="{escape(_FONTS)}">',
         f'<rect width="100%" height="100%" fill="{_PAPER}"/>',
+        *map(_element, shapes),
+        "</svg>\n",
     ]
-    for shape in shapes:
-        if isinstance(shape, _Cell):
-            lines.append(
-                f'<rect x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:g}" '
-                f'height="{shape.height:g}" fill="{shape.fill}"/>'
-            )
-            continue
-        turn = f' transform="rotate(-90 {shape.x:g} {shape.y:g})"' if shape.turned else ""
-        lines.append(
-            f'<text x="{shape.x:g}" y="{shape.y:g}" font-size="{shape.size}" fill="{shape.fill}" '
-            f'text-anchor="{shape.anchor}" dominant-baseline="central"{turn}>'
-            f"{escape(shape.text)}</text>"
+    return "\n".join(lines)
+
+
+def _element(shape: _Cell | _Text) -> str:
+    if isinstance(shape, _Cell):
+        return (
+            f'<rect x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:g}" '
+            f'height="{shape.height:g}" fill="{shape.fill}"/>'
         )
-    return "\n".join([*lines, "</svg>", ""])
+    turn = f' transform="rotate(-90 {shape.x:g} {shape.y:g})"' if shape.turned else ""
+    return (
+        f'<text x="{shape.x:g}" y="{shape.y:g}" font-size="{shape.size}" fill="{shape.fill}" '
+        f'text-anchor="{shape.anchor}" dominant-baseline="central"{turn}>'
+        f"{escape(shape.text)}</text>"
+    )

@@ -5,7 +5,7 @@ Knows the columns of the tables, but not how they were measured. W windows, N sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.streams import REASONS, VOICE_HOP_S, Flags, Floats
-from nunbit.core.text import Text
 from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, VOICE_FILE, WORDS_FILE
 from nunbit.report.shapes import Document
 from nunbit.runtime.files import read_json
+from nunbit.statistics.scores import ratio
 
 Key = tuple[str, str, str]
 """Modality, measure, track."""
@@ -173,8 +173,7 @@ def read_recording(folder: Path) -> Recording:
     """
     summary = read_summary(folder)
     starts, ends, series, turns = _timeline(folder / TIMELINE_FILE, target_tracks(summary))
-    known = set(REASONS)
-    extra = {str(r) for s in series.values() for r in np.unique(s.reasons)} - known
+    extra = {str(r) for s in series.values() for r in np.unique(s.reasons)}.difference(REASONS)
     return Recording(
         folder=folder,
         summary=summary,
@@ -236,7 +235,7 @@ def person_tracks(person: Document) -> tuple[str, ...]:
     return tuple(str(i) for i in (ids if isinstance(ids, list | tuple) else (ids,)))
 
 
-def target_tracks(summary: Document) -> frozenset[str]:
+def target_tracks(summary: Mapping[str, Any]) -> frozenset[str]:
     """Track names that rows of the person analysed can have."""
     people = summary.get("persons") or ()
     return frozenset({"", *(t for p in people if p.get("target") for t in person_tracks(p))})
@@ -270,13 +269,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """A text column as codes and their meanings; null becomes ''."""
-    plain = column
-    if pa.types.is_dictionary(column.type):
-        plain = column.cast(column.type.value_type)
-    filled = pc.fill_null(plain.cast(pa.string()), "")
+    filled = pc.fill_null(column.cast(pa.string()), "")
     encoded = filled.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, encoded.dictionary.to_pylist()
 
@@ -303,13 +297,9 @@ def _with_rows(
     series: Series, at: NDArray[np.int64], numbers: dict[str, Floats], reasons: Any
 ) -> Series:
     """A series with the rows of windows ``at`` written into its arrays."""
-    named = {"value": series.value, "ci_low": series.low, "ci_high": series.high}
-    for name, column in named.items():
-        column[at] = numbers[name]
-    expected, used = numbers["n_expected"], np.full(len(at), np.nan)
-    np.divide(numbers["n_valid"], expected, out=used, where=expected > 0)
-    series.used[at] = used
-    series.reasons[at] = reasons
+    series.value[at], series.reasons[at] = numbers["value"], reasons
+    series.low[at], series.high[at] = numbers["ci_low"], numbers["ci_high"]
+    series.used[at] = ratio(numbers["n_valid"], numbers["n_expected"])
     known = numbers["baseline"][np.isfinite(numbers["baseline"])]
     if np.isfinite(series.baseline) or not len(known):
         return series
@@ -327,9 +317,9 @@ def _timeline(
         for name, found in spans.items():
             if name in scopes:
                 found.append(np.unique(both[scope == scopes.index(name)], axis=0))
-    none = np.zeros((0, 2))
-    windows = np.unique(np.concatenate([none, *spans["window"]]), axis=0)
-    turns = np.unique(np.concatenate([none, *spans["turn"]]), axis=0)
+    windows, turns = (
+        np.unique(np.concatenate([np.zeros((0, 2)), *found]), axis=0) for found in spans.values()
+    )
     starts, first = np.unique(windows[:, 0], return_index=True)
     growing: dict[Key, Series] = {}
     for table in _pieces(path, (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)):

@@ -7,7 +7,7 @@ surprise and flustered: no set has both).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,14 +130,12 @@ def sources_used(recording: Recording) -> tuple[str, ...]:
     return tuple(name for name, bit in _BITS.items() if bits & bit)
 
 
-def fusion_sentences(view: TimelineView) -> list[str]:
+def fusion_sentences(view: TimelineView) -> Iterator[str]:
     """Sentences on how to read the fused index and the disagreement."""
-    found = []
     fused, pairs = view.probabilities("fused").values(), disagreements(view).values()
     if fused:
-        found.append(view.t("method.together" + of_definition(fused)))
+        yield view.t("method.together" + of_definition(fused))
     elif len(view.fused_sources) == 1:
-        found.append(view.t("method.single", name=view.t(f"modality.{view.fused_sources[0]}")))
+        yield view.t("method.single", name=view.t(f"modality.{view.fused_sources[0]}"))
     if pairs:
-        found.append(view.t("method.disagreement" + of_definition(pairs)))
-    return found
+        yield view.t("method.disagreement" + of_definition(pairs))

@@ -15,16 +15,15 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from nunbit.core.errors import InputError, NunbitError
+from nunbit.core.messages import InputError, Lang, NunbitError, Text
 from nunbit.core.spans import runs
 from nunbit.core.streams import Floats
-from nunbit.core.text import Lang, Text
 from nunbit.core.timebase import clock
 from nunbit.measures import FUNCTIONALS
 from nunbit.report import shapes
 from nunbit.report import timeline_tables as tables
 from nunbit.report.page import REPORT, asset, page
-from nunbit.report.shapes import Texts
+from nunbit.report.shapes import Document, Texts
 from nunbit.report.timeline_data import Recording, read_recording
 from nunbit.report.timeline_meaning import MODALITY_COLOURS, class_colours, stacking_order
 from nunbit.report.timeline_tables import quantity, span
@@ -32,6 +31,7 @@ from nunbit.report.timeline_tracks import passages, payload
 from nunbit.report.timeline_view import TEXTS_FILE, TimelineView
 from nunbit.runtime.files import write_text
 from nunbit.runtime.resources import nunbit_version
+from nunbit.statistics.scores import ratio
 
 # --- ``OUT/<stem>/report.html``: video and all tracks of a recording under one cursor ---
 #
@@ -185,10 +185,9 @@ def _script_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(digest).decode("ascii")
 
 
-def _stored_path(folder: Path, summary: dict[str, Any]) -> Path:
+def _stored_path(folder: Path, summary: Document) -> Path:
     """Path of the recording by the summary, if it exists; else beside the report."""
-    stored = summary["media"].get("path")
-    names = [str(name) for name in (stored, summary["media"]["name"]) if name]
+    names = [str(summary["media"][key]) for key in ("path", "name") if summary["media"].get(key)]
     places = [base / name for name in names for base in (folder, folder.parent)]
     return next((path for path in places if path.is_file()), places[0])
 
@@ -286,8 +285,7 @@ def render_sessions(out: Path, *, lang: Lang) -> Path:
                 "주십시오",
             )
         )
-    rows = [_row(folder, lang) for folder in folders]
-    write_text(out / INDEX, sessions_html(rows, lang))
+    write_text(out / INDEX, sessions_html([_row(folder, lang) for folder in folders], lang))
     return out / INDEX
 
 
@@ -338,10 +336,11 @@ def _row(folder: Path, lang: Lang) -> SessionRow:
 
 
 def _cell(view: TimelineView, measure: str) -> Cell:
-    entries = [m for m in view.d["measures"] if m["measure"] == measure and not m.get("track")]
-    if not entries:
+    entry = next(
+        (m for m in view.d["measures"] if m["measure"] == measure and not m.get("track")), None
+    )
+    if entry is None:
         return Cell(shapes.MISSING)
-    entry = entries[0]
     if entry.get("value") is None:
         return Cell(shapes.MISSING, reason=view.reason(entry.get("mask_reason") or "unknown"))
     unit, ci = entry.get("unit") or "", entry.get("ci")
@@ -395,19 +394,12 @@ def _binned(recording: Recording, values: Floats) -> Floats:
     there = np.isfinite(values)
     total = np.bincount(at[there], values[there], minlength=_BINS)
     count = np.bincount(at[there], minlength=_BINS)
-    means = np.full(_BINS, np.nan)
     # A bin of mostly missing windows is missing.
-    enough = 2 * count >= np.maximum(np.bincount(at, minlength=_BINS), 1)
-    np.divide(total, count, out=means, where=enough & (count > 0))
-    return means
+    enough = 2 * count >= np.bincount(at, minlength=_BINS)
+    return ratio(total, np.where(enough, count, 0))
 
 
 def _outline(top: Floats, there: Any) -> str:
     """SVG path from the bottom edge up to ``top``, with steps, one piece per stretch."""
-    pieces = []
-    for a, b in runs(there):
-        steps = "".join(
-            f"V{_HEIGHT * (1 - min(1.0, top[i])):.1f}H{i + 1}" for i in range(int(a), int(b))
-        )
-        pieces.append(f"M{a} {_HEIGHT}{steps}V{_HEIGHT}Z")
-    return "".join(pieces)
+    steps = [f"V{_HEIGHT * (1 - min(1.0, y)):.1f}H{x}" for x, y in enumerate(top, start=1)]
+    return "".join(f"M{a} {_HEIGHT}{''.join(steps[a:b])}V{_HEIGHT}Z" for a, b in runs(there))

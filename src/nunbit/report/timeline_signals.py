@@ -21,7 +21,7 @@ from nunbit.report.timeline_view import TimelineView
 # value = offset + scale x raw, and the largest raw of an unsigned kind means 'missing'. The script
 # of the page unpacks them.
 
-Packed = dict[str, Any]
+Packed = dict[str, str | float]
 Kind = Literal["u1", "u2"]
 
 _LARGEST = {"u1": 255, "u2": 65535}
@@ -59,15 +59,6 @@ def pack_times(times_s: Floats) -> Packed:
 def pack_codes(codes: NDArray[Any]) -> Packed:
     """Pack small whole numbers, 0 to 254."""
     return {"k": "u1", "d": _base64(codes.astype("<u1")), "s": 1, "o": 0}
-
-
-def unpack(packed: Packed) -> Floats:
-    """Unpack an array as the page's script does; NaN where missing."""
-    raw = np.frombuffer(base64.b64decode(packed["d"]), dtype="<" + packed["k"])
-    values: Floats = packed["o"] + packed["s"] * raw.astype(np.float64)
-    if packed["k"] in _LARGEST:
-        values[raw == _LARGEST[packed["k"]]] = np.nan
-    return values
 
 
 def bins(values: Floats, size: int) -> tuple[Floats, Floats, Floats]:
@@ -184,9 +175,7 @@ def curve_track(view: TimelineView, which: Literal["pitch", "level"]) -> Documen
     if not np.isfinite(values).any():
         return None
     low, high, ticks = _pitch_scale(values) if which == "pitch" else _level_scale(values)
-    size = 1
-    if len(values) > _RAW_SAMPLES:
-        size = next((s for s in _BIN_SIZES if len(values) / s <= _LARGEST_BINNED), _BIN_SIZES[-1])
+    size = _bin_size(len(values))
     track: Document = {
         "kind": "curve",
         "id": which,
@@ -201,10 +190,15 @@ def curve_track(view: TimelineView, which: Literal["pitch", "level"]) -> Documen
         "ticks": ticks,
         "lost": _lost(voice),
     }
-    parts = {"median": values}
-    if size > 1:
-        parts = dict(zip(("least", "median", "most"), bins(values, size), strict=True))
+    names = ("least", "median", "most")
+    parts = {"median": values} if size == 1 else dict(zip(names, bins(values, size), strict=True))
     return track | {name: pack(part, *_PACKED[which]) for name, part in parts.items()}
+
+
+def _bin_size(n: int) -> int:
+    if n <= _RAW_SAMPLES:
+        return 1
+    return next((size for size in _BIN_SIZES if n / size <= _LARGEST_BINNED), _BIN_SIZES[-1])
 
 
 def _pitch_scale(values: Floats) -> tuple[float, float, list[int]]:
@@ -266,8 +260,10 @@ def head_track(view: TimelineView) -> Document | None:
             names, ("face", "voice", "text"), angles.values(), strict=True
         )
     ]
-    scale = {"unit": "°", "lines": lines, "low": -reach, "high": reach, "ticks": [-reach, 0, reach]}
-    return _samples("head", view.t("track.head"), ", ".join(names)) | scale
+    return {
+        "kind": "samples", "id": "head", "title": view.t("track.head"), "note": ", ".join(names),
+        "unit": "°", "lines": lines, "low": -reach, "high": reach, "ticks": [-reach, 0, reach],
+    }  # fmt: skip
 
 
 def mouth_track(view: TimelineView) -> Document | None:
@@ -278,9 +274,7 @@ def mouth_track(view: TimelineView) -> Document | None:
     opening, name = faces.mouth_open[_kept(faces.times_s)], view.t("track.mouth")
     line = {"name": name, "colour": "face", "value": pack_fit(opening, "u1")}
     high = max(0.1, float(np.nanpercentile(opening, 99.8)))
-    scale = {"unit": "", "lines": [line], "low": 0.0, "high": high, "ticks": []}
-    return _samples("mouth", name, view.t("track.mouth_note")) | scale
-
-
-def _samples(name: str, title: str, note: str) -> Document:
-    return {"kind": "samples", "id": name, "title": title, "note": note}
+    return {
+        "kind": "samples", "id": "mouth", "title": name, "note": view.t("track.mouth_note"),
+        "unit": "", "lines": [line], "low": 0.0, "high": high, "ticks": [],
+    }  # fmt: skip

@@ -164,8 +164,7 @@ def spread_rows(view: TimelineView) -> list[tuple[str, list[str]]]:
         if entry.get("value") is not None:
             # The column says that a slope is per minute.
             unit = (entry.get("unit") or "").removesuffix("/min" if functional == "slope" else "")
-            text = quantity(view, entry["value"], unit)
-            cells[FUNCTIONALS.index(functional)] = text
+            cells[FUNCTIONALS.index(functional)] = quantity(view, entry["value"], unit)
     return [(view.measure_name(base), cells) for (base, _), cells in found.items()]
 
 
@@ -221,10 +220,10 @@ def class_shares(view: TimelineView) -> list[tuple[str, list[Share]]]:
             for e in view.d["measures"]
             if e["measure"].startswith("p_") and e["modality"] == modality and not e.get("track")
         }
-        values = {c: v for c, v in stored.items() if v is not None and c not in view.r.unvalidated}
-        if not values:
-            values = {c: float(s.value[s.there].mean()) for c, s in columns.items()
-                      if s.there.any()}  # fmt: skip
+        known = {c: v for c, v in stored.items() if v is not None and c not in view.r.unvalidated}
+        values = known or {
+            c: float(s.value[s.there].mean()) for c, s in columns.items() if s.there.any()
+        }
         order = stacking_order(view.r.label_set, tuple(values))
         shares = [Share(c, view.name(c), values[c], _share(modality, values[c])) for c in order]
         if shares:

@@ -66,9 +66,14 @@ def _utterances(words: Words) -> list[Utterance]:
                  filler=bool(words.filler[i]))
             for i in members
         )  # fmt: skip
-        whole = Interval(spoken[0].interval.start_s, max(w.interval.end_s for w in spoken))
-        speaker = words.speaker[members[0]] or None
-        utterances.append(Utterance(whole, " ".join(w.text for w in spoken), speaker, words=spoken))
+        utterances.append(
+            Utterance(
+                Interval(spoken[0].interval.start_s, max(w.interval.end_s for w in spoken)),
+                " ".join(word.text for word in spoken),
+                words.speaker[members[0]] or None,
+                words=spoken,
+            )
+        )
     return utterances
 
 
@@ -93,7 +98,6 @@ class _Payload:
     def __init__(self, view: TimelineView) -> None:
         self.view, self.t = view, view.t
         self._reason_sets: list[Packed] = []
-        self._reason_index: dict[str, int] = {}
 
     def document(self) -> Document:
         view = self.view
@@ -118,7 +122,7 @@ class _Payload:
             "version": 1,
             "lang": view.lang,
             "duration": round(r.duration_s, 4),
-            "media": view.media_name,
+            "media": view.d["media"]["name"],
             "text": self.t.section("js"),
             "reasons": [view.reason(code) for code in r.reasons],
             "reasonSets": self._reason_sets,
@@ -134,19 +138,17 @@ class _Payload:
         names, inverse = np.unique(reasons, return_inverse=True)
         codes = np.array([table[str(name)] for name in names], dtype=np.int64)[inverse]
         packed = pack_codes(codes)
-        if packed["d"] not in self._reason_index:
-            self._reason_index[packed["d"]] = len(self._reason_sets)
+        if packed not in self._reason_sets:
             self._reason_sets.append(packed)
-        return self._reason_index[packed["d"]]
+        return self._reason_sets.index(packed)
 
     def _ribbons(self) -> list[Document]:
-        found = []
-        for modality in SOURCES:
-            for number, track in enumerate(self.view.r.tracks(modality)[:_PERSONS], 1):
-                columns = self.view.probabilities(modality, track)
-                if columns:
-                    found.append(self._ribbon(modality, track, number, columns))
-        return found
+        return [
+            self._ribbon(modality, track, number, columns)
+            for modality in SOURCES
+            for number, track in enumerate(self.view.r.tracks(modality)[:_PERSONS], 1)
+            if (columns := self.view.probabilities(modality, track))
+        ]
 
     def _ribbon(
         self, modality: str, track: str, number: int, columns: dict[str, Series]

@@ -12,9 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
+from nunbit.core.messages import Lang, Text, text_of
 from nunbit.core.schema import PLAIN_CODES, TREATMENTS, first_place
 from nunbit.core.streams import MODALITIES
-from nunbit.core.text import Lang, Text, text_of
 from nunbit.core.timebase import clock, frame_rate
 from nunbit.language.labels import DEPRESSION_RELATED
 from nunbit.measures.definitions import Definition, definition_of, definitions, sum_name
@@ -56,11 +56,6 @@ class TimelineView(ClassNames):
         super().__init__(recording.label_set, lang)
 
     # -- names -------------------------------------------------------------------------------
-
-    @property
-    def media_name(self) -> str:
-        """Name of the recording's file."""
-        return str(self.d["media"]["name"])
 
     @property
     def length_text(self) -> str:
@@ -128,8 +123,7 @@ class TimelineView(ClassNames):
     def _of_group(self, key: str) -> str:
         assert self.group is not None
         origin = "origin_stand_in" if self.group.stand_in_for else "origin_paper"
-        members = self.names(self.group.labels)
-        return self.t(key, members=members, origin=self.t(f"track.{origin}"))
+        return self.t(key, members=self.names(self.group.labels), origin=self.t(f"track.{origin}"))
 
     def pair(self, modalities: Iterable[str]) -> str:
         """Names of two sources with a dash between them."""
@@ -184,11 +178,6 @@ class TimelineView(ClassNames):
             found.pop("fused", None)
         return found
 
-    @cached_property
-    def valence_is_computed(self) -> bool:
-        """Whether no file has the valence, so that this page computes it."""
-        return not any(self.r.find(m, "valence") for m in SOURCES)
-
     def _valence(self, modality: str) -> Series | None:
         columns = self.probabilities(modality)
         signs = {label.id: label.valence for label in self.r.label_set.labels}
@@ -226,33 +215,30 @@ class TimelineView(ClassNames):
         d, t = self.d, self.t
         media, words, none = d["media"], d.get("transcript"), t("facts.none")
         video, audio = media.get("video"), media.get("audio")
-        pairs = {"file": self.media_name}
-        if d.get("subject"):
-            pairs["subject"] = d["subject"]
-        pairs |= {"duration": self.length_text, "video": none, "audio": none}
-        if video is not None:
-            pairs["video"] = t(
+        name, w = (d.get("bundle") or {}).get("name"), d["windows"]
+        pairs = {
+            "file": media["name"],
+            "subject": d.get("subject") or None,
+            "duration": self.length_text,
+            "video": none if video is None else t(
                 "facts.video_text" if video.get("fps") else "facts.video_plain",
                 width=video["width"], height=video["height"], fps=frame_rate(video.get("fps")),
-            )  # fmt: skip
-        if audio is not None:
-            pairs["audio"] = t(
+            ),
+            "audio": none if audio is None else t(
                 "facts.audio_text", rate=audio["rate_hz"], channels=audio["channels"]
-            )
-        if video is not None:
-            pairs["persons"] = self._persons()
-        pairs["transcript"] = none
-        if words:
-            n = f"{words['words']:,}"
-            pairs["transcript"] = t("facts.transcript_text", words=n, source=words["source"])
-        name = (d.get("bundle") or {}).get("name")
-        pairs["model"] = name or t("facts.no_model")
-        if name:
-            pairs["labels"] = f"{self.r.label_set.name}: {self.names(self.classes)}"
-        w = d["windows"]
-        length, hop = f"{w['length_s']:g}", f"{w['hop_s']:g}"
-        pairs["windows"] = t("facts.window_text", n=f"{w['n']:,}", length=length, hop=hop)
-        return [(t(f"facts.{key}"), value) for key, value in pairs.items()]
+            ),
+            "persons": None if video is None else self._persons(),
+            "transcript": none if not words else t(
+                "facts.transcript_text", words=f"{words['words']:,}", source=words["source"]
+            ),
+            "model": name or t("facts.no_model"),
+            "labels": f"{self.r.label_set.name}: {self.names(self.classes)}" if name else None,
+            "windows": t(
+                "facts.window_text",
+                n=f"{w['n']:,}", length=f"{w['length_s']:g}", hop=f"{w['hop_s']:g}",
+            ),
+        }  # fmt: skip
+        return [(t(f"facts.{key}"), text) for key, text in pairs.items() if text is not None]
 
     def _persons(self) -> str:
         persons = self.d.get("persons") or []
@@ -270,8 +256,7 @@ class TimelineView(ClassNames):
         if self.group and self.group.stand_in_for and shown:
             wanted, members = self.names(self.group.stand_in_for), self.names(self.group.labels)
             own[STAND_IN] = self.t("notices.stand_in", wanted=wanted, members=members)
-        if self.r.unvalidated:
-            labels = self.names(self.r.unvalidated)
+        if labels := self.names(self.r.unvalidated):
             own[UNVALIDATED] = self.t("notices.unvalidated", labels=labels)
         if speech.get("assumed_single"):
             own[ASSUMED_SINGLE] = self.t("notices.assumed_single")
@@ -285,11 +270,10 @@ class TimelineView(ClassNames):
     @cached_property
     def _notes(self) -> list[tuple[str, Document, str]]:
         """The reading protocol: treatment, note, and its sentence."""
-        protocol = self.d.get("reading") or {}
         return [
             (treatment, n, str(n.get(self.lang) or n.get("en") or n.get("code") or ""))
             for treatment in TREATMENTS
-            for n in protocol.get(treatment) or []
+            for n in (self.d.get("reading") or {}).get(treatment) or []
         ]
 
     def _odd(self) -> list[str]:
@@ -306,11 +290,15 @@ class TimelineView(ClassNames):
 
     def reading(self) -> list[tuple[str, str, str, str]]:
         """The reading protocol: treatment, sentence, count and first place of each note."""
-        rows = []
-        for treatment, note, text in self._notes:
-            count, first = int(note.get("count") or 1), first_place(str(note.get("first") or ""))
-            rows.append((treatment, text, f"{count:,}" if count > 1 else "", first.pick(self.lang)))
-        return rows
+        return [
+            (
+                treatment,
+                text,
+                f"{int(note['count']):,}" if int(note.get("count") or 1) > 1 else "",
+                first_place(str(note.get("first") or "")).pick(self.lang),
+            )
+            for treatment, note, text in self._notes
+        ]
 
     def reading_summary(self) -> str:
         """One line about what was read and whether there are notes."""
@@ -372,6 +360,7 @@ class TimelineView(ClassNames):
     def method(self) -> list[str]:
         """How to read the page."""
         t, valences = self.t, self.valences()
+        computed = valences and not any(self.r.find(m, "valence") for m in SOURCES)
         negative = self.names(x.id for x in self.r.label_set.labels if x.valence < 0)
         likeness = any(measure.startswith("agreement_") for _, measure, _ in self.r.series)
         sentences = [
@@ -379,7 +368,7 @@ class TimelineView(ClassNames):
             t("method.gaps"),
             t("method.probability"),
             t("method.valence", negative=negative) if valences else "",
-            t("method.valence_computed") if valences and self.valence_is_computed else "",
+            t("method.valence_computed") if computed else "",
             self.band if valences else "",
             *fusion_sentences(self),
             t("method.likeness") if likeness else "",
@@ -393,17 +382,19 @@ class TimelineView(ClassNames):
         """How this was made, as pairs of name and value."""
         p, bundle = self.d.get("provenance") or {}, self.d.get("bundle") or {}
         versions = (p.get(key, "") for key in ("nunbit", "python", "system"))
+        name = bundle.get("name")
         pairs = {
             "command": f"nunbit {p.get('command', 'analyze')}",
             "version": "nunbit {}, Python {}, {}".format(*versions),
             "created": str(p.get("created", "")),
+            "bundle": f"{name} {bundle.get('hash', '')}".strip() if name else None,
+            **{
+                key: ", ".join(f"{what} {value}" for what, value in p[key].items())
+                for key in ("inputs", "settings", "packages")
+                if p.get(key)
+            },
         }
-        if bundle.get("name"):
-            pairs["bundle"] = f"{bundle['name']} {bundle.get('hash', '')}".strip()
-        for key in ("inputs", "settings", "packages"):
-            if p.get(key):
-                pairs[key] = ", ".join(f"{name} {value}" for name, value in p[key].items())
-        return [(self.t(f"provenance.{key}"), value) for key, value in pairs.items()]
+        return [(self.t(f"provenance.{key}"), v) for key, v in pairs.items() if v is not None]
 
 
 def _is_plain(treatment: str, note: Document) -> bool:

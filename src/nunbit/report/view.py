@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nunbit import statistics
-from nunbit.core.text import Lang
+from nunbit.core.messages import Lang
 from nunbit.language.labels import label_set_from_dict
 from nunbit.report import shapes
-from nunbit.report.shapes import ClassNames, Document, Plot, Row, Texts, share_plot, share_row
+from nunbit.report.shapes import (
+    ClassNames,
+    Document,
+    Parts,
+    Plot,
+    Row,
+    Texts,
+    share_plot,
+    share_row,
+)
 from nunbit.runtime.progress import width
 
 HEADLINE = ("top1", "macro_f1", "uar")
@@ -63,10 +74,10 @@ class View(ClassNames):
             "policy": self.policy(d["policy"]),
             "images": shapes.whole(d["n"]),
             "persons": persons,
+            "prompts": d["prompts"],
+            "ensemble": d["prompts"] and t.get(f"ensemble.{d['ensemble']}"),
         }
-        if d["prompts"]:
-            facts |= {"prompts": d["prompts"], "ensemble": t.get(f"ensemble.{d['ensemble']}")}
-        return [(t(f"facts.{key}"), value) for key, value in facts.items()]
+        return [(t(f"facts.{key}"), value) for key, value in facts.items() if value]
 
     def policy(self, policy: str) -> str:
         """A label policy with its id, since results are quoted by it."""
@@ -123,40 +134,36 @@ class View(ClassNames):
         ]
         return self.t("headline.seeds", n=seeds["n"], list="; ".join(spreads))
 
-    def confusion(self) -> dict[str, Any]:
+    def confusion(self) -> Parts:
         """Cells of the matrix and the most frequent confusions."""
-        d, t, labels = self.d, self.t, self.d["labels"]
-        matrix = d["confusion"]
-        names = [self.name(label) for label in labels]
-        column_sums = [sum(column) for column in zip(*matrix, strict=True)]
-        cells, pairs = [], []
-        for i, row in enumerate(matrix):
-            for j, count in enumerate(row):
-                share = count / sum(row) if sum(row) else 0.0
-                column = count / column_sums[j] if column_sums[j] else 0.0
-                text = t(
+        t, matrix = self.t, np.array(self.d["confusion"], np.int64)
+        names = [self.name(label) for label in self.d["labels"]]
+        of_row, of_column = (
+            np.nan_to_num(statistics.ratio(matrix, matrix.sum(axis=axis, keepdims=True)))
+            for axis in (1, 0)
+        )
+        cells = [
+            {
+                "row": i,
+                "column": j,
+                "count": shapes.whole(int(count)),
+                "share": f"{100 * of_row[i, j]:.0f}" if matrix[i].any() else shapes.MISSING,
+                "shade": round(float(of_row[i, j]), 3),
+                "text": t(
                     "confusion.diagonal" if i == j else "confusion.cell",
                     truth=names[i],
                     prediction=names[j],
-                    n=shapes.whole(count),
-                    row=shapes.percent(share),
-                    column=shapes.percent(column),
-                )
-                cells.append(
-                    {
-                        "row": i,
-                        "column": j,
-                        "count": shapes.whole(count),
-                        "share": f"{100 * share:.0f}" if sum(row) else shapes.MISSING,
-                        "shade": round(share, 3),
-                        "text": text,
-                    }
-                )
-                if i != j and count:
-                    pairs.append((share, i, j))
+                    n=shapes.whole(int(count)),
+                    row=shapes.percent(float(of_row[i, j])),
+                    column=shapes.percent(float(of_column[i, j])),
+                ),
+            }
+            for (i, j), count in np.ndenumerate(matrix)
+        ]
+        mixed_up = [(share, i, j) for (i, j), share in np.ndenumerate(of_row) if share and i != j]
         listed = ", ".join(
             t("confusion.pair", truth=names[i], prediction=names[j], share=shapes.percent(share, 0))
-            for share, i, j in sorted(pairs, reverse=True)[:3]
+            for share, i, j in sorted(mixed_up, reverse=True)[:3]
         )
         widest = 6.8 * max(width(name) for name in names)  # at the 13 px of the drawing
         slanted = widest > _CELL - 2
@@ -167,11 +174,11 @@ class View(ClassNames):
             "right": round(0.55 * widest) if slanted else 2,
             "slanted": slanted,
             "cells": cells,
-            "size": len(labels),
+            "size": len(names),
             "largest": t("confusion.largest", list=listed) if listed else "",
         }
 
-    def distribution(self) -> list[dict[str, Any]]:
+    def distribution(self) -> list[Parts]:
         """True and predicted share of each class; ``*_width`` in per cent of the longest bar."""
         truth, answers = self.d["truth_distribution"], self.d["prediction_distribution"]
         longest = max(*truth.values(), *answers.values(), 1e-9)
@@ -186,11 +193,11 @@ class View(ClassNames):
             for label in self.d["labels"]
         ]
 
-    def classes(self) -> list[dict[str, Any]]:
+    def classes(self) -> list[Parts]:
         """Precision, recall and F1 of each class with intervals."""
         plot = share_plot([], span=(0.0, 1.0))
 
-        def score(value: float | None, interval: shapes.Interval) -> dict[str, Any]:
+        def score(value: float | None, interval: shapes.Interval) -> Parts:
             left, right = (plot.at(end) for end in interval) if interval else (None, None)
             return {
                 "value": shapes.percent(value),
@@ -209,9 +216,9 @@ class View(ClassNames):
             for label, e in ((label, self.d["per_class"][label]) for label in self.d["labels"])
         ]
 
-    def mistakes(self, pictures: dict[str, str]) -> list[dict[str, Any]]:
+    def mistakes(self, pictures: dict[str, str]) -> list[Parts]:
         """The most confident mistakes, with pictures (data URIs) where there are any."""
-        rows = []
+        rows: list[Parts] = []
         for entry in self.d["confident_mistakes"]:
             votes = [self.name(v) if v else self.t("mistakes.null_vote") for v in entry["votes"]]
             counted = {v: votes.count(v) for v in dict.fromkeys(votes)}
@@ -231,31 +238,35 @@ class View(ClassNames):
     def provenance(self) -> list[tuple[str, str]]:
         """How the result was made, as pairs."""
         d, p = self.d, self.d["provenance"]
+        bundle, ds = d["bundle"] or {}, d["dataset"]
         pairs = {
             "command": f"nunbit {p['command']}",
             "version": f"nunbit {p['nunbit']}, Python {p['python']}, {p['system']}",
             "created": p["created"],
+            "bundle": f"{bundle['name']} · {bundle['hash']}" if bundle else None,
+            "training_data": _statement(bundle.get("training_data")) or None,
+            "dataset": f"{ds['name']} · {ds['label_set']} · {ds['n']:,}" if ds else None,
+            **{
+                key: ", ".join(f"{name} {value}" for name, value in p[key].items())
+                for key in ("inputs", "settings", "packages")
+            },
+            "rejected": self.t(
+                "provenance.rejected_text",
+                rejected=shapes.whole(d["n_rejected"]),
+                no_label=shapes.whole(d["n_skipped"]["no_label"]),
+            ),
         }
-        if d["bundle"]:
-            pairs["bundle"] = f"{d['bundle']['name']} · {d['bundle']['hash']}"
-            if statement := _statement(d["bundle"].get("training_data")):
-                pairs["training_data"] = statement
-        if ds := d["dataset"]:
-            pairs["dataset"] = f"{ds['name']} · {ds['label_set']} · {ds['n']:,}"
-        for key in ("inputs", "settings", "packages"):
-            pairs[key] = ", ".join(f"{name} {value}" for name, value in p[key].items())
-        rejected, without = (shapes.whole(n) for n in (d["n_rejected"], d["n_skipped"]["no_label"]))
-        text = self.t("provenance.rejected_text", rejected=rejected, no_label=without)
-        pairs["rejected"] = text
-        return [(self.t(f"provenance.{key}"), value) for key, value in pairs.items()]
+        return [(self.t(f"provenance.{key}"), v) for key, v in pairs.items() if v is not None]
 
     def method(self) -> list[str]:
         """Explanations of the terms on the page."""
-        zero_shot = ["zero_shot"] if self.d["prompts"] else []
-        keys = ["apparent", *zero_shot, "probability", "uar"]
-        n = shapes.whole(self.d["provenance"]["settings"].get("n_resamples"))
-        unit = self.t(f"method.unit_{self.d['ci_unit']}")
-        interval = self.t("method.interval", n=n, unit=unit, few=statistics.FEW)
+        keys = ["apparent", *["zero_shot"] * bool(self.d["prompts"]), "probability", "uar"]
+        interval = self.t(
+            "method.interval",
+            n=shapes.whole(self.d["provenance"]["settings"].get("n_resamples")),
+            unit=self.t(f"method.unit_{self.d['ci_unit']}"),
+            few=statistics.FEW,
+        )
         return [*(self.t(f"method.{key}") for key in keys), interval]
 
 

@@ -7,6 +7,7 @@ keys. Constraints are ``Annotated[int, msgspec.Meta(ge=1)]`` on the fields.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import re
@@ -18,8 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import msgspec
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Text, text_of
+from nunbit.core.messages import InputError, SettingsError, Text, text_of
 from nunbit.runtime.files import parse_toml, require_regular
 from nunbit.runtime.resources import packaged_table
 
@@ -59,13 +59,16 @@ def read_settings(
         SettingsError: A file cannot be read, a key is unknown or a value does not fit.
     """
     known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = _checked_keys(dict(preset or {}), known, "preset")
-    for path in files:
-        values |= _checked_keys(_read_toml(path), known, str(path))
-    given = {k: v for k, v in (options or {}).items() if v is not None}
-    values |= _checked_keys(given, known, origin)
-    for text in overrides:
-        values |= _checked_keys(_parse_override(text), known, "--set")
+    layers = itertools.chain(
+        [("preset", preset or {})],
+        ((str(path), _read_toml(path)) for path in files),
+        [(origin, {k: v for k, v in (options or {}).items() if v is not None})],
+        (("--set", _parse_override(text)) for text in overrides),
+    )
+    values: dict[str, Any] = {}
+    for where, layer in layers:
+        _check_keys(layer, known, where)
+        values |= layer
     for key, value in values.items():  # NaN and infinity pass the comparisons of a range
         numbers = value if isinstance(value, list | tuple) else (value,)
         if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
@@ -129,15 +132,13 @@ def _choices(kind: Any, message: str) -> str:
     """The values of the Literal that a message of msgspec points at, or an empty string."""
     pointed = re.search(r"`\$\.(\w+)", message)
     hint = get_type_hints(kind).get(pointed[1]) if pointed else None
-    members = [hint, *get_args(hint)]
-    values = [v for m in members if get_origin(m) is Literal for v in get_args(m)]
-    return ", ".join(map(str, values))
+    choices = (m for m in (hint, *get_args(hint)) if get_origin(m) is Literal)
+    return ", ".join(str(value) for choice in choices for value in get_args(choice))
 
 
 def settings_to_dict(settings: Any) -> dict[str, Any]:
     """Settings as plain data without None values (TOML has no null)."""
-    plain = msgspec.to_builtins(settings)
-    return {k: v for k, v in plain.items() if v is not None}
+    return {k: v for k, v in msgspec.to_builtins(settings).items() if v is not None}
 
 
 def parse_part(part: str | None) -> tuple[int, int]:
@@ -185,7 +186,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     return {key.strip(): parsed}
 
 
-def _checked_keys(values: dict[str, Any], known: set[str], where: str) -> dict[str, Any]:
+def _check_keys(values: Mapping[str, Any], known: set[str], where: str) -> None:
     unknown = sorted(set(values) - known)
     if unknown:
         names = ", ".join(sorted(known))
@@ -195,7 +196,6 @@ def _checked_keys(values: dict[str, Any], known: set[str], where: str) -> dict[s
                 f"{where}: 알 수 없는 설정 {', '.join(unknown)}. 쓸 수 있는 설정: {names}",
             )
         )
-    return values
 
 
 # -- the paper's preset ---------------------------------------------------------------------------

@@ -17,12 +17,14 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from nunbit.core.errors import InputError, NunbitError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -75,8 +77,6 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except NunbitError:
-        raise
     except OSError as exc:
         raise write_error(path, exc) from exc
 
@@ -128,6 +128,27 @@ def read_json(path: Path) -> Any:
                 f"{path}: JSON 파일을 읽을 수 없습니다: {reason}",
             )
         ) from exc
+
+
+def read_parquet(path: Path, refusal: Text, *, filters: Any = None) -> pa.Table:
+    """Read a Parquet table.
+
+    Args:
+        path: The file.
+        refusal: What to say where it cannot be read, with a gap ``{reason}``.
+        filters: Only these rows, as ``pyarrow.parquet.read_table`` takes them.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, filters=filters)
+    except (OSError, pa.ArrowException) as exc:
+        reason = str(exc).splitlines()[0]
+        raise InputError(refusal.fill(reason=reason).under(path)) from exc
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -261,9 +282,8 @@ class PartStore(Generic[T]):
         """A finished part; None where it has to be made (anew)."""
         try:
             head, _, body = self.path(name).read_bytes().partition(b"\n")
-            if head != b"%s %s" % (self._head, hashlib.sha256(body).hexdigest().encode()):
-                return None
-            return msgspec.msgpack.decode(body, type=self._kind, dec_hook=_array)
+            whole = head == b"%s %s" % (self._head, hashlib.sha256(body).hexdigest().encode())
+            return msgspec.msgpack.decode(body, type=self._kind, dec_hook=_array) if whole else None
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return None
 
@@ -322,6 +342,11 @@ def remove_folder(folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
+    """An array or a number of numpy as plain data.
+
+    Raises:
+        NotImplementedError: Anything else, as msgspec asks of its ``enc_hook``.
+    """
     import numpy as np  # only where there are arrays: commands without them start sooner
 
     if isinstance(value, np.ndarray) and value.dtype != object:

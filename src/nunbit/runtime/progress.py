@@ -10,12 +10,12 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import wraps
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import LANGS, Lang, Text
+from nunbit.core.messages import LANGS, InputError, Lang, Text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,8 +23,9 @@ R = TypeVar("R")
 
 def width(text: str) -> int:
     """Columns a text takes in a terminal: Hangul syllables two, combining marks none."""
-    narrow = sum(0 if unicodedata.combining(c) else 1 for c in text)
-    return narrow + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return sum(
+        (not unicodedata.combining(c)) + (unicodedata.east_asian_width(c) in "WF") for c in text
+    )
 
 
 def listed(names: Sequence[str], most: int) -> str:
@@ -110,7 +111,7 @@ def say(text: Text | str) -> None:
     tqdm.write(_Spoken.words(line), file=sys.stderr)
 
 
-class Progress:
+class Progress(AbstractContextManager["Progress"]):
     """Counts work and shows rate and time left; use as a context manager.
 
     Args:
@@ -136,9 +137,6 @@ class Progress:
         )
         self._count, self._initial = done, done
         self._start = self._last_line = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        return self
 
     def __exit__(
         self,

@@ -19,8 +19,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from nunbit.core.errors import InputError, NunbitError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, NunbitError, Text
 from nunbit.runtime.files import parse_toml
 
 T = TypeVar("T")

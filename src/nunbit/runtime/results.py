@@ -12,14 +12,14 @@ import os
 import shutil
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nunbit.core.errors import InputError, MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, MissingExtra, Text
 from nunbit.runtime.files import atomic_path, spreadsheet_text, write_json
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ class TemporaryFolder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-class Result:
+class Result(ABC):
     """A result that becomes a table, is saved, and is shown in a notebook."""
 
     __slots__ = ()
 
+    @abstractmethod
     def to_arrow(self) -> pa.Table:
         """The result as a pyarrow table."""
-        raise NotImplementedError
 
     def to_pandas(self) -> pd.DataFrame:
         """The result as a pandas table; texts are plain texts, missing numbers NaN.
@@ -136,13 +136,14 @@ class Result:
 
     def _plain_document(self) -> Any:
         """What ``save("….json")`` writes: the rows, unless a result has a document."""
-        rows = self.to_arrow().to_pylist()
-        return [{key: _finite(value) for key, value in row.items()} for row in rows]
+        return [
+            {key: _finite(value) for key, value in row.items()}
+            for row in self.to_arrow().to_pylist()
+        ]
 
     def _repr_html_(self) -> str:
         """The head of the table, for notebooks."""
-        table = self.to_arrow()
-        return f"<p>{html.escape(repr(self))}</p>{table_html(table)}"
+        return f"<p>{html.escape(repr(self))}</p>{table_html(self.to_arrow())}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -226,8 +227,9 @@ def spreadsheet_table(table: pa.Table) -> pa.Table:
             # Nine decimals are kept; 0.30000000000000004 helps nobody.
             column = pc.if_else(pc.is_nan(column), None, pc.round(column, 9))
         elif pa.types.is_list(field.type):
-            lists = column.to_pylist()
-            column = pa.array([None if v is None else " ".join(map(str, v)) for v in lists])
+            column = pa.array(
+                [None if v is None else " ".join(map(str, v)) for v in column.to_pylist()]
+            )
         elif pa.types.is_string(field.type):
             # A column has few different texts.
             coded = column.combine_chunks().dictionary_encode()
@@ -322,7 +324,7 @@ class EvalResult(Result):
         import numpy as np
 
         labels = tuple(document["labels"])
-        recalls = [document["per_class"][label]["recall"] for label in labels]
+        recalls = (document["per_class"][label]["recall"] for label in labels)
         return cls(
             labels=labels,
             split=document["split"],
@@ -349,12 +351,14 @@ class EvalResult(Result):
         import pyarrow as pa
 
         scores = [self.document["per_class"][label] for label in self.labels]
-        columns: dict[str, Any] = {"label": list(self.labels)}
-        for name in ("precision", "recall", "f1"):
-            values = [math.nan if s[name] is None else float(s[name]) for s in scores]
-            columns[name] = pa.array(values, pa.float64())
-        columns["support"] = [int(s["support"]) for s in scores]
-        return pa.table(columns)
+        rates = {
+            name: pa.array(
+                [math.nan if s[name] is None else float(s[name]) for s in scores], pa.float64()
+            )
+            for name in ("precision", "recall", "f1")
+        }
+        support = [int(s["support"]) for s in scores]
+        return pa.table({"label": list(self.labels), **rates, "support": support})
 
     def _plain_document(self) -> Any:
         return self.document

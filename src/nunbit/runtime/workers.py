@@ -29,8 +29,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from nunbit.core.errors import InputError, NunbitError
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import InputError, Lang, NunbitError, Text
 from nunbit.runtime.progress import set_lang, spoken_lang
 
 T = TypeVar("T")
@@ -41,21 +40,12 @@ _PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Advance:
-    units: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Done(Generic[R]):
     result: R
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    error: NunbitError
-
-
-_Message = _Advance | _Done[R] | _Failed
+_Message = int | _Done[R] | NunbitError
+"""What a worker sends: units finished, the result, or the error of its task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +106,10 @@ def run_tasks(
                     for task in islice(pending, 1):
                         pool.start(task)
                     continue
-                if isinstance(message, _Advance):
-                    advance(message.units)
-                elif isinstance(message, _Failed):
-                    raise message.error
+                if isinstance(message, int):
+                    advance(message)
+                elif isinstance(message, NunbitError):
+                    raise message
                 else:
                     yield message.result
                     pool.go_on(here, pending)
@@ -269,16 +259,14 @@ def _outcome(function: Callable[[T, Tools], R], task: T, tools: Tools) -> _Messa
     try:
         result = function(task, tools)
     except NunbitError as exc:
-        return _Failed(exc)
+        return exc
     except MemoryError:
-        return _Failed(
-            InputError(
-                Text(
-                    "out of memory; finished work is kept: run the same line again with "
-                    "`num_workers=1`",
-                    "메모리가 부족합니다. 완료된 작업은 보존됩니다. `num_workers=1`로 다시 "
-                    "실행하십시오",
-                )
+        return InputError(
+            Text(
+                "out of memory; finished work is kept: run the same line again with "
+                "`num_workers=1`",
+                "메모리가 부족합니다. 완료된 작업은 보존됩니다. `num_workers=1`로 다시 "
+                "실행하십시오",
             )
         )
     if isinstance(tools.advance, _Reporter):
@@ -300,7 +288,7 @@ class _Reporter:
             self.flush()
 
     def flush(self) -> None:
-        self._parent.send(_Advance(self._count))
+        self._parent.send(self._count)
         self._count, self._last = 0, time.monotonic()
 
 
@@ -330,26 +318,31 @@ def run_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
     Raises:
         BaseException: Whatever ``items`` raised, after the items before it.
     """
-    return _take_from(_Stage(items, depth))
+    stage = _Stage(items, depth)
+    stage.start()
+    try:
+        while not isinstance(item := stage.ready.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stage.stop()
 
 
-class _Stage(Generic[T]):
+class _Stage(threading.Thread, Generic[T]):
     """The thread and the items it has ready."""
 
     def __init__(self, items: Iterable[T], depth: int) -> None:
+        super().__init__(name="nunbit-ahead", daemon=True)
         self._items = items
         self.ready: queue.Queue[T | _End] = queue.Queue(depth)
         self._unwanted = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="nunbit-ahead", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         self._unwanted.set()
-        self._thread.join()
+        self.join()
 
-    def _work(self) -> None:
+    def run(self) -> None:
         error: BaseException | None = None
         try:
             for item in self._items:
@@ -370,20 +363,6 @@ class _Stage(Generic[T]):
                 continue
             return True
         return False
-
-
-def _take_from(stage: _Stage[T]) -> Iterator[T]:
-    stage.start()
-    try:
-        while True:
-            item = stage.ready.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
-    finally:
-        stage.stop()
 
 
 # -- cores and memory of this machine -------------------------------------------------------------

@@ -220,17 +220,15 @@ def _importance(held: Floats) -> Floats:
     "another moment" that both modalities share (probabilistic CCA, Bach and Jordan 2005).
     """
     r = np.clip(held, 0.0, _HIGHEST)
-    counted: Floats = np.sqrt(r / (1.0 - r**2))
-    if not counted.any():  # nothing held on others: keep a space, of the first direction alone
-        counted = np.zeros_like(held)
-        counted[0] = 1.0
-    return counted
+    if not r.any():  # nothing held on others: keep a space, of the first direction alone
+        return np.asarray(np.eye(len(held))[0])
+    return np.asarray(np.sqrt(r / (1.0 - r**2)))
 
 
 def _scaled(table: WindowTable, modality: str, scale: Singles) -> Floats:
     """(N, D) float64, zero rows where the modality is missing: they add nothing to sums."""
-    rows = table.vectors[modality] / scale
-    return np.where(table.present(modality)[:, None], rows, 0.0).astype(np.float64)
+    there = table.present(modality)[:, None]
+    return np.where(there, table.vectors[modality] / scale, 0.0).astype(np.float64)
 
 
 def _axes(rows: Floats, most: int) -> Floats:
@@ -266,8 +264,7 @@ def _directions(
     between = np.zeros((size_of_all, size_of_all))
     for a, b in itertools.combinations(names, 2):
         if moments.counts[a, b]:
-            cross = moments.sums[a, b] / moments.counts[a, b]
-            block = whiteners[a].T @ cross @ whiteners[b]
+            block = whiteners[a].T @ (moments.sums[a, b] / moments.counts[a, b]) @ whiteners[b]
             between[starts[a], starts[b]], between[starts[b], starts[a]] = block, block.T
     values, vectors = np.linalg.eigh(between)
     order = np.argsort(-values, kind="stable")[:size]
@@ -280,8 +277,8 @@ def _directions(
         found[m] = np.pad(unit, ((0, 0), (0, size - unit.shape[1])))
     # The signs of directions are arbitrary; fixed, so that files are equal everywhere.
     first = found[names[0]]
-    largest = np.abs(first).argmax(axis=0)
-    signs = np.where(first[largest, np.arange(first.shape[1])] < 0, -1.0, 1.0)
+    largest = np.take_along_axis(first, np.abs(first).argmax(axis=0)[None], axis=0)[0]
+    signs = np.where(largest < 0, -1.0, 1.0)
     return {m: rows * signs for m, rows in found.items()}
 
 

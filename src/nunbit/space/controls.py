@@ -153,8 +153,8 @@ def identity_probe(
 def _above(gain: Floats, person: Codes) -> dict[str, Any]:
     """Mean gain over chance, its 95% interval and its one-sided 95% upper bound over people."""
     found = over_persons(gain, person)
-    upper = (found.ci(0.90) or (None, None))[1]
-    return {"value": found.value, "ci95": found.ci(), "upper": upper}
+    both_sides = found.ci(0.90) or (None, None)
+    return {"value": found.value, "ci95": found.ci(), "upper": both_sides[1]}
 
 
 def _state(above: list[dict[str, Any]]) -> str:
@@ -184,8 +184,7 @@ def _nearest(known: Floats, truth: Codes, asked: Floats) -> Codes:
     sums = np.zeros((n, known.shape[1]))
     np.add.at(sums, truth, known)
     centres = sums / np.bincount(truth, minlength=n)[:, None]
-    distances = (centres**2).sum(axis=1) - 2.0 * asked @ centres.T
-    return np.asarray(distances.argmin(axis=1))
+    return np.asarray(((centres**2).sum(axis=1) - 2.0 * asked @ centres.T).argmin(axis=1))
 
 
 def _logistic(known: Floats, truth: Codes, asked: Floats) -> Codes:
@@ -249,8 +248,8 @@ class Eraser:
         for m, axes in self.axes.items():
             if axes.shape[1]:
                 scaled = vectors[m] / self.scale[m]
-                kept = scaled - (scaled @ axes) @ axes.T
-                vectors[m] = np.asarray(kept * self.scale[m], np.float32)
+                scaled = scaled - (scaled @ axes) @ axes.T
+                vectors[m] = np.asarray(scaled * self.scale[m], np.float32)
         return replace(table, vectors=vectors)
 
     def before(self, heads: Heads) -> Heads:
@@ -259,9 +258,8 @@ class Eraser:
         for m, head in heads.heads.items():
             axes, scale = self.axes[m], self.scale[m]
             weight = head.weight / head.scale[:, None] * scale[:, None]
-            weight = weight - axes @ (axes.T @ weight)
-            weight = weight / scale[:, None] * head.scale[:, None]
-            found[m] = replace(head, weight=np.asarray(weight, np.float32))
+            erased = (weight - axes @ (axes.T @ weight)) / scale[:, None] * head.scale[:, None]
+            found[m] = replace(head, weight=np.asarray(erased, np.float32))
         return replace(heads, heads=found)
 
 
@@ -345,12 +343,10 @@ def nuisance_rows(table: WindowTable) -> Singles:
         time[own] = 2.0 * (start - start.min()) / max(float(np.ptp(start)), _TINY) - 1.0
     everything = np.ones(len(table), bool)
     powers = [_per_recording(time**k, table.recording, everything) for k in (1, 2, 3)]
-    rows = np.concatenate([np.stack(powers, axis=1), nuisance_basis(table)], axis=1)
-    return rows.astype(np.float32)
+    return np.column_stack([*powers, nuisance_basis(table)]).astype(np.float32)
 
 
 def _per_recording(values: Floats, recording: Codes, known: Flags) -> Floats:
     """Values less the mean of their recording; NaN where not known."""
-    size = int(recording.max(initial=-1)) + 1
-    means = person_means(values[known], recording[known], size)
+    means = person_means(values[known], recording[known], int(recording.max(initial=-1)) + 1)
     return np.where(known, values - means[recording], np.nan)

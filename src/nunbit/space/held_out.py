@@ -269,9 +269,11 @@ def _ranked(
     where = _by_fold(step.table, fold) if one else step.table
     ranks = ranks_of(where, query, answer, settings, pool=fold, match=step.match)
     null = time_shift_null(where, query, answer, settings, match=step.match)
-    across = None
-    if others and not one:
-        across = ranks_of(where, query, answer, settings, against="others", pool=fold)
+    across = (
+        ranks_of(where, query, answer, settings, against="others", pool=fold)
+        if others and not one
+        else None
+    )
     if one:
         ranks = replace(ranks, person=np.zeros_like(ranks.person))
         null = None if null is None else replace(null, person=np.zeros_like(null.person))
@@ -312,19 +314,18 @@ def _by_fold(table: WindowTable, fold: Codes) -> WindowTable:
 def _measured(raw: WindowTable, pair: tuple[str, str]) -> bool:
     """Whether talking, and with a face the mouth, is known in most windows of the pair."""
     both = raw.present(pair[0]) & raw.present(pair[1])
-    names = (TALK, MOUTH) if "face" in pair else (TALK,)
     return bool(both.any()) and all(
-        measured(raw, name)[both].mean() >= 1.0 - _MOST_UNMEASURED for name in names
+        measured(raw, name)[both].mean() >= 1.0 - _MOST_UNMEASURED
+        for name in ((TALK, MOUTH) if "face" in pair else (TALK,))
     )
 
 
 def _identity(step: _Step, raw: WindowTable, fold: Codes) -> dict[str, Any]:
     """The probe for every modality: embeddings, what went in, and the raw vectors beside them."""
-    went_in = step.table.vectors
     probes = {
         m: identity_probe(
             step.table,
-            {"embeddings": rows, "mean_removed": went_in[m], "raw": raw.vectors[m]},
+            {"embeddings": rows, "mean_removed": step.table.vectors[m], "raw": raw.vectors[m]},
             pool=fold,
         )
         for m, rows in step.placed.items()

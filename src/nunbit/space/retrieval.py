@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nunbit.core.messages import Text
 from nunbit.core.streams import Flags, Floats, Singles
-from nunbit.core.text import Text
 from nunbit.core.timebase import SAME_S
 from nunbit.space.controls import gain_over, mean_of, over_persons
 from nunbit.space.vectors import Codes, WindowTable
@@ -121,9 +121,8 @@ def ranks_of(
         if not search.others and len(np.unique(pool[inside])) > 1:
             raise ValueError("a person's windows are in several pools")
         step = max(1, _BLOCK // len(inside))
-        for at in range(0, len(inside), step):
-            asked = inside[at : at + step]
-            parts.append(_rank_block(search, asked, right[asked], inside))
+        blocks = (inside[at : at + step] for at in range(0, len(inside), step))
+        parts += [_rank_block(search, asked, right[asked], inside) for asked in blocks]
     rows = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in parts)])
     rank, first, five = (
         np.concatenate([np.zeros(0), *(part[k] for part in parts)]) for k in (1, 2, 3)
@@ -169,10 +168,7 @@ def _rank_block(
         gap = np.abs(search.match[inside][None, :] - search.match[right][:, None])
         keys = np.where(free, gap, np.inf) + 1e-9 * keys
     keys = np.where(free, keys, np.inf)
-    if free.shape[1] > wanted:
-        chosen = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
-    else:
-        chosen = np.tile(np.arange(free.shape[1]), (len(asked), 1))
+    chosen = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
     near = (query[asked] * answer[right]).sum(axis=1)
     scores = np.take_along_axis(query[asked] @ answer[inside].T, chosen, axis=1)
     above = (scores > near[:, None] + _SAME_COSINE).sum(axis=1)
@@ -227,8 +223,8 @@ def time_shift_null(
     long_enough = counts >= 2 * least + 1
     if not long_enough.any():
         return None
-    shortest = int(counts[long_enough].min())
-    shifts = np.unique(np.linspace(least, shortest - least, settings.n_shifts).astype(int))
+    most = int(counts[long_enough].min()) - least
+    shifts = np.unique(np.linspace(least, most, settings.n_shifts).astype(int))
     found = [ranks_of(table, query, answer, settings, shift=int(s), match=match) for s in shifts]
     kept = [long_enough[table.recording[each.row]] for each in found]
     if not sum(int(rows.sum()) for rows in kept):

@@ -84,8 +84,11 @@ class WindowTable:
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities that are there in at least one window, in the order of ``MODALITIES``."""
-        known = dict.fromkeys((*MODALITIES, *self.vectors))
-        return tuple(m for m in known if m in self.vectors and self.present(m).any())
+        return tuple(
+            m
+            for m in dict.fromkeys((*MODALITIES, *self.vectors))
+            if m in self.vectors and self.present(m).any()
+        )
 
     def present(self, modality: str) -> Flags:
         """(N,) whether the modality is there."""
@@ -173,8 +176,7 @@ def _centred(rows: Singles, there: Flags, group: Codes) -> Singles:
     counts = np.bincount(group[there], minlength=n_groups)
     sums = np.zeros((n_groups, rows.shape[1]))
     np.add.at(sums, group[there], rows[there].astype(np.float64))
-    means = sums / np.maximum(counts, 1)[:, None]
-    result = (rows - means[group]).astype(np.float32)
+    result = (rows - (sums / np.maximum(counts, 1)[:, None])[group]).astype(np.float32)
     result[~there | (counts[group] < MIN_TO_CENTRE)] = np.nan
     return result
 
@@ -235,8 +237,8 @@ def face_vectors(faces: FaceStream | None, windows: Sequence[Interval]) -> Singl
 
 def _readable_samples(faces: FaceStream, column: str) -> tuple[Floats, Singles] | None:
     """Times at which the target is readable, and a column of the tracks; None without it."""
-    tracks = [t for t in faces.tracks if t.track_id in faces.targets]
-    tracks = [t for t in tracks if getattr(t, column) is not None]
+    targets = (t for t in faces.tracks if t.track_id in faces.targets)
+    tracks = [t for t in targets if getattr(t, column) is not None]
     if not tracks:
         return None
     times = np.concatenate([t.times_s for t in tracks])

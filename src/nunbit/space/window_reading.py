@@ -20,10 +20,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from nunbit.core.errors import InputError, MissingExtra, NunbitError
+from nunbit.core.messages import InputError, MissingExtra, NunbitError, Text
 from nunbit.core.schema import SYNTHETIC_MARK
 from nunbit.core.streams import FACE_RATE_HZ, Floats, Singles
-from nunbit.core.text import Text
 from nunbit.core.timebase import SAME_SUM_S, window_grid
 from nunbit.datasets.tabular import open_table
 from nunbit.measures.turns import turns_from
@@ -51,7 +50,7 @@ from nunbit.runtime.files import (
 from nunbit.runtime.progress import listed, say
 from nunbit.runtime.workers import Tools
 from nunbit.space.vectors import Centre, nuisance_numbers, own_stretches
-from nunbit.space.windows import Seen, window_inputs
+from nunbit.space.windows import WindowStreams, window_inputs
 
 ENOUGH_FOR_INFONCE = 5_000
 """Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
@@ -207,9 +206,11 @@ def _in_table(path: Path, rows: Sequence[tuple[str, str]], table: str) -> str:
     persons = {person for media, person in rows if whole.endswith("/" + media)}
     if len(persons) == 1:
         return persons.pop()
-    what = Text("several persons", "사람이 여럿입니다")
-    if not persons:
-        what = Text("no person", "사람이 없습니다")
+    what = (
+        Text("several persons", "사람이 여럿입니다")
+        if persons
+        else Text("no person", "사람이 없습니다")
+    )
     raise InputError(
         Text(
             f"{table}: {what.en} for {path.name}; give one row a recording (media, person), with "
@@ -230,14 +231,15 @@ def _person_rows(table: Path) -> list[tuple[str, str]]:
                     f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({name} 없음)",
                 )
             )
-    rows = [
-        (_nfc(row.text("media") or ""), _nfc(row.text("person") or "")) for row in opened.rows()
+    return [
+        (_path_end(_nfc(row.text("media") or ""), table), _nfc(row.text("person") or ""))
+        for row in opened.rows()
     ]
-    return [(_path_end(media.replace("\\", "/").strip(), table), who) for media, who in rows]
 
 
 def _path_end(media: str, table: Path) -> str:
     """The end of a path as a table writes it: ``./`` means nothing, ``../`` is from the table."""
+    media = media.replace("\\", "/").strip()
     if ".." in media.split("/"):
         return _nfc((table.parent / media).resolve().as_posix())
     while media.startswith("./"):
@@ -344,20 +346,24 @@ def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
     faces, choice = (
         (None, None) if seen.faces is None else seen.faces.choose(own_job.settings.person)
     )
-    target = own_job.settings.target_speaker
-    turns = turns_from(voice, transcript, seen.speakers.stretches, duration_s, target=target)
+    turns = turns_from(
+        voice,
+        transcript,
+        seen.speakers.stretches,
+        duration_s,
+        target=own_job.settings.target_speaker,
+    )
     # The clipped last window is another kind of sample.
     whole = tuple(
         window
         for window in window_grid(duration_s, job.window_s, job.hop_s)
         if window.duration_s >= job.window_s - SAME_SUM_S
     )
-    own = own_stretches(turns) if turns else None
     found = RecordingWindows(
         session=own_job.session,
         start_s=np.array([w.start_s for w in whole], np.float64),
-        vectors=window_inputs(bundle, Seen(faces, voice, transcript, turns, whole)),
-        nuisance=nuisance_numbers(faces, voice, transcript, whole, own),
+        vectors=window_inputs(bundle, WindowStreams(faces, voice, transcript, turns, whole)),
+        nuisance=nuisance_numbers(faces, voice, transcript, whole, own_stretches(turns)),
         duration_s=duration_s,
         transcript=transcript is not None,
         synthetic=synthetic,
@@ -394,8 +400,8 @@ FORGOTTEN = "forgotten.json"
 
 def kept_readings(run: Path) -> dict[str, Any]:
     """How many files are kept, their bytes, and when earlier ones were deleted (or None)."""
-    found = (run / RECORDINGS).glob("*.*")
-    sizes = [p.stat().st_size for p in found if p.suffix in (".part", ".npz")]  # .npz: version 0.1
+    parts = ("*.part", "*.npz")  # .npz: version 0.1
+    sizes = [p.stat().st_size for kind in parts for p in (run / RECORDINGS).glob(kind)]
     gone = run / FORGOTTEN
     return {
         "folder": RECORDINGS,

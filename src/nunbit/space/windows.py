@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.core.errors import BundleError, InputError
+from nunbit.core.messages import BundleError, InputError, Text
 from nunbit.core.streams import (
     MODALITIES,
     FaceStream,
@@ -31,7 +31,6 @@ from nunbit.core.streams import (
     Turn,
     VoiceStream,
 )
-from nunbit.core.text import Text
 from nunbit.core.timebase import bounds
 from nunbit.measures.episodes import excerpts_of
 from nunbit.measures.modality_pairs import PAIRS
@@ -91,7 +90,7 @@ class AlignedWindows:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class WindowStreams:
     """The streams of a recording that windows are made of.
 
     Attributes:
@@ -109,12 +108,12 @@ class Seen:
     windows: tuple[Interval, ...]
 
 
-def window_inputs(bundle: Bundle, seen: Seen) -> dict[str, Singles]:
+def window_inputs(bundle: Bundle, seen: WindowStreams) -> dict[str, Singles]:
     """Modality -> (W, D) vectors of a recording before any mean is taken out, NaN where missing.
 
     A modality that the recording does not have at all is rows of NaN of the size it would have.
     """
-    own = own_stretches(seen.turns) if seen.turns else None
+    own = own_stretches(seen.turns)
     sentences = None
     if seen.transcript is not None and seen.transcript.utterances and bundle.has_text_tower:
         texts = [u.text[-_LONGEST_TEXT:] or " " for u in seen.transcript.utterances]
@@ -259,7 +258,7 @@ def write_aligned_bundle(source: Path, target: Path, heads: Heads, result: dict[
 # -- a recording in the space ----------------------------------------------------------------------
 
 
-def align_windows(bundle: Bundle, seen: Seen) -> AlignedWindows | None:
+def align_windows(bundle: Bundle, seen: WindowStreams) -> AlignedWindows | None:
     """Place a recording's windows in the shared space; None where the bundle is not aligned.
 
     Raises:
@@ -278,7 +277,11 @@ def align_windows(bundle: Bundle, seen: Seen) -> AlignedWindows | None:
     )
     level = detrended if heads.details.get("trend") == TREND else centred
     placed = heads.project(level(table))
-    absent = _absent(seen)
+    absent = {
+        "face": "no_video" if seen.faces is None else "no_face",
+        "voice": "no_audio" if seen.voice is None else "silence",
+        "text": "no_transcript" if seen.transcript is None else "silence",
+    }
     return AlignedWindows(
         windows=seen.windows,
         embeddings=placed,
@@ -365,15 +368,6 @@ def write_windows(folder: Path, aligned: AlignedWindows, *, session: str, bundle
         arrays[modality] = empty if rows is None else rows.astype(np.float16)
     _save(path, arrays)
     return path
-
-
-def _absent(seen: Seen) -> dict[str, str]:
-    """Modality -> why a window lacks it, as far as the streams show."""
-    return {
-        "face": "no_video" if seen.faces is None else "no_face",
-        "voice": "no_audio" if seen.voice is None else "silence",
-        "text": "no_transcript" if seen.transcript is None else "silence",
-    }
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

@@ -18,9 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.streams import Flags, Floats
-from nunbit.core.text import Text
 from nunbit.statistics.series import SURE, likeness, memory, normal_scores, series_of
 
 Side = Literal["both", "up", "down"]
@@ -324,8 +323,8 @@ def _filled(scores: Floats, rng: np.random.Generator) -> Floats:
     if there.all():
         return scores
     at, missing = np.flatnonzero(there), np.flatnonzero(~there)
-    d = np.where(there, scores, 0.0)
-    phi = float(np.clip(likeness(d[None], there[None], 1), 0.0, 0.999))
+    known = np.where(there, scores, 0.0)[None]
+    phi = min(max(likeness(known, there[None], 1), 0.0), 0.999)
     path = _autoregression(len(scores), phi, rng)
     right = at[np.searchsorted(at, missing)]
     left = at[np.searchsorted(at, missing) - 1]

@@ -66,8 +66,7 @@ def pool(tables: Floats, weights: Floats, prior: Floats | None = None) -> Floats
     Returns:
         (S, K) rows sum to one; NaN where no modality has any weight.
     """
-    n_classes = tables.shape[-1]
-    prior = np.ones(n_classes) if prior is None else np.asarray(prior, np.float64)
+    prior = np.ones(tables.shape[-1]) if prior is None else np.asarray(prior, np.float64)
     found = np.full(tables.shape[1:], np.nan)
     known: Flags = np.greater(prior, 0.0)
     if not tables.size or not known.any():
@@ -82,8 +81,7 @@ def pool(tables: Floats, weights: Floats, prior: Floats | None = None) -> Floats
     grown = np.exp(total)
     pooled = np.zeros(found.shape)
     pooled[:, known] = grown / grown.sum(axis=1, keepdims=True)
-    heard: Flags = np.asarray(used.any(axis=0))
-    return np.where(heard[:, None], pooled, np.nan)
+    return np.where(used.any(axis=0, keepdims=True).T, pooled, np.nan)
 
 
 def pool_spans(
@@ -135,6 +133,5 @@ def _windows_inside(spans: Spans) -> tuple[Rows, Rows]:
     last = np.searchsorted(ends, spans.end_s + SAME_SUM_S, "right")
     count = np.where(spans.is_a("window"), 0, np.maximum(last - first, 0))
     span = np.repeat(np.arange(len(spans)), count)
-    before = np.cumsum(count) - count
-    window = part.start + first[span] + np.arange(len(span)) - before[span]
+    window = part.start + (first - np.cumsum(count) + count)[span] + np.arange(len(span))
     return span.astype(np.int64), window.astype(np.int64)

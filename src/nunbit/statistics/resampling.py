@@ -27,6 +27,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.statistics.scores import ratio
+
 Floats = NDArray[np.float64]
 Scale = Literal["share", "positive", "difference"]
 
@@ -263,8 +265,8 @@ def rank_bins(score: Floats, positive: NDArray[np.bool_], n_bins: int = 200) -> 
     inside any interval.
     """
     _, group, sizes = np.unique(score, return_inverse=True, return_counts=True)
-    ends = np.cumsum(sizes)
-    bins = ((ends - sizes / 2.0) * n_bins / len(score)).astype(np.int64)[group]
+    middles = np.cumsum(sizes) - sizes / 2.0
+    bins = (middles * n_bins / len(score)).astype(np.int64)[group]
     return Additive(cells=(2 * bins + positive).astype(np.int32), n_cells=2 * n_bins)
 
 
@@ -273,10 +275,7 @@ def auroc_from_bins(counts: Floats | Draws) -> Floats:
     counts = counts.astype(np.float64)
     negative, positive = counts[..., 0::2], counts[..., 1::2]
     below = np.cumsum(negative, axis=-1) - negative / 2.0
-    pairs = positive.sum(axis=-1) * negative.sum(axis=-1)
-    area = np.full(pairs.shape, np.nan)
-    np.divide((positive * below).sum(axis=-1), pairs, out=area, where=pairs > 0)
-    return area
+    return ratio((positive * below).sum(axis=-1), positive.sum(axis=-1) * negative.sum(axis=-1))
 
 
 def ece_interval(
@@ -301,8 +300,7 @@ def ece_interval(
     found = gaps / n
     resampled = found + stretch * (gap_draws / n_draws[:, None] - found)
     ece = float(abs(found).sum())
-    draws = abs(resampled).sum(axis=1)
-    low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
+    low, high = np.quantile(abs(resampled).sum(axis=1), [0.025, 0.975]).tolist()
     noise = float(np.quantile(abs(resampled - found).sum(axis=1), 0.975))
     lower = 0.0 if ece <= noise else max(0.0, 2.0 * ece - high)
     return lower, max(ece, (2.0 * ece - low + high) / 2.0)

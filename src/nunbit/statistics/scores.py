@@ -33,23 +33,23 @@ def confusion_matrix(truth: Codes, prediction: Codes, n_classes: int) -> Codes:
     Returns:
         (K, K) int64, rows = truth.
     """
-    cells = truth * n_classes + prediction
-    return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+    flat = np.bincount(truth * n_classes + prediction, minlength=n_classes**2)
+    return flat.reshape(n_classes, n_classes)
 
 
 def top1(confusion: Counts) -> Floats:
     """Share of images whose predicted class is the true one (accuracy, WAR); (...)."""
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
+    return ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
 
 
 def recall(confusion: Counts) -> Floats:
     """Share of each true class that was found; (..., K), NaN for a class without images."""
-    return _ratio(_diagonal(confusion), confusion.sum(axis=-1))
+    return ratio(_diagonal(confusion), confusion.sum(axis=-1))
 
 
 def precision(confusion: Counts) -> Floats:
     """Share of each predicted class that is right; (..., K), NaN for a class never predicted."""
-    return _ratio(_diagonal(confusion), confusion.sum(axis=-2))
+    return ratio(_diagonal(confusion), confusion.sum(axis=-2))
 
 
 def f1(confusion: Counts) -> Floats:
@@ -58,7 +58,7 @@ def f1(confusion: Counts) -> Floats:
     Zero where a class is never right, NaN only where it is neither true nor predicted anywhere.
     """
     wholes = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-    return _ratio(2.0 * _diagonal(confusion), wholes)
+    return ratio(2.0 * _diagonal(confusion), wholes)
 
 
 def macro_f1(confusion: Counts) -> Floats:
@@ -168,7 +168,8 @@ def _diagonal(confusion: Counts) -> Floats:
     return np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
 
 
-def _ratio(part: Counts, whole: Counts) -> Floats:
+def ratio(part: Counts, whole: Counts) -> Floats:
+    """Part / whole, NaN where the whole is zero; both of shapes that fit together."""
     whole = np.asarray(whole, dtype=np.float64)
     result = np.full(np.broadcast_shapes(np.shape(part), whole.shape), np.nan)
     np.divide(part, whole, out=result, where=whole > 0)
@@ -177,7 +178,7 @@ def _ratio(part: Counts, whole: Counts) -> Floats:
 
 def _mean_of_defined(values: Floats) -> Floats:
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
 
 NULL, ABSENT = -1, -2
@@ -226,8 +227,11 @@ def pairwise(votes: Codes, n_classes: int) -> Pairwise:
     counts = vote_counts(votes, n_classes)
     named, cast = counts.sum(axis=1), (votes != ABSENT).sum(axis=1)
     pairs = named * (named - 1) // 2
-    agreed = (counts * (counts - 1) // 2).sum(axis=1)
-    return Pairwise(agreed, pairs, int((cast * (cast - 1) // 2 - pairs).sum()))
+    return Pairwise(
+        agreed=(counts * (counts - 1) // 2).sum(axis=1),
+        pairs=pairs,
+        n_null=int((cast * (cast - 1) // 2 - pairs).sum()),
+    )
 
 
 def one_against_others(votes: Codes, n_classes: int) -> OneAgainstOthers:
@@ -338,8 +342,8 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], n_bins: int = 15
 
 def expected_calibration_error(probability: Floats, truth: Codes, n_bins: int = 15) -> float:
     """ECE of the top class with bins of equal mass; probability (N, K), truth (N,)."""
-    predicted = probability.argmax(axis=1)
-    return reliability(probability.max(axis=1), predicted == truth, n_bins).ece
+    correct = probability.argmax(axis=1) == truth
+    return reliability(probability.max(axis=1), correct, n_bins).ece
 
 
 def ece_noise_floor(confidence: Floats, bins: Reliability) -> float:
@@ -362,8 +366,8 @@ def brier(probability: Floats, truth: Codes) -> Floats:
 
     Its mean is the multi-class Brier score in Brier's original form (not halved).
     """
-    squares: Floats = (probability**2).sum(axis=1) - 2.0 * _of_truth(probability, truth) + 1.0
-    return squares
+    squares = (probability**2).sum(axis=1)
+    return np.asarray(squares - 2.0 * _of_truth(probability, truth) + 1.0)
 
 
 def negative_log_likelihood(probability: Floats, truth: Codes) -> Floats:
@@ -373,8 +377,7 @@ def negative_log_likelihood(probability: Floats, truth: Codes) -> Floats:
 
 def soft_cross_entropy(probability: Floats, target: Floats) -> Floats:
     """Cross-entropy with annotators' vote shares as target, nats; both (N, K), result (N,)."""
-    entropy: Floats = -(target * np.log(np.maximum(probability, _SMALLEST))).sum(axis=1)
-    return entropy
+    return np.asarray(-(target * np.log(np.maximum(probability, _SMALLEST))).sum(axis=1))
 
 
 def fit_temperature(logits: Floats, truth: Codes) -> float:
@@ -430,8 +433,7 @@ def risk_coverage(
     n = len(confidence)
     _, group, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
     shared = (np.bincount(group, weights=correct) / sizes)[group]
-    order = np.argsort(group, kind="stable")
-    accuracy = np.cumsum(shared[order]) / np.arange(1, n + 1)
+    accuracy = np.cumsum(shared[np.argsort(group, kind="stable")]) / np.arange(1, n + 1)
     last = np.unique(np.ceil(np.linspace(0.0, n, min(n_points, n) + 1)[1:]).astype(np.int64)) - 1
     return RiskCoverage(
         coverage=(last + 1) / n, accuracy=accuracy[last], aurc=float((1.0 - accuracy).mean())

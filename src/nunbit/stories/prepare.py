@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import NO_TEXT, InputError, SettingsError, Text
 from nunbit.core.schema import SPLITS, SYNTHETIC_MARK, Policy, Split
-from nunbit.core.text import NO_TEXT, Text
 from nunbit.datasets.aihub_labels import compare_counts, difference_lines
 from nunbit.datasets.policies import label_under, refuse_anonymous
 from nunbit.datasets.scan import Listing
@@ -92,11 +91,6 @@ class PrepareSettings:
     num_workers: Workers = 0
     part: str | None = None
 
-    @property
-    def crop_settings(self) -> CropSettings:
-        """The framing alone."""
-        return CropSettings(self.crop, self.size, self.margin)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
@@ -117,7 +111,7 @@ class Plan:
     synthetic: bool = False
 
 
-def prepare(sources: Sequence[Path], out: Path, settings: PrepareSettings) -> dict[str, Any]:
+def prepare(sources: Sequence[Path], out: Path, settings: PrepareSettings) -> Mapping[str, Any]:
     """Prepare a data set, or go on where an interrupted run was.
 
     Args:
@@ -168,18 +162,12 @@ def make_plan(listing: Listing, settings: PrepareSettings, label_set: LabelSet, 
     refuse_anonymous(policy, listing.vote_names, (r.votes for r in listing.records), where)
     rows: dict[Split, list[int]] = {split: [] for split in SPLITS}
     digest = hashlib.sha256()
-    zips: set[str] = set()
-    labelled = False
     for index, record in enumerate(listing.records):
         rows[record.split].append(index)
-        image = record.image
-        if image.member is not None:
-            zips.add(image.path)
-        labelled = labelled or label_under(policy, record.uploader_label, record.votes) is not None
         # Not the image's absolute path: SRC may lie elsewhere when the run goes on.
         told = (
             record.record_id,
-            image.source_path,
+            record.image.source_path,
             record.split,
             record.uploader_label,
             record.votes,
@@ -191,8 +179,9 @@ def make_plan(listing: Listing, settings: PrepareSettings, label_set: LabelSet, 
             record.place,
         )
         digest.update(repr(told).encode())
-    if not labelled:
+    if all(label_under(policy, r.uploader_label, r.votes) is None for r in listing.records):
         raise _no_labels(policy, where)
+    zips = {r.image.path for r in listing.records if r.image.member is not None}
     told_settings = {k: v for k, v in settings_to_dict(settings).items() if k not in _HOW_NOT_WHAT}
     told_settings |= {"kind": listing.kind, "policy": policy, "label_set": label_set.name}
     zip_sizes = sorted(Path(path).stat().st_size for path in zips)
@@ -224,11 +213,12 @@ def _write_shards(
     n_todo = sum(len(plan.shards[index][1]) for index in todo)
     n_own = sum(len(plan.shards[index][1]) for index in own)
 
+    crop = CropSettings(settings.crop, settings.size, settings.margin)
+
     def tasks() -> Iterator[ShardTask]:
         for index in todo:
             split, rows = plan.shards[index]
             records = tuple(listing.records[int(row)] for row in rows)
-            crop = settings.crop_settings
             yield ShardTask(index, split, records, out, crop, plan.fingerprint)
 
     workers = min(settings.num_workers or available_cores(), max(1, len(todo)))
@@ -238,7 +228,7 @@ def _write_shards(
             pass
 
 
-def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> dict[str, Any]:
+def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> Mapping[str, Any]:
     """Join the shards and write ``dataset.json`` if all are there, else report what is missing."""
     missing = missing_shards(out, range(len(plan.shards)), plan.fingerprint)
     tally = None
@@ -302,7 +292,7 @@ def _crop_document(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finished(out: Path, plan: Plan) -> dict[str, Any] | None:
+def _finished(out: Path, plan: Plan) -> Mapping[str, Any] | None:
     """``dataset.json`` if this data set is complete in ``out``; None if not yet.
 
     Raises:
@@ -313,9 +303,7 @@ def _finished(out: Path, plan: Plan) -> dict[str, Any] | None:
             stored = read_json(path)
             if not isinstance(stored, dict) or stored.get("fingerprint") != plan.fingerprint:
                 raise _other_data(out, stored, plan)
-    if not (out / DOCUMENT).is_file():
-        return None
-    return open_dataset(out).settings
+    return open_dataset(out).settings if (out / DOCUMENT).is_file() else None
 
 
 def _claim(out: Path, plan: Plan, settings: PrepareSettings) -> None:

@@ -17,9 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import BundleError, InputError
+from nunbit.core.messages import BundleError, InputError, Lang, Text
 from nunbit.core.streams import MODALITIES, Flags, Floats, Singles
-from nunbit.core.text import Lang, Text
 from nunbit.core.timebase import clock
 from nunbit.model.encoders import Bundle
 from nunbit.runtime.progress import pad
@@ -94,13 +93,12 @@ class WindowIndex:
         """Rows by falling score, no two of a recording closer than ``apart_s``."""
         usable = np.flatnonzero(np.isfinite(score) & (score >= lowest))
         found: list[int] = []
-        taken: dict[int, list[float]] = {}
         # The best few hundred suffice in almost all cases; the rest is sorted only if not.
         for size in (min(len(usable), 64 * most), len(usable)):
-            best = usable
-            if size < len(usable):
-                best = usable[np.argpartition(-score[usable], size)[:size]]
-            found, taken = [], {}
+            all_of_them = size == len(usable)
+            best = usable if all_of_them else usable[np.argpartition(-score[usable], size)[:size]]
+            found = []
+            taken: dict[int, list[float]] = {}
             for row in best[np.lexsort((best, -score[best]))].tolist():
                 times = taken.setdefault(int(self.session[row]), [])
                 if all(abs(self.t_start[row] - t) >= apart_s for t in times):
@@ -164,8 +162,7 @@ def load_index(timelines: Iterable[Path]) -> WindowIndex:
 def _fixed(part: dict[str, Any]) -> dict[str, Any]:
     """The arrays of a recording with embeddings in fixed point."""
     for name in MODALITIES:
-        rows = np.nan_to_num(part[name].astype(np.float32))
-        part[name] = np.rint(rows * _ONE).astype(np.int16)
+        part[name] = np.rint(np.nan_to_num(part[name].astype(np.float32)) * _ONE).astype(np.int16)
     return part
 
 
@@ -351,13 +348,9 @@ def hits_text(hits: Sequence[Hit], lang: Lang) -> str:
     """A line per window."""
     if not hits:
         return Text("no window found", "찾은 창이 없습니다").pick(lang)
-    lines = []
-    for rank, hit in enumerate(hits, 1):
-        times = f"{clock(hit.t_start)}–{clock(hit.t_end)}"
-        found = "+".join(hit.modalities)
-        session = pad(hit.session, 28, left=True)
-        lines.append(
-            f"{rank:>3} {hit.similarity:+.3f} {session} {times:<17} {found:<15} "
-            f"{hit.excerpt}".rstrip()
-        )
-    return "\n".join(lines)
+    return "\n".join(
+        f"{rank:>3} {hit.similarity:+.3f} {pad(hit.session, 28, left=True)} "
+        f"{f'{clock(hit.t_start)}–{clock(hit.t_end)}':<17} {'+'.join(hit.modalities):<15} "
+        f"{hit.excerpt}".rstrip()
+        for rank, hit in enumerate(hits, 1)
+    )

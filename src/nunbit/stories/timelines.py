@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, WORDS_FILE, read_timeline_table
 from nunbit.report.figures import timeline_figure
 from nunbit.report.timeline_data import read_summary, target_tracks
-from nunbit.runtime.files import writing
+from nunbit.runtime.files import read_parquet, writing
 from nunbit.runtime.progress import spoken_lang
 from nunbit.runtime.results import PathLike, Result, Table, TemporaryFolder, as_path, table_html
 
@@ -32,6 +30,10 @@ if TYPE_CHECKING:
 
 SCOPES = ("window", "turn", "question", "session")
 _SUMMARY = "summary.json"
+_UNREADABLE = Text(
+    "cannot read this table: {reason}; analyse the recording again",
+    "표를 읽을 수 없습니다: {reason}. 녹화를 다시 분석하십시오",
+)
 _NOTE = "Apparent expression, voice and words; not a diagnosis."
 
 
@@ -47,7 +49,7 @@ class TimelineResult(Result):
     """
 
     folder: Path
-    summary: dict[str, Any]
+    summary: Mapping[str, Any]
     kept: str = "read"
     owner: TemporaryFolder | None = None
 
@@ -152,15 +154,7 @@ class TimelineResult(Result):
 
     def _file(self, name: str, file: str) -> Table:
         path = self.folder / file
-        try:
-            return Table(name, pq.read_table(path) if path.is_file() else pa.table({}))
-        except (OSError, pa.ArrowException) as exc:
-            raise InputError(
-                Text(
-                    f"{path}: cannot read this table: {exc}; analyse the recording again",
-                    f"{path}: 표를 읽을 수 없습니다: {exc}. 녹화를 다시 분석하십시오",
-                )
-            ) from exc
+        return Table(name, read_parquet(path, _UNREADABLE) if path.is_file() else pa.table({}))
 
     def _plain_document(self) -> Any:
         return self.summary
@@ -171,14 +165,14 @@ class TimelineResult(Result):
 
     def _repr_html_(self) -> str:
         if find_spec("matplotlib") is None:
-            columns = ["modality", "measure", "value", "unit"]
-            shown = table_html(self.measures().data.select(columns))
+            shown = table_html(
+                self.measures().data.select(["modality", "measure", "value", "unit"])
+            )
         else:
             stream = io.StringIO()
             self.plot().savefig(stream, format="svg", metadata={"Date": None})
             shown = stream.getvalue()[stream.getvalue().index("<svg") :]
-        head = html.escape(repr(self))
-        return f"<div><p>{head}</p>{shown}<p><small>{_NOTE}</small></p></div>"
+        return f"<div><p>{html.escape(repr(self))}</p>{shown}<p><small>{_NOTE}</small></p></div>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -220,8 +214,10 @@ class SessionsResult(Result):
 
     def wide(self) -> Table:
         """A row a recording, a column a measure (``<modality>.<measure>``)."""
-        keys = ("subject", "session")
-        parts = [_wide(t.measures().data, keys, target_tracks(t.summary)) for t in self.timelines]
+        parts = [
+            _wide(t.measures().data, ("subject", "session"), target_tracks(t.summary))
+            for t in self.timelines
+        ]
         return Table("recordings", _joined(parts))
 
     def windows(self, wide: bool = False) -> Table:
@@ -256,10 +252,10 @@ class SessionsResult(Result):
         return target
 
     def _all(self, name: str, tables: Sequence[Table]) -> Table:
-        named = []
-        for table, timeline in zip(tables, self.timelines, strict=True):
-            session = pa.array([timeline.session] * table.data.num_rows, pa.string())
-            named.append(table.data.add_column(0, "session", session))
+        named = [
+            table.data.add_column(0, "session", pa.repeat(timeline.session, table.data.num_rows))
+            for table, timeline in zip(tables, self.timelines, strict=True)
+        ]
         return Table(name, _joined(named))
 
     def __repr__(self) -> str:
@@ -359,14 +355,15 @@ def _wide(long: pa.Table, keys: tuple[str, ...], targets: frozenset[str]) -> pa.
         columns[column] = None
         rows.setdefault(tuple(key), {})[column] = math.nan if value is None else value
     ordered = sorted(rows, key=lambda key: tuple("" if k is None else k for k in key))
-    found: dict[str, Any] = {}
-    for n, name in enumerate(keys):
-        kind = long.schema.field(name).type
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        found[name] = pa.array([key[n] for key in ordered], plain)
-    for column in columns:
-        found[column] = pa.array([rows[key].get(column, math.nan) for key in ordered], pa.float64())
-    return pa.table(found)
+    kinds = [long.schema.field(name).type for name in keys]
+    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+    values = {c: [rows[key].get(c, math.nan) for key in ordered] for c in columns}
+    return pa.table(
+        {
+            **{name: pa.array([k[n] for k in ordered], plain[n]) for n, name in enumerate(keys)},
+            **{column: pa.array(own, pa.float64()) for column, own in values.items()},
+        }
+    )
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
@@ -376,6 +373,5 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     joined = pa.concat_tables(tables, promote_options="permissive")
     for index, field in enumerate(joined.schema):
         if pa.types.is_floating(field.type) and joined.column(index).null_count:
-            filled = joined.column(index).fill_null(math.nan)
-            joined = joined.set_column(index, field, filled)
+            joined = joined.set_column(index, field, joined.column(index).fill_null(math.nan))
     return joined

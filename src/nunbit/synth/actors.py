@@ -8,9 +8,8 @@ are such expressions. Knows nothing of poses, pixels or files.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -340,10 +339,9 @@ def expression_of(emotion: str, rng: np.random.Generator, intensity: float = 1.0
     """
     chosen = EMOTIONS[emotion][int(rng.integers(len(EMOTIONS[emotion])))]
     mixed = blend([(NEUTRAL, 1.0 - intensity), (chosen, intensity)])
-    noise = rng.normal(0.0, 0.09, len(_WAVERING))
     changes = {
         name: min(max(getattr(mixed, name) + float(delta), low), high)
-        for name, delta in zip(_WAVERING, noise, strict=True)
+        for name, delta in zip(_WAVERING, rng.normal(0.0, 0.09, len(_WAVERING)), strict=True)
         for low, high in [_BOUNDS[name]]
     }
-    return dataclasses.replace(mixed, **changes)
+    return replace(mixed, **changes)

@@ -38,11 +38,6 @@ _MCU = 16
 _SOF0, _DHT, _SOS = 0xC0, 0xC4, 0xDA
 
 
-def truncate(data: bytes) -> bytes:
-    """The first 60% of a file, as an interrupted copy leaves it."""
-    return data[: int(len(data) * 0.6)]
-
-
 def damage(data: bytes) -> bytes:
     """A file whose Huffman table is nonsense: decoders stop with 'broken data stream'."""
     start, _ = _segment(data, _DHT)
@@ -83,7 +78,10 @@ def giant_jpeg(picture: Image.Image, zoom: int, quality: int) -> bytes:
             box = (0.0, (first - top) / zoom, float(picture.width), (first - top + inside) / zoom)
             part = picture.resize((wide, inside), Image.Resampling.BILINEAR, box=box)
             strip.paste(part, (left, first - y))
-        data = _encode_strip(strip, quality)
+        buffer = io.BytesIO()
+        options = {"subsampling": "4:2:0", "restart_marker_rows": 1, "exif": exif_of(1)}
+        strip.save(buffer, "JPEG", quality=quality, **options)
+        data = buffer.getvalue()
         begin, length = _segment(data, _SOS)
         header = header or data[: begin + length]
         scan = data[begin + length : -2]  # without the end marker
@@ -92,16 +90,8 @@ def giant_jpeg(picture: Image.Image, zoom: int, quality: int) -> bytes:
             flat[height] = scan
     start, _ = _segment(header, _SOF0)
     header = header[: start + 5] + rows.to_bytes(2, "big") + header[start + 7 :]
-    separator = bytes((0xFF, 0xD0 + (_STRIP // _MCU - 1) % 8))
-    return header + separator.join(scans) + b"\xff\xd9"
-
-
-def _encode_strip(strip: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    strip.save(
-        buffer, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_rows=1, exif=exif_of(1)
-    )
-    return buffer.getvalue()
+    restart = bytes((0xFF, 0xD0 + (_STRIP // _MCU - 1) % 8))
+    return header + restart.join(scans) + b"\xff\xd9"
 
 
 def _segment(data: bytes, marker: int) -> tuple[int, int]:
@@ -181,9 +171,8 @@ def sample_votes(uploader: str, rng: np.random.Generator) -> tuple[str, str, str
     major = uploader if confirmed else names[int(rng.choice(len(names), p=share))]
     if draw < table.all_differ + table.unanimous:
         return major, major, major
-    if not confirmed and rng.random() < 0.5:
-        minor = uploader
-    else:
+    minor = uploader
+    if confirmed or rng.random() >= 0.5:
         left = np.where([name == major for name in names], 0.0, share)
         minor = names[int(rng.choice(len(names), p=left / left.sum()))]
     votes = [major, major, major]
@@ -360,12 +349,11 @@ class StrangeCase:
 
     def apply(self, record: SynthRecord) -> SynthRecord:
         """The ordinary record, made strange."""
-        record = replace(record, note=self.kind)
         if self.kind == "orientation":
             return replace(record, orientation=self.value, note=f"orientation {self.value}")
         if self.kind == "suffix":
-            name = record.file_name.rpartition(".")[0]
-            return replace(record, file_name=name + self.value, note=f"suffix {self.value}")
+            name = record.file_name.rpartition(".")[0] + self.value
+            return replace(record, file_name=name, note=f"suffix {self.value}")
         if self.kind == "boxes":
             return _with_boxes(record, self.value)
         if self.kind == "votes":

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import SYNTHETIC_MARK, Box
-from nunbit.core.text import Text
 from nunbit.runtime.files import atomic_path, read_json, write_json, write_text, writing
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import Tools, available_cores, run_tasks
@@ -42,7 +41,6 @@ from nunbit.synth.aihub_records import (
     sample_boxes,
     sample_votes,
     strange_cases,
-    truncate,
 )
 from nunbit.synth.drawn_photo import Photo, draw_photo, encode_photo, sample_photo
 
@@ -84,7 +82,7 @@ class Plan:
             return []
         count, row = round(self.settings.extra_records * self.settings.per_class), _row(part, label)
         rng = np.random.default_rng([self.settings.seed, _EXTRA, row])
-        made = [self._record((_EXTRA, row, k), self._anybody(rng), label) for k in range(count)]
+        made = (self._record((_EXTRA, row, k), self._anybody(rng), label) for k in range(count))
         return [replace(record, photo=None) for record in made]
 
     def odd(self, part: Part, label: str) -> list[SynthRecord]:
@@ -225,19 +223,16 @@ def write_tree(out: Path, settings: SynthSettings) -> dict[str, Any]:
     Raises:
         InputError: ``out`` holds something else or cannot be written, or a worker died.
     """
-    lasting = asdict(settings)
-    del lasting["num_workers"]  # decides about no byte
+    lasting = {k: v for k, v in asdict(settings).items() if k != "num_workers"}  # of no byte
     document = {"format": _FORMAT, "synthetic": True, "settings": lasting}
     _claim(out, document)
     folders = [_Folder(out, settings, part, label) for part in PARTS for label in EMOTIONS]
     total = sum(
         settings.count(f.part) + len(strange_cases(settings, f.part, f.label)) for f in folders
     )
-    workers = settings.num_workers or available_cores()
-    if total < 64:  # starting a process costs as much as a few dozen photos
-        workers = 1
-    title = Text("drawing", "그림 그리기")
-    with Progress(title, total, "img") as progress:
+    # Starting a process costs as much as a few dozen photos.
+    workers = 1 if total < 64 else settings.num_workers or available_cores()
+    with Progress(Text("drawing", "그림 그리기"), total, "img") as progress:
         done = run_tasks(_write_folder, folders, num_workers=workers, advance=progress.advance)
         found = {(w.part, w.label): w for w in done}
     written = [found[f.part, f.label] for f in folders]
@@ -248,17 +243,20 @@ def write_tree(out: Path, settings: SynthSettings) -> dict[str, Any]:
 
 
 def _summary(written: list[_Written]) -> dict[str, Any]:
-    counts: dict[str, Any] = {part: {"photos": {}, "records": {}} for part in PARTS}
-    people: dict[str, set[str]] = {part: set() for part in PARTS}
-    strange: dict[str, list[str]] = {}
-    for folder in written:
-        counts[folder.part]["photos"][folder.label] = len(folder.truth)
-        counts[folder.part]["records"][folder.label] = folder.records
-        people[folder.part] |= folder.subjects
-        for note, name in folder.strange:
-            strange.setdefault(note, []).append(name)
-    persons = {part: len(keys) for part, keys in people.items()}
+    folders = {part: [w for w in written if w.part == part] for part in PARTS}
+    counts = {
+        part: {
+            "photos": {w.label: len(w.truth) for w in inside},
+            "records": {w.label: w.records for w in inside},
+        }
+        for part, inside in folders.items()
+    }
+    people = {part: set().union(*(w.subjects for w in found)) for part, found in folders.items()}
+    persons: dict[str, int] = {part: len(keys) for part, keys in people.items()}
     persons["shared"] = len(people["train"] & people["validation"])
+    strange: dict[str, list[str]] = {}
+    for note, name in (case for w in written for case in w.strange):
+        strange.setdefault(note, []).append(name)
     return {"counts": counts, "persons": persons, "strange_cases": strange, "truth": TRUTH}
 
 
@@ -301,8 +299,7 @@ def _claim(out: Path, document: dict[str, Any]) -> None:
         )
     if present:
         found = read_json(mark)
-        same = isinstance(found, dict) and all(found.get(k) == v for k, v in document.items())
-        if not same:
+        if not (isinstance(found, dict) and all(found.get(k) == v for k, v in document.items())):
             raise InputError(
                 Text(
                     f"{out}: holds a synthetic tree made with other settings; delete the folder "
@@ -351,16 +348,17 @@ def _write_images(path: Path, folder: _Folder, records: list[SynthRecord], tools
         if inner:
             archive.writestr(_info(inner, zipfile.ZIP_STORED), b"")
         for record in records:
-            data = file_bytes(record)
-            archive.writestr(_info(inner + record.file_name, zipfile.ZIP_STORED), data)
+            archive.writestr(
+                _info(inner + record.file_name, zipfile.ZIP_STORED), file_bytes(record)
+            )
             tools.advance(1)
 
 
 def _write_labels(path: Path, part: Part, label: str, records: list[SynthRecord]) -> None:
     word = "training" if part == "train" else "validation"
+    info = _info(f"img_emotion_{word}_data({KOREAN[label]}).json", zipfile.ZIP_DEFLATED)
     text = json.dumps([r.document() for r in records], ensure_ascii=False, indent=1)
     with atomic_path(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        info = _info(f"img_emotion_{word}_data({KOREAN[label]}).json", zipfile.ZIP_DEFLATED)
         archive.writestr(info, text.encode("utf-8"))
 
 
@@ -405,5 +403,5 @@ def file_bytes(record: SynthRecord) -> bytes:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     data = encode_photo(picture, photo.quality, record.orientation)
     if record.oddity == "truncated":
-        return truncate(data)
+        return data[: int(len(data) * 0.6)]  # as an interrupted copy leaves it
     return damage(data) if record.oddity == "damaged" else data

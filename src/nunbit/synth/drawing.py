@@ -296,8 +296,7 @@ class Canvas:
             veil = Image.new("L", size)
             draw = ImageDraw.Draw(veil)
             for part, opacity in tint.parts:
-                level = round(255 * min(opacity, 1.0))
-                draw.polygon(_flat((part - origin) / _SMALL), fill=level)
+                draw.polygon(_flat((part - origin) / _SMALL), fill=round(255 * min(opacity, 1.0)))
             veil = veil.filter(ImageFilter.GaussianBlur(max(tint.blur / _SMALL, 0.4)))
             layer.paste(tint.color, (0, 0), veil)
         window = Image.new("L", (wide, tall))

@@ -50,27 +50,20 @@ _GLASSES: dict[str, tuple[Rgb, float]] = {
 def draw_body(canvas: Canvas, project: Projector, person: Person, skin: Rgb) -> None:
     """Shoulders with a collar, and the neck; they follow the head's place, not its turn."""
     wide = 1.55 if person.gender == "f" else 1.85
-    top, color = person.chin + 0.27, person.clothes
+    top = person.chin + 0.27
     half = points(
         (-wide - 0.35, 4.2), (-wide - 0.15, top + 0.85), (-wide + 0.25, top + 0.38),
         (-0.75, top + 0.16), (-0.42, top - 0.02), (0.0, top + 0.05),
     )  # fmt: skip
     neck_width = 0.40 if person.gender == "f" else 0.50
-    neck = mirrored(
-        points(
-            (-neck_width - 0.22, top + 0.22),
-            (-neck_width, top - 0.05),
-            (-neck_width + 0.02, 0.6),
-            (0.0, 0.6),
-        )
-    )
-    neck_px = project.flat(neck, -0.05)
+    neck = points((-neck_width - 0.22, top + 0.22), (-neck_width, top - 0.05),
+                  (-neck_width + 0.02, 0.6), (0.0, 0.6))  # fmt: skip
     throat = project.flat(mirrored(points((-neck_width - 0.3, 0.9), (-0.5, person.chin + 0.1),
                                           (0.0, person.chin + 0.2))), -0.05)  # fmt: skip
     shadow = Tint([(throat, 0.75)], shade(skin, 0.66), 0.05 * project.unit)
-    canvas.shaded(neck_px, shade(skin, 0.93), [shadow])
-    body = project.flat(np.concatenate([smooth(mirrored(half), 4), points((3, 4.2), (-3, 4.2))]))
-    canvas.fill(body, color)
+    canvas.shaded(project.flat(mirrored(neck), -0.05), shade(skin, 0.93), [shadow])
+    body = np.concatenate([smooth(mirrored(half), 4), points((3, 4.2), (-3, 4.2))])
+    canvas.fill(project.flat(body), person.clothes)
     _draw_collar(canvas, project, person, skin, top)
 
 
@@ -120,8 +113,7 @@ def draw_back_hair(canvas: Canvas, project: Projector, person: Person) -> None:
         half = points((-w + 0.05, 0.15), *crown)
     canvas.fill(project.flat(smooth(mirrored(half), 6), -0.25), color)
     if person.style == "tied":
-        bun = ellipse(0.0, -1.52 - v, 0.36, 0.32)
-        canvas.fill(project.flat(bun, -0.5), person.hair)
+        canvas.fill(project.flat(ellipse(0.0, -1.52 - v, 0.36, 0.32), -0.5), person.hair)
 
 
 def draw_ears(sketch: Sketch) -> None:
@@ -129,10 +121,13 @@ def draw_ears(sketch: Sketch) -> None:
     color = mix(sketch.skin, (214, 92, 84), 0.3 * sketch.expression.blush)
     for side in (-1, 1):
         x = side * (sketch.person.cheek + 0.03)
-        outer = sketch.project.flat(ellipse(x, 0.14, 0.12, 0.24), -0.1)
-        sketch.canvas.fill(outer, shade(color, 0.96))
-        inner = sketch.project.flat(ellipse(x + side * 0.02, 0.14, 0.06, 0.15), -0.1)
-        sketch.canvas.ink(inner, shade(color, 0.82))
+        sketch.canvas.fill(
+            sketch.project.flat(ellipse(x, 0.14, 0.12, 0.24), -0.1), shade(color, 0.96)
+        )
+        sketch.canvas.ink(
+            sketch.project.flat(ellipse(x + side * 0.02, 0.14, 0.06, 0.15), -0.1),
+            shade(color, 0.82),
+        )
 
 
 def draw_front_hair(sketch: Sketch, *, sides: bool = True) -> None:
@@ -211,17 +206,11 @@ def draw_sides(sketch: Sketch, *, behind: bool = False) -> None:
         end = 2.2 if person.style in _LONG else 1.08
         for side in (-1, 1):
             lock = points(
-                (side * (w - 0.16), -0.5),
-                (side * (w - 0.07), 0.1),
-                (side * (w - 0.04), 0.6),
-                (side * (w - 0.1), end),
-                (side * (w + 0.22), end - 0.05),
-                (side * (w + 0.2), 0.6),
-                (side * (w + 0.13), -0.2),
-                (side * (w - 0.02), -0.7),
-            )
-            shape = place(smooth(lock, 5, closed=True))
-            canvas.fill(shape, person.hair)
+                (side * (w - 0.16), -0.5), (side * (w - 0.07), 0.1), (side * (w - 0.04), 0.6),
+                (side * (w - 0.1), end), (side * (w + 0.22), end - 0.05), (side * (w + 0.2), 0.6),
+                (side * (w + 0.13), -0.2), (side * (w - 0.02), -0.7),
+            )  # fmt: skip
+            canvas.fill(place(smooth(lock, 5, closed=True)), person.hair)
             strand = place(smooth(moved(lock[1:4], side * 0.1, 0.0), 5))
             canvas.ink(ribbon(strand, 0.012 * project.unit), shade(person.hair, 0.72))
     elif person.style in {"perm", "perm_short"}:
@@ -230,8 +219,10 @@ def draw_sides(sketch: Sketch, *, behind: bool = False) -> None:
             x = (w + 0.02 + spread * 0.4) * np.cos(angle)
             y = -0.15 + (1.02 + person.volume + spread * 0.3) * np.sin(angle)
             curl = ellipse(float(x), float(y), 0.2 + 0.3 * spread, 0.19 + 0.3 * spread, 18)
-            tone = shade(person.hair, 0.9 if k % 2 else 1.08)
-            canvas.fill(project.flat(curl, -0.2 if behind else 0.1), tone)
+            canvas.fill(
+                project.flat(curl, -0.2 if behind else 0.1),
+                shade(person.hair, 0.9 if k % 2 else 1.08),
+            )
 
 
 def draw_glasses(sketch: Sketch) -> None:
@@ -247,8 +238,9 @@ def draw_glasses(sketch: Sketch) -> None:
         else:
             corners = points((x - 0.3, -0.17), (x + 0.3, -0.17), (x + 0.28, 0.22), (x - 0.28, 0.22))
             rim = smooth(np.concatenate([corners, corners])[:4], 7, closed=True)
-        ring = project.visor(np.concatenate([rim, rim[:2]]), 0.12)
-        sketch.canvas.ink(ribbon(ring, width * project.unit), color)
+        sketch.canvas.ink(
+            ribbon(project.visor(np.concatenate([rim, rim[:2]]), 0.12), width * project.unit), color
+        )
         arm = points((x + side * 0.3, -0.04), (side * (person.cheek - 0.02), -0.02))
         sketch.canvas.ink(ribbon(project.visor(arm, 0.06), width * project.unit), color)
     inner = person.eye_distance - 0.3
@@ -329,37 +321,24 @@ def head_outline(person: Person, expression: Expression) -> Points:
     """Silhouette of the head in face units; an open mouth drops the chin."""
     drop = 0.13 * expression.mouth_open
     chin, jaw, cheek = person.chin + drop, person.jaw, person.cheek
-    return smooth(
-        mirrored(
-            points(
-                (0.0, chin),
-                (-person.chin_width, chin - 0.03),
-                (-0.5 * (jaw + 0.22), chin - 0.17),
-                (-jaw, 0.72 + 0.6 * drop),
-                (-cheek + 0.02, 0.32),
-                (-cheek, -0.05),
-                (-cheek + 0.02, -0.45),
-                (-0.72, -0.92),
-                (-0.4, -1.15),
-                (0.0, -1.22),
-            )
-        )[:-1],
-        6,
-        closed=True,
-    )
+    half = points(
+        (0.0, chin), (-person.chin_width, chin - 0.03), (-0.5 * (jaw + 0.22), chin - 0.17),
+        (-jaw, 0.72 + 0.6 * drop), (-cheek + 0.02, 0.32), (-cheek, -0.05), (-cheek + 0.02, -0.45),
+        (-0.72, -0.92), (-0.4, -1.15), (0.0, -1.22),
+    )  # fmt: skip
+    return smooth(mirrored(half)[:-1], 6, closed=True)
 
 
 def _draw_skin(sketch: Sketch) -> None:
     """The head's shape with its soft shading, flush, stubble and mole."""
-    canvas, project, person = sketch.canvas, sketch.project, sketch.person
-    edge = project.outline(head_outline(person, sketch.expression))
+    person = sketch.person
+    edge = sketch.project.outline(head_outline(person, sketch.expression))
     tints = [_shadows(sketch, edge), _lights(sketch), _flush(sketch)]
     if person.stubble > 0.1:
         tints.append(_stubble(sketch))
-    canvas.shaded(edge, sketch.skin, tints)
+    sketch.canvas.shaded(edge, sketch.skin, tints)
     if person.mole is not None:
-        spot = ellipse(*person.mole, 0.022, 0.022, 12)
-        canvas.ink(project.surface(spot), shade(sketch.skin, 0.45))
+        sketch.ink(ellipse(*person.mole, 0.022, 0.022, 12), shade(sketch.skin, 0.45))
 
 
 def _shadows(sketch: Sketch, edge: Points) -> Tint:
@@ -367,17 +346,17 @@ def _shadows(sketch: Sketch, edge: Points) -> Tint:
     tip, chin = person.nose_length, person.chin + 0.13 * sketch.expression.mouth_open
     bridge = points((0.05, -0.12), (0.1, 0.2), (0.15 * person.nose_width, tip - 0.03),
                     (0.06, tip), (0.04, 0.1))  # fmt: skip
-    parts: list[tuple[Points, float]] = [(ribbon(edge, 0.07 * unit), 0.5)]
-    for side in (-1, 1):
-        socket, hollow = (
-            ellipse(side * 0.34, -0.06, 0.26, 0.13),
-            ellipse(side * 0.78, 0.62, 0.16, 0.3),
-        )
-        parts.append((surface(socket), 0.22 + 0.12 * person.wrinkles))
-        parts.append((surface(hollow), 0.28))
-    parts.append((surface(bridge, 0.08), 0.4))
-    parts.append((surface(ellipse(0.0, tip + 0.07, 0.17, 0.05), 0.05), 0.5))
-    parts.append((surface(ellipse(0.0, chin - 0.27, 0.17, 0.045)), 0.35))
+    parts = [(ribbon(edge, 0.07 * unit), 0.5)]
+    for side in (-1, 1):  # sockets and cheeks
+        parts += [
+            (surface(ellipse(side * 0.34, -0.06, 0.26, 0.13)), 0.22 + 0.12 * person.wrinkles),
+            (surface(ellipse(side * 0.78, 0.62, 0.16, 0.3)), 0.28),
+        ]
+    parts += [
+        (surface(bridge, 0.08), 0.4),
+        (surface(ellipse(0.0, tip + 0.07, 0.17, 0.05), 0.05), 0.5),
+        (surface(ellipse(0.0, chin - 0.27, 0.17, 0.045)), 0.35),
+    ]
     return Tint(parts, shade(sketch.skin, 0.72), 0.055 * unit)
 
 
@@ -403,8 +382,8 @@ def _flush(sketch: Sketch) -> Tint:
     if e.tear > 0.3:  # crying reddens the nose and the lids
         nose = ellipse(0.0, sketch.person.nose_length, 0.12, 0.08)
         parts.append((surface(nose, 0.1), 0.45 * e.tear))
-        lids = [ellipse(side * 0.42, 0.07, 0.2, 0.06) for side in (-1, 1)]
-        parts += [(surface(lid), 0.35 * e.tear) for lid in lids]
+        lids = (surface(ellipse(side * 0.42, 0.07, 0.2, 0.06)) for side in (-1, 1))
+        parts += [(lid, 0.35 * e.tear) for lid in lids]
     return Tint(parts, (226, 86, 84), 0.07 * sketch.project.unit)
 
 
@@ -414,8 +393,5 @@ def _stubble(sketch: Sketch) -> Tint:
     beard = outline[outline[:, 1] > 0.6]
     beard = beard[np.argsort(beard[:, 0])]
     band = np.concatenate([beard, points((0.4, 0.66), (0.0, 0.6), (-0.4, 0.66))])
-    return Tint(
-        [(sketch.project.surface(band), 0.45 * person.stubble)],
-        mix(sketch.skin, (70, 72, 80), 0.7),
-        0.06 * sketch.project.unit,
-    )
+    parts = [(sketch.project.surface(band), 0.45 * person.stubble)]
+    return Tint(parts, mix(sketch.skin, (70, 72, 80), 0.7), 0.06 * sketch.project.unit)

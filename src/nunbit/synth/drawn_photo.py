@@ -58,6 +58,12 @@ def _box(d: ImageDraw.ImageDraw, x: float, y: float, w: float, h: float, color: 
     d.rectangle((x, y, x + max(w, 1), y + max(h, 1)), fill=color)
 
 
+def _boxes(d: ImageDraw.ImageDraw, *boxes: tuple[float, float, float, float, Rgb]) -> None:
+    """Left, top, width, height and color of each; later ones in front."""
+    for box in boxes:
+        _box(d, *box)
+
+
 def _sky(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
     top: Rgb = (112, 164, 216) if rng.random() < 0.7 else (168, 176, 186)
     bands = 14
@@ -70,20 +76,26 @@ def _sky(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
 
 def _room(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
     wall = _pick(_WALLS, rng)
-    _box(d, 0, 0, w, h, wall)
-    _box(d, 0, 0.84 * h, w, 0.02 * h, shade(wall, 0.8))
-    _box(d, 0, 0.86 * h, w, h, mix(wall, (120, 88, 60), 0.5))
+    _boxes(
+        d,
+        (0, 0, w, h, wall),
+        (0, 0.84 * h, w, 0.02 * h, shade(wall, 0.8)),
+        (0, 0.86 * h, w, h, mix(wall, (120, 88, 60), 0.5)),
+    )
     if rng.random() < 0.6:  # window with a curtain
         x = rng.uniform(-0.1, 0.7) * w
-        _box(d, x, 0.08 * h, 0.34 * w, 0.5 * h, (248, 248, 244))
-        _box(d, x + 0.015 * w, 0.1 * h, 0.31 * w, 0.46 * h, (206, 226, 238))
-        _box(d, x + 0.165 * w, 0.1 * h, 0.01 * w, 0.46 * h, (248, 248, 244))
-        _box(d, x - 0.05 * w, 0.04 * h, 0.09 * w, 0.66 * h, _pick(_THINGS, rng))
+        _boxes(
+            d,
+            (x, 0.08 * h, 0.34 * w, 0.5 * h, (248, 248, 244)),
+            (x + 0.015 * w, 0.1 * h, 0.31 * w, 0.46 * h, (206, 226, 238)),
+            (x + 0.165 * w, 0.1 * h, 0.01 * w, 0.46 * h, (248, 248, 244)),
+            (x - 0.05 * w, 0.04 * h, 0.09 * w, 0.66 * h, _pick(_THINGS, rng)),
+        )
     else:  # pictures
         for _ in range(int(rng.integers(1, 4))):
             x, y = rng.uniform(0, 0.85) * w, rng.uniform(0.05, 0.4) * h
-            _box(d, x, y, 0.14 * w, 0.2 * h, (66, 54, 46))
-            _box(d, x + 0.012 * w, y + 0.016 * h, 0.116 * w, 0.168 * h, _pick(_THINGS, rng))
+            inside = (x + 0.012 * w, y + 0.016 * h, 0.116 * w, 0.168 * h, _pick(_THINGS, rng))
+            _boxes(d, (x, y, 0.14 * w, 0.2 * h, (66, 54, 46)), inside)
     if rng.random() < 0.7:  # sofa or bed
         _box(d, rng.uniform(-0.2, 0.4) * w, 0.66 * h, 0.6 * w, 0.3 * h, _pick(_THINGS, rng))
     if rng.random() < 0.5:  # lamp
@@ -105,8 +117,8 @@ def _office(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
     _box(d, 0, 0.7 * h, w, 0.3 * h, (150, 126, 98))
     for _ in range(2):
         x = rng.uniform(-0.05, 0.8) * w
-        _box(d, x, 0.46 * h, 0.26 * w, 0.22 * h, (44, 46, 52))
-        _box(d, x + 0.01 * w, 0.475 * h, 0.24 * w, 0.18 * h, (130, 166, 196))
+        screen = (x + 0.01 * w, 0.475 * h, 0.24 * w, 0.18 * h, (130, 166, 196))
+        _boxes(d, (x, 0.46 * h, 0.26 * w, 0.22 * h, (44, 46, 52)), screen)
 
 
 def _shop(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
@@ -115,8 +127,7 @@ def _shop(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
         y = (0.04 + 0.24 * row) * h
         x = 0.0
         while x < w:
-            wide = rng.uniform(0.03, 0.08) * w
-            tall = rng.uniform(0.1, 0.18) * h
+            wide, tall = rng.uniform(0.03, 0.08) * w, rng.uniform(0.1, 0.18) * h
             _box(d, x, y + 0.19 * h - tall, wide * 0.88, tall, _pick(_THINGS, rng))
             x += wide
         _box(d, 0, y + 0.19 * h, w, 0.03 * h, (112, 98, 84))
@@ -128,33 +139,24 @@ def _transport(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
             _box(d, w * k / 6, 0, w / 6, h, shade((178, 182, 186), float(rng.uniform(0.8, 1.15))))
         _box(d, 0.88 * w, 0.35 * h, 0.05 * w, 0.3 * h, (60, 62, 66))
         return
-    body: Rgb = (206, 208, 206)
-    _box(d, 0, 0, w, h, body)
+    _box(d, 0, 0, w, h, (206, 208, 206))
     for k in range(3):
         x = (0.02 + 0.34 * k) * w
         _box(d, x, 0.1 * h, 0.29 * w, 0.46 * h, (70, 76, 84))
-        tone = mix((150, 178, 196), (96, 120, 96), float(rng.random()))
-        _box(d, x + 0.01 * w, 0.12 * h, 0.27 * w, 0.42 * h, tone)
+        view = mix((150, 178, 196), (96, 120, 96), float(rng.random()))
+        _box(d, x + 0.01 * w, 0.12 * h, 0.27 * w, 0.42 * h, view)
     _box(d, 0, 0.68 * h, w, 0.32 * h, _pick(_THINGS, rng))
-    for k in range(2):
-        _box(
-            d,
-            rng.uniform(0.05, 0.95) * w,
-            0,
-            0.015 * w,
-            h,
-            (226, 200, 90) if k else (222, 224, 226),
-        )
+    for tone in ((222, 224, 226), (226, 200, 90)):
+        _box(d, rng.uniform(0.05, 0.95) * w, 0, 0.015 * w, h, tone)
 
 
 def _public(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
     wall = mix(_pick(_WALLS, rng), (240, 244, 244), 0.5)
-    _box(d, 0, 0, w, h, wall)
-    _box(d, 0, 0.62 * h, w, 0.1 * h, _pick(_THINGS, rng))
+    _boxes(d, (0, 0, w, h, wall), (0, 0.62 * h, w, 0.1 * h, _pick(_THINGS, rng)))
     for _ in range(2):
         x = rng.uniform(-0.05, 0.85) * w
-        _box(d, x, 0.14 * h, 0.2 * w, 0.86 * h, shade(wall, 0.82))
-        _box(d, x + 0.05 * w, 0.22 * h, 0.06 * w, 0.2 * h, (196, 220, 230))
+        window = (x + 0.05 * w, 0.22 * h, 0.06 * w, 0.2 * h, (196, 220, 230))
+        _boxes(d, (x, 0.14 * h, 0.2 * w, 0.86 * h, shade(wall, 0.82)), window)
     for k in range(3):
         _box(d, (0.1 + 0.3 * k) * w, 0.02 * h, 0.18 * w, 0.04 * h, (255, 255, 252))
 
@@ -164,15 +166,13 @@ def _sports(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
     stand = rng.uniform(0.3, 0.45) * h
     for row in range(6):
         for k in range(24):
-            tone = _pick(_THINGS, rng)
-            _box(d, w * k / 24, stand + 0.035 * h * row, w / 30, 0.026 * h, tone)
+            _box(d, w * k / 24, stand + 0.035 * h * row, w / 30, 0.026 * h, _pick(_THINGS, rng))
     field: Rgb = (92, 142, 78) if rng.random() < 0.6 else (190, 112, 78)
     _box(d, 0, stand + 0.21 * h, w, h, field)
     for _ in range(3):
         y = rng.uniform(0.66, 0.98) * h
-        d.line(
-            (0, y, w, y + rng.uniform(-0.1, 0.1) * h), fill=(240, 240, 236), width=max(w // 90, 1)
-        )
+        end = (w, y + rng.uniform(-0.1, 0.1) * h)
+        d.line((0, y, *end), fill=(240, 240, 236), width=max(w // 90, 1))
 
 
 def _theatre(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
@@ -187,8 +187,7 @@ def _theatre(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
 
 def _nature(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
     _sky(d, w, h, rng)
-    autumn = rng.random() < 0.3
-    leaf: Rgb = (176, 118, 58) if autumn else (84, 124, 72)
+    leaf: Rgb = (176, 118, 58) if rng.random() < 0.3 else (84, 124, 72)  # autumn or summer
     for k in range(3):
         y, tone = (0.38 + 0.08 * k) * h, mix((140, 164, 170), leaf, 0.3 + 0.3 * k)
         ridge = [(x * w / 8, y - rng.uniform(0, 0.14) * h) for x in range(9)]
@@ -226,8 +225,11 @@ def _heritage(d: ImageDraw.ImageDraw, w: int, h: int, rng: Rng) -> None:
                (1.1 * w, y + 0.18 * h), (-0.1 * w, y + 0.18 * h)], fill=tile)  # fmt: skip
     for k in range(26):
         _box(d, w * k / 26, y + 0.01 * h, w / 90, 0.16 * h, shade(tile, 1.25))
-    _box(d, 0, y + 0.18 * h, w, 0.05 * h, (66, 122, 104))
-    _box(d, 0, y + 0.23 * h, w, 0.45 * h, (226, 214, 194))
+    _boxes(
+        d,
+        (0, y + 0.18 * h, w, 0.05 * h, (66, 122, 104)),
+        (0, y + 0.23 * h, w, 0.45 * h, (226, 214, 194)),
+    )
     for k in range(5):
         _box(d, (0.02 + 0.24 * k) * w, y + 0.2 * h, 0.035 * w, 0.5 * h, (134, 62, 50))
     for row in range(4):
@@ -330,8 +332,7 @@ def sample_photo(
     columns = round(long_side if aspect >= 1 else long_side * aspect)
     rows = round(columns / aspect)
     # A face takes about half of the frame's height, as in the real photos (section 3 of the facts).
-    face_rows = rows * min(rng.uniform(0.40, 0.60), 0.62 * aspect)
-    scale = face_rows / (person.chin + 0.72)
+    scale = rows * min(rng.uniform(0.40, 0.60), 0.62 * aspect) / (person.chin + 0.72)
     pose = Pose(
         x=columns * (0.5 + rng.normal(0, 0.05)),
         y=rows * 0.44 + rows * rng.normal(0, 0.03),
@@ -408,8 +409,7 @@ def _expose(picture: Image.Image, photo: Photo, rng: np.random.Generator) -> Ima
     # 8 bits are enough for a smooth gain (128 = 1.0), and Pillow enlarges RGB in one call.
     small = Image.fromarray(np.clip(gain * 128, 0, 255).astype(np.uint8))
     plane = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))
-    pixels = np.multiply(np.asarray(picture), plane, dtype=np.float32)
-    pixels *= np.float32(1 / 128)
+    pixels = np.multiply(np.asarray(picture), plane, dtype=np.float32) * np.float32(1 / 128)
     if photo.noise > 0.3:
         _add_noise(pixels, photo.noise, rng)
     np.clip(pixels, 0, 255, out=pixels)

@@ -1,17 +1,17 @@
 """The frames of a recording: how the face moves in them, and their pictures.
 
 A script and its sound are evaluated at the frame times, all at once as arrays; drawing takes one
-row at a time. A ``Stage`` shows the person, visitors or a cartoon before a place; equal states give
-the same picture and are drawn once. Knows nothing of containers.
+row at a time. Pictures show the person, visitors or a cartoon before a place; equal states give the
+same picture and are drawn once. Knows nothing of containers.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from nunbit.synth.actors import (
 from nunbit.synth.drawing import Pose
 from nunbit.synth.drawn_face import face_box, render_face
 from nunbit.synth.drawn_photo import draw_scene
-from nunbit.synth.script import VideoScript, curve
+from nunbit.synth.script import VideoScript, curve, key_curve
 from nunbit.synth.speech import SpeechTrack
 
 LABELS = tuple(EMOTIONS)
@@ -104,8 +104,7 @@ def frame_ticks(script: VideoScript) -> tuple[NDArray[np.int64], Fraction]:
         ticks = np.concatenate([[0], np.cumsum(steps)])
         ticks = ticks[ticks < script.duration_s * _CLOCK_HZ]
     times = ticks.astype(np.float64) * float(time_base)
-    keep = times >= script.video_start_s - 1e-9
-    keep &= ~_within(script, times, "frames")
+    keep = (times >= script.video_start_s - 1e-9) & ~_within(script, times, "frames")
     return ticks[keep], time_base
 
 
@@ -140,16 +139,14 @@ def visible_share(box: tuple[float, float, float, float], width: int, height: in
     """How much of a face's box lies inside the picture, 0 to 1."""
     x0, y0, x1, y1 = box
     wide = max(0.0, min(x1, width) - max(x0, 0.0))
-    tall = max(0.0, min(y1, height) - max(y0, 0.0))
-    return wide * tall / ((x1 - x0) * (y1 - y0))
+    return wide * max(0.0, min(y1, height) - max(y0, 0.0)) / ((x1 - x0) * (y1 - y0))
 
 
 def _weights(script: VideoScript, times: Floats) -> Floats:
     weights = np.zeros((len(times), len(LABELS)))
     for k, label in enumerate(LABELS):
         if label != "neutral":
-            keys = [(key.at_s, getattr(key, label), key.ease) for key in script.emotions]
-            weights[:, k] = curve(keys).at(times)
+            weights[:, k] = key_curve(script.emotions, label).at(times)
     weights[:, LABELS.index("neutral")] = np.maximum(0.0, 1.0 - weights.sum(axis=1))
     return weights
 
@@ -175,11 +172,11 @@ def _expressions(
         keys = [(key.at_s, key.values[name], key.ease) for key in script.face if name in key.values]
         rows[:, _COLUMN[name]] = curve(keys).at(times)
     rows = within_bounds(rows)
-    mouth, press = _COLUMN["mouth_open"], _COLUMN["lip_press"]
+    mouth = _COLUMN["mouth_open"]
     # An emotion holds the mouth open less while it speaks: lips close between the syllables.
     busy = np.clip(_local_maximum(times, speaking), 0.0, 1.0)
     rows[:, mouth] = rows[:, mouth] * (1.0 - 0.7 * busy) + 0.6 * speaking
-    rows[:, press] *= 1.0 - busy
+    rows[:, _COLUMN["lip_press"]] *= 1.0 - busy
     rows[:, _COLUMN["stretch"]] -= 0.5 * rounding * speaking
     return rows
 
@@ -188,8 +185,7 @@ def _local_maximum(times: Floats, values: Floats) -> Floats:
     """Largest value within 0.3 s before and after, so that it is steady through a phrase."""
     first = np.searchsorted(times, times - 0.3)
     last = np.searchsorted(times, times + 0.3, side="right")
-    rows = [values[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
-    return np.array(rows)
+    return np.array([values[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)])
 
 
 def _blinks(script: VideoScript) -> tuple[float, ...]:
@@ -210,25 +206,21 @@ def _closure(times: Floats, blinks: tuple[float, ...]) -> Floats:
     closed = np.zeros(len(times))
     for blink in blinks:
         before = (blink - 0.5 * _CLOSED_S - times) / _CLOSING_S
-        after = (times - blink - 0.5 * _CLOSED_S) / _OPENING_S
-        away = np.clip(np.maximum(before, after), 0.0, 1.0)
+        away = np.clip(np.maximum(before, (times - blink - 0.5 * _CLOSED_S) / _OPENING_S), 0.0, 1.0)
         closed = np.maximum(closed, 0.5 + 0.5 * np.cos(math.pi * away))
     return closed
 
 
 def _poses(script: VideoScript, times: Floats) -> tuple[Floats, Floats]:
-    def along(name: str, default: float) -> Floats:
-        keys = [(k.at_s, getattr(k, name), k.ease) for k in script.head
-                if getattr(k, name) is not None]  # fmt: skip
-        return curve(keys, default).at(times)
+    def along(name: str, default: float = 0.0) -> Floats:
+        return key_curve(script.head, name, default).at(times)
 
-    angles = np.column_stack([along(f"{name}_deg", 0.0) for name in ("yaw", "pitch", "roll")])
+    angles = np.column_stack([along(f"{name}_deg") for name in ("yaw", "pitch", "roll")])
     if script.sway_deg:
         angles += script.sway_deg * _sway(script.seed, times)
     x, y = (along(name, default) for name, default in _PLACE.items())
     scale = along("scale", script.face_scale)
-    place = np.column_stack([x * script.width, y * script.height, scale * script.height])
-    return angles, place
+    return angles, np.column_stack([x * script.width, y * script.height, scale * script.height])
 
 
 def _sway(seed: int, times: Floats) -> Floats:
@@ -291,77 +283,38 @@ class Actor:
         return face_box(self.person, self.expression, self.pose)
 
 
-class Stage:
-    """The picture in which actors are drawn.
-
-    Args:
-        size: Width and height of the picture.
-        scene: A name of ``scenes.SCENES`` or ``plain``.
-        seed: Of the background.
-    """
-
-    def __init__(self, size: tuple[int, int], scene: str, seed: int) -> None:
-        self._size = size
-        rng = np.random.default_rng([seed, 1])
-        self._background = _wall(size, rng) if scene == "plain" else draw_scene(scene, size, rng)
-        self._known: OrderedDict[object, NDArray[np.uint8]] = OrderedDict()
-        self._capacity = max(1, _CACHE_BYTES // (3 * size[0] * size[1]))
-
-    def show(self, actors: tuple[Actor, ...]) -> NDArray[np.uint8]:
-        """The picture with these people, later ones in front: (H, W, 3) uint8 RGB."""
-        return self._once(actors, lambda: self._draw(actors))
-
-    def cartoon(self, time_s: float) -> NDArray[np.uint8]:
-        """A drawn animal in a meadow, moving in steps of 0.2 s; no detector of faces sees it."""
-        step = math.floor(time_s / _CARTOON_STEP_S + 1e-6)
-        return self._once(("cartoon", step % 10), lambda: _cartoon(self._size, step % 10))
-
-    def _once(self, key: object, draw: Callable[[], Image.Image]) -> NDArray[np.uint8]:
-        if key not in self._known:
-            self._known[key] = np.asarray(draw())
-            if len(self._known) > self._capacity:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        return self._known[key]
-
-    def _draw(self, actors: tuple[Actor, ...]) -> Image.Image:
-        picture = self._background.copy()
-        for actor in actors:
-            # Only the part of the picture that the figure reaches: half of a wide one is wall.
-            pose, (width, height) = actor.pose, self._size
-            left = min(max(0, math.floor(pose.x - _REACH * pose.scale)), width - 1)
-            right = max(min(width, math.ceil(pose.x + _REACH * pose.scale)), left + 1)
-            moved = replace(pose, x=pose.x - left)
-            figure = render_face(
-                actor.person,
-                actor.expression,
-                moved,
-                (right - left, height),
-                zoom=1 if pose.scale >= _LARGE_PX else 2,
-                turning=True,
-            )
-            picture.paste(figure.image, (left, 0), figure.mask)
-        return picture
-
-
-def visitor_state(time_s: float, start_s: float, pose: Pose, person: Person) -> Actor:
-    """A visitor: neutral, with a blink every 3.4 s."""
-    closed = (time_s - start_s) % 3.4 > 3.25
-    return Actor(person, Expression(eye_open=0.0) if closed else NEUTRAL, pose)
+def _show(background: Image.Image, actors: tuple[Actor, ...]) -> NDArray[np.uint8]:
+    """The picture with these people, later ones in front: (H, W, 3) uint8 RGB."""
+    picture, (width, height) = background.copy(), background.size
+    for actor in actors:
+        # Only the part of the picture that the figure reaches: half of a wide one is wall.
+        pose, reach = actor.pose, _REACH * actor.pose.scale
+        left = min(max(0, math.floor(pose.x - reach)), width - 1)
+        right = max(min(width, math.ceil(pose.x + reach)), left + 1)
+        figure = render_face(
+            actor.person,
+            actor.expression,
+            replace(pose, x=pose.x - left),
+            (right - left, height),
+            zoom=1 if pose.scale >= _LARGE_PX else 2,
+            turning=True,
+        )
+        picture.paste(figure.image, (left, 0), figure.mask)
+    return np.asarray(picture)
 
 
 def _wall(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """A plain wall, lighter in the middle."""
     width, height = size
     tone = np.array([206.0, 212.0, 216.0]) + rng.normal(0, 10, 3)
-    x = np.linspace(-1, 1, width)[None, :, None]
-    y = np.linspace(-1, 1, height)[:, None, None]
+    x, y = np.linspace(-1, 1, width)[None, :, None], np.linspace(-1, 1, height)[:, None, None]
     pixels = tone * (1.04 - 0.08 * (x**2 + y**2))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _cartoon(size: tuple[int, int], step: int) -> Image.Image:
-    """A blue snail that creeps through a meadow."""
+@lru_cache(maxsize=10)
+def _cartoon(size: tuple[int, int], step: int) -> NDArray[np.uint8]:
+    """A blue snail that creeps through a meadow; no detector of faces sees it."""
     w, h = size
     picture = Image.new("RGB", size, (150, 208, 240))
     d = ImageDraw.Draw(picture)
@@ -384,7 +337,7 @@ def _cartoon(size: tuple[int, int], step: int) -> Image.Image:
         r = 0.035 * h
         d.ellipse((tip[0] - r, tip[1] - r, tip[0] + r, tip[1] + r), fill=(255, 255, 255))
         d.ellipse((tip[0], tip[1] - r / 3, tip[0] + r * 0.7, tip[1] + r / 2), fill=(20, 20, 30))
-    return picture
+    return np.asarray(picture)
 
 
 _PROGRESS_EVERY = 25
@@ -407,11 +360,14 @@ def draw_frames(
     script: VideoScript, person: Person, motion: Motion, drawn: Drawn, progress: Progress
 ) -> Pictures:
     """Draw frame after frame and record what is visible."""
-    stage = Stage((script.width, script.height), script.scene, script.seed)
+    size, rng = (script.width, script.height), np.random.default_rng([script.seed, 1])
+    plain = script.scene == "plain"
+    background = _wall(size, rng) if plain else draw_scene(script.scene, size, rng)
+    show = lru_cache(max(1, _CACHE_BYTES // (3 * size[0] * size[1])))(partial(_show, background))
     for k, tick in enumerate(motion.ticks.tolist()):
         now = float(motion.times_s[k])
         if motion.cartoon[k]:
-            yield tick, stage.cartoon(now)
+            yield tick, _cartoon(size, math.floor(now / _CARTOON_STEP_S + 1e-6) % 10)
         else:
             actors = list(_visitors(script, now))
             drawn.n_faces[k] = len(actors)
@@ -421,7 +377,7 @@ def draw_frames(
                 drawn.visible[k] = visible_share(actor.box_xyxy, script.width, script.height)
                 drawn.n_faces[k] += drawn.visible[k] > 0
                 actors.append(actor)
-            yield tick, stage.show(tuple(actors))
+            yield tick, show(tuple(actors))
         if k % _PROGRESS_EVERY == _PROGRESS_EVERY - 1:
             progress.advance(_PROGRESS_EVERY)
 
@@ -432,4 +388,5 @@ def _visitors(script: VideoScript, now: float) -> Iterator[Actor]:
             pose = Pose(visitor.x * script.width, visitor.y * script.height,
                         visitor.scale * script.height)  # fmt: skip
             person = sample_person(np.random.default_rng(visitor.person))
-            yield visitor_state(now, visitor.start_s, pose, person)
+            blinking = (now - visitor.start_s) % 3.4 > 3.25
+            yield Actor(person, Expression(eye_open=0.0) if blinking else NEUTRAL, pose)

@@ -20,11 +20,12 @@ from typing import Literal
 
 import numpy as np
 
-from nunbit.core.streams import Floats, Singles
+from nunbit.core.streams import Floats, Interval, Singles
 from nunbit.language.spoken import spoken_form
 
 Formants = tuple[float, float, float]
 Kind = Literal["vowel", "nasal", "liquid", "noise", "closure"]
+_Sound = tuple[Kind, float, tuple[Formants, ...], float, float]  # a phone without its time
 
 # First three formants in hertz of a grown man's vowels, rounded from published averages.
 _A, _EO, _O, _U, _EU, _I, _E = (
@@ -224,7 +225,7 @@ def _phones(
     onset, path = _ONSETS[syllable.onset], _VOWELS[syllable.vowel]
     squeeze = min(1.0, length_s / 0.2)
     rounding = _ROUNDED.get(path[0], 0.0) - _SPREAD.get(path[-1], 0.0)
-    parts: list[tuple[Kind, float, tuple[Formants, ...], float, float]] = []
+    parts: list[_Sound] = []
     if onset.closure and not first:
         parts.append(("closure", onset.closure * squeeze, (), 0.0, 0.0))
     if onset.noise:
@@ -232,13 +233,13 @@ def _phones(
     if onset.murmur:
         target = _NASAL if onset.kind == "nasal" else _LIQUID
         parts.append((onset.kind, onset.murmur * squeeze, (target,), 0.4, 0.0))
-    coda: list[tuple[Kind, float, tuple[Formants, ...], float, float]] = []
+    coda: list[_Sound] = []
     if syllable.coda in _CODA_NASALS:
-        coda.append(("nasal", 0.06 * squeeze, (_NASAL,), 0.4, 0.0))
+        coda = [("nasal", 0.06 * squeeze, (_NASAL,), 0.4, 0.0)]
     elif syllable.coda in _CODA_LIQUIDS:
-        coda.append(("liquid", 0.05 * squeeze, (_LIQUID,), 0.45, 0.0))
+        coda = [("liquid", 0.05 * squeeze, (_LIQUID,), 0.45, 0.0)]
     elif syllable.coda and not last:
-        coda.append(("closure", 0.04 * squeeze, (), 0.0, 0.0))
+        coda = [("closure", 0.04 * squeeze, (), 0.0, 0.0)]
     used = sum(part[1] for part in parts + coda)
     parts.append(("vowel", max(length_s - used, 0.045), path, 1.0, 0.0))
     made, now = [], start_s
@@ -255,27 +256,14 @@ _DECAYED = 5.5  # time constants after which a formant has rung out: 0.4%
 _RAMP_S = 0.012  # of voicing at its edges
 
 
-@dataclass(frozen=True, slots=True)
-class VoicedRun:
-    """A stretch in which the folds swing without a break.
-
-    Attributes:
-        start_s: First pulse.
-        end_s: End of the stretch.
-    """
-
-    start_s: float
-    end_s: float
-
-
-def voiced_runs(phones: Sequence[Phone]) -> list[tuple[VoicedRun, list[Phone]]]:
-    """Consecutive voiced phones, joined."""
+def voiced_runs(phones: Sequence[Phone]) -> list[tuple[Interval, list[Phone]]]:
+    """Consecutive voiced phones, and the stretch from their first pulse to their end."""
     groups = itertools.groupby(phones, key=lambda phone: phone.voiced)
     runs = [list(members) for voiced, members in groups if voiced]
-    return [(VoicedRun(run[0].start_s, run[-1].end_s), run) for run in runs]
+    return [(Interval(run[0].start_s, run[-1].end_s), run) for run in runs]
 
 
-def pulse_times(run: VoicedRun, f0_hz: Callable[[Floats], Floats]) -> Floats:
+def pulse_times(run: Interval, f0_hz: Callable[[Floats], Floats]) -> Floats:
     """Times of the pulses whose rate is the contour: where its integral is a whole number."""
     count = max(2, math.ceil((run.end_s - run.start_s) * 2000.0) + 1)
     grid = np.linspace(run.start_s, run.end_s, count)
@@ -315,9 +303,7 @@ def noise_phones(
     phones: Sequence[Phone], rng: np.random.Generator, out: Singles, rate_hz: int
 ) -> None:
     """Add bursts, friction and breath to ``out``; all energy lies below 7.5 kHz."""
-    for phone in phones:
-        if phone.kind != "noise":
-            continue
+    for phone in (p for p in phones if p.kind == "noise"):
         first, last = round(phone.start_s * rate_hz), round(phone.end_s * rate_hz)
         n = min(last, len(out)) - first
         if n < 8:
@@ -325,8 +311,7 @@ def noise_phones(
         # Drawn at one rate whatever the file's: the same words sound alike in every container.
         white = rng.standard_normal(max(16, round((last - first) / rate_hz * 16_000)))
         hertz = np.fft.rfftfreq(len(white), 1 / 16_000)
-        width = 0.3 * phone.hz + 250.0
-        shape = np.exp(-0.5 * ((hertz - phone.hz) / width) ** 2) * (hertz < 7500)
+        shape = np.exp(-0.5 * ((hertz - phone.hz) / (0.3 * phone.hz + 250.0)) ** 2) * (hertz < 7500)
         noise = resample(np.fft.irfft(np.fft.rfft(white) * shape, len(white)), n)
         noise *= phone.level * 0.6 / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
         edge = np.minimum(np.arange(n), np.arange(n)[::-1]) / max(1.0, 0.2 * n)
@@ -335,8 +320,7 @@ def noise_phones(
 
 def resample(samples: Floats, count: int) -> Floats:
     """The same band-limited periodic signal with another number of samples."""
-    spectrum = np.fft.rfft(samples)
-    return np.asarray(np.fft.irfft(spectrum, count) * (count / len(samples)))
+    return np.asarray(np.fft.irfft(np.fft.rfft(samples), count) * (count / len(samples)))
 
 
 def _targets(members: Sequence[Phone], times: Floats) -> tuple[Floats, Floats]:

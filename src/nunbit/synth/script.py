@@ -9,10 +9,9 @@ follows curves: they hold the first value before the first key and the last afte
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -20,9 +19,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 import numpy as np
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError, Text
 from nunbit.core.streams import Floats
-from nunbit.core.text import Text
 from nunbit.runtime.config import read_settings
 from nunbit.runtime.files import parse_toml
 from nunbit.runtime.resources import packaged_path
@@ -55,8 +53,7 @@ class Curve:
         t0, t1 = self.times_s[end - 1], self.times_s[end]
         share = np.clip((times - t0) / (t1 - t0), 0.0, 1.0)
         # Minimum jerk (Flash & Hogan 1985): speed and acceleration vanish at both ends.
-        eased = share**3 * (10.0 - 15.0 * share + 6.0 * share**2)
-        share = np.where(self.smooth[end], eased, share)
+        share = np.where(self.smooth[end], share**3 * (10.0 - 15.0 * share + 6.0 * share**2), share)
         return np.asarray(self.values[end - 1] + share * (self.values[end] - self.values[end - 1]))
 
 
@@ -73,6 +70,12 @@ def curve(keys: Sequence[tuple[float, float, Ease]], default: float = 0.0) -> Cu
     values = np.array([value for value, _ in table.values()], dtype=np.float64)
     smooth = np.array([ease == "smooth" for _, ease in table.values()])
     return Curve(np.array(list(table), dtype=np.float64), values, smooth)
+
+
+def key_curve(keys: Sequence[Any], name: str, default: float = 0.0) -> Curve:
+    """The curve of one value of keyframes, through the keys that name it."""
+    named = [key for key in keys if getattr(key, name) is not None]
+    return curve([(key.at_s, getattr(key, name), key.ease) for key in named], default)
 
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
@@ -341,11 +344,11 @@ def _refuse_unknown_keys(path: Path) -> None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return  # read_settings says it
     for key, hint in get_type_hints(VideoScript).items():
-        kind = next((k for k in get_args(hint) if dataclasses.is_dataclass(k)), None)
+        kind = next((k for k in get_args(hint) if is_dataclass(k)), None)
         rows = values.get(key, [])
         if kind is None or not isinstance(rows, list):
             continue
-        known = {f.name for f in dataclasses.fields(kind)}
+        known = {f.name for f in fields(kind)}
         for number, row in enumerate(rows, start=1):
             unknown = sorted(set(row) - known) if isinstance(row, dict) else []
             if unknown:
@@ -398,14 +401,15 @@ def _check(script: VideoScript) -> None:
                     f"구간의 끝은 시작보다 뒤여야 합니다: {stretch.start_s}-{stretch.end_s}",
                 )
             )
-    late = [s.start_s for s in script.sayings if s.start_s >= script.duration_s]
-    if late:
-        raise SettingsError(
-            Text(
-                f"sayings: start_s = {late[0]} is after the end ({script.duration_s} s)",
-                f"sayings: start_s = {late[0]}은(는) 끝({script.duration_s}초)보다 뒤입니다",
+    for saying in script.sayings:
+        if saying.start_s >= script.duration_s:
+            raise SettingsError(
+                Text(
+                    f"sayings: start_s = {saying.start_s} is after the end ({script.duration_s} s)",
+                    f"sayings: start_s = {saying.start_s}은(는) 끝({script.duration_s}초)보다 "
+                    "뒤입니다",
+                )
             )
-        )
     if max(script.video_start_s, script.audio_start_s) >= script.duration_s:
         raise SettingsError(
             Text(

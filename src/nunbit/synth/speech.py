@@ -21,9 +21,8 @@ from typing import Literal
 
 import numpy as np
 
-from nunbit.core.errors import InputError, MissingExtra, SettingsError
+from nunbit.core.messages import InputError, MissingExtra, SettingsError, Text
 from nunbit.core.streams import VOICE_HOP_S, Floats, Interval, Singles
-from nunbit.core.text import Text
 from nunbit.synth.actors import Person
 from nunbit.synth.phones import (
     Phrase,
@@ -36,7 +35,7 @@ from nunbit.synth.phones import (
     voice_phones,
     voiced_runs,
 )
-from nunbit.synth.script import Curve, Saying, VideoScript, VoiceKey, curve
+from nunbit.synth.script import Curve, Saying, VideoScript, key_curve
 
 _PROGRAM = "espeak-ng"
 _TIMEOUT_S = 60
@@ -288,20 +287,15 @@ def _source(script: VideoScript) -> Source:
 
 
 def _speaker(script: VideoScript, person: Person) -> _Speaker:
-    def along(name: str, default: float) -> Curve:
-        keys: tuple[VoiceKey, ...] = script.voice_keys
-        rows = [(k.at_s, getattr(k, name), k.ease) for k in keys if getattr(k, name) is not None]
-        return curve(rows, default)
-
     tract = 1.17 if person.gender == "f" else 1.0
     return _Speaker(
         base_hz=script.f0_hz or base_f0_hz(person, script.person),
         tract=1.25 if person.age < 20 else tract,
         female=person.gender == "f",
-        f0_st=along("f0_st", 0.0),
-        range_st=along("range_st", _RANGE_ST),
-        level_db=along("level_db", 0.0),
-        rate=along("rate", 1.0),
+        f0_st=key_curve(script.voice_keys, "f0_st"),
+        range_st=key_curve(script.voice_keys, "range_st", _RANGE_ST),
+        level_db=key_curve(script.voice_keys, "level_db"),
+        rate=key_curve(script.voice_keys, "rate", 1.0),
     )
 
 
@@ -328,8 +322,8 @@ def _contour(phrase: Phrase, saying: Saying, speaker: _Speaker) -> Callable[[Flo
 
     def f0_hz(times_s: Floats) -> Floats:
         share = (times_s - phrase.start_s) / (phrase.end_s - phrase.start_s)
-        semitones = speaker.f0_st.at(times_s) + saying.f0_st
-        semitones = semitones + _DECLINATION_ST * (1.0 - 2.0 * np.clip(share, 0.0, 1.0))
+        fall = _DECLINATION_ST * (1.0 - 2.0 * np.clip(share, 0.0, 1.0))
+        semitones = speaker.f0_st.at(times_s) + saying.f0_st + fall
         height = speaker.range_st.at(times_s)
         for word in phrase.words:
             place = np.clip((times_s - word.start_s) / (word.end_s - word.start_s), 0.0, 1.0)

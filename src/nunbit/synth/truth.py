@@ -282,10 +282,11 @@ def voice_truth(
               if a.end_s < b.start_s]  # fmt: skip
     f0 = None
     if speech.f0_hz is not None:
-        spoken = (times + origin_s - script.audio_offset_s) / VOICE_HOP_S
-        hop, n = np.floor(spoken + 1e-6).astype(np.int64), len(speech.f0_hz)
-        known = present & (hop >= 0) & (hop < n)
-        f0 = np.where(known, speech.f0_hz[np.clip(hop, 0, n - 1)], math.nan)
+        spoken, n = (times + origin_s - script.audio_offset_s) / VOICE_HOP_S, len(speech.f0_hz)
+        hop = np.floor(spoken + 1e-6).astype(np.int64)
+        f0 = np.where(
+            present & (hop >= 0) & (hop < n), speech.f0_hz[np.clip(hop, 0, n - 1)], math.nan
+        )
     return VoiceTruth(
         times, present, talking & present, f0, np.where(present, level, math.nan),
         tuple(segments), tuple(pauses),
@@ -303,8 +304,10 @@ def utterances_of(
             for word in spoken.words
             for where in _moved([Interval(word.start_s, word.end_s)], script, origin_s)
         )
-        intervals = _moved([spoken.interval], script, origin_s)
-        found += [UtteranceTruth(where, spoken.text, words) for where in intervals]
+        found += [
+            UtteranceTruth(where, spoken.text, words)
+            for where in _moved([spoken.interval], script, origin_s)
+        ]
     return tuple(found)
 
 
@@ -398,20 +401,19 @@ def planted_script(
         seed=int(np.random.default_rng([seed, 12, person, recording]).integers(2**31)),
         person=person if settings.identity else 0,
         hold_s=settings.hold_s,
-        emotions=tuple(_face_key(k * _STEP_S, row) for k, row in enumerate(face)),
+        emotions=tuple(_face_key(k * _STEP_S, *row) for k, row in enumerate(face.tolist())),
         head=(HeadKey(at_s=0.0, yaw_deg=0.0),),
         sayings=_babble(length, np.random.default_rng([seed, 13, person, recording])),
         voice="formant",
-        voice_keys=tuple(_voice_key(k * _STEP_S, row) for k, row in enumerate(voice)),
+        voice_keys=tuple(_voice_key(k * _STEP_S, *row) for k, row in enumerate(voice.tolist())),
         mouth_gain=0.0,  # lips that move with the sound would be a shared state of their own
         crf=24,
     )
     return script, face, voice
 
 
-def _face_key(at_s: float, state: Floats) -> EmotionKey:
+def _face_key(at_s: float, valence: float, tension: float, arousal: float) -> EmotionKey:
     """Valence is joy or sadness, tension is anger, arousal is anxiety or (low) hurt."""
-    valence, tension, arousal = (float(v) for v in state)
     return EmotionKey(
         at_s=at_s,
         joy=max(0.0, valence),
@@ -423,9 +425,8 @@ def _face_key(at_s: float, state: Floats) -> EmotionKey:
     )
 
 
-def _voice_key(at_s: float, state: Floats) -> VoiceKey:
+def _voice_key(at_s: float, valence: float, tension: float, arousal: float) -> VoiceKey:
     """Valence is pitch, tension level, arousal liveliness and rate."""
-    valence, tension, arousal = (float(v) for v in state)
     return VoiceKey(
         at_s=at_s,
         f0_st=4.0 * valence,

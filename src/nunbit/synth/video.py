@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError, Text
 from nunbit.core.streams import Interval, Singles
-from nunbit.core.text import Text
 from nunbit.pictures.landmarks import pose_angles
 from nunbit.recording.media.container import load_av
 from nunbit.runtime.config import settings_to_dict
@@ -73,32 +72,14 @@ class Container:
     has_video: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
-    """A stream of pictures.
-
-    Attributes:
-        size: Width and height.
-        time_base: Seconds of one tick.
-        rate: Nominal frames per second.
-        crf: Quality of x264.
-    """
-
-    size: tuple[int, int]
-    time_base: Fraction
-    rate: Fraction
-    crf: int
-
-
 def container_of(path: Path, audio_codec: str) -> Container:
     """How a file of this name is written.
 
     Raises:
         SettingsError: The suffix is unknown or does not hold the codec.
     """
-    suffix = path.suffix.lower()
+    suffix, known = path.suffix.lower(), ", ".join(_CONTAINERS)
     if suffix not in _CONTAINERS:
-        known = ", ".join(_CONTAINERS)
         raise SettingsError(
             Text(
                 f"{path}: the suffix says what is written; choose one of {known}",
@@ -154,14 +135,20 @@ def stored_streams(path: Path) -> dict[str, Stored]:
 
 
 def write_media(
-    path: Path, container: Container, video: Video | None, audio: Audio | None, pictures: Pictures
+    path: Path,
+    container: Container,
+    script: VideoScript,
+    time_base: Fraction | None,
+    audio: Audio | None,
+    pictures: Pictures,
 ) -> None:
     """Encode a file.
 
     Args:
         path: File to write; its suffix does not matter.
         container: How.
-        video: None for sound alone.
+        script: Says size, rate and quality of the pictures.
+        time_base: Seconds of one tick of the pictures; None for sound alone.
         audio: None for silent video.
         pictures: The frames; consumed as they are encoded.
     """
@@ -169,34 +156,34 @@ def write_media(
     options = {}
     if container.format in ("mp4", "mov"):
         # The start of a stream is stored in this unit; the usual millisecond would round it.
-        units = [video.time_base.denominator] if video is not None else []
+        units = [time_base.denominator] if time_base is not None else []
         units += [audio.rate_hz] if audio is not None else []
         options["movie_timescale"] = str(math.lcm(*units))
     with av.open(str(path), "w", format=container.format, options=options) as file:
         file.metadata["comment"] = MARK
         sound = _Sound(av, file, audio, container.audio_codec) if audio is not None else None
-        if video is not None:
-            stream = _video_stream(file, video)
+        if time_base is not None:
+            stream = _video_stream(file, script, time_base)
             for tick, pixels in pictures:
                 if sound is not None:  # interleave: players and memory want both at one pace
-                    sound.write_until(float(tick * video.time_base))
+                    sound.write_until(float(tick * time_base))
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", threads=1)
-                frame.pts, frame.time_base = tick, video.time_base
+                frame.pts, frame.time_base = tick, time_base
                 file.mux(stream.encode(frame))
             file.mux(stream.encode())
         if sound is not None:
             sound.finish()
 
 
-def _video_stream(file: Any, video: Video) -> Any:
-    stream = file.add_stream("libx264", rate=video.rate)
-    stream.width, stream.height = video.size
+def _video_stream(file: Any, script: VideoScript, time_base: Fraction) -> Any:
+    stream = file.add_stream("libx264", rate=script.frame_rate or Fraction(24))
+    stream.width, stream.height = script.width, script.height
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    context.time_base = video.time_base
+    context.time_base = time_base
     context.thread_count = 1  # the number of threads changes the bits
-    stream.options = {"preset": "veryfast", "crf": str(video.crf), "bf": "0", "g": "50"}
+    stream.options = {"preset": "veryfast", "crf": str(script.crf), "bf": "0", "g": "50"}
     return stream
 
 
@@ -236,13 +223,10 @@ class _Sound:
         self._file.mux(self._stream.encode())
 
     def _frame(self, block: Singles, index: int) -> Any:
-        if self._codec == "aac":
-            frame = self._av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(block[None]), format="fltp", layout="mono"
-            )
-        else:
-            whole = np.round(np.clip(block, -1.0, 1.0) * 32767.0).astype(np.int16)
-            frame = self._av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
+        samples, form = np.ascontiguousarray(block[None]), "fltp"
+        if self._codec != "aac":
+            samples, form = np.round(np.clip(samples, -1, 1) * 32767.0).astype(np.int16), "s16"
+        frame = self._av.AudioFrame.from_ndarray(samples, format=form, layout="mono")
         frame.sample_rate = self._audio.rate_hz
         frame.pts, frame.time_base = index, Fraction(1, self._audio.rate_hz)
         return frame
@@ -288,12 +272,12 @@ def render_video(out: Path, script: VideoScript) -> dict[str, Any]:
     title = Text("rendering", "영상 그리기")
     with atomic_path(out) as partial:
         with Progress(title, total, "frame") as progress:
-            pictures = (
-                draw_frames(script, play.person, play.motion, drawn, progress)
-                if play.motion is not None
-                else iter(())
-            )
-            write_media(partial, play.container, _video(play), play.audio, pictures)
+            pictures: Pictures = iter(())
+            time_base = None
+            if play.motion is not None:
+                time_base = play.motion.time_base
+                pictures = draw_frames(script, play.person, play.motion, drawn, progress)
+            write_media(partial, play.container, script, time_base, play.audio, pictures)
         stored = stored_streams(partial)
     truth = _truth(play, drawn, stored)
     write_truth(truth_path(out), truth)
@@ -329,9 +313,8 @@ def _prepare(out: Path, script: VideoScript) -> _Play:
     load_av()  # before seconds of work that would be lost
     person = sample_person(np.random.default_rng(script.person))
     speech = speak_script(script, person) if script.sound else None
-    audio = None
-    if speech is not None:
-        audio = heard(script, speech, block_of(container.audio_codec, script.audio_rate_hz))
+    block = block_of(container.audio_codec, script.audio_rate_hz) if script.sound else 0
+    audio = heard(script, speech, block) if speech is not None else None
     motion = plan_motion(script, person, speech) if container.has_video else None
     if motion is not None and not len(motion.times_s):
         raise SettingsError(
@@ -348,14 +331,6 @@ def _prepare(out: Path, script: VideoScript) -> _Play:
             )
         )
     return _Play(script, person, container, speech, audio, motion)
-
-
-def _video(play: _Play) -> Video | None:
-    if play.motion is None:
-        return None
-    script = play.script
-    rate = script.frame_rate or Fraction(24)
-    return Video((script.width, script.height), play.motion.time_base, rate, script.crf)
 
 
 # --- truth ----------------------------------------------------------------------------------------
@@ -394,7 +369,7 @@ def _frame_truth(play: _Play, drawn: Drawn, stream: Stored, origin: Fraction) ->
     exact = [(tick * motion.time_base) / unit + Fraction(1, 2) for tick in motion.ticks.tolist()]
     times = np.array([float(math.floor(t) * unit - origin) for t in exact])
     expressions = [motion.expression(k) for k in range(len(times))]
-    mouths = [mouth_shape(play.person, e) for e in expressions]
+    mouths = (mouth_shape(play.person, e) for e in expressions)
     gaps = [m.inner_lower[_MIDDLE, 1] - m.inner_upper[_MIDDLE, 1] for m in mouths]
     return FrameTruth(
         times_s=times,

@@ -7,34 +7,35 @@ ends with ``RUN/predictions.parquet``, which ``nunbit evaluate`` reads like any 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import tomli_w
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, SettingsError, Text
+from nunbit.datasets.predictions import (
+    predictions_of,
+    require_labels,
+    rows_of_split,
+    truth_of,
+    write_predictions,
+)
 from nunbit.datasets.shards import MANIFEST, DataSet
 from nunbit.language.labels import label_set_to_dict
-from nunbit.model.bundle import Preprocessing
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import atomic_path, read_json, sha256_file, write_json, write_text
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import available_cores
-from nunbit.stories.evaluate.predictions import write_predictions
-from nunbit.stories.evaluate.scoring import predictions_of, require_labels, rows_of_split, truth_of
 from nunbit.training.classifiers import (
     ClassifierJob,
     ClassifierTrainer,
@@ -52,8 +53,7 @@ from nunbit.training.data import (
     select_rows,
     training_data_statement,
 )
-from nunbit.training.hub_models import HALF
-from nunbit.training.networks import load_newest, remove_partials
+from nunbit.training.networks import load_newest, plain_preprocessing, remove_partials
 from nunbit.training.processes import World, joined_world, torch_threads
 from nunbit.training.settings import (
     AUTO,
@@ -66,8 +66,7 @@ from nunbit.training.settings import (
 )
 from nunbit.training.steps import Validation, score_logits
 
-Baseline = Literal["linear", "knn", "efficientnet", "resnet", "majority"]
-BASELINES: tuple[str, ...] = get_args(Baseline)
+BASELINES = ("linear", "knn", "efficientnet", "resnet", "majority")
 FORMAT = "nunbit-baseline/1"
 PREDICTIONS = "predictions.parquet"
 
@@ -147,7 +146,9 @@ def train_baseline(
         _check(kind, bundle, world)
     run = RunFolder(out)
     run.check_free(resume)
-    settings = _resolve(kind, settings)
+    own = _RESNET_AUTO if kind == "resnet" else {}
+    own = {k: v for k, v in own.items() if getattr(settings, k) == AUTO}
+    settings = resolve_auto(replace(settings, init="lite", **own))
     dataset = open_training_data(data, settings)
     rows, split = rows_of_split(dataset, None)
     truth = truth_of(dataset, rows, dataset.policy)
@@ -165,7 +166,7 @@ def train_baseline(
         "baseline": kind,
         "model": answer.name,
         "run": str(out),
-        "validation": dataclasses.asdict(answer.validation),
+        "validation": asdict(answer.validation),
         "chosen": answer.chosen,
         **document["training_data"],
         "split": split,
@@ -177,11 +178,11 @@ def train_baseline(
 def _write_answer(answer: _Answer, task: _Task, kind: str, truth: Codes, split: str) -> None:
     data, temperature = task.data, answer.validation.temperature
     scaled = torch.from_numpy(answer.logits / np.float32(temperature))
-    probabilities = functional.softmax(scaled, dim=1).numpy()
+    probabilities = torch.softmax(scaled, dim=1).numpy()
     predictions = predictions_of(
         data, task.rows, truth, probabilities, split=split, policy=data.policy
     )
-    predictions = dataclasses.replace(predictions, temperature=temperature, model=answer.name)
+    predictions = replace(predictions, temperature=temperature, model=answer.name)
     origin = {"baseline": kind, "dataset": sha256_file(data.path / MANIFEST)}
     origin |= {"bundle": task.bundle.hash} if task.bundle else {}
     write_predictions(task.run.path / PREDICTIONS, predictions, origin=origin)
@@ -214,12 +215,6 @@ def _check(kind: str, bundle: Path | None, world: World) -> None:
         )
 
 
-def _resolve(kind: str, settings: TrainSettings) -> TrainSettings:
-    own = _RESNET_AUTO if kind == "resnet" else {}
-    own = {k: v for k, v in own.items() if getattr(settings, k) == AUTO}
-    return resolve_auto(dataclasses.replace(settings, init="lite", **own))
-
-
 def _begin(
     run: RunFolder,
     kind: str,
@@ -241,8 +236,7 @@ def _begin(
     names = _CNN if kind in _ON_PIXELS else _FROZEN
     config = {"baseline": kind, **{name: plain[name] for name in names}}
     # As it comes back from a file: tuples as lists.
-    plain_document = json.loads(json.dumps(document))
-    if run.exists() and read_json(run.path / RUN_FILE) != plain_document:
+    if run.exists() and read_json(run.path / RUN_FILE) != json.loads(json.dumps(document)):
         raise InputError(
             Text(
                 f"{run.path}: another run, other data or another bundle; train into a new `out`",
@@ -269,17 +263,15 @@ def _majority(task: _Task) -> _Answer:
     shares = np.bincount(selection.labels, minlength=k) / len(selection.labels)
     line = np.log(shares).astype(np.float32)
     logits = np.tile(line, (len(selection.choosing_rows), 1))
-    validation = score_logits(logits, selection.choosing_labels)
     # One distribution for every image has nothing to calibrate: the shares of train are its best.
-    validation = dataclasses.replace(validation, temperature=1.0)
+    validation = replace(score_logits(logits, selection.choosing_labels), temperature=1.0)
     chosen = {"label": task.data.label_set.ids[int(shares.argmax())]}
     return _Answer("majority class", np.tile(line, (len(task.rows), 1)), validation, chosen)
 
 
 def _linear(task: _Task) -> _Answer:
     """Logistic regression with an L2 penalty, the strength chosen on the selection split."""
-    bundle = _bundle(task)
-    train, choosing, asked = _embeddings(task, bundle)
+    name, train, choosing, asked = _embeddings(task)
     head = zero_head(train.shape[1], task.selection.targets.shape[1])
     tried: list[tuple[float, Head, Validation]] = []
     for penalty in _PENALTIES:
@@ -289,46 +281,37 @@ def _linear(task: _Task) -> _Answer:
         tried.append((penalty, head, scores))
     _write_tried(task, "penalty", [(penalty, scores) for penalty, _, scores in tried])
     penalty, head, scores = max(tried, key=lambda entry: _selected_by(task, entry[2]))
-    name = f"linear probe on {bundle.document.name}"
-    return _Answer(name, linear_logits(head, asked), scores, {"penalty": penalty})
+    logits = linear_logits(head, asked)
+    return _Answer(f"linear probe on {name}", logits, scores, {"penalty": penalty})
 
 
 def _knn(task: _Task) -> _Answer:
     """Cosine-weighted neighbours, their number chosen on the selection split."""
-    bundle = _bundle(task)
-    train, choosing, asked = _embeddings(task, bundle)
+    name, train, choosing, asked = _embeddings(task)
     targets = task.selection.targets
     sizes = [k for k in _NEIGHBOURS if k <= len(train)]
-    found = neighbour_logits(train, targets, choosing, sizes)
     tried = [
         (k, score_logits(logits, task.selection.choosing_labels))
-        for k, logits in zip(sizes, found, strict=True)
+        for k, logits in zip(sizes, neighbour_logits(train, targets, choosing, sizes), strict=True)
     ]
     _write_tried(task, "k", tried)
     k, scores = max(tried, key=lambda entry: _selected_by(task, entry[1]))
     logits = neighbour_logits(train, targets, asked, [k])[0]
-    return _Answer(f"{k}-NN on {bundle.document.name}", logits, scores, {"k": k})
+    return _Answer(f"{k}-NN on {name}", logits, scores, {"k": k})
 
 
 def _network(kind: str, name: str) -> Callable[[_Task], _Answer]:
     def answer(task: _Task) -> _Answer:
         s = task.settings
-        preprocessing = Preprocessing(
-            image_size=int(s.image_size),
-            mean=HALF,
-            std=HALF,
-            resample="bilinear",
-            grey=s.grey,
-            crop=crop_document(task.data),
-        )
+        preprocessing = plain_preprocessing(s, crop_document(task.data))
         model = build_classifier(kind, int(s.image_size), len(task.data.label_set.labels))
         remove_partials(task.run.checkpoints)
         state = load_newest(task.run.checkpoints)
         job = ClassifierJob(model, preprocessing, s, task.selection, task.data, task.run)
         trainer = ClassifierTrainer(job, state)
         summary = trainer.run()
-        validation = Validation(**summary.pop("validation"))
-        return _Answer(name, trainer.logits(task.rows), validation, summary)
+        scores = Validation(**summary.pop("validation"))
+        return _Answer(name, trainer.logits(task.rows), scores, summary)
 
     return answer
 
@@ -344,9 +327,12 @@ _KINDS: dict[str, Callable[[_Task], _Answer]] = {
 }
 
 
-def _embeddings(task: _Task, bundle: Bundle) -> tuple[Floats, Floats, Floats]:
-    """Of the training, choosing and evaluated rows; kept in the run, so that it can go on."""
+def _embeddings(task: _Task) -> tuple[str, Floats, Floats, Floats]:
+    """The bundle's name, and its embeddings of the training, choosing and evaluated rows."""
+    bundle = task.bundle
+    assert bundle is not None  # _check asks for it
     return (
+        bundle.document.name,
         _embedded(task, bundle, "train", task.selection.rows),
         _embedded(task, bundle, "choosing", task.selection.choosing_rows),
         _embedded(task, bundle, "evaluated", task.rows),
@@ -354,27 +340,21 @@ def _embeddings(task: _Task, bundle: Bundle) -> tuple[Floats, Floats, Floats]:
 
 
 def _embedded(task: _Task, bundle: Bundle, name: str, rows: Codes) -> Floats:
+    """Embeddings of some rows; kept in the run, so that it can go on."""
     path = task.run.path / "embeddings" / f"{name}.npy"
     if path.is_file():
-        kept: Floats = np.load(path, allow_pickle=False)
-        return kept
+        return np.asarray(np.load(path, allow_pickle=False))
     vectors = np.empty((len(rows), bundle.embedding_size), np.float32)
-    title = Text(f"embedding ({name})", f"임베딩 ({name})")
-    with Progress(title, len(rows), "img") as bar:
+    with Progress(Text(f"embedding ({name})", f"임베딩 ({name})"), len(rows), "img") as bar:
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
-            crops = np.stack([task.data.pixels(int(row)) for row in part])
-            vectors[start : start + len(part)] = bundle.embed_images(crops)
+            vectors[start : start + len(part)] = bundle.embed_images(
+                np.stack([task.data.pixels(int(row)) for row in part])
+            )
             bar.advance(len(part))
     with atomic_path(path) as partial, partial.open("wb") as stream:
         np.save(stream, vectors, allow_pickle=False)
     return vectors
-
-
-def _bundle(task: _Task) -> Bundle:
-    if task.bundle is None:
-        raise ValueError("bundle: expected one, got None")
-    return task.bundle
 
 
 def _selected_by(task: _Task, scores: Validation) -> float:
@@ -385,5 +365,4 @@ def _write_tried(task: _Task, name: str, tried: Sequence[tuple[float, Validation
     """One line of ``metrics.jsonl`` for each value that was tried."""
     with closing(MetricsLog(task.run.path, 0, 0)) as log:
         for number, (value, scores) in enumerate(tried, start=1):
-            found = {f"validation_{k}": v for k, v in dataclasses.asdict(scores).items()}
-            log.write(number, 0, {name: float(value), **found})
+            log.write(number, 0, {name: float(value), **scores.logged()})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.datasets.shards import DataSet
 from nunbit.model.bundle import Preprocessing
 from nunbit.model.encoders import standardise
@@ -69,7 +67,7 @@ def fit_linear(embeddings: Floats, targets: Floats, penalty: float, start: Head)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        log_probability = functional.log_softmax(x @ weight + bias, dim=1)
+        log_probability = torch.log_softmax(x @ weight + bias, dim=1)
         loss = -(wanted * log_probability).sum(dim=1).mean() + penalty / 2 * (weight**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -107,8 +105,7 @@ def neighbour_logits(
         weight = ((nearest - nearest[:, :1]) / _TEMPERATURE).exp()
         votes = weight[:, :, None] * labels[index]  # (M, k, K)
         for kept, k in zip(found, sizes, strict=True):
-            average = weight[:, :k].mean(dim=1, keepdim=True)
-            shares = votes[:, :k].sum(dim=1) + average * prior
+            shares = votes[:, :k].sum(dim=1) + weight[:, :k].mean(dim=1, keepdim=True) * prior
             kept.append((shares / shares.sum(dim=1, keepdim=True)).log())
     return [torch.cat(kept).numpy() for kept in found]
 
@@ -139,8 +136,8 @@ class _BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.norm1(self.conv1(x)))
-        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class ResNet18(nn.Module):
@@ -157,8 +154,8 @@ class ResNet18(nn.Module):
         widths = (64, 64, 128, 256, 512)
         blocks: list[nn.Module] = []
         for stage, width in enumerate(widths[1:]):
-            blocks.append(_BasicBlock(widths[stage], width, 1 if stage == 0 else 2))
-            blocks.append(_BasicBlock(width, width, 1))
+            first = _BasicBlock(widths[stage], width, 1 if stage == 0 else 2)
+            blocks += [first, _BasicBlock(width, width, 1)]
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(widths[-1], n_classes)
         for module in self.modules():
@@ -270,8 +267,7 @@ class ClassifierTrainer:
             loss = self._step(next(pending))
             bar.advance(schedule.batch_size, f"loss {loss:.3f}")
             if state.step % s.log_every == 0:
-                rate = float(self._optimizer.param_groups[0]["lr"])
-                self._write(log, {"loss": loss, "lr": rate})
+                self._write(log, {"loss": loss, "lr": float(self._optimizer.param_groups[0]["lr"])})
             if stop.requested or time.monotonic() - saved > 60 * s.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
@@ -285,8 +281,8 @@ class ClassifierTrainer:
             group["lr"] = rate
         positions = self._schedule.positions(state.step)
         targets = torch.from_numpy(job.selection.targets[positions]).to(self._device)
-        logits = self._model(self._pixels(batch))
-        losses = -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
+        log_probability = torch.log_softmax(self._model(self._pixels(batch)), dim=1)
+        losses = -(targets * log_probability).sum(dim=1)
         weight = (targets * self._class_weight).sum(dim=1)
         loss = (weight * losses).sum() / weight.sum()
         value = float(loss.detach())
@@ -302,16 +298,18 @@ class ClassifierTrainer:
     def _evaluate(self, log: MetricsLog) -> None:
         state, job = self._state, self._job
         labels = job.selection.choosing_labels
-        scores = dataclasses.asdict(score_logits(self.logits(job.selection.choosing_rows), labels))
+        scores = asdict(score_logits(self.logits(job.selection.choosing_rows), labels))
         self._write(log, {f"validation_{key}": value for key, value in scores.items()})
         if state.is_best(scores[job.settings.select_by]):
-            best = {"model": self._model.state_dict(), "step": state.step, "validation": scores}
-            save_weights(job.run.checkpoints, BEST, best)
+            save_weights(
+                job.run.checkpoints,
+                BEST,
+                {"model": self._model.state_dict(), "step": state.step, "validation": scores},
+            )
         say(evaluated(state.step, scores))
 
     def _write(self, log: MetricsLog, values: dict[str, float]) -> None:
-        epoch = self._schedule.epoch(max(self._state.step - 1, 0)) + 1
-        log.write(self._state.step, epoch, values)
+        log.write(self._state.step, self._schedule.epoch(max(self._state.step - 1, 0)) + 1, values)
         self._state.lines += 1
 
     def _save(self) -> None:
@@ -319,10 +317,11 @@ class ClassifierTrainer:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "progress": dataclasses.asdict(self._state),
+            "progress": asdict(self._state),
         }
-        keep = self._job.settings.keep_checkpoints
-        save_checkpoint(self._job.run.checkpoints, self._state.step, state, keep)
+        save_checkpoint(
+            self._job.run.checkpoints, self._state.step, state, self._job.settings.keep_checkpoints
+        )
 
     def _pixels(self, batch: Tensor) -> Tensor:
         pixels = torch.from_numpy(standardise(batch.numpy(), self._job.preprocessing))

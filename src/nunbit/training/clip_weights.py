@@ -7,15 +7,13 @@ Knows nothing of files' formats or of training.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.runtime.files import read_json
 from nunbit.training.hub_models import (
     OPENAI_MEAN,
@@ -136,13 +134,12 @@ def load_clip_file(path: Path, activation: str, tokenizer: str) -> Pretrained:
             )
         ) from exc
     if activation != "auto":
-        hints = dataclasses.replace(hints, activation=activation)
+        hints = replace(hints, activation=activation)
     model = clip_from_state_dict(read_state_dict(path), hints, path)
     text = model.config.text_config
-    vocabulary = find_clip_vocabulary(path, tokenizer)
     return Pretrained(
         model=model,
-        tokenizer=load_clip_tokenizer(vocabulary, text.vocab_size),
+        tokenizer=load_clip_tokenizer(find_clip_vocabulary(path, tokenizer), text.vocab_size),
         max_tokens=text.max_position_embeddings,
         image_size=model.config.vision_config.image_size,
         mean=tuple(mean),
@@ -234,8 +231,9 @@ def _check_architecture(state: State, where: Path) -> None:
             )
         )
     other = f"weights named {', '.join(sorted(names)[:3])} …"
-    found = (what for what, starts in _FOREIGN.items() if has(*starts))
-    raise _other_architecture(where, next(found, other))
+    raise _other_architecture(
+        where, next((what for what, starts in _FOREIGN.items() if has(*starts)), other)
+    )
 
 
 def _marked_activation(state: State, where: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from nunbit.core.errors import TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import Text, TrainingError
 from nunbit.datasets.policies import person_holdout, vote_distributions
 from nunbit.datasets.shards import DOCUMENT, DataSet, open_dataset
 from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
@@ -103,8 +102,7 @@ def select_rows(data: DataSet, settings: TrainSettings) -> Selection:
         persons, names = [subjects[row] for row in train], [records[row] for row in train]
         held = person_holdout(persons, names, settings.holdout, HOLDOUT_SEED)
         train, choosing, choosing_from = train[~held], train[held], "train"
-    ids = data.label_set.ids
-    code = {label: k for k, label in enumerate(ids)}
+    code = {label: k for k, label in enumerate(data.label_set.ids)}
     codes = np.array([code.get(label, -1) for label in data.column("label")], np.int64)
     parts = [rows[codes[rows] >= 0] for rows in (train, choosing)]
     kept_apart = "validation" if choosing_from == "validation" else "the hold-out of train"
@@ -169,19 +167,17 @@ def augment(
         crop = crop[:, ::-1]
     if settings.rotate or settings.zoom or settings.shift:
         angle = math.radians(settings.rotate * turn)
-        scale = 1.0 + settings.zoom * size
         offset = (settings.shift * side * dx, settings.shift * side * dy)
-        crop = _affine(crop, angle, scale, offset)
+        crop = _affine(crop, angle, 1.0 + settings.zoom * size, offset)
     if settings.brightness or settings.contrast:
         gain = 1.0 + settings.contrast * contrast
         level = np.arange(256, dtype=np.float32)
         middle = float(crop.mean())
         table = ((level - middle) * gain + middle) * (1.0 + settings.brightness * light)
         crop = np.clip(np.rint(table), 0, 255).astype(np.uint8)[crop]
-    if settings.degrade:
-        happens, how, strength = draw.random(3)
-        if happens < settings.degrade:
-            crop = _degrade(crop, how, strength)
+    happens, how, strength = draw.random(3)
+    if happens < settings.degrade:
+        crop = _degrade(crop, how, strength)
     if erase < settings.erase:
         crop = _cover(crop, 0.02 + 0.18 * area, 0.5 + 1.5 * aspect, (left, top))
     return crop
@@ -239,13 +235,6 @@ def _all_of(batch: NDArray[np.int64]) -> NDArray[np.int64]:
     return batch
 
 
-def _keys(schedule: Schedule, steps: range, share: Share) -> Iterator[list[tuple[int, int]]]:
-    """Keys of this process's share of some steps."""
-    for step in steps:
-        epoch = schedule.epoch(step)
-        yield [(epoch, int(p)) for p in share(schedule.positions(step))]
-
-
 def training_batches(
     crops: Crops, schedule: Schedule, steps: range, workers: int, share: Share = _all_of
 ) -> Any:
@@ -258,7 +247,9 @@ def training_batches(
         workers: Processes that read and augment.
         share: Which of a step's positions this process takes.
     """
-    return _loader(crops, _keys(schedule, steps, share), workers)
+    keys = ([(schedule.epoch(step), int(p)) for p in share(schedule.positions(step))]
+            for step in steps)  # fmt: skip
+    return _loader(crops, keys, workers)
 
 
 def plain_batches(
@@ -266,8 +257,9 @@ def plain_batches(
 ) -> Any:
     """A DataLoader of crops in order, without augmentation; of all or of some positions."""
     keys = [(-1, p) for p in (range(len(crops)) if positions is None else positions)]
-    steps = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
-    return _loader(crops, steps, workers)
+    return _loader(
+        crops, [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)], workers
+    )
 
 
 def _loader(crops: Crops, steps: Any, workers: int) -> Any:
@@ -313,9 +305,8 @@ def _targets(
 
 def _check_classes(data: DataSet, labels: NDArray[np.int64], part: str) -> None:
     counts = np.bincount(labels, minlength=len(data.label_set.labels))
-    absent = [i for i, count in zip(data.label_set.ids, counts, strict=True) if count == 0]
-    if absent:
-        names = ", ".join(absent)
+    names = ", ".join(i for i, n in zip(data.label_set.ids, counts, strict=True) if n == 0)
+    if names:
         raise TrainingError(
             Text(
                 f"no image of {names} in {part}; add some, use another label policy or label "
@@ -335,11 +326,10 @@ def _affine(
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
     # Pillow wants the map from output to input pixels.
     x0, y0 = cx + offset[0], cy + offset[1]
-    matrix = (cos, sin, cx - cos * x0 - sin * y0, -sin, cos, cy + sin * x0 - cos * y0)
     image = Image.fromarray(np.ascontiguousarray(crop)).transform(
         (width, height),
         Image.Transform.AFFINE,
-        matrix,
+        (cos, sin, cx - cos * x0 - sin * y0, -sin, cos, cy + sin * x0 - cos * y0),
         resample=Image.Resampling.BILINEAR,
         fillcolor=PAD_RGB,
     )
@@ -364,8 +354,7 @@ def _degrade(crop: NDArray[np.uint8], how: float, strength: float) -> NDArray[np
         small = image.resize((low, low), Image.Resampling.BOX)
         return np.asarray(small.resize((side, side), Image.Resampling.BILINEAR))
     packed = io.BytesIO()
-    quality = round(_QUALITY[1] - strength * (_QUALITY[1] - _QUALITY[0]))
-    image.save(packed, "JPEG", quality=quality)
+    image.save(packed, "JPEG", quality=round(_QUALITY[1] - strength * (_QUALITY[1] - _QUALITY[0])))
     return np.asarray(Image.open(packed).convert("RGB"))
 
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from nunbit.core.errors import InputError, MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, MissingExtra, Text
 from nunbit.language.labels import LabelSet, label_set_names, load_label_set
 from nunbit.language.prompts import TemplateSet, load_template_set, prompts_for, template_set_names
 from nunbit.runtime.resources import packaged_text
@@ -63,21 +63,17 @@ def all_texts(table: Prompts) -> list[str]:
 
 def package_prompts() -> list[str]:
     """Every prompt of the package's label and template sets."""
-    label_sets = [load_label_set(name) for name in label_set_names()]
-    return all_texts(known_prompts(label_sets, [*map(load_template_set, template_set_names())]))
+    templates = [load_template_set(name) for name in template_set_names()]
+    return all_texts(known_prompts(map(load_label_set, label_set_names()), templates))
 
 
 def package_sets(
     label_set: LabelSet, template_set: TemplateSet
 ) -> tuple[list[LabelSet], list[TemplateSet]]:
     """The package's label and template sets, with the given ones first and none twice."""
-    labels = [label_set] + [
-        load_label_set(name) for name in label_set_names() if name != label_set.name
-    ]
-    templates = [template_set] + [
-        load_template_set(name) for name in template_set_names() if name != template_set.name
-    ]
-    return labels, templates
+    labels = (load_label_set(name) for name in label_set_names() if name != label_set.name)
+    templates = (load_template_set(n) for n in template_set_names() if n != template_set.name)
+    return [label_set, *labels], [template_set, *templates]
 
 
 def prompt_tokenizer(texts: Iterable[str], size: int) -> Any:
@@ -87,8 +83,6 @@ def prompt_tokenizer(texts: Iterable[str], size: int) -> Any:
         texts: What to learn merges from.
         size: Largest vocabulary, more than 258.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-
     tokenizer = Tokenizer(models.BPE())
     # macOS hands over decomposed Hangul; the same word must give the same pieces.
     tokenizer.normalizer = normalizers.NFC()
@@ -101,9 +95,8 @@ def prompt_tokenizer(texts: Iterable[str], size: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     # A start piece gives the empty text something to pool.
-    start = tokenizer.token_to_id(FIRST)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{FIRST} $A", special_tokens=[(FIRST, start)]
+        single=f"{FIRST} $A", special_tokens=[(FIRST, tokenizer.token_to_id(FIRST))]
     )
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id(PAD), pad_token=PAD)
     return tokenizer
@@ -250,17 +243,14 @@ def cut_tokenizer(full: Any, kept: list[int]) -> Any:
 
     A text whose pieces are all kept is cut the same; another falls back on shorter pieces.
     """
-    from tokenizers import Tokenizer, models, normalizers, processors
-
     pieces = _vocabulary(full)
-    model = models.Unigram([pieces[number] for number in kept], unk_id=kept.index(3))
-    tokenizer = Tokenizer(model)
+    tokenizer = Tokenizer(models.Unigram([pieces[number] for number in kept], unk_id=kept.index(3)))
     tokenizer.normalizer = normalizers.Sequence([full.normalizer, normalizers.Prepend(PREFIX)])
     tokenizer.pre_tokenizer = full.pre_tokenizer
     tokenizer.add_special_tokens(list(_SPECIAL))
-    ends = [(piece, tokenizer.token_to_id(piece)) for piece in (_START, _END)]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{_START} $A {_END}", special_tokens=ends
+        single=f"{_START} $A {_END}",
+        special_tokens=[(piece, tokenizer.token_to_id(piece)) for piece in (_START, _END)],
     )
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id(_PAD), pad_token=_PAD)
     return tokenizer
@@ -357,12 +347,10 @@ class _Packed:
     def tensor(self, name: str, width: int, rows: list[int] | None = None) -> NDArray[np.float32]:
         """A tensor as (-1, width) float32; ``rows`` picks some without expanding the others."""
         packed, offset, size = self._directory[name]
-        raw = self._data[offset : offset + size]
+        raw, wanted = self._data[offset : offset + size], slice(None) if rows is None else rows
         if not packed:
-            values = np.frombuffer(raw, "<f4").reshape(-1, width)
-            return values if rows is None else values[rows]
-        blocks = np.frombuffer(raw, self._BLOCK).reshape(-1, width // 32)
-        blocks = blocks if rows is None else blocks[rows]
+            return np.frombuffer(raw, "<f4").reshape(-1, width)[wanted]
+        blocks = np.frombuffer(raw, self._BLOCK).reshape(-1, width // 32)[wanted]
         low, high = blocks["nibbles"] & 15, blocks["nibbles"] >> 4
         values = np.concatenate([low, high], axis=-1).astype(np.float32) - 8.0
         values *= blocks["scale"].astype(np.float32)[..., None]
@@ -378,8 +366,6 @@ def _bert_weights(packed: _Packed, kept: list[int]) -> Iterator[tuple[str, torch
     yield "embeddings.word_embeddings.weight", tensor("emb.word", hidden, kept)
     yield "embeddings.position_embeddings.weight", tensor("emb.pos", hidden)
     yield "embeddings.token_type_embeddings.weight", tensor("emb.type", hidden)
-    yield "embeddings.LayerNorm.weight", tensor("emb.ln.w", hidden)[0]
-    yield "embeddings.LayerNorm.bias", tensor("emb.ln.b", hidden)[0]
     parts = {
         "q": ("attention.self.query", hidden, hidden),
         "k": ("attention.self.key", hidden, hidden),
@@ -388,21 +374,21 @@ def _bert_weights(packed: _Packed, kept: list[int]) -> Iterator[tuple[str, torch
         "fi": ("intermediate.dense", hidden, feed),
         "fo": ("output.dense", feed, hidden),
     }
-    norms = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
+    norms = {"emb.ln": "embeddings.LayerNorm"}
     for layer in range(packed.config["num_hidden_layers"]):
         to = f"encoder.layer.{layer}"
         for short, (name, inputs, outputs) in parts.items():
             yield f"{to}.{name}.weight", tensor(f"l{layer}.{short}.w", inputs)
             yield f"{to}.{name}.bias", tensor(f"l{layer}.{short}.b", outputs)[0]
-        for short, name in norms.items():
-            yield f"{to}.{name}.weight", tensor(f"l{layer}.{short}.w", hidden)[0]
-            yield f"{to}.{name}.bias", tensor(f"l{layer}.{short}.b", hidden)[0]
+        norms[f"l{layer}.aln"] = f"{to}.attention.output.LayerNorm"
+        norms[f"l{layer}.oln"] = f"{to}.output.LayerNorm"
+    for short, name in norms.items():
+        yield f"{name}.weight", tensor(f"{short}.w", hidden)[0]
+        yield f"{name}.bias", tensor(f"{short}.b", hidden)[0]
 
 
 def _unigram(pieces: list[str], scores: NDArray[np.float32]) -> Any:
     """XLM-R's tokenizer; the package holds its pieces but not sentencepiece's own file."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-
     table = [(piece, float(score)) for piece, score in zip(pieces, scores, strict=True)]
     tokenizer = Tokenizer(models.Unigram(table, unk_id=3))
     # sentencepiece's nmt_nfkc: control characters go, white space and joiners become a blank,

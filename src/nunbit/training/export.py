@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import InputError, TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text, TrainingError
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.labels import LabelSet, label_set_to_dict
 from nunbit.language.prompts import TemplateSet, prompts_for
@@ -107,8 +106,7 @@ def write_bundle(
         export_image_tower(network.model, network.preprocessing.image_size, folder / IMAGE_FILE)
         export_text_tower(network.model, folder / TEXT_FILE)
         write_text(folder / TOKENIZER_FILE, network.tokenizer.to_str())
-        cached = _write_prompts(content, folder / PROMPTS_FILE)
-        document = _document(content, cached)
+        document = _document(content, _write_prompts(content, folder / PROMPTS_FILE))
         _seal(folder, document)
         figures = None
         if network.architecture["kind"] == "hub":
@@ -148,13 +146,11 @@ def export_run(run: Path, out: Path) -> dict[str, Any]:
     folder = RunFolder(run)
     document = folder.read()
     path = (run / document["data"]).resolve()
-    try:
-        data: DataSet | None = open_dataset(path)
-        known = dataset_hash(path) == document["training_data"]["sha256"]
-    except InputError:
-        known = False
-    if not known:
-        data = None
+    data = None
+    with suppress(InputError):
+        found = open_dataset(path)
+        data = found if dataset_hash(path) == document["training_data"]["sha256"] else None
+    if data is None:
         say(
             Text(
                 f"the training data is not at {path}: parity is checked on random pictures",
@@ -203,8 +199,9 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None) -> dict[str, 
         training_data={k: v for k, v in document["training_data"].items() if v is not None},
     )
     if data is None:
-        side = network.preprocessing.image_size
-        return write_bundle(content, out, _random_pictures(side), "random pictures")
+        return write_bundle(
+            content, out, _random_pictures(network.preprocessing.image_size), "random pictures"
+        )
     rows = select_rows(data, settings).choosing_rows
     spread = np.linspace(0, len(rows) - 1, min(len(rows), PARITY_IMAGES)).astype(np.int64)
     crops = np.stack([data.pixels(int(row)) for row in rows[spread]])
@@ -213,8 +210,7 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None) -> dict[str, 
 
 def _random_pictures(side: int) -> NDArray[np.uint8]:
     """Smooth random colours; plain noise would look like the same grey to every network."""
-    draw = np.random.default_rng(0)
-    coarse = draw.integers(0, 256, (64, 6, 6, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 256, (64, 6, 6, 3), dtype=np.uint8)
     size = (side, side)
     return np.stack([np.asarray(Image.fromarray(c).resize(size)) for c in coarse])
 
@@ -237,9 +233,8 @@ def torch_embed_texts(network: Network, texts: list[str]) -> Array:
     with torch.no_grad():
         for start in range(0, len(texts), _BATCH):
             part = texts[start : start + _BATCH]
-            ids, mask = tokenise(network.tokenizer, part, network.max_tokens)
-            vectors = network.model.embed_texts(torch.from_numpy(ids), torch.from_numpy(mask))
-            rows.append(vectors.numpy())
+            ids, mask = map(torch.from_numpy, tokenise(network.tokenizer, part, network.max_tokens))
+            rows.append(network.model.embed_texts(ids, mask).numpy())
     return np.concatenate(rows)
 
 

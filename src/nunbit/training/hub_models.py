@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-from nunbit.core.errors import InputError, MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, MissingExtra, Text
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -129,7 +128,8 @@ def read_hub_folder(
                 dtype=torch.float32,
             )
             tokenizer = _wrapped_tokenizer(source, local_only)
-            processor = _processor(source, local_only)
+            found = _file(source, "preprocessor_config.json", local_only)
+            processor = json.loads(found.read_text(encoding="utf-8")) if found else {}
         except (*_UNREADABLE, SafetensorError) as exc:
             raise _cannot_load(source, exc) from exc
     if missing := sorted(report["missing_keys"]):
@@ -206,11 +206,6 @@ def _wrapped_tokenizer(source: str, local_only: bool) -> Any:
         return transformers.PreTrainedTokenizerFast.from_pretrained(source, **options)
 
 
-def _processor(source: str, local_only: bool) -> dict[str, Any]:
-    found = _file(source, "preprocessor_config.json", local_only)
-    return json.loads(found.read_text(encoding="utf-8")) if found else {}
-
-
 def _file(source: str, name: str, local_only: bool) -> Path | None:
     found = transformers_module().utils.cached_file(
         source,
@@ -243,7 +238,6 @@ def _pretrained(source: str, model: Any, wrapped: Any, processor: dict[str, Any]
     mean, std = _PIXELS.get(config.model_type, (OPENAI_MEAN, OPENAI_STD))
     if config.vision_config.model_type in ("clip_vision_model", "clip"):
         mean, std = OPENAI_MEAN, OPENAI_STD
-    bilinear = processor.get("resample") == _PILLOW_BILINEAR
     return Pretrained(
         model=model,
         tokenizer=tokenizer,
@@ -251,7 +245,7 @@ def _pretrained(source: str, model: Any, wrapped: Any, processor: dict[str, Any]
         image_size=int(config.vision_config.image_size),
         mean=_three(processor.get("image_mean", mean)),
         std=_three(processor.get("image_std", std)),
-        resample="bilinear" if bilinear else "bicubic",
+        resample="bilinear" if processor.get("resample") == _PILLOW_BILINEAR else "bicubic",
     )
 
 

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.labels import label_set_to_dict
 from nunbit.language.prompts import load_template_set
@@ -41,7 +40,13 @@ from nunbit.training.networks import (
 )
 from nunbit.training.optimisers import pretrained_part
 from nunbit.training.processes import World, joined_world, torch_threads
-from nunbit.training.settings import RunFolder, TrainSettings, resumed_settings, start_kind
+from nunbit.training.settings import (
+    CONFIG_FILE,
+    RunFolder,
+    TrainSettings,
+    resumed_settings,
+    start_kind,
+)
 from nunbit.training.steps import Captions
 from nunbit.training.trainer import Job, Trainer
 
@@ -114,7 +119,7 @@ def _open(
 ) -> tuple[DataSet, Job, dict[str, Any] | None]:
     """Begin a run or go on with it."""
     run.check_free(resume)
-    if run.exists() and run.has_settings():
+    if run.exists() and (run.path / CONFIG_FILE).is_file():
         settings = resumed_settings(run.settings(), settings, run.path)
     dataset = open_training_data(data, settings)
     remove_partials(run.checkpoints)
@@ -138,8 +143,11 @@ def _follow(data: Path, run: RunFolder, world: World) -> tuple[DataSet, Job, dic
         )
     settings = run.settings()
     dataset = open_training_data(data, settings)
-    job = _continue(dataset, run, settings, world)
-    return dataset, job, None if step is None else load_step(run.checkpoints, step)
+    return (
+        dataset,
+        _continue(dataset, run, settings, world),
+        None if step is None else load_step(run.checkpoints, step),
+    )
 
 
 def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: World) -> Job:

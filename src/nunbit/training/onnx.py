@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from nunbit.core.errors import TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import Text, TrainingError
 from nunbit.training.towers import DualEncoder
 
 # --- export ---------------------------------------------------------------------------------------
 # By torch's exporter, with a dynamic batch (and text length).
 
-_DYNAMIC = torch.export.Dim.DYNAMIC
+DYNAMIC = torch.export.Dim.DYNAMIC
 
 
 def export_image_tower(model: DualEncoder, image_size: int, path: Path) -> None:
@@ -31,7 +32,7 @@ def export_image_tower(model: DualEncoder, image_size: int, path: Path) -> None:
         TrainingError: The exporter refuses the network.
     """
     example = torch.zeros(2, 3, image_size, image_size)
-    _export(model.image, (example,), ({0: _DYNAMIC},), ["pixels"], path)
+    export_tower(model.image, (example,), ({0: DYNAMIC},), ["pixels"], path)
 
 
 def export_text_tower(model: DualEncoder, path: Path) -> None:
@@ -40,28 +41,30 @@ def export_text_tower(model: DualEncoder, path: Path) -> None:
     Raises:
         TrainingError: The exporter refuses the network.
     """
-    ids = torch.ones(2, 7, dtype=torch.int64)
-    shape = {0: _DYNAMIC, 1: _DYNAMIC}
+    ids, shape = torch.ones(2, 7, dtype=torch.int64), {0: DYNAMIC, 1: DYNAMIC}
     names = ["input_ids", "attention_mask"]
-    _export(model.text, (ids, torch.ones_like(ids)), (shape, shape), names, path)
+    export_tower(model.text, (ids, torch.ones_like(ids)), (shape, shape), names, path)
 
 
-def export_voice_tower(tower: nn.Module, features: int, path: Path) -> None:
-    """Write ``functionals`` (N, F) float32 -> ``vectors`` (N, D).
-
-    Raises:
-        TrainingError: The exporter refuses the network.
-    """
-    _export(tower, (torch.zeros(2, features),), ({0: _DYNAMIC},), ["functionals"], path)
-
-
-def _export(
+def export_tower(
     tower: nn.Module,
     examples: tuple[Tensor, ...],
     shapes: tuple[dict[int, object], ...],
     names: list[str],
     path: Path,
 ) -> None:
+    """Write a network whose output is ``vectors``.
+
+    Args:
+        tower: The network.
+        examples: Its inputs.
+        shapes: Their axes whose length may vary (``DYNAMIC``).
+        names: Of the inputs.
+        path: The file.
+
+    Raises:
+        TrainingError: The exporter refuses the network.
+    """
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
@@ -90,8 +93,6 @@ def _strip_traces(path: Path) -> None:
 
     They name the folders of whoever exported the model, and take a megabyte.
     """
-    import onnx
-
     model = onnx.load(path)
     graph = model.graph
     for holder in (model, graph, *graph.node, *graph.value_info, *graph.initializer):
@@ -146,8 +147,6 @@ def quantise_weights(source: Path, target: Path) -> None:
         source: A file with its weights inside.
         target: Where the copy goes.
     """
-    import onnx
-
     model = onnx.load(source)
     graph = model.graph
     packer = _Packer({tensor.name: tensor for tensor in graph.initializer})
@@ -230,13 +229,12 @@ class _Packer:
             turned = any(a.name == "transB" and a.i for a in node.attribute)
             node.input[1], new = self._restored(node.input[1], 1 if turned else 0)
             return [*new, node]
-        if node.op_type == "Gather" and self._is_large(node.input[0]) and not _axis(node):
+        by_row = not any(a.name == "axis" and a.i for a in node.attribute)
+        if node.op_type == "Gather" and self._is_large(node.input[0]) and by_row:
             return self._gathered(node)
         return [node]
 
     def _is_large(self, name: str) -> bool:
-        from onnx import TensorProto
-
         tensor = self._originals.get(name)
         return (
             tensor is not None
@@ -247,8 +245,6 @@ class _Packer:
 
     def _pack(self, stem: str, weights: NDArray[np.float32], axis: int) -> None:
         """Make integers and scales once."""
-        from onnx import numpy_helper
-
         if stem not in self._made:
             self._made.add(stem)
             integers, scale = round_weights(weights, axis)
@@ -256,22 +252,19 @@ class _Packer:
             self.tensors.append(numpy_helper.from_array(scale, f"{stem}_scale"))
 
     def _weights(self, name: str) -> NDArray[np.float32]:
-        from onnx import numpy_helper
-
         return np.asarray(numpy_helper.to_array(self._originals[name]), np.float32)
 
     def _restored(self, name: str, summed_axis: int) -> tuple[str, list[Any]]:
         """Name of the matrix made float again, and the nodes that do so when a session loads."""
-        from onnx import helper, numpy_helper
-
         stem = f"{name}_sum{summed_axis}"
         if f"{stem}_float" in self._made:
             return f"{stem}_float", []
         weights = self._weights(name)
         self._pack(stem, in_groups(weights, summed_axis), 1 if summed_axis == 0 else 2)
         self._made.add(f"{stem}_float")
-        shape = numpy_helper.from_array(np.array(weights.shape, np.int64), f"{stem}_shape")
-        self.tensors.append(shape)
+        self.tensors.append(
+            numpy_helper.from_array(np.array(weights.shape, np.int64), f"{stem}_shape")
+        )
         return f"{stem}_float", [
             *_product(f"{stem}_int8", f"{stem}_scale", f"{stem}_groups"),
             helper.make_node("Reshape", [f"{stem}_groups", f"{stem}_shape"], [f"{stem}_float"]),
@@ -279,8 +272,6 @@ class _Packer:
 
     def _gathered(self, node: Any) -> list[Any]:
         """Rows are picked as integers and made float one by one: the table stays small."""
-        from onnx import helper
-
         (table, rows), out = node.input, node.output[0]
         stem = f"{table}_rows"
         self._pack(stem, self._weights(table), 1)
@@ -294,18 +285,12 @@ class _Packer:
 
 def _product(integers: str, scale: str, out: str) -> list[Any]:
     """Nodes that make integers float again."""
-    from onnx import TensorProto, helper
-
     casts = [f"{out}_integers", f"{out}_scales"]
     return [
         helper.make_node("Cast", [integers], casts[:1], to=TensorProto.FLOAT),
         helper.make_node("Cast", [scale], casts[1:], to=TensorProto.FLOAT),
         helper.make_node("Mul", casts, [out]),
     ]
-
-
-def _axis(node: Any) -> int:
-    return next((int(a.i) for a in node.attribute if a.name == "axis"), 0)
 
 
 # --- model card -----------------------------------------------------------------------------------
@@ -375,7 +360,12 @@ def model_card(document: Mapping[str, Any]) -> str:
         "## Prompts of the training\n",
         "\n".join(f"- {text}" for text in document["trained_prompts"]) + "\n",
         "## Settings\n",
-        _table(_settings(training.get("settings", {}), origin)),
+        _table(
+            {
+                k: _start(origin) if k == "init" else v
+                for k, v in training.get("settings", {}).items()
+            }
+        ),
         "## Export\n",
         f"Agreement with torch on {parity['images']} images ({parity['images_from']}), checked "
         "when the run was exported: smallest "
@@ -401,10 +391,6 @@ def _start(origin: Mapping[str, Any]) -> str:
     return str(origin["name"])
 
 
-def _settings(settings: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "init": _start(origin)} if "init" in settings else dict(settings)
-
-
 def _selection(selection: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     """The run's figures, with the temperature the bundle uses where it was fitted anew since."""
     shown = {k: v for k, v in selection.items() if k != "temperature"}
@@ -422,7 +408,7 @@ def _table(values: Mapping[str, Any]) -> str:
     if not values:
         return "(none)\n"
     rows = [f"| {key} | {_cell(value)} |" for key, value in values.items()]
-    return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
+    return "\n".join(["| | |", "|---|---|", *rows, ""])
 
 
 def _cell(value: Any) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nunbit.training.processes import World
@@ -76,8 +75,7 @@ def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
         return peak * (step + 1) / warmup
     if settings.schedule == "constant":
         return peak
-    share = (step - warmup) / max(total - warmup, 1)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * share))
+    return peak * 0.5 * (1.0 + math.cos(math.pi * ((step - warmup) / max(total - warmup, 1))))
 
 
 def depth_shares(tower: nn.Module, decay: float) -> dict[str, float]:
@@ -119,8 +117,10 @@ def make_optimizer(
     pretrained = {id(p) for p in encoder.parameters()} if encoder is not None else set()
     shares = {"log_scale": 1.0}
     for side, tower in (("image", model.image), ("text", model.text)):
-        by_depth = depth_shares(tower, settings.layer_decay)
-        shares |= {f"{side}.{name}": share for name, share in by_depth.items()}
+        shares |= {
+            f"{side}.{name}": share
+            for name, share in depth_shares(tower, settings.layer_decay).items()
+        }
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         in_encoder = id(parameter) in pretrained
@@ -191,7 +191,7 @@ class _Shared(torch.autograd.Function):
         variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
         ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
         ctx.world = world
-        y = functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        y = nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
@@ -292,7 +292,13 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._decay, statistics = decay, _statistics(model)
+        self._decay = decay
+        statistics = {
+            f"{name}.{kind}" if name else kind
+            for name, module in model.named_modules()
+            if isinstance(module, _BatchNorm)
+            for kind in ("running_mean", "running_var")
+        }
         self._live = {
             name: tensor
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
@@ -330,16 +336,6 @@ class MovingAverage:
         # Only pointers change hands: no third copy of the weights is needed.
         for name, live in self._live.items():
             live.data, self._mean[name] = self._mean[name], live.data
-
-
-def _statistics(model: nn.Module) -> frozenset[str]:
-    """Names of the running means and variances of batch norms."""
-    return frozenset(
-        f"{name}.{kind}" if name else kind
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for kind in ("running_mean", "running_var")
-    )
 
 
 def pretrained_part(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

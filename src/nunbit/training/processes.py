@@ -27,8 +27,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from nunbit.core.errors import NunbitError, TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import NunbitError, Text, TrainingError
 from nunbit.runtime.workers import available_cores
 
 T = TypeVar("T")
@@ -102,8 +101,7 @@ class World:
 
     def join_spans(self, own: Tensor, count: int) -> Tensor:
         """(count, ...) from each process's span of it, without gradient."""
-        each = -(-count // self.size)
-        padded = own.new_zeros((each, *own.shape[1:]))
+        padded = own.new_zeros((-(-count // self.size), *own.shape[1:]))
         padded[: len(own)] = own
         return self.gather(padded).reshape(-1, *own.shape[1:])[:count]
 
@@ -124,8 +122,7 @@ class World:
         """
         if self.size == 1:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        for bucket in _buckets(gradients):
+        for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
             total = torch.cat([g.reshape(-1) for g in bucket])
             self.sum_(total)
             if each_has_all:

@@ -8,17 +8,15 @@ Torch-free.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import tomli_w
 
-from nunbit.core.errors import InputError, SettingsError, TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, SettingsError, Text, TrainingError
 from nunbit.runtime.config import Seed, Workers, read_settings, settings_to_dict, stated_by_paper
 from nunbit.runtime.files import read_json, write_json, write_text, writing
 from nunbit.runtime.resources import Shelf
@@ -220,8 +218,7 @@ def resolve_auto(
     """
     defaults = dict(_AUTO[kind or start_kind(settings.init)])
     defaults["image_size"] = image_size or defaults["image_size"]
-    chosen = {k: v for k, v in defaults.items() if getattr(settings, k) == AUTO}
-    return dataclasses.replace(settings, **chosen)
+    return replace(settings, **{k: v for k, v in defaults.items() if getattr(settings, k) == AUTO})
 
 
 def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -> TrainSettings:
@@ -235,7 +232,7 @@ def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -
     """
     plain = TrainSettings()
     changed: dict[str, Any] = {}
-    for f in dataclasses.fields(TrainSettings):
+    for f in fields(TrainSettings):
         old, new = getattr(stored, f.name), getattr(given, f.name)
         if new in (AUTO, getattr(plain, f.name), old):
             continue
@@ -249,7 +246,7 @@ def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -
                 )
             )
         changed[f.name] = new
-    return dataclasses.replace(stored, **changed)
+    return replace(stored, **changed)
 
 
 def config_toml(settings: TrainSettings) -> str:
@@ -260,7 +257,7 @@ def config_toml(settings: TrainSettings) -> str:
     plain = TrainSettings()
     values = settings_to_dict(settings)
     lines = []
-    for f in dataclasses.fields(TrainSettings):
+    for f in fields(TrainSettings):
         mark, stated = "assumed", getattr(plain, f.name)
         if f.name in STATED_BY_PAPER:
             mark = "paper" if values[f.name] == stated else f"not the paper's, which has {stated}"
@@ -312,9 +309,7 @@ class RunFolder:
             TrainingError: A run is here and ``resume`` is False.
             InputError: Other files are here.
         """
-        if self.exists():
-            if resume:
-                return
+        if self.exists() and not resume:
             raise TrainingError(
                 Text(
                     f"{self.path}: there is already a run; add `resume=True` to continue it, or "
@@ -323,7 +318,8 @@ class RunFolder:
                     "아니면 다른 `out`을 고르십시오",
                 )
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if taken and not self.exists():
             raise InputError(
                 Text(
                     f"{self.path}: exists and is not a run; choose another `out`",
@@ -365,10 +361,6 @@ class RunFolder:
                 )
             )
         return document
-
-    def has_settings(self) -> bool:
-        """Whether the run got as far as writing its settings."""
-        return (self.path / CONFIG_FILE).is_file()
 
     def settings(self) -> TrainSettings:
         """The effective settings.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nunbit.core.errors import SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import SettingsError, Text
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import TemplateSet, load_descriptions, prompts_for
 from nunbit.model.encoders import tokenise
@@ -43,6 +42,10 @@ class Validation:
     uar: float
     macro_f1: float
     temperature: float
+
+    def logged(self) -> dict[str, float]:
+        """The scores under the names of ``metrics.jsonl``."""
+        return {f"validation_{name}": value for name, value in asdict(self).items()}
 
 
 @torch.no_grad()
@@ -100,8 +103,7 @@ def to_pixels(batch: Tensor, network: Network, device: torch.device) -> Tensor:
     """
     mean = torch.tensor(network.preprocessing.mean, device=device)
     std = torch.tensor(network.preprocessing.std, device=device)
-    scaled = (batch.to(device).to(torch.float32) / 255.0 - mean) / std
-    return scaled.permute(0, 3, 1, 2)
+    return ((batch.to(device).to(torch.float32) / 255.0 - mean) / std).permute(0, 3, 1, 2)
 
 
 # --- captions -------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nunbit.training.hub_models import quiet_transformers, transformers_module
 
@@ -49,7 +48,7 @@ class DualEncoder(nn.Module):
     @staticmethod
     def unit(features: Tensor) -> Tensor:
         """Rows of length one, in float32 whatever the tower computed in."""
-        return functional.normalize(features.float(), dim=-1)
+        return nn.functional.normalize(features.float(), dim=-1)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -79,7 +78,7 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.convolutions(x) + self.shortcut(x))
+        return nn.functional.relu(self.convolutions(x) + self.shortcut(x))
 
 
 class TinyImageTower(nn.Module):
@@ -96,8 +95,7 @@ class TinyImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, S, S) standardised pixels to (N, D)."""
-        features = self.blocks(self.stem(pixels))
-        return self.projection(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+        return self.projection(self.blocks(self.stem(pixels)).mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
 
 class LiteImageTower(nn.Module):
@@ -134,7 +132,7 @@ class _Block(nn.Module):
         m, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(m, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (M, heads, L, width / heads)
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(attended.transpose(1, 2).reshape(m, length, width))
         return x + self.feed(self.norm2(x))  # type: ignore[no-any-return]
 
@@ -159,8 +157,7 @@ class TextTower(nn.Module):
         for block in self.blocks:
             x = block(x, visible)
         weight = mask[:, :, None].to(x.dtype)
-        pooled = (self.norm(x) * weight).sum(dim=1) / weight.sum(dim=1)
-        return self.projection(pooled)  # type: ignore[no-any-return]
+        return self.projection((self.norm(x) * weight).sum(dim=1) / weight.sum(dim=1))  # type: ignore[no-any-return]
 
 
 class E5TextTower(nn.Module):
@@ -248,8 +245,9 @@ def build(architecture: Mapping[str, Any]) -> DualEncoder:
             return from_hub(transformers.AutoModel.from_config(config))
     size, text = architecture["embedding_size"], architecture["text"]
     if architecture["kind"] == "lite":
-        image = LiteImageTower(architecture["image_size"], size)
-        return DualEncoder(image, E5TextTower(text["config"], size))
+        return DualEncoder(
+            LiteImageTower(architecture["image_size"], size), E5TextTower(text["config"], size)
+        )
     return DualEncoder(TinyImageTower(tuple(architecture["widths"]), size), TextTower(text, size))
 
 
@@ -258,5 +256,6 @@ def from_hub(dual: Any) -> DualEncoder:
 
     SigLIP's bias is left out: it moves all logits alike, so a softmax over classes never sees it.
     """
-    scale = float(dual.logit_scale.detach().exp())
-    return DualEncoder(HubImageTower(dual), HubTextTower(dual), scale)
+    return DualEncoder(
+        HubImageTower(dual), HubTextTower(dual), float(dual.logit_scale.detach().exp())
+    )

@@ -8,17 +8,15 @@ the same weights; the first one writes and prints.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from nunbit.core.errors import TrainingError
-from nunbit.core.text import Text
+from nunbit.core.messages import Text, TrainingError
 from nunbit.datasets.shards import DataSet
 from nunbit.runtime.progress import Progress, say
 from nunbit.training.data import (
@@ -189,8 +187,9 @@ class Trainer:
             if self._world.first:
                 log = MetricsLog(self._run.path, p.step, p.lines)
                 stack.callback(log.close)
-                title = Text("training", "학습")
-                bar = stack.enter_context(Progress(title, total * size, "img", done=p.step * size))
+                bar = stack.enter_context(
+                    Progress(Text("training", "학습"), total * size, "img", done=p.step * size)
+                )
             self._steps(log, bar, stop)
             self._average_with_start(log)
 
@@ -260,14 +259,15 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["share"]
         selection, positions = self._job.selection, self._schedule.positions(p.step)
-        templates = self._schedule.templates(p.step)
-        step = self._job.captions.of(selection.labels[positions], templates, p.step)
-        targets = selection.targets[positions]
-        pairs = step.pairs(targets, self._class_weight, self._world.device)
+        step = self._job.captions.of(
+            selection.labels[positions], self._schedule.templates(p.step), p.step
+        )
+        pairs = step.pairs(selection.targets[positions], self._class_weight, self._world.device)
         self._optimizer.zero_grad(set_to_none=True)
         value = self._loss.backward(batch, step, pairs)
-        learning = [*self._model.parameters(), *self._learned]
-        norm = torch.nn.utils.clip_grad_norm_(learning, settings.grad_clip or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(
+            [*self._model.parameters(), *self._learned], settings.grad_clip or math.inf
+        )
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             raise not_finite(value, p.step + 1, settings, self._run)
         self._optimizer.step()
@@ -291,7 +291,7 @@ class Trainer:
         scores: dict[str, float] = {}
         if world.first:
             scale = float(self._model.logit_scale.detach())
-            scores = dataclasses.asdict(validate(images, labels, prompts, scale))
+            scores = asdict(validate(images, labels, prompts, scale))
         return world.of_first(scores)  # processes that differed in a rounding would part ways
 
     def _evaluate(self, log: MetricsLog | None) -> None:
@@ -300,8 +300,11 @@ class Trainer:
         if p.is_best(scores[self._settings.select_by]):
             self._validation = scores
             if self._world.first:
-                best = {"model": self._model.state_dict(), "step": p.step, "validation": scores}
-                save_weights(self._run.checkpoints, BEST, best)
+                save_weights(
+                    self._run.checkpoints,
+                    BEST,
+                    {"model": self._model.state_dict(), "step": p.step, "validation": scores},
+                )
         self._say(evaluated(p.step, scores))
 
     def _average_with_start(self, log: MetricsLog | None) -> None:
@@ -346,17 +349,19 @@ class Trainer:
             self._model.load_state_dict(mixed_with_start(end, start, share))
         self._world.copy_first_(self._model.state_dict().values())
         if share:
-            steps = range(min(_STATISTICS_STEPS, self._schedule.steps_per_epoch))
             pixels = (
                 to_pixels(batch, self._job.network, self._world.device)
-                for batch in self._batches(steps)
+                for batch in self._batches(
+                    range(min(_STATISTICS_STEPS, self._schedule.steps_per_epoch))
+                )
             )
             measure_statistics(self._model.image, pixels)
 
     def _log(self, log: MetricsLog | None, values: dict[str, float]) -> None:
         self._progress.lines += 1
         if log is not None:
-            log.write(self._progress.step, self._epoch(), values)
+            step = self._progress.step
+            log.write(step, self._schedule.epoch(max(step - 1, 0)) + 1, values)
 
     def _log_step(self, log: MetricsLog | None, seconds: float) -> None:
         p = self._progress
@@ -369,10 +374,6 @@ class Trainer:
         p.loss_sum, p.loss_steps = 0.0, 0
         self._log(log, values)
 
-    def _epoch(self) -> int:
-        """Epochs begun, from 1."""
-        return self._schedule.epoch(max(self._progress.step - 1, 0)) + 1
-
     def _save(self) -> None:
         randomness = random_states(self._world)
         if not self._world.first:
@@ -383,11 +384,12 @@ class Trainer:
             "average": None if self._average is None else self._average.state_dict(),
             "bias": None if self._bias is None else self._bias.state_dict(),
             **randomness,
-            "progress": dataclasses.asdict(self._progress),
+            "progress": asdict(self._progress),
             "validation": self._validation,
         }
-        keep = self._settings.keep_checkpoints
-        save_checkpoint(self._run.checkpoints, self._progress.step, state, keep)
+        save_checkpoint(
+            self._run.checkpoints, self._progress.step, state, self._settings.keep_checkpoints
+        )
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state["optimizer"])

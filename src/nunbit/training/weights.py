@@ -21,10 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from torch import Tensor
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
 
 State = dict[str, Tensor]
 
@@ -113,8 +121,7 @@ def _read_safetensors(path: Path) -> State:
 def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if any(name.endswith("/constants.pkl") for name in names):
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 return _read_torchscript(path, archive)
     except zipfile.BadZipFile as exc:
         # A zip's directory stands at its end: this is what a file cut short looks like.
@@ -132,7 +139,8 @@ def _read_pickle(path: Path) -> Any:
         named = re.search(r"GLOBAL `?([\w.]+)", str(exc))
         raise _more_than_tensors(path, named.group(1) if named else "unknown") from exc
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as exc:
-        raise _damaged(path, _first_line(exc)) from exc
+        first_line = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+        raise _damaged(path, first_line) from exc
 
 
 class _ScriptObject:
@@ -151,10 +159,8 @@ class _TensorUnpickler(pickle.Unpickler):
             return _ScriptObject
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _strided
+        if (module, name) in _KNOWN:
+            return _KNOWN[module, name]
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_")):
             return _first_argument  # typed lists of settings: plain values with a type beside
         raise _more_than_tensors(self._path, f"{module}.{name}")
@@ -173,11 +179,14 @@ def _first_argument(value: Any, *_: Any) -> Any:
     return value
 
 
+_KNOWN = {("collections", "OrderedDict"): OrderedDict,
+          ("torch._utils", "_rebuild_tensor_v2"): _strided}  # fmt: skip
+
+
 def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> State:
     root = next(n for n in archive.namelist() if n.endswith("/constants.pkl")).split("/")[0]
     try:
-        program = _TensorUnpickler(path, archive, root).load()
-        return dict(_tensors_of(program, ""))
+        return dict(_tensors_of(_TensorUnpickler(path, archive, root).load(), ""))
     except (
         *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
         *(RuntimeError, zipfile.BadZipFile),
@@ -195,13 +204,9 @@ def _tensors_of(holder: _ScriptObject, prefix: str) -> Iterator[tuple[str, Tenso
 
 def _cleaned(found: Any, path: Path) -> State:
     """The named tensors in the content of a file."""
-    for key in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
-    tensors = {}
-    if isinstance(found, Mapping):
-        tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    named = found if isinstance(found, Mapping) else {}
+    named = next((named[k] for k in _NESTED if isinstance(named.get(k), Mapping)), named)
+    tensors = {str(k): v for k, v in named.items() if isinstance(v, Tensor)}
     if not tensors:
         raise InputError(
             Text(
@@ -213,10 +218,6 @@ def _cleaned(found: Any, path: Path) -> State:
     while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in tensors)), None):
         tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip() or type(exc).__name__).splitlines()[0]
 
 
 def _damaged(path: Path, reason: object) -> InputError:
@@ -290,8 +291,11 @@ def find_clip_vocabulary(weights: Path, given: str) -> Path:
     for folder in (weights.parent, *_package_folders()):
         if found := _inside(folder):
             return found
-    if found := _in_hub_cache():
-        return found
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(_HUB_ID, "tokenizer.json")
+    if isinstance(cached, str):
+        return Path(cached)
     raise InputError(
         Text(
             f"{weights}: CLIP's vocabulary is missing beside it ({BPE_FILE}, tokenizer.json or "
@@ -321,8 +325,6 @@ def load_clip_tokenizer(path: Path, vocabulary_size: int) -> Any:
     Raises:
         InputError: The file cannot be read or does not fit the weights.
     """
-    from tokenizers import Tokenizer
-
     try:
         if path.name == BPE_FILE:
             tokenizer = _clip_tokenizer(*_openai_vocabulary(path))
@@ -348,12 +350,9 @@ def load_clip_tokenizer(path: Path, vocabulary_size: int) -> Any:
 
 
 def _inside(folder: Path) -> Path | None:
-    for name in ("tokenizer.json", BPE_FILE):
-        if (folder / name).is_file():
-            return folder / name
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return folder / "vocab.json"
-    return None
+    names = ["tokenizer.json", BPE_FILE]
+    names += ["vocab.json"] if (folder / "merges.txt").is_file() else []
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _package_folders() -> Iterator[Path]:
@@ -363,13 +362,6 @@ def _package_folders() -> Iterator[Path]:
             yield Path(spec.submodule_search_locations[0]) / inner
 
 
-def _in_hub_cache() -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(_HUB_ID, "tokenizer.json")
-    return Path(found) if isinstance(found, str) else None
-
-
 def _openai_vocabulary(path: Path) -> tuple[dict[str, int], list[str]]:
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         merges = stream.read().split("\n")[1 : _MERGES + 1]
@@ -377,8 +369,7 @@ def _openai_vocabulary(path: Path) -> tuple[dict[str, int], list[str]]:
         raise ValueError(f"{len(merges)} merges, expected {_MERGES}")
     letters = _byte_letters()
     pieces = [*letters, *(c + "</w>" for c in letters)]
-    pieces += ["".join(merge.split()) for merge in merges]
-    pieces += [START, END]
+    pieces += [*("".join(merge.split()) for merge in merges), START, END]
     return {piece: number for number, piece in enumerate(pieces)}, merges
 
 
@@ -390,9 +381,6 @@ def _byte_letters() -> list[str]:
 
 
 def _clip_tokenizer(vocabulary: dict[str, int], merges: list[str]) -> Any:
-    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
-    from tokenizers.processors import TemplateProcessing
-
     pairs = [(a, b) for a, b in (merge.split() for merge in merges)]
     tokenizer = Tokenizer(
         models.BPE(vocab=vocabulary, merges=pairs, end_of_word_suffix="</w>", unk_token=END)
@@ -415,7 +403,7 @@ def _clip_tokenizer(vocabulary: dict[str, int], merges: list[str]) -> Any:
     tokenizer.add_special_tokens(
         [AddedToken(t, normalized=False, special=True) for t in (START, END)]
     )
-    tokenizer.post_processor = TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}",
         special_tokens=[(START, vocabulary[START]), (END, vocabulary[END])],
     )

@@ -15,8 +15,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from nunbit.core.errors import InputError, MissingExtra
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, MissingExtra, Text
 from nunbit.recording.media.file_notes import (
     check_file,
     encrypted,
@@ -29,11 +28,9 @@ from nunbit.recording.media.file_notes import (
 )
 
 if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
+    from av import AudioStream, Packet, VideoStream
     from av.container import InputContainer
-    from av.packet import Packet
     from av.stream import Stream
-    from av.video.stream import VideoStream
 
 _FORMATS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpeg", "mpegts",
@@ -120,14 +117,12 @@ class Source:
         # Whole numbers, rounded once by the division: as exact as Fractions and ten times as fast,
         # and an hour has half a million of these.
         zero, base = self.zero.denominator, time_base.denominator
-        above = stamp * time_base.numerator * zero - self.zero.numerator * base
-        return above / (base * zero)
+        return (stamp * time_base.numerator * zero - self.zero.numerator * base) / (base * zero)
 
     def frame_time_s(self, frame: Any) -> float | None:
         """Presentation time of a decoded frame, or None."""
-        if frame.pts is None or not frame.time_base:
-            return None
-        return self.time_s(frame.pts, frame.time_base)
+        known = frame.pts is not None and frame.time_base
+        return self.time_s(frame.pts, frame.time_base) if known else None
 
     def packet_time_s(self, packet: Packet[Any]) -> float | None:
         """Presentation time of a packet, its decoding time where it has no other, or None."""
@@ -157,7 +152,7 @@ class Source:
         """End of the streams that are read, by the header, or None."""
         if self.said_end_s is not None and self.video is None:
             return self.said_end_s
-        ends = [self.stream_end_s(each) for each in (self.video, self.audio)]
+        ends = map(self.stream_end_s, (self.video, self.audio))
         known = [each for each in ends if each is not None]
         if known:
             return max(known)
@@ -207,8 +202,7 @@ class Source:
             return
         av = load_av()
         for margin_s in (*_SEEK_MARGINS_S, math.inf):
-            target = max(0.0, time_s - margin_s)
-            stamp = math.floor((float(self.zero) + target) * 1_000_000)
+            stamp = math.floor((float(self.zero) + max(0.0, time_s - margin_s)) * 1_000_000)
             try:
                 self.container.seek(stamp, backward=True)
             except av.FFmpegError:

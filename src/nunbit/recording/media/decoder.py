@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nunbit.core.errors import SettingsError
+from nunbit.core.messages import SettingsError, Text
 from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import AudioChunk, AudioInfo, Frame, Interval, MediaInfo, VideoInfo
-from nunbit.core.text import Text
 from nunbit.recording.media.container import Source, load_av, open_media
 from nunbit.recording.media.file_notes import (
     UNREADABLE_PICTURES,
@@ -33,7 +33,7 @@ from nunbit.recording.media.levels import SoundFacts, channel_notes, level_notes
 from nunbit.recording.media.sound import SampledSound, Sound
 
 if TYPE_CHECKING:
-    from av.packet import Packet
+    from av import Packet
 
 _TRIES = 500  # packets without one decoded frame after which a stream counts as unreadable
 _SPEECH_RATE_HZ = 8000
@@ -72,10 +72,9 @@ def probe_media(path: Path, *, audio_stream: int = 0) -> MediaInfo:
         duration_s = max(each.end_s for each in (video, audio) if each is not None)
         facts = None
         if heard is not None and audio is not None:
-            facts = _kept(_facts_key(path, audio_stream), heard.facts())
+            facts = _kept(_facts_key(path, audio_stream), heard.meter.facts())
         notes = (*_end_notes(source, duration_s), *_probe_notes(source, film, sound, facts))
-    name = unicodedata.normalize("NFC", path.name)
-    return MediaInfo(name, duration_s, video, audio, notes)
+    return MediaInfo(unicodedata.normalize("NFC", path.name), duration_s, video, audio, notes)
 
 
 def sample_sound(path: Path, *, audio_stream: int = 0) -> SoundFacts | None:
@@ -93,7 +92,7 @@ def sample_sound(path: Path, *, audio_stream: int = 0) -> SoundFacts | None:
         heard = SampledSound(source)
         for packet in source.packets():
             heard.add(packet)
-        return _kept(key, heard.facts())
+        return _kept(key, heard.meter.facts())
 
 
 _FactsKey = tuple[str, int, int, int]
@@ -258,8 +257,9 @@ def _read(path: Path, wish: _Wish, odd: Oddities) -> Iterator[Frame | AudioChunk
         if read_to_s == 0.0 and wish.start_s <= 0:
             raise nothing_decoded(path)
         odd.ends = _end_notes(source, read_to_s)
-        odd.signals = () if pictures is None else pictures.notes()
-        odd.signals += () if sound is None else level_notes(sound.facts())
+        odd.signals = () if pictures is None else pictures.fields.notes()
+        if sound is not None:
+            odd.signals = (*odd.signals, *level_notes(sound.meter.facts()))
 
 
 _HEADER_BYTES = 4096  # a note of the encoder before the first packet is no damage
@@ -328,7 +328,7 @@ def _video_info(source: Source, span: _Span) -> VideoInfo | None:
     if span.first is None:
         return None
     start_s, end_s = span.bounds_s()
-    rate = source.video.average_rate if source.video is not None else None
+    rate = None if source.video is None else source.video.average_rate
     if not math.isfinite(end_s) or end_s <= start_s:
         end_s = start_s + (span.n_packets / float(rate) if rate else 0.04)
     turn = orientation_of(span.first)
@@ -368,22 +368,22 @@ def _end_notes(source: Source, read_to_s: float) -> tuple[ReadingNote, ...]:
 
 def _probe_notes(
     source: Source, film: _Span, sound: _Span, facts: SoundFacts | None
-) -> tuple[ReadingNote, ...]:
+) -> Iterator[ReadingNote]:
     """Notes about the streams, except about their ends."""
-    notes = []
     if film.first is None and source.n_video:
-        notes.append(UNREADABLE_PICTURES)
+        yield UNREADABLE_PICTURES
     if sound.first is None and source.n_audio and source.bad_rate_hz is None:
-        notes.append(UNREADABLE_SOUND)
-    notes += choice_notes(source.n_audio, source.audio_index, source.n_video)
+        yield UNREADABLE_SOUND
+    yield from choice_notes(source.n_audio, source.audio_index, source.n_video)
     if source.bad_rate_hz is not None:
-        notes.append(impossible_rate_note(source.bad_rate_hz))
+        yield impossible_rate_note(source.bad_rate_hz)
     elif sound.first is not None and sound.first.sample_rate < _SPEECH_RATE_HZ:
-        notes.append(low_rate_note(sound.first.sample_rate))
-    notes += strange_bytes_notes(sound.strange_bytes, sound.strange_at_s)
+        yield low_rate_note(sound.first.sample_rate)
+    yield from strange_bytes_notes(sound.strange_bytes, sound.strange_at_s)
     if film.first is not None and film.first.color_trc in _HDR:
-        notes.append(hdr_note(_HDR[film.first.color_trc]))
-    return tuple(notes) if facts is None else (*notes, *channel_notes(facts))
+        yield hdr_note(_HDR[film.first.color_trc])
+    if facts is not None:
+        yield from channel_notes(facts)
 
 
 def sample_stretches(
@@ -402,17 +402,17 @@ def sample_stretches(
         MissingExtra: PyAV is not installed.
     """
     with open_media(path, audio_stream=audio_stream, want_video=False) as source:
-        whole = source.guessed  # seeking would only guess, too
-    if whole:
+        in_one_pass = source.guessed  # seeking would only guess, too
+    if in_one_pass:
         yield from _in_one_pass(path, stretches, audio_stream)
         return
     for stretch in stretches:
-        chunks = []
-        for chunk in iter_audio(path, audio_stream=audio_stream, start_s=stretch.start_s):
-            if chunk.start_s >= stretch.end_s:
-                break
-            chunks.append(chunk)
-        yield stretch, tuple(chunks)
+        chunks = iter_audio(path, audio_stream=audio_stream, start_s=stretch.start_s)
+        yield stretch, tuple(_until(stretch.end_s, chunks))
+
+
+def _until(end_s: float, chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
+    return itertools.takewhile(lambda chunk: chunk.start_s < end_s, chunks)
 
 
 def _in_one_pass(

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nunbit.core.errors import MediaError
+from nunbit.core.messages import MediaError, Text
 from nunbit.core.schema import ReadingNote, Treatment
-from nunbit.core.text import Text
 from nunbit.core.timebase import place_text
 
 # The length in the header of a sound file, which FFmpeg believes. The sizes in a WAV file are 32
@@ -234,8 +233,6 @@ def not_opened(path: Path) -> MediaError:
 
 _SHORTFALL_S = 1.0  # announced lengths are rounded; this much less than announced is damage
 
-Notes = tuple[ReadingNote, ...]
-
 
 def media_note(
     treatment: Treatment, code: str, en: str, ko: str, *, count: int = 1, first_s: float = 0.0
@@ -244,7 +241,9 @@ def media_note(
     return ReadingNote(treatment, code, count, place_text(first_s), Text(en, ko))
 
 
-def end_notes(read_to_s: float, announced_s: float | None, *, cut_off: bool) -> Notes:
+def end_notes(
+    read_to_s: float, announced_s: float | None, *, cut_off: bool
+) -> Iterator[ReadingNote]:
     """Notes about a file that was read to ``read_to_s``; empty if that is its end.
 
     Args:
@@ -252,71 +251,61 @@ def end_notes(read_to_s: float, announced_s: float | None, *, cut_off: bool) -> 
         announced_s: Where the header says that it ends, or None.
         cut_off: Whether it is known to be incomplete in another way.
     """
-    notes = []
     beyond_s = 0.0 if announced_s is None else read_to_s - announced_s
     short = -beyond_s > _SHORTFALL_S
     if short or cut_off:
         said = f" of {announced_s:.0f} s" if short else ""
         said_ko = f"(표시된 길이 {announced_s:.0f}초)" if short else ""
-        notes.append(
-            media_note(
-                "left_out",
-                "cut_off",
-                f"readable only up to {read_to_s:.0f} s{said}; the file is cut off or damaged "
-                "there, and only the part before is used",
-                f"{read_to_s:.0f}초까지만 읽을 수 있습니다{said_ko}. 그 뒤는 잘렸거나 "
-                "손상되었으며, 앞부분만 사용합니다",
-                first_s=read_to_s,
-            )
+        yield media_note(
+            "left_out",
+            "cut_off",
+            f"readable only up to {read_to_s:.0f} s{said}; the file is cut off or damaged "
+            "there, and only the part before is used",
+            f"{read_to_s:.0f}초까지만 읽을 수 있습니다{said_ko}. 그 뒤는 잘렸거나 "
+            "손상되었으며, 앞부분만 사용합니다",
+            first_s=read_to_s,
         )
     if announced_s is not None and beyond_s > _SHORTFALL_S:
-        notes.append(
-            media_note(
-                "repaired",
-                "header_shorter_than_data",
-                f"the header says {announced_s:.1f} s, the file holds {read_to_s:.1f} s; all of "
-                "it is read",
-                f"헤더에는 {announced_s:.1f}초로 적혀 있지만 파일에는 {read_to_s:.1f}초가 들어 "
-                "있습니다. 전부 읽었습니다",
-                first_s=announced_s,
-            )
+        yield media_note(
+            "repaired",
+            "header_shorter_than_data",
+            f"the header says {announced_s:.1f} s, the file holds {read_to_s:.1f} s; all of "
+            "it is read",
+            f"헤더에는 {announced_s:.1f}초로 적혀 있지만 파일에는 {read_to_s:.1f}초가 들어 "
+            "있습니다. 전부 읽었습니다",
+            first_s=announced_s,
         )
-    return tuple(notes)
 
 
-def damage_notes(pieces: int, first_s: float | None) -> Notes:
+def damage_notes(pieces: int, first_s: float | None) -> Iterator[ReadingNote]:
     """Notes about damaged pieces inside a file; empty if there are none."""
-    if not pieces:
-        return ()
     at = "" if first_s is None else f", the first at {first_s:.1f} s"
     at_ko = "" if first_s is None else f"(처음: {first_s:.1f}초)"
-    note = media_note(
-        "left_out",
-        "damaged",
-        f"{pieces} damaged pieces were left out{at}",
-        f"손상된 부분 {pieces}개를 건너뛰었습니다{at_ko}",
-        count=pieces,
-        first_s=first_s or 0.0,
-    )
-    return (note,)
+    if pieces:
+        yield media_note(
+            "left_out",
+            "damaged",
+            f"{pieces} damaged pieces were left out{at}",
+            f"손상된 부분 {pieces}개를 건너뛰었습니다{at_ko}",
+            count=pieces,
+            first_s=first_s or 0.0,
+        )
 
 
-def strange_bytes_notes(n_bytes: int, first_s: float) -> Notes:
+def strange_bytes_notes(n_bytes: int, first_s: float) -> Iterator[ReadingNote]:
     """Notes about bytes of a bare sound stream that are no sound; empty if there are none."""
-    if not n_bytes:
-        return ()
     at = place_text(first_s)
-    note = media_note(
-        "left_out",
-        "damaged_bytes",
-        f"{n_bytes} bytes at {at} are no sound and were left out; later times are now too early: "
-        "use another copy if times matter",
-        f"{at} 위치의 {n_bytes}바이트는 소리가 아니어서 건너뛰었습니다. 그 뒤의 시각이 실제보다 "
-        "앞당겨졌으니 시각이 중요하면 다른 사본을 쓰십시오",
-        count=n_bytes,
-        first_s=first_s,
-    )
-    return (note,)
+    if n_bytes:
+        yield media_note(
+            "left_out",
+            "damaged_bytes",
+            f"{n_bytes} bytes at {at} are no sound and were left out; later times are now too "
+            "early: use another copy if times matter",
+            f"{at} 위치의 {n_bytes}바이트는 소리가 아니어서 건너뛰었습니다. 그 뒤의 시각이 "
+            "실제보다 앞당겨졌으니 시각이 중요하면 다른 사본을 쓰십시오",
+            count=n_bytes,
+            first_s=first_s,
+        )
 
 
 def impossible_rate_note(rate_hz: int) -> ReadingNote:
@@ -384,30 +373,24 @@ UNREADABLE_SOUND = media_note(
 )
 
 
-def choice_notes(n_audio: int, taken: int, n_video: int) -> Notes:
+def choice_notes(n_audio: int, taken: int, n_video: int) -> Iterator[ReadingNote]:
     """Notes about streams that are left out because another was chosen."""
-    notes = []
     if n_audio > 1:
         others = ", ".join(f"`audio_stream={k}`" for k in range(n_audio) if k != taken)
-        notes.append(
-            media_note(
-                "left_out",
-                "several_sound_streams",
-                f"has {n_audio} sound streams, counted from 0; number {taken} is read, another "
-                f"with {others}",
-                f"소리 스트림이 {n_audio}개이며(0부터 셉니다) {taken}번을 읽습니다. 다른 것을 "
-                f"읽으려면 {others}",
-                count=n_audio - 1,
-            )
+        yield media_note(
+            "left_out",
+            "several_sound_streams",
+            f"has {n_audio} sound streams, counted from 0; number {taken} is read, another "
+            f"with {others}",
+            f"소리 스트림이 {n_audio}개이며(0부터 셉니다) {taken}번을 읽습니다. 다른 것을 "
+            f"읽으려면 {others}",
+            count=n_audio - 1,
         )
     if n_video > 1:
-        notes.append(
-            media_note(
-                "left_out",
-                "several_picture_streams",
-                f"has {n_video} picture streams; only the default one (else the first) is read",
-                f"영상 스트림이 {n_video}개입니다. 기본으로 표시된 것(없으면 첫째)만 읽습니다",
-                count=n_video - 1,
-            )
+        yield media_note(
+            "left_out",
+            "several_picture_streams",
+            f"has {n_video} picture streams; only the default one (else the first) is read",
+            f"영상 스트림이 {n_video}개입니다. 기본으로 표시된 것(없으면 첫째)만 읽습니다",
+            count=n_video - 1,
         )
-    return tuple(notes)

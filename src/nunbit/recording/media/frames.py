@@ -9,6 +9,7 @@ stays as it is.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,7 @@ from nunbit.recording.media.container import Source, load_av, open_media
 from nunbit.recording.media.file_notes import interlaced_note
 
 if TYPE_CHECKING:
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
+    from av import Packet, VideoFrame
 
 _COLUMNS = 8  # every eighth column is looked at
 _BLOCK = (16, 8)  # lines and columns looked at, 16 x 64 pixels
@@ -200,16 +200,15 @@ class Orientation:
     @property
     def rotation_deg(self) -> int:
         """The turn in it, clockwise, mirroring left aside: 0, 90, 180, 270."""
-        if self.transpose:
-            return 270 if self.flip_y else 90
-        return 180 if self.flip_y else 0
+        return (90 if self.transpose else 0) + (180 if self.flip_y else 0)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Turn (H, W, 3) pixels; a copy in memory order."""
         if self.transpose:
             pixels = pixels.swapaxes(0, 1)
-        pixels = pixels[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
-        return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(
+            pixels[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        )
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
@@ -229,9 +228,8 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 def display_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:
     """Width and height with square pixels, before turning; never smaller than stored."""
-    aspect = float(pixel_aspect or 1)
-    if not 0.1 < aspect < 10:  # damaged headers
-        aspect = 1.0
+    given = float(pixel_aspect or 1)
+    aspect = given if 0.1 < given < 10 else 1.0  # damaged headers
     return round(frame.width * max(1.0, aspect)), round(frame.height / min(1.0, aspect))
 
 
@@ -244,6 +242,9 @@ class Pictures:
         start_s: Earlier ones are left out.
         max_side: Larger pictures are shrunk to this longer side, pixels.
         fields: Looks for interlacing over several passes; one of its own by default.
+
+    Attributes:
+        fields: Has the notes on interlaced pictures after :meth:`finish`.
     """
 
     def __init__(
@@ -260,7 +261,7 @@ class Pictures:
         self._start_s, self._max_side = start_s, max_side
         self._picker = None if rate_hz is None else GridPicker["VideoFrame"](rate_hz, start_s)
         self._converter = load_av().video.reformatter.VideoReformatter()
-        self._fields = fields or Fields()
+        self.fields = fields or Fields()
         self._turn: tuple[int, Orientation] | None = None
         self._waiting: deque[Packet[Any]] = deque()
         self._nearest: dict[int, tuple[float, int]] = {}
@@ -291,10 +292,6 @@ class Pictures:
         if self._picker is not None:
             for time_s, frame in self._picker.finish(self.end_s):
                 yield self._convert(time_s, frame)
-
-    def notes(self) -> tuple[ReadingNote, ...]:
-        """Notes that decoding gave, after :meth:`finish`."""
-        return self._fields.notes()
 
     def _note_candidate(self, packet: Packet[Any]) -> None:
         if packet.pts is None or (found := self._place(packet)) is None:
@@ -351,7 +348,7 @@ class Pictures:
         scale = min(1.0, self._max_side / max(width, height))
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
         untagged = frame.colorspace == _UNTAGGED_COLOURS and frame.height >= _HD_ROWS
-        one_moment = self._fields.one_moment(time_s, frame)
+        one_moment = self.fields.one_moment(time_s, frame)
         smaller = self._converter.reformat(
             one_moment,
             width,
@@ -405,10 +402,9 @@ def sample_frames(
             # A key frame further back than half a step would stand for another stretch.
             half_s = 0.0 if next_s is None else (next_s - time_s) / 2
             frame = _frame_near(source, time_s, max(least_s, time_s - half_s), max_side, fields)
-            if frame is None:
-                continue
-            least_s = frame.time_s + _LATER_S
-            yield frame
+            if frame is not None:
+                least_s = frame.time_s + _LATER_S
+                yield frame
         if noted is not None:
             noted += fields.notes()
 
@@ -420,7 +416,5 @@ def _frame_near(
     source.seek(time_s)
     # Frames before the wanted one are decoded but not converted.
     pictures = Pictures(source, rate_hz=None, start_s=least_s, max_side=max_side, fields=fields)
-    for packet in source.packets():
-        for frame in pictures.add(packet):
-            return frame
-    return next(pictures.finish(), None)
+    ready = (frame for packet in source.packets() for frame in pictures.add(packet))
+    return next(itertools.chain(ready, pictures.finish()), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,9 +102,12 @@ class SoundMeter:
         self._n_held = self._rate_hz = self._samples = self._clipped = 0
         self._from_s = self._seconds = 0.0
         self._clipped_at_s: float | None = None
-        self._n_channels = 0
-        self._peaks: Floats = np.zeros(0)
-        self._cross: Floats = np.zeros((0, 0))  # sums of products about the block's mean
+        self._begin(0)
+
+    def _begin(self, channels: int) -> None:
+        """Start again: a file that changes its channels half-way is judged by its second part."""
+        self._n_channels, self._peaks = channels, np.zeros(channels)
+        self._cross = np.zeros((channels, channels))  # sums of products about the block's mean
         # Per block and channel: energy; then that of the mean.
         self._blocks, self._weights = array("f"), array("f")
 
@@ -195,12 +198,6 @@ class SoundMeter:
             over_full_scale=not (self._step or self._lossy) and bool((self._peaks > 1.0).any()),
         )
 
-    def _begin(self, channels: int) -> None:
-        """Start again: a file that changes its channels half-way is judged by its second part."""
-        self._n_channels = channels
-        self._peaks, self._cross = np.zeros(channels), np.zeros((channels, channels))
-        self._blocks, self._weights = array("f"), array("f")
-
     def _places(self, flags: Flags) -> tuple[Interval, ...]:
         at = np.flatnonzero(flags)
         if not len(at):
@@ -254,10 +251,8 @@ def clipped_samples(
 
 def _plateaus(values: Singles, near: Flags, least_fall: float) -> Flags:
     """Runs that are long enough and are left steeply at both ends."""
-    edges = runs(near)
-    edges = edges[lengths(edges) >= _PLATEAU]
-    kept = np.zeros(len(values), bool)
-    for start, stop in edges.tolist():
+    edges, kept = runs(near), np.zeros(len(values), bool)
+    for start, stop in edges[lengths(edges) >= _PLATEAU].tolist():
         top = float(values[start:stop].min())
         falls = [top - float(values[k]) for k in (start - 1, stop) if 0 <= k < len(values)]
         if falls and min(falls) > least_fall:
@@ -297,107 +292,88 @@ def mix(samples: Singles, used: Sequence[int]) -> Singles:
     """The mean of the channels that are used, (n,); of all where the file has fewer by now."""
     if len(samples) == 1:
         return np.asarray(samples[0])
-    if not used or max(used) >= len(samples) or len(used) == len(samples):
-        return np.asarray(samples.mean(axis=0, dtype=np.float32))
-    return np.asarray(samples[list(used)].mean(axis=0, dtype=np.float32))
+    every = not used or max(used) >= len(samples) or len(used) == len(samples)
+    return np.asarray((samples if every else samples[list(used)]).mean(axis=0, dtype=np.float32))
 
 
-def channel_notes(facts: SoundFacts) -> tuple[ReadingNote, ...]:
+def channel_notes(facts: SoundFacts) -> Iterator[ReadingNote]:
     """Notes about how the channels relate to each other."""
     n = len(facts.levels_dbfs)
-    notes = []
     agree = "" if facts.correlation is None else f" (correlation {facts.correlation:+.2f})"
     agree_ko = "" if facts.correlation is None else f"(상관 {facts.correlation:+.2f})"
     if facts.cancel_share >= _CANCELS_SHARE:
         taken = facts.used[0] + 1
-        notes.append(
-            media_note(
-                "repaired",
-                "channels_cancel",
-                f"the sound channels cancel each other{agree}; only the louder one, channel "
-                f"{taken} of {n}, is read; check the wiring of the microphone",
-                f"소리 채널이 서로 상쇄합니다{agree_ko}. 더 큰 채널({n}개 중 {taken}번)만 "
-                "읽었습니다. 마이크 배선을 확인하십시오",
-                count=n,
-            )
+        yield media_note(
+            "repaired",
+            "channels_cancel",
+            f"the sound channels cancel each other{agree}; only the louder one, channel "
+            f"{taken} of {n}, is read; check the wiring of the microphone",
+            f"소리 채널이 서로 상쇄합니다{agree_ko}. 더 큰 채널({n}개 중 {taken}번)만 "
+            "읽었습니다. 마이크 배선을 확인하십시오",
+            count=n,
         )
     elif facts.cancel_share >= _CANCELS_IN_PART:
         share = f"{100 * facts.cancel_share:.0f}%"
-        notes.append(
-            media_note(
-                "read",
-                "channels_cancel",
-                f"the sound channels cancel each other in {share} of the loud half "
-                f"seconds{agree}; their mean is read; check the recording",
-                f"소리가 큰 0.5초 구간의 {share}에서 채널이 서로 상쇄합니다{agree_ko}. 채널의 "
-                "평균을 읽었습니다. 녹음을 확인하십시오",
-                count=n,
-            )
+        yield media_note(
+            "read",
+            "channels_cancel",
+            f"the sound channels cancel each other in {share} of the loud half "
+            f"seconds{agree}; their mean is read; check the recording",
+            f"소리가 큰 0.5초 구간의 {share}에서 채널이 서로 상쇄합니다{agree_ko}. 채널의 "
+            "평균을 읽었습니다. 녹음을 확인하십시오",
+            count=n,
         )
     if facts.empty:
         which = ", ".join(str(k + 1) for k in facts.empty)
-        notes.append(
-            media_note(
-                "left_out",
-                "channel_empty",
-                f"sound channel {which} of {n} is empty; the others are read",
-                f"소리 채널 {n}개 중 {which}번이 비어 있어 나머지만 읽었습니다",
-                count=len(facts.empty),
-            )
+        yield media_note(
+            "left_out",
+            "channel_empty",
+            f"sound channel {which} of {n} is empty; the others are read",
+            f"소리 채널 {n}개 중 {which}번이 비어 있어 나머지만 읽었습니다",
+            count=len(facts.empty),
         )
     heard = [level for k, level in enumerate(facts.levels_dbfs) if k not in facts.empty]
     if heard and max(heard) - min(heard) >= _DIFFERENT_DB:
         differ = f"{max(heard) - min(heard):.0f} dB"
-        notes.append(
-            media_note(
-                "read",
-                "channels_differ",
-                f"the sound channels differ by {differ} in level; their mean is read",
-                f"소리 채널의 크기가 {differ} 차이 납니다. 채널의 평균을 읽었습니다",
-                count=n,
-            )
+        yield media_note(
+            "read",
+            "channels_differ",
+            f"the sound channels differ by {differ} in level; their mean is read",
+            f"소리 채널의 크기가 {differ} 차이 납니다. 채널의 평균을 읽었습니다",
+            count=n,
         )
-    return tuple(notes)
 
 
-def level_notes(facts: SoundFacts) -> tuple[ReadingNote, ...]:
+def level_notes(facts: SoundFacts) -> Iterator[ReadingNote]:
     """Notes about the level: a silent stream, clipped samples."""
-    notes = []
     if facts.silent:
-        notes.append(
-            media_note(
-                "read",
-                "silent",
-                f"the sound stream is silent (no half second above {_SILENT_DBFS:.0f} dBFS); "
-                "check the microphone, or choose another stream",
-                f"소리 스트림에 소리가 없습니다({_SILENT_DBFS:.0f} dBFS를 넘는 0.5초가 없음). "
-                "마이크를 확인하거나 다른 스트림을 고르십시오",
-            )
+        yield media_note(
+            "read",
+            "silent",
+            f"the sound stream is silent (no half second above {_SILENT_DBFS:.0f} dBFS); "
+            "check the microphone, or choose another stream",
+            f"소리 스트림에 소리가 없습니다({_SILENT_DBFS:.0f} dBFS를 넘는 0.5초가 없음). "
+            "마이크를 확인하거나 다른 스트림을 고르십시오",
         )
     if facts.clipped:
         share, first_s = f"{100 * facts.clipped_share:.2g}%", facts.clipped_at_s or 0.0
         at = place_text(first_s)
-        notes.append(
-            media_note(
-                "read",
-                "clipped",
-                f"{facts.clipped} samples ({share}) are clipped, the first at {at}; voice "
-                "quality is left out where it suffers; record with less gain",
-                f"표본 {facts.clipped}개({share})가 잘려(클리핑) 있습니다. 처음: {at}. "
-                "영향을 받는 곳에서는 음질 지표를 뺐습니다. 녹음 크기를 낮추십시오",
-                count=facts.clipped,
-                first_s=first_s,
-            )
+        yield media_note(
+            "read",
+            "clipped",
+            f"{facts.clipped} samples ({share}) are clipped, the first at {at}; voice "
+            "quality is left out where it suffers; record with less gain",
+            f"표본 {facts.clipped}개({share})가 잘려(클리핑) 있습니다. 처음: {at}. "
+            "영향을 받는 곳에서는 음질 지표를 뺐습니다. 녹음 크기를 낮추십시오",
+            count=facts.clipped,
+            first_s=first_s,
         )
     if facts.over_full_scale:
-        notes.append(
-            media_note(
-                "read",
-                "over_full_scale",
-                f"the sound reaches {facts.peak:.2f} times full scale (float samples); it is "
-                "read unchanged",
-                f"소리가 최대 진폭의 {facts.peak:.2f}배까지 올라갑니다(부동소수점 표본). 그 "
-                "값 그대로 읽었습니다",
-            )
+        yield media_note(
+            "read",
+            "over_full_scale",
+            f"the sound reaches {facts.peak:.2f} times full scale (float samples); it is "
+            "read unchanged",
+            f"소리가 최대 진폭의 {facts.peak:.2f}배까지 올라갑니다(부동소수점 표본). 그 "
+            "값 그대로 읽었습니다",
         )
-    return tuple(notes)

@@ -9,7 +9,7 @@ a jump begins a new run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
 from nunbit.recording.media.container import Source, load_av
-from nunbit.recording.media.levels import SoundFacts, SoundMeter, mix
+from nunbit.recording.media.levels import SoundMeter, mix
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
-    from av.packet import Packet
+    from av import AudioFrame, Packet
 
 GAP_S = 0.02
 """A time stamp this far from where the samples so far end is a gap, not jitter."""
@@ -147,10 +146,8 @@ class SampleClock:
         yield from self._emit(run, rest[: max(0, whole - run.n_out)], last=True)
 
     def _begin(self, time_s: float, rate_hz: int) -> _Run:
-        self._run = _Run(time_s, rate_hz)
-        self._resampler = None
-        if rate_hz != AUDIO_RATE_HZ:
-            self._resampler = load_av().AudioResampler("flt", "mono", AUDIO_RATE_HZ)
+        self._run, same = _Run(time_s, rate_hz), rate_hz == AUDIO_RATE_HZ
+        self._resampler = None if same else load_av().AudioResampler("flt", "mono", AUDIO_RATE_HZ)
         return self._run
 
     def _without_repeats(self, run: _Run, back_s: float, samples: Singles, rate_hz: int) -> Singles:
@@ -211,11 +208,14 @@ class Sound:
         source: Open, with a sound stream.
         start_s: Earlier samples are left out.
         used: Channels whose mean is read; empty takes all.
+
+    Attributes:
+        meter: Knows the properties of the channels, after :meth:`finish`.
     """
 
     def __init__(self, source: Source, *, start_s: float, used: Sequence[int] = ()) -> None:
         self._source, self._used = source, tuple(used)
-        self._clock, self._meter = SampleClock(start_s), meter_of(source)
+        self._clock, self.meter = SampleClock(start_s), meter_of(source)
         self._clipped: list[Interval] = []
         self._end_s: float | None = None
         if source.audio is not None and source.container.format.name.startswith("mov"):
@@ -229,17 +229,13 @@ class Sound:
 
     def finish(self) -> Iterator[AudioChunk]:
         """Return what is left."""
-        self._clipped += self._meter.flush()
+        self._clipped += self.meter.flush()
         end_s = self._clock.next_s
         yield from map(self._with_places, self._clock.finish())
         if self._clipped and end_s is not None:  # nothing was left to give them with
             yield self._with_places(AudioChunk(end_s, np.zeros(0, np.float32)))
         if self._clock.dropped_s:
             self._source.note_damage(self._clock.dropped_at_s)
-
-    def facts(self) -> SoundFacts:
-        """Properties of the channels, after :meth:`finish`."""
-        return self._meter.facts()
 
     def _add_frame(self, frame: AudioFrame) -> Iterator[AudioChunk]:
         time_s = self._source.frame_time_s(frame)
@@ -251,16 +247,14 @@ class Sound:
             if 0 < beyond_s < 0.1:
                 samples = samples[:, : max(0, samples.shape[1] - round(beyond_s * rate_hz))]
         if samples.shape[1]:
-            self._clipped += self._meter.add(begin_s, samples, rate_hz)
+            self._clipped += self.meter.add(begin_s, samples, rate_hz)
             self.end_s = max(self.end_s, begin_s + samples.shape[1] / rate_hz)
             chunks = self._clock.add(time_s, mix(samples, self._used), rate_hz)
             yield from map(self._with_places, chunks)
 
     def _with_places(self, chunk: AudioChunk) -> AudioChunk:
-        if not self._clipped:
-            return chunk
         places, self._clipped = tuple(self._clipped), []
-        return AudioChunk(chunk.start_s, chunk.samples, places)
+        return replace(chunk, clipped=places)
 
 
 _SAMPLED_S, _STRETCHES = 1.0, 120  # two minutes in all; shorter files are heard whole
@@ -273,13 +267,17 @@ class SampledSound:
 
     Args:
         source: Open, with a sound stream.
+
+    Attributes:
+        meter: Knows the properties of the channels.
     """
 
     def __init__(self, source: Source) -> None:
-        self._source, self._meter = source, meter_of(source)
+        self._source, self.meter = source, meter_of(source)
         length_s = source.announced_end_s()
-        period_s = _UNKNOWN_PERIOD_S if length_s is None else length_s / _STRETCHES
-        self._period_s = max(_SAMPLED_S, period_s)
+        self._period_s = (
+            _UNKNOWN_PERIOD_S if length_s is None else max(_SAMPLED_S, length_s / _STRETCHES)
+        )
         self._skipped, self._cold = False, 0
 
     def add(self, packet: Packet[Any], frames: Sequence[Any] | None = None) -> None:
@@ -301,11 +299,7 @@ class SampledSound:
                 continue
             samples = channel_samples(frame)
             if samples.shape[1] and frame.sample_rate:
-                self._meter.add(at or 0.0, samples, frame.sample_rate)
-
-    def facts(self) -> SoundFacts:
-        """Properties of the channels."""
-        return self._meter.facts()
+                self.meter.add(at or 0.0, samples, frame.sample_rate)
 
     def _decode(self, packet: Packet[Any]) -> list[Any]:
         if self._skipped:

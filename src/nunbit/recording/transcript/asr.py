@@ -20,11 +20,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nunbit.core.errors import InputError, MissingExtra
+from nunbit.core.messages import InputError, MissingExtra, Text
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles, Transcript
-from nunbit.core.text import Text
 from nunbit.recording.transcript.assemble import assemble
-from nunbit.recording.transcript.cues import Cue, Cues, Notice, RawWord, cue_of_words, joined_pieces
+from nunbit.recording.transcript.cues import Cue, Cues, RawWord, cue_of_words, joined_pieces
 from nunbit.runtime.files import PartStore
 
 Engine = Literal["faster-whisper", "vosk"]
@@ -137,10 +136,9 @@ class Recogniser:
                     kept.write(name, block)
             cues += block.cues
             language = block.language
-        notices: list[Notice] = []
+        notices: list[Text] = []
         cues = _heard(cues, speech, notices)
-        raw = Cues(tuple(cues), self.engine, language, tuple(notices))
-        return assemble(Path(self.engine), raw)
+        return assemble(Path(self.engine), Cues(tuple(cues), self.engine, language, tuple(notices)))
 
 
 def transcribe(
@@ -255,9 +253,10 @@ def _load_whisper(model: str, allow_download: bool) -> tuple[Run, frozenset[str]
                 "복사하십시오",
             )
         )
-    local = not allow_download
     try:
-        whisper = module.WhisperModel(model, compute_type="auto", local_files_only=local)
+        whisper = module.WhisperModel(
+            model, compute_type="auto", local_files_only=not allow_download
+        )
     except Exception as exc:  # tokenizers raises nothing more precise
         raise _no_whisper_model(model, exc) from exc
 
@@ -355,7 +354,7 @@ def _vosk_cues(results: Iterable[str], offset_s: float) -> Iterator[Cue]:
             yield cue
 
 
-def _heard(cues: list[Cue], speech: Sequence[Interval], notices: list[Notice]) -> list[Cue]:
+def _heard(cues: list[Cue], speech: Sequence[Interval], notices: list[Text]) -> list[Cue]:
     """Cues without the words that lie outside detected speech."""
     if not speech:
         return cues

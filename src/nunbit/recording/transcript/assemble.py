@@ -6,24 +6,15 @@ import functools
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nunbit.core.messages import Text
 from nunbit.core.streams import Interval, Transcript, Utterance, Word
-from nunbit.core.text import Text
 from nunbit.core.timebase import place_text
 from nunbit.language.spoken import is_filler, is_hangul_text, syllables_per_word
-from nunbit.recording.transcript.cues import (
-    CUES,
-    Cue,
-    Cues,
-    Notes,
-    Notice,
-    RawWord,
-    bad_file,
-    read_text,
-)
+from nunbit.recording.transcript.cues import CUES, Cue, Cues, Notes, RawWord, bad_file, read_text
 from nunbit.recording.transcript.service_json import read_json_transcript
 from nunbit.recording.transcript.speaker_files import read_eaf
 from nunbit.recording.transcript.speakers import with_speakers, without_sounds
@@ -73,7 +64,7 @@ def assemble(path: Path, raw: Cues, duration_s: float | None = None) -> Transcri
     notices = [*raw.notices, *(note.text for note in raw.reading)]
     sound = [_sound(cue, notes) for cue in raw.cues]
     cues = [_clean(cue) for cue in with_speakers([c for c in sound if c is not None], notes)]
-    cues = _with_length([cue for cue in cues if cue.text], notes)
+    cues = list(_with_length((cue for cue in cues if cue.text), notes))
     if duration_s is not None:
         cues = _within(path, cues, duration_s, notes)
     notices += [note.text for note in notes.listed()]
@@ -108,14 +99,11 @@ def _sound(cue: Cue, notes: Notes) -> Cue | None:
         if span is not None and not (0 <= span[0] <= span[1] < _MOST_S):
             notes.add("word_time_unusable", place)
             span = None
-        text = _writable(word.text)
-        same = text == word.text and span == word.span
-        words.append(word if same else replace(word, text=text, span=span))
+        words.append(replace(word, text=_writable(word.text), span=span))
     text, speaker = _writable(cue.text), cue.speaker and _writable(cue.speaker)
     if (text, speaker) != (cue.text, cue.speaker):
         notes.add("unreadable_characters", place)
-        return replace(cue, text=text, speaker=speaker, words=tuple(words))
-    return replace(cue, words=tuple(words)) if words else cue
+    return replace(cue, text=text, speaker=speaker, words=tuple(words))
 
 
 def _writable(text: str) -> str:
@@ -134,19 +122,16 @@ def _clean(cue: Cue) -> Cue:
     return replace(cue, text=text, words=words, speaker=speaker or None)
 
 
-def _with_length(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
+def _with_length(cues: Iterable[Cue], notes: Notes) -> Iterator[Cue]:
     """Cues that cover their words and last; the others are left out."""
-    kept = []
     for cue in cues:
         spans = [w.span for w in cue.words if w.span is not None]
         start = max(0.0, min([cue.start_s, *(a for a, _ in spans)]))
         end = max([cue.end_s, *(b for _, b in spans)])
         if start < end:
-            same = start == cue.start_s and end == cue.end_s
-            kept.append(cue if same else replace(cue, start_s=start, end_s=end))
+            yield replace(cue, start_s=start, end_s=end)
         else:
             notes.add("no_duration", place_text(cue.start_s))
-    return kept
 
 
 def _within(path: Path, cues: Sequence[Cue], duration_s: float, notes: Notes) -> list[Cue]:
@@ -175,9 +160,8 @@ def _within(path: Path, cues: Sequence[Cue], duration_s: float, notes: Notes) ->
     return [replace(cue, end_s=duration_s) if cue.end_s > duration_s else cue for cue in inside]
 
 
-def _note_overlaps(cues: Sequence[Cue], notices: list[Notice]) -> None:
-    latest = itertools.accumulate((cue.end_s for cue in cues), max)
-    pairs = zip(cues[1:], latest, strict=False)
+def _note_overlaps(cues: Sequence[Cue], notices: list[Text]) -> None:
+    pairs = zip(cues[1:], itertools.accumulate((cue.end_s for cue in cues), max), strict=False)
     overlaps = sum(cue.start_s < end_s - _OVERLAP_S for cue, end_s in pairs)
     if overlaps:
         notices.append(
@@ -202,9 +186,7 @@ def _utterance(cue: Cue, language: str | None, duration_s: float | None) -> Utte
         )
     )
     known = [word.confidence for word in words if word.confidence is not None]
-    confidence = cue.confidence
-    if confidence is None and known:
-        confidence = sum(known) / len(known)
+    confidence = sum(known) / len(known) if cue.confidence is None and known else cue.confidence
     return Utterance(Interval(cue.start_s, cue.end_s), cue.text, cue.speaker, confidence, words)
 
 
@@ -256,7 +238,7 @@ def _spread(start_s: float, end_s: float, counts: Sequence[int]) -> list[tuple[f
     return list(itertools.pairwise(edges))
 
 
-def _note_words(utterances: Sequence[Utterance], notices: list[Notice]) -> None:
+def _note_words(utterances: Sequence[Utterance], notices: list[Text]) -> None:
     words = [word for utterance in utterances for word in utterance.words]
     estimated = sum(word.estimated for word in words)
     if not words:
@@ -275,17 +257,17 @@ def _note_words(utterances: Sequence[Utterance], notices: list[Notice]) -> None:
 # --- recognise
 # Find the format of a transcript file by its content; the suffix only breaks ties.
 
-Reader = Callable[[Path, str, Notes], Cues]
-OfMedium = Callable[[Path, str, Notes, str | None], Cues]
-"""A reader of a format that may speak of several recordings: it needs the medium's name."""
+Reader = Callable[[Path, str, Notes, str | None], Cues]
+"""The last is the medium's name, for formats that may speak of several recordings."""
 
 _READERS: dict[str, Reader] = {
-    "WebVTT": read_vtt,
-    "SRT": read_srt,
-    "TextGrid": read_textgrid,
-    "JSON": read_json_transcript,
+    "WebVTT": lambda path, text, notes, _: read_vtt(path, text, notes),
+    "SRT": lambda path, text, notes, _: read_srt(path, text, notes),
+    "TextGrid": lambda path, text, notes, _: read_textgrid(path, text, notes),
+    "JSON": lambda path, text, notes, _: read_json_transcript(path, text, notes),
+    "ELAN": read_eaf,
+    "CSV": read_table,
 }
-_READERS_OF_MEDIUM: dict[str, OfMedium] = {"ELAN": read_eaf, "CSV": read_table}
 _SUFFIXES = {
     ".vtt": "WebVTT", ".srt": "SRT", ".textgrid": "TextGrid", ".eaf": "ELAN", ".json": "JSON",
     ".jsonl": "JSON", ".json3": "JSON", ".csv": "CSV", ".tsv": "CSV", ".sbv": "SRT",
@@ -329,10 +311,7 @@ def read_transcript(
     expected = _SUFFIXES.get(path.suffix.lower())
     if expected not in (None, kind):
         notes.add("other_suffix", path.name, suffix=path.suffix, kind=kind)
-    if kind in _READERS:
-        raw = _READERS[kind](path, text, notes)
-    else:
-        raw = _READERS_OF_MEDIUM[kind](path, text, notes, media)
+    raw = _READERS[kind](path, text, notes, media)
     return assemble(path, replace(raw, reading=notes.listed()), duration_s)
 
 

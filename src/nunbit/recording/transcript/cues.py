@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError
+from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import ReadingNote, Treatment
 from nunbit.core.schema import first_place as place_of_note
-from nunbit.core.text import Text
 from nunbit.core.timebase import place_text
 from nunbit.language.spoken import syllables_per_word
 from nunbit.runtime.resources import packaged
@@ -103,14 +102,10 @@ def _note(code: str, found: _Count) -> ReadingNote:
 def shown(names: Iterable[object], most: int = 12) -> str:
     """Names for a message: the first ones, each cut at 40 characters."""
     listed = [str(name)[:40] for name in names]
-    more = f" … ({len(listed)})" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    return ", ".join(listed[:most]) + (f" … ({len(listed)})" if len(listed) > most else "")
 
 
 # --- cues
-
-Notice = Text
-"""What was odd."""
 
 _TYPICAL_MS = 100.0  # no cue lasts a tenth of a second as a rule, few last a hundred
 _FEWEST_PER_S = 0.05  # characters
@@ -171,7 +166,7 @@ class Cues:
     cues: tuple[Cue, ...]
     source: str
     language: str | None = None
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[Text, ...] = ()
     reading: tuple[ReadingNote, ...] = ()
 
 
@@ -190,34 +185,39 @@ def medium_names(path: str | None) -> set[str]:
 def clock_s(text: str) -> float | None:
     """Seconds of ``12.5``, ``1:02.5``, ``01:02:03,250``; None for anything else."""
     parts = text.strip().replace(",", ".").split(":")
-    if not 1 <= len(parts) <= 3 or not all(parts):
+    if len(parts) > 3 or not all(c.isdigit() or c in ".eE-+" for part in parts for c in part):
         return None
     seconds = 0.0
-    for part in parts:
-        if not all(c.isdigit() or c in ".eE-+" for c in part):
-            return None
-        try:
+    try:
+        for part in parts:
             seconds = 60.0 * seconds + float(part)
-        except ValueError:
-            return None
+    except ValueError:
+        return None
     return seconds if math.isfinite(seconds) else None
 
 
-def milliseconds_typical(lengths: Sequence[float], characters: int) -> float | None:
-    """The usual length of entries with whole numbers if these are milliseconds, else None.
+def unit_of(
+    lengths: Sequence[float], characters: int, notes: Notes, first: str, what: Text
+) -> float:
+    """Seconds per unit of entries with whole numbers: 0.001 (and a note) for milliseconds, else 1.
 
     They are no seconds if the usual entry lasts a hundred and has fewer than one character in
     twenty seconds, because people speak five to fifteen characters a second. Long entries with as
     much text as fits their time stay seconds.
 
     Args:
-        lengths: End minus start of the entries, in the unit to be told.
+        lengths: End minus start of the entries, at least one, in the unit to be told.
         characters: Of all their texts.
+        notes: Receive the note.
+        first: Place of the first entry.
+        what: What the entries are called.
     """
+    typical = statistics.median(lengths)
     total = sum(length for length in lengths if length > 0)
-    if not lengths or statistics.median(lengths) < _TYPICAL_MS:
-        return None
-    return statistics.median(lengths) if characters < _FEWEST_PER_S * total else None
+    if typical < _TYPICAL_MS or characters >= _FEWEST_PER_S * total:
+        return 1.0
+    notes.add("times_in_ms", first, len(lengths), what=what, typical=min(typical, 1e9))
+    return 0.001
 
 
 def grouped(words: Sequence[RawWord], speaker: str | None = None) -> list[Cue]:
@@ -253,8 +253,7 @@ def with_words(cues: Sequence[Cue], words: Sequence[RawWord]) -> list[Cue]:
         if word.span is not None:
             middle = sum(word.span) / 2
             last = bisect.bisect_right(starts, middle) - 1
-            inside = last >= 0 and middle < cues[last].end_s
-            (taken[last] if inside else left).append(word)
+            (taken[last] if (last >= 0 and middle < cues[last].end_s) else left).append(word)
     full = [replace(cue, words=tuple(own)) for cue, own in zip(cues, taken, strict=True)]
     return full + grouped(left, cues[0].speaker if cues else None)
 
@@ -289,25 +288,21 @@ def joined_pieces(words: Iterable[RawWord]) -> tuple[RawWord, ...]:
 
 
 def _with_piece(word: RawWord, piece: RawWord) -> RawWord:
-    span = word.span or piece.span
-    if word.span and piece.span:
-        span = (word.span[0], piece.span[1])
+    span = (word.span[0], piece.span[1]) if word.span and piece.span else word.span or piece.span
     known = [c for c in (word.confidence, piece.confidence) if c is not None]
     return RawWord(word.text + piece.text.strip(), span, min(known) if known else None)
 
 
-def words_joined(cues: list[Cue], notes: Notes) -> list[Cue]:
+def words_joined(cues: Iterable[Cue], notes: Notes) -> list[Cue]:
     """Utterances of entries that hold one word (or Whisper's piece of one) each.
 
     Entries are words where all hold one and most follow at once upon the one before.
     """
     cues = [cue for cue in cues if cue.text.strip()]
-    single = all(len(cue.text.split()) == 1 and not cue.words for cue in cues)
-    if len(cues) < 2 or not single:
+    if len(cues) < 2 or not all(len(cue.text.split()) == 1 and not cue.words for cue in cues):
         return cues
-    pairs = list(itertools.pairwise(cues))
-    touching = sum(abs(b.start_s - a.end_s) <= _TOUCHING_S for a, b in pairs)
-    if 2 * touching <= len(pairs):
+    gaps = [abs(b.start_s - a.end_s) for a, b in itertools.pairwise(cues)]
+    if 2 * sum(gap <= _TOUCHING_S for gap in gaps) <= len(gaps):
         return cues
     notes.add("words_joined", place_text(cues[0].start_s), len(cues))
     timed = itertools.groupby(with_ends(cues, notes), key=lambda cue: cue.speaker)
@@ -317,21 +312,20 @@ def words_joined(cues: list[Cue], notes: Notes) -> list[Cue]:
 
 
 def _as_word(cue: Cue) -> RawWord:
-    span = (cue.start_s, cue.end_s) if cue.start_s <= cue.end_s else None
-    return RawWord(cue.text, span, cue.confidence)
+    has_time = cue.start_s <= cue.end_s
+    return RawWord(cue.text, (cue.start_s, cue.end_s) if has_time else None, cue.confidence)
 
 
 def with_ends(cues: Iterable[Cue], notes: Notes) -> list[Cue]:
     """Estimate missing ends of cues from their syllables, at most up to the next cue."""
     cues = list(cues)
-    starts = sorted(cue.start_s for cue in cues)
-    following = dict(itertools.pairwise(starts))
+    following = dict(itertools.pairwise(sorted(cue.start_s for cue in cues)))
     result = []
     for cue in cues:
         if math.isnan(cue.end_s):
             notes.add("no_end", place_text(cue.start_s))
-            syllables = sum(syllables_per_word(cue.text.split()))
-            end = cue.start_s + max(_SHORTEST_S, _SYLLABLE_S * syllables)
+            spoken_s = _SYLLABLE_S * sum(syllables_per_word(cue.text.split()))
+            end = cue.start_s + max(_SHORTEST_S, spoken_s)
             limit = following.get(cue.start_s, math.inf)
             cue = replace(cue, end_s=min(end, limit) if limit > cue.start_s else end)
         result.append(cue)
@@ -360,9 +354,8 @@ def read_text(path: Path, notes: Notes) -> str:
             encoding.
     """
     found = read_decoded(path, most_bytes=_MOST_BYTES)
-    text = found.text.replace("\r\n", "\n").replace("\r", "\n")
     # A mark of byte order inside (files joined one behind the other) is no character of the text.
-    text = text.replace("\ufeff", "")
+    text = found.text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
     if not text.strip():
         raise bad_file(path, Text("the file is empty", "파일이 비어 있습니다"))
     if found.cut_off:
@@ -377,7 +370,9 @@ def read_text(path: Path, notes: Notes) -> str:
 
 def json_values(path: Path, text: str) -> list[Any]:
     """The JSON values of a file, one after another."""
-    decoder = json.JSONDecoder(parse_int=_int)
+    decoder = json.JSONDecoder(
+        parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INT else math.inf
+    )
     values, position = [], 0
     text = text.strip()
     while position < len(text):
@@ -391,21 +386,20 @@ def json_values(path: Path, text: str) -> list[Any]:
     return values
 
 
-def _int(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_INT else math.inf
-
-
 def _broken_json(path: Path, text: str, exc: json.JSONDecodeError) -> InputError:
-    said = Text(
-        f"not valid JSON at line {exc.lineno}, column {exc.colno}",
-        f"{exc.lineno}행 {exc.colno}열에서 JSON 형식이 잘못되었습니다",
-    )
     # The decoder stops at the opening quote of a string that never ends.
-    if "Unterminated" in exc.msg or not text[exc.pos :].strip():
-        said = Text(
+    cut_off = "Unterminated" in exc.msg or not text[exc.pos :].strip()
+    said = (
+        Text(
             f"the JSON is cut off (line {exc.lineno}); copy the file again",
             f"JSON이 도중에 잘렸습니다({exc.lineno}행). 파일을 다시 복사하십시오",
         )
+        if cut_off
+        else Text(
+            f"not valid JSON at line {exc.lineno}, column {exc.colno}",
+            f"{exc.lineno}행 {exc.colno}열에서 JSON 형식이 잘못되었습니다",
+        )
+    )
     return bad_file(path, said)
 
 

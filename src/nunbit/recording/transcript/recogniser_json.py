@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.recording.transcript.cues import (
     Cue,
     Notes,
@@ -22,9 +22,9 @@ from nunbit.recording.transcript.cues import (
     cue_of_words,
     grouped,
     joined_pieces,
-    milliseconds_typical,
     number_of,
     text_value,
+    unit_of,
     with_ends,
     with_words,
     words_joined,
@@ -129,14 +129,11 @@ def entries_of(
         if value is not None:
             notes.add("not_understood", where)
         return []
-    found: list[tuple[At, Record]] = []
-    for number, entry in enumerate(value, start=1):
-        at = At(notes, f"{where} {number}", unit_s)
-        if isinstance(entry, dict):
-            found.append((at, entry))
-        else:
+    placed = [(At(notes, f"{where} {k}", unit_s), entry) for k, entry in enumerate(value, start=1)]
+    for at, entry in placed:
+        if not isinstance(entry, dict):
             notes.add("not_understood", at.place)
-    return found
+    return [(at, entry) for at, entry in placed if isinstance(entry, dict)]
 
 
 def confidence_of(record: Record) -> float | None:
@@ -150,25 +147,19 @@ def speaker_of(value: Any, at: At) -> str | None:
     """A speaker's name: a text, a number, or an object with a name or label."""
     if isinstance(value, dict):
         value = value_of(value, "name", "label", "id", "speaker")
-    if value is None:
-        return None
     name = text_value(value)
-    if name is None:
+    if name is None and value is not None:
         at.notes.add("speaker_not_a_name", at.place)
-        return None
-    return " ".join(name[:_LONGEST_NAME].split()) or None
+    return " ".join((name or "")[:_LONGEST_NAME].split()) or None
 
 
 def language_of(value: Any, notes: Notes) -> str | None:
     """A language code, or None."""
-    if value is None or value == "":
-        return None
     text = value.strip() if isinstance(value, str) else ""
-    if text.casefold() in _LANGUAGES:
-        return _LANGUAGES[text.casefold()]
-    if _CODE.fullmatch(text):
-        return text.replace("_", "-")
-    notes.add("language_unknown", text_value(value) or "language")
+    if _CODE.fullmatch(text) or text.casefold() in _LANGUAGES:
+        return _LANGUAGES.get(text.casefold(), text.replace("_", "-"))
+    if value is not None and value != "":
+        notes.add("language_unknown", text_value(value) or "language")
     return None
 
 
@@ -226,17 +217,14 @@ def cue_of(
     else:
         own = own or " ".join(word.text.strip() for word in words)
         stop_s = math.nan if ends is None else ends * at.unit_s
-        name = speaker_of(speaker, at)
-        return (Cue(begins * at.unit_s, stop_s, own, name, confidence, words),)
+        return (Cue(begins * at.unit_s, stop_s, own, speaker_of(speaker, at), confidence, words),)
     return ()
 
 
-def best_of(record: Record, *names: str) -> Record:
-    """The first alternative, or an empty record."""
-    alternatives = value_of(record, *names)
-    if isinstance(alternatives, list) and alternatives and isinstance(alternatives[0], dict):
-        return alternatives[0]
-    return {}
+def head_of(records: Any) -> Record:
+    """The first of a list, such as the best alternative, or an empty record."""
+    listed = isinstance(records, list) and records and isinstance(records[0], dict)
+    return records[0] if listed else {}
 
 
 # --- words and who says them
@@ -275,8 +263,7 @@ def with_marks(
         if text is None or not text.strip():
             continue
         if not is_mark:
-            own = word_of(at, span, text, confidence)
-            words += [(speaker_of(named, at), word) for word in own]
+            words += [(speaker_of(named, at), word) for word in word_of(at, span, text, confidence)]
         elif words:
             who, last = words[-1]
             words[-1] = who, replace(last, text=last.text + text.strip())
@@ -288,21 +275,26 @@ def with_marks(
 
 def read_recogniser(documents: list[Any], first: Record, notes: Notes) -> Found | None:
     """Cues, source and language of Whisper, its relatives and Vosk; None where it is none."""
-    if _is_vosk(first):
-        return _vosk(documents, notes), "vosk", None
     language = first.get("language")
     if "segments" in first:
-        cues = _segments(first["segments"], notes)
+        cues = words_joined(_segments(first["segments"], notes), notes)
         loose = first.get("words") or first.get("word_segments")
         if isinstance(loose, list) and loose and not any(cue.words for cue in cues):
             cues = with_words(with_ends(cues, notes), _words(loose, notes, "word"))
     elif "transcription" in first:
         language = at_path(first, ("result", "language"))
-        cues = _whisper_cpp(first["transcription"], notes)
+        timed = (
+            replace(cue, words=_tokens(segment.get("tokens"), cue.text))
+            for at, segment in entries_of(first["transcription"], notes, "segment", 0.001)
+            for cue in cue_of(at, _offsets(segment), segment.get("text"))
+        )
+        cues = words_joined(timed, notes)
     elif "chunks" in first:
-        cues = _chunks(first["chunks"], notes)
+        cues = words_joined(_chunks(first["chunks"], notes), notes)
     elif isinstance(first.get("words"), list):
         cues = grouped(_words(first["words"], notes, "word"))
+    elif {"result", "alternatives", "partial"} & set(first) or set(first) == {"text"}:
+        return list(_vosk(documents, notes)), "vosk", None
     else:
         return None
     code = language_of(language, notes)
@@ -318,38 +310,32 @@ def read_list(documents: list[Any], notes: Notes) -> Found | None:
     head = next((entry for entry in listed if isinstance(entry, dict)), {})
     begins = listed is whole and value_of(head, *_START) is not None and "result" not in head
     if begins or (len(listed) > 1 and all(map(_is_segment, listed))):
-        return _segments(listed, notes), "whisper", None
+        return words_joined(_segments(listed, notes), notes), "whisper", None
     return None
 
 
 def _is_segment(record: Any) -> bool:
     """Whether a value is an utterance or word by itself."""
-    if not isinstance(record, dict) or value_of(record, *_START) is None:
-        return False
-    return isinstance(value_of(record, *_TEXT, "word"), str)
+    return (
+        isinstance(record, dict)
+        and value_of(record, *_START) is not None
+        and isinstance(value_of(record, *_TEXT, "word"), str)
+    )
 
 
-def _is_vosk(first: Record) -> bool:
-    if {"segments", "transcription", "chunks"} & set(first) or isinstance(first.get("words"), list):
-        return False
-    return bool({"result", "alternatives", "partial"} & set(first)) or set(first) == {"text"}
-
-
-def _segments(segments: Any, notes: Notes) -> list[Cue]:
+def _segments(segments: Any, notes: Notes) -> Iterator[Cue]:
     """Utterances of Whisper and whoever writes as it does."""
     unit_s = _unit_s([record for _, record in entries_of(segments, Notes())], notes)
-    cues: list[Cue] = []
     for at, segment in entries_of(segments, notes, "segment", unit_s):
         words = _words(segment.get("words") or [], notes, f"{at.place} word", unit_s)
         confidence = confidence_of(segment)
         logarithm = number_of(segment.get("avg_logprob"))
         if confidence is None and not words and logarithm is not None:
             confidence = math.exp(min(0.0, logarithm))
-        cues += cue_of(
+        yield from cue_of(
             at, _KEYS.span(segment), value_of(segment, *_TEXT),
             words=words, speaker=segment.get("speaker"), confidence=confidence,
         )  # fmt: skip
-    return words_joined(cues, notes)
 
 
 def _unit_s(segments: Sequence[Record], notes: Notes) -> float:
@@ -359,12 +345,7 @@ def _unit_s(segments: Sequence[Record], notes: Notes) -> float:
     if not whole or len(whole) < sum(a is not None and b is not None for a, b in spans):
         return 1.0
     said = sum(len(text_value(value_of(s, *_TEXT)) or "") for s in segments)
-    typical = milliseconds_typical([b - a for a, b in whole], said)
-    if typical is None:
-        return 1.0
-    what = Text("segment", "항목")
-    notes.add("times_in_ms", "segment 1", len(whole), what=what, typical=min(typical, 1e9))
-    return 0.001
+    return unit_of([b - a for a, b in whole], said, notes, "segment 1", Text("segment", "항목"))
 
 
 def _is_whole(value: Any) -> bool:
@@ -374,15 +355,6 @@ def _is_whole(value: Any) -> bool:
 def _words(words: Any, notes: Notes, where: str, unit_s: float = 1.0) -> tuple[RawWord, ...]:
     entries = entries_of(words, notes, where, unit_s)
     return joined_pieces(word for at, own in entries for word in word_in(at, own, _WORD_KEYS))
-
-
-def _whisper_cpp(segments: Any, notes: Notes) -> list[Cue]:
-    cues = [
-        replace(cue, words=_tokens(segment.get("tokens"), cue.text))
-        for at, segment in entries_of(segments, notes, "segment", 0.001)
-        for cue in cue_of(at, _offsets(segment), segment.get("text"))
-    ]
-    return words_joined(cues, notes)
 
 
 def _offsets(record: Record) -> Span:
@@ -425,25 +397,21 @@ def _tokens(tokens: Any, text: str) -> tuple[RawWord, ...]:
     return tuple(words) if any(word.span for word in words) else ()
 
 
-def _chunks(chunks: Any, notes: Notes) -> list[Cue]:
-    cues: list[Cue] = []
+def _chunks(chunks: Any, notes: Notes) -> Iterator[Cue]:
     for at, chunk in entries_of(chunks, notes, "chunk"):
         times = chunk.get("timestamp")
         # The last chunk of a cut recording has no end.
         start, end = times if isinstance(times, list) and len(times) == 2 else (None, None)
-        cues += cue_of(at, (start, end), chunk.get("text"), speaker=chunk.get("speaker"))
-    return words_joined(cues, notes)
+        yield from cue_of(at, (start, end), chunk.get("text"), speaker=chunk.get("speaker"))
 
 
-def _vosk(documents: Sequence[Any], notes: Notes) -> list[Cue]:
-    cues = []
+def _vosk(documents: Sequence[Any], notes: Notes) -> Iterator[Cue]:
     for at, document in entries_of(list(documents), notes, "result"):
-        best = best_of(document, "alternatives") or document
+        best = head_of(document.get("alternatives")) or document
         words = _words(best.get("result") or [], notes, f"{at.place} word")
         text = text_value(best.get("text"))
         cue = cue_of_words(words, text)
         if cue is not None:
-            cues.append(cue)
+            yield cue
         elif text and text.strip():
             notes.add("no_times", at.place)
-    return cues

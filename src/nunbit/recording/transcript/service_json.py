@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text, joined
 from nunbit.recording.transcript.cues import (
     ENTRIES,
     Cue,
@@ -37,12 +36,12 @@ from nunbit.recording.transcript.recogniser_json import (
     Span,
     Spoken,
     at_path,
-    best_of,
     by_speaker,
     confidence_of,
     cue_of,
     end_of,
     entries_of,
+    head_of,
     language_of,
     read_list,
     read_recogniser,
@@ -82,13 +81,11 @@ def read_json_transcript(path: Path, text: str, notes: Notes) -> Cues:
         raise _no_transcript(path, documents[0])
     cues, source, language = found
     if not cues and len(notes.listed()) > before:
-        said = Text(
-            "JSON, but not a transcript that can be used: ",
-            "JSON이지만 쓸 수 있는 전사가 아닙니다: ",
+        unusable = Text(
+            "JSON, but not a transcript that can be used", "JSON이지만 쓸 수 있는 전사가 아닙니다"
         )
-        texts = [note.text for note in notes.listed()]
-        en, ko = ("; ".join(text.pick(lang) for text in texts) for lang in ("en", "ko"))
-        raise bad_file(path, Text(said.en + en, said.ko + ko))
+        reasons = joined("; ", (note.text for note in notes.listed()))
+        raise bad_file(path, joined(": ", (unusable, reasons)))
     return Cues(tuple(with_ends(cues, notes)), source, language)
 
 
@@ -254,16 +251,12 @@ def _deepgram(documents: Sequence[Any], first: Record, notes: Notes) -> Found | 
     _told(notes, "Deepgram", 1.0)
     cues: list[Cue] = []
     for at, channel in entries_of(channels, notes, "channel"):
-        words = best_of(channel, "alternatives").get("words")
+        words = head_of(channel.get("alternatives")).get("words")
         found = spoken_words(entries_of(words, notes, f"{at.place} word"), _WORD)
         if len(channels) > 1:  # one person each
             found = [(who or at.place, word) for who, word in found]
         cues += by_speaker(found)
-    return cues, "deepgram", language_of(_head(channels).get("detected_language"), notes)
-
-
-def _head(records: Sequence[Any]) -> Record:
-    return records[0] if records and isinstance(records[0], dict) else {}
+    return cues, "deepgram", language_of(head_of(channels).get("detected_language"), notes)
 
 
 def _azure_batch(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
@@ -276,7 +269,7 @@ def _azure_batch(documents: Sequence[Any], first: Record, notes: Notes) -> Found
     _told(notes, "Azure Speech", _TICK_S)
     cues: list[Cue] = []
     for at, phrase in entries_of(phrases, notes, "phrase", _TICK_S):
-        best = best_of(phrase, "nBest", "NBest")
+        best = head_of(value_of(phrase, "nBest", "NBest"))
         if best:  # else nothing was recognised
             given = entries_of(value_of(best, "words", "Words"), notes, at.place, _TICK_S)
             words = [
@@ -313,11 +306,11 @@ def _aws(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
     if not isinstance(items, list):
         items = first.get("results")
         service, source = "Speechmatics", "speechmatics"
-        if not (isinstance(items, list) and {"type", "alternatives"} <= set(_head(items))):
+        if not (isinstance(items, list) and {"type", "alternatives"} <= set(head_of(items))):
             return None
     _told(notes, service, 1.0)
     given = [
-        (at, own, best_of(own, "alternatives")) for at, own in entries_of(items, notes, "item")
+        (at, own, head_of(own.get("alternatives"))) for at, own in entries_of(items, notes, "item")
     ]
     words = with_marks(
         (
@@ -352,7 +345,7 @@ def _google(documents: Sequence[Any], first: Record, notes: Notes) -> Found | No
     cues: list[Cue] = []
     before: Any = 0.0
     for at, result in entries_of(results, notes, "result"):
-        best = best_of(result, "alternatives") or result
+        best = head_of(result.get("alternatives")) or result
         given = entries_of(best.get("words"), notes, f"{at.place} word")
         words = spoken_words([(place, _with_start(word)) for place, word in given], _GOOGLE)
         end = value_of(result, "resultEndTime", "result_end_time", "resultEndOffset")
@@ -366,7 +359,7 @@ def _google(documents: Sequence[Any], first: Record, notes: Notes) -> Found | No
     if earlier and [word.text for _, word in parts[-1]][: len(earlier)] == earlier:
         parts = parts[-1:]  # the last says all words again, with speakers (diarisation of v1)
     cues += [cue for words in parts for cue in by_speaker(words)]
-    language = value_of(_head(results), "languageCode", "language_code")
+    language = value_of(head_of(results), "languageCode", "language_code")
     return cues, source, language_of(language, notes)
 
 
@@ -400,27 +393,25 @@ def _youtube(documents: Sequence[Any], first: Record, notes: Notes) -> Found | N
         pieces = [piece for _, piece in entries_of(event["segs"], notes, at.place)]
         text = "".join(text_value(piece.get("utf8")) or "" for piece in pieces)
         if text.strip():
-            words = _youtube_words(pieces, start, end)
-            found = cue_of(at, (event.get("tStartMs"), end), text)
-            cues += [replace(cue, words=words) for cue in found]
+            words = tuple(_youtube_words(pieces, start, end))
+            own = cue_of(at, (event.get("tStartMs"), end), text)
+            cues += [replace(cue, words=words) for cue in own]
     return cues, "youtube", None
 
 
 def _youtube_words(
     pieces: Sequence[Record], start: float | None, end: float | None
-) -> tuple[RawWord, ...]:
-    """Words of an automatic caption: one a piece, each until the next; empty for typed ones."""
+) -> Iterator[RawWord]:
+    """Words of an automatic caption: one a piece, each until the next; none of typed ones."""
     if start is None or not any("tOffsetMs" in piece for piece in pieces):
-        return ()
+        return
     texts = [(text_value(piece.get("utf8")) or "").split() for piece in pieces]
     offsets = [number_of(piece.get("tOffsetMs", 0)) for piece in pieces]
     begins = [None if o is None else start + o for o in offsets]
-    words: list[RawWord] = []
     for text, a, b in zip(texts, begins, [*begins[1:], end], strict=True):
         alone = len(text) == 1 and a is not None and b is not None and a <= b
         span = (a * 1e-3, b * 1e-3) if alone and a is not None and b is not None else None
-        words += [RawWord(word, span) for word in text]
-    return tuple(words)
+        yield from (RawWord(word, span) for word in text)
 
 
 def _rev(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:

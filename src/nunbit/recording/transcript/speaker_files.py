@@ -23,9 +23,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from nunbit.core.messages import Text
 from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import Interval
-from nunbit.core.text import Text
 from nunbit.recording.transcript.cues import (
     LINES,
     Cue,
@@ -75,7 +75,7 @@ def read_eaf(path: Path, text: str, notes: Notes, media: str | None = None) -> C
         )
     origin_s = _origin_s(root, media, notes)
     slots = {slot: time + origin_s for slot, time in _slots(path, root, notes).items()}
-    tiers = _tiers(root, slots)
+    tiers = list(_tiers(root, slots))
     if origin_s:
         notes.add("time_shifted", shift_s=origin_s)
     # No language: DEFAULT_LOCALE is what the interface was set to, often 'en' in Korean files.
@@ -118,10 +118,8 @@ def _origin_s(root: ET.Element, media: str | None, notes: Notes) -> float:
     if chosen is None:
         chosen = media_named[0]
         if media is not None and len({m.get("TIME_ORIGIN", "0") for m in media_named}) > 1:
-            first = _file_name(chosen) or "1"
-            notes.add("medium_not_named", first, len(media_named), name=media)
-    value = chosen.get("TIME_ORIGIN", "0")
-    milliseconds = _whole_ms(value)
+            notes.add("medium_not_named", _file_name(chosen) or "1", len(media_named), name=media)
+    milliseconds = _whole_ms(chosen.get("TIME_ORIGIN", "0"))
     if milliseconds is None:
         notes.add("time_origin_unreadable", _file_name(chosen) or "1")
     return (milliseconds or 0) / 1000.0
@@ -142,8 +140,7 @@ def _own_medium(media_named: list[ET.Element], media: str | None) -> ET.Element 
 
 def _file_name(medium: ET.Element) -> str:
     url = medium.get("MEDIA_URL") or medium.get("RELATIVE_MEDIA_URL") or ""
-    name = unquote(url).replace("\\", "/").rpartition("/")[2]
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", unquote(url).replace("\\", "/").rpartition("/")[2])
 
 
 def _stem(name: str) -> str:
@@ -192,7 +189,7 @@ def _slots(path: Path, root: ET.Element, notes: Notes) -> dict[str, float]:
     }
 
 
-def _tiers(root: ET.Element, slots: Mapping[str, float]) -> list[Tier]:
+def _tiers(root: ET.Element, slots: Mapping[str, float]) -> Iterator[Tier]:
     """All tiers; subdivisions of an utterance become its words."""
     children = _subdivisions(root)
     coded = {
@@ -200,14 +197,11 @@ def _tiers(root: ET.Element, slots: Mapping[str, float]) -> list[Tier]:
         for kind in root.iterfind("LINGUISTIC_TYPE")
         if kind.get(_CONTROLLED)
     }
-    tiers = []
     for tier in root.iterfind("TIER"):
         cues = tuple(_aligned(tier, slots, children))
         if cues:
             name, speaker = tier.get("TIER_ID", ""), tier.get("PARTICIPANT") or None
-            coding = tier.get("LINGUISTIC_TYPE_REF") in coded
-            tiers.append(Tier(name, cues, speaker, coding))
-    return tiers
+            yield Tier(name, cues, speaker, tier.get("LINGUISTIC_TYPE_REF") in coded)
 
 
 def _aligned(
@@ -225,13 +219,16 @@ def _aligned(
 def _subdivisions(root: ET.Element) -> dict[str, list[str]]:
     """Annotation id -> texts of the word annotations that refer to it, in order."""
     children: dict[str, list[str]] = {}
-    for tier in root.iterfind("TIER"):
-        if meaning_of(tier.get("TIER_ID", "")).role != "words":
-            continue
-        for reference in tier.iterfind("ANNOTATION/REF_ANNOTATION"):
-            text = " ".join((reference.findtext("ANNOTATION_VALUE") or "").split())
-            if text:
-                children.setdefault(reference.get("ANNOTATION_REF", ""), []).append(text)
+    of_words = (
+        reference
+        for tier in root.iterfind("TIER")
+        if meaning_of(tier.get("TIER_ID", "")).role == "words"
+        for reference in tier.iterfind("ANNOTATION/REF_ANNOTATION")
+    )
+    for reference in of_words:
+        text = " ".join((reference.findtext("ANNOTATION_VALUE") or "").split())
+        if text:
+            children.setdefault(reference.get("ANNOTATION_REF", ""), []).append(text)
     return children
 
 
@@ -279,8 +276,7 @@ def read_rttm(
             most lines lie beyond the medium's end.
     """
     notes = Notes(LINES)
-    text = unicodedata.normalize("NFC", read_text(path, notes))
-    lines, first_bad = _lines(text, notes)
+    lines, first_bad = _lines(unicodedata.normalize("NFC", read_text(path, notes)), notes)
     if not lines:
         raise bad_file(
             path,
@@ -296,17 +292,15 @@ def read_rttm(
             ),
         )
     lines = _own_recording(path, lines, media, notes)
+    limit_s = math.inf if duration_s is None else duration_s
     found: list[tuple[Interval, str]] = []
-    beyond = 0
     for line in lines:
-        end = line.start_s + line.duration_s
         if line.start_s < 0:
             notes.add("before_the_start", f"line {line.number}")
-        if duration_s is not None and line.start_s >= duration_s:
-            beyond += 1
-            continue
-        end = end if duration_s is None else min(end, duration_s)
-        found.append((Interval(max(0.0, line.start_s), end), line.speaker))
+        if line.start_s < limit_s:
+            end_s = min(line.start_s + line.duration_s, limit_s)
+            found.append((Interval(max(0.0, line.start_s), end_s), line.speaker))
+    beyond = len(lines) - len(found)
     if beyond > len(found):
         raise bad_file(
             path,
@@ -325,32 +319,27 @@ def read_rttm(
 def _lines(text: str, notes: Notes) -> tuple[list[_Line], str]:
     """The usable lines, and the place of the first that is not, or ''."""
     lines: list[_Line] = []
-    spaced: list[_Line] = []
     first_bad = ""
     for number, raw in enumerate(text.split("\n"), start=1):
         fields = _fields(raw)
         if not fields or fields[0] != "SPEAKER":
             continue
-        place = f"line {number}"
         line = _line(number, fields)
-        code = ""
         if line is None:
             code = "not_understood"
         elif not (math.isfinite(line.start_s) and math.isfinite(line.duration_s)):
             code = "time_not_a_number"
         elif line.duration_s <= 0 or line.start_s + line.duration_s <= max(0.0, line.start_s):
             code = "no_duration"
-        if code or line is None:
-            notes.add(code, place)
-            first_bad = first_bad or place
+        else:
+            lines.append(line)
             continue
-        lines.append(line)
-        if " " in line.speaker or " " in line.recording:
-            spaced.append(line)
+        notes.add(code, f"line {number}")
+        first_bad = first_bad or f"line {number}"
+    spaced = [line for line in lines if " " in line.speaker or " " in line.recording]
     if spaced:
         names = shown(dict.fromkeys(line.speaker for line in lines))
-        first = f"line {spaced[0].number}"
-        notes.add("speaker_names_with_spaces", first, len(spaced), names=names)
+        notes.add("speaker_names_with_spaces", f"line {spaced[0].number}", len(spaced), names=names)
     return lines, first_bad
 
 
@@ -362,7 +351,8 @@ def _fields(raw: str) -> list[str]:
 
 def _line(number: int, fields: Sequence[str]) -> _Line | None:
     """A line whose names may hold blanks; None where the fields are not there."""
-    places = [i for i in range(_START, len(fields) - 4) if _is_time(fields, i)]
+    ends = range(_START, len(fields) - 4)
+    places = [i for i in ends if all(map(_number_like, fields[i : i + 2]))]
     if not places:
         return None
     # Numbers in a recording's name look like times; <NA> <NA> behind them does not.
@@ -380,10 +370,6 @@ def _line(number: int, fields: Sequence[str]) -> _Line | None:
         return None
     start, duration = _number(fields[at]), _number(fields[at + 1])
     return _Line(number, " ".join(fields[1 : at - 1]), start, duration, speaker)
-
-
-def _is_time(fields: Sequence[str], at: int) -> bool:
-    return all(_number_like(fields[i]) for i in (at, at + 1))
 
 
 def _number_like(text: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nunbit.core.timebase import place_text
@@ -102,7 +102,7 @@ def with_speakers(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
     dash or name that begins a line of a cue begins a part of its own: parts share the time by their
     syllables.
     """
-    lines = [() if cue.speaker else _lines(cue.text) for cue in cues]
+    lines = [() if cue.speaker else tuple(_lines(cue.text)) for cue in cues]
     names = _names(lines)
     found: Counter[str] = Counter()
     first = ""
@@ -123,18 +123,16 @@ def with_speakers(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
     return result
 
 
-def _lines(text: str) -> tuple[_Line, ...]:
+def _lines(text: str) -> Iterator[_Line]:
     given = [line.strip() for line in text.split("\n") if line.strip()]
     tight = sum(bool(_TIGHT_DASH.match(line)) for line in given) > 1
-    lines = []
     for position, line in enumerate(given):
         dash = _DASH.match(line) or (_TIGHT_DASH.match(line) if tight else None)
         bare = line[dash.end() :] if dash else line
         name, known, rest = _prefix(bare, first=position == 0)
         if name and not rest.strip() and position + 1 == len(given):
             name, known, rest = None, False, bare  # nothing is said: no name
-        lines.append(_Line(dash is not None, name, known, rest.strip(), bare.strip()))
-    return tuple(lines)
+        yield _Line(dash is not None, name, known, rest.strip(), bare.strip())
 
 
 def _prefix(text: str, *, first: bool) -> tuple[str | None, bool, str]:
@@ -143,32 +141,33 @@ def _prefix(text: str, *, first: bool) -> tuple[str | None, bool, str]:
     if match and not _SOUNDS.match(text):
         name = (match[1] or match[2]).strip()
         # [1] and [00:12] are no names.
-        if any(map(str.isalpha, name)):
-            return name, first, text[match.end() :]
-        return None, False, text
+        named = any(map(str.isalpha, name))
+        return (name, first, text[match.end() :]) if named else (None, False, text)
     head = text[: _LONGEST + 2].replace("：", ":")
     end = head.find(":")
     after = text[end + 1 : end + 3]
     if end < 1 or after[:1].isdigit() or after == "//":
         return None, False, text
     name = head[:end].strip()
-    if _ROLES.fullmatch(name):
-        return name, True, text[end + 1 :]
-    if not _may_be_a_name(name):
+    is_role = _ROLES.fullmatch(name) is not None
+    if not is_role and not _may_be_a_name(name):
         return None, False, text
-    return name, _is_full_name(name), text[end + 1 :]
+    return name, is_role or _is_full_name(name), text[end + 1 :]
 
 
 def _may_be_a_name(name: str) -> bool:
     words = name.split()
-    if not any(map(str.isalpha, name)) or len(words) > _MOST_WORDS or name[0].isdigit():
-        return False
-    if "".join(words).casefold() in _SPEECH or words[-1].casefold() in _SPEECH:
-        return False
-    if _SENTENCE.search(name) or _PARTICLE.fullmatch(name):
-        return False
-    # A phrase: 'what he told me'.
-    return not (len(words) > 2 and name.isascii() and name == name.lower())
+    return not (
+        not any(map(str.isalpha, name))
+        or len(words) > _MOST_WORDS
+        or name[0].isdigit()
+        or "".join(words).casefold() in _SPEECH
+        or words[-1].casefold() in _SPEECH
+        or _SENTENCE.search(name)
+        or _PARTICLE.fullmatch(name)
+        # A phrase: 'what he told me'.
+        or (len(words) > 2 and name.isascii() and name == name.lower())
+    )
 
 
 def _is_full_name(name: str) -> bool:
@@ -176,10 +175,9 @@ def _is_full_name(name: str) -> bool:
 
     Only Latin letters tell: names are capitalised there.
     """
-    if _TITLE.match(name) or _PRONOUNS.search(name) or _CAPITALS.fullmatch(name):
-        return True
-    words = [word for word in re.findall(r"[^\W\d_]+", name) if word.isascii()]
-    return len(words) > 1 and name.isascii() and all(word[0].isupper() for word in words)
+    marked = _TITLE.match(name) or _PRONOUNS.search(name) or _CAPITALS.fullmatch(name)
+    words = re.findall(r"[^\W\d_]+", name) if name.isascii() else []
+    return bool(marked) or (len(words) > 1 and all(word[0].isupper() for word in words))
 
 
 def _names(cues: Sequence[Sequence[_Line]]) -> frozenset[str]:
@@ -199,8 +197,7 @@ def _parts(lines: Iterable[_Line], names: frozenset[str]) -> list[_Part]:
         named = line.name is not None and line.name in names
         text = line.rest if named else line.whole
         if not parts or named or line.dash:
-            speaker = line.name if named else None
-            parts.append(_Part(speaker, [], 0))
+            parts.append(_Part(line.name if named else None, [], 0))
         part = parts[-1]
         part.skipped += len(line.whole.split()) - len(text.split())
         part.lines.append(text)
@@ -212,8 +209,6 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
     if len(parts) == 1:
         skipped = len(cue.text.split()) - len(texts[0].split()) if parts[0].speaker else 0
         words = cue.words[skipped:]
-        if parts[0].speaker is None and texts[0] == cue.text:
-            return [cue]
         return [replace(cue, speaker=parts[0].speaker, text=texts[0], words=words)]
     shared = _shared_words(cue, parts, texts)
     if shared is None:  # its words are not those of the text: they cannot be told apart
@@ -228,8 +223,9 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
         spans = [word.span for word in own if word.span is not None]
         begins = min((a for a, _ in spans), default=start)
         ends = max((b for _, b in spans), default=end)
-        piece = replace(cue, start_s=begins, end_s=ends, text=text, speaker=part.speaker, words=own)
-        result.append(piece)
+        result.append(
+            replace(cue, start_s=begins, end_s=ends, text=text, speaker=part.speaker, words=own)
+        )
         start = end
     return result
 
@@ -243,8 +239,8 @@ def _shared_words(
     counts = [part.skipped + len(text.split()) for part, text in zip(parts, texts, strict=True)]
     if sum(counts) != len(cue.words):
         return None
-    shared, position = [], 0
-    for part, count in zip(parts, counts, strict=True):
-        shared.append(cue.words[position + part.skipped : position + count])
-        position += count
-    return shared
+    ends = itertools.accumulate(counts)
+    return [
+        cue.words[end - count + part.skipped : end]
+        for part, count, end in zip(parts, counts, ends, strict=True)
+    ]

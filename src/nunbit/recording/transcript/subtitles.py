@@ -16,10 +16,10 @@ import html
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.recording.transcript.cues import Cue, Cues, Notes, RawWord, bad_file, clock_s
 
 _ARROW = "-->"
@@ -53,9 +53,8 @@ _HUGE_ENTITY = re.compile(r"&#[xX]?[0-9a-fA-F]{10,};?")
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A cue before its text is understood; ``line`` counts from 1."""
+    """A cue before its text is understood."""
 
-    line: int
     start_s: float
     end_s: float
     lines: tuple[str, ...]
@@ -76,10 +75,11 @@ def read_srt(path: Path, text: str, notes: Notes) -> Cues:
     Raises:
         InputError: There is no readable cue.
     """
-    blocks = _blocks(path, text, notes)
-    return Cues(
-        tuple(Cue(own.start_s, own.end_s, _plain("\n".join(own.lines))) for own in blocks), "srt"
+    cues = (
+        Cue(block.start_s, block.end_s, _plain("\n".join(block.lines)))
+        for block in _blocks(path, text, notes)
     )
+    return Cues(tuple(cues), "srt")
 
 
 def read_vtt(path: Path, text: str, notes: Notes) -> Cues:
@@ -90,12 +90,15 @@ def read_vtt(path: Path, text: str, notes: Notes) -> Cues:
     Raises:
         InputError: There is no readable cue.
     """
-    text = _without_comments(text)
-    blocks = list(_without_repeats(_blocks(path, text, notes)))
-    cues = [cue for block in blocks for cue in _voices(block)]
-    header = text.split("\n\n", 1)[0]
-    language = re.search(r"^Language:[ \t]*(\S{1,40})", header, re.MULTILINE)
-    return Cues(tuple(cues), "vtt", language[1] if language else None)
+    # Comments and styles become blank lines, so that line numbers stay true.
+    text = "\n\n".join(
+        "\n" * part.count("\n") if _BLOCK.match(part.lstrip("\n")) else part
+        for part in text.split("\n\n")
+    )
+    blocks = _without_repeats(_blocks(path, text, notes))
+    cues = tuple(cue for block in blocks for cue in _voices(block))
+    language = re.search(r"^Language:[ \t]*(\S{1,40})", text.split("\n\n", 1)[0], re.MULTILINE)
+    return Cues(cues, "vtt", language[1] if language else None)
 
 
 def has_timing_line(text: str) -> bool:
@@ -176,7 +179,7 @@ def _blocks(path: Path, text: str, notes: Notes) -> list[_Block]:
         own = lines[number + 1 : following]
         shift = next((s for line, s in reversed(shifts) if line <= number), 0.0)
         said = _cue_lines(own, last=following > len(lines))
-        blocks.append(_Block(number + 1, timing.start_s + shift, timing.end_s + shift, said))
+        blocks.append(_Block(timing.start_s + shift, timing.end_s + shift, said))
     if not blocks:
         raise bad_file(
             path,
@@ -196,8 +199,7 @@ def _note_text_above(lines: Sequence[str], first: int, notes: Notes) -> None:
         above.pop()  # the number or name of the first cue
     begins = next((i for i, line in enumerate(above) if line.strip()), 0)
     if above and above[begins].startswith("WEBVTT"):
-        blank = next((i for i in range(begins, len(above)) if not above[i].strip()), len(above))
-        begins = blank
+        begins = next((i for i in range(begins, len(above)) if not above[i].strip()), len(above))
     for number in range(begins, len(above)):
         line = above[number].strip()
         if line and not line.isdigit() and not _HEADER.fullmatch(line):
@@ -206,13 +208,11 @@ def _note_text_above(lines: Sequence[str], first: int, notes: Notes) -> None:
 
 def _cue_lines(own: list[str], *, last: bool) -> tuple[str, ...]:
     """The text below a timing line, without the number (or id) of the next cue."""
-    rest = own
-    if not last and own and own[-1].strip():
-        after_blank = len(own) > 1 and not own[-2].strip()
-        # A number directly below the text belongs to the next cue too: blank lines get lost.
-        if after_blank or own[-1].strip().isdigit():
-            rest = own[:-1]
-    said = (line.strip() for line in rest)
+    said = [line.strip() for line in own]
+    # A number directly below the text belongs to the next cue too: blank lines get lost.
+    below_blank = len(said) > 1 and not said[-2]
+    if not last and said and (below_blank or said[-1].isdigit()):
+        said.pop()
     # Headers stand inside where files were joined.
     return tuple(line for line in said if line and not _HEADER.fullmatch(line))
 
@@ -252,15 +252,6 @@ def _map_of(line: str) -> tuple[float, float] | None:
     return local, int(mpeg) / _MPEG_HZ
 
 
-def _without_comments(text: str) -> str:
-    """Comments and styles become blank lines, so that line numbers stay true."""
-    kept = (
-        "\n" * block.count("\n") if _BLOCK.match(block.lstrip("\n")) else block
-        for block in text.split("\n\n")
-    )
-    return "\n\n".join(kept)
-
-
 def _without_repeats(blocks: list[_Block]) -> Iterator[_Block]:
     rolling = any(_STAMP.search(line) for block in blocks for line in block.lines)
     previous: tuple[str, ...] = ()
@@ -269,7 +260,7 @@ def _without_repeats(blocks: list[_Block]) -> Iterator[_Block]:
         if rolling:
             lines = tuple(x for x in lines if _STAMP.search(x) or _plain(x) not in previous)
         if lines:
-            yield _Block(block.line, block.start_s, block.end_s, lines)
+            yield replace(block, lines=lines)
         previous = tuple(_plain(line) for line in block.lines) or previous
 
 
@@ -279,11 +270,10 @@ def _voices(block: _Block) -> Iterator[Cue]:
     parts = _VOICE.split(text)  # before, name, text, name, text ...
     named = [(None, parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
     for speaker, part in named:
-        if not _plain(part).strip():
-            continue
-        name = _unescaped(speaker).strip() if speaker else None
-        words = tuple(_timed_words(part, block))
-        yield Cue(block.start_s, block.end_s, _plain(part), name, words=words)
+        said, name = _plain(part), _unescaped(speaker).strip() if speaker else None
+        if said.strip():
+            words = tuple(_timed_words(part, block))
+            yield Cue(block.start_s, block.end_s, said, name, words=words)
 
 
 def _timed_words(text: str, block: _Block) -> Iterator[RawWord]:
@@ -300,8 +290,7 @@ def _timed_words(text: str, block: _Block) -> Iterator[RawWord]:
 
 def _plain(text: str) -> str:
     """Text without markup; its lines stay lines."""
-    text = _without_emotions(text)
-    text = _TAG.sub("", _NEAR_STAMP.sub("", text))
+    text = _TAG.sub("", _NEAR_STAMP.sub("", _without_emotions(text)))
     lines = (" ".join(line.split()) for line in _unescaped(text).replace("\u200b", "").split("\n"))
     return "\n".join(line for line in lines if line)
 

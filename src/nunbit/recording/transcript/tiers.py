@@ -25,8 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import NO_TEXT, InputError, Text
 from nunbit.recording.transcript.cues import (
     Cue,
     Cues,
@@ -171,11 +170,10 @@ def cues_of(path: Path, tiers: Sequence[Tier], notes: Notes) -> tuple[Cue, ...]:
 
 def _belongs_to_another(name: str, names: set[str]) -> bool:
     """Whether a plain tier is named after another one: ``Ann-headmove`` beside ``Ann``."""
-    bare = " ".join(name[:_LONGEST_NAME].split())
-    parts = re.split(r"[-_@:/|]", bare, maxsplit=1)
+    parts = re.split(r"[-_@:/|]", " ".join(name[:_LONGEST_NAME].split()), maxsplit=1)
     if len(parts) < 2 or not all(part.strip() for part in parts):
         return False
-    first, second = parts[0].strip(), parts[1].strip()
+    first, second = map(str.strip, parts)
     added = second if first in names else first if second in names else ""
     # 'P-1' beside 'P' counts speakers, 'Ann-Marie' beside 'Ann' is another person.
     return len(added) > 2 and not added.isdigit() and not (added.isascii() and added.istitle())
@@ -227,18 +225,21 @@ def _as_words(tier: Tier) -> list[RawWord]:
 
 _Kind = Literal["string", "number", "flag", "end"]
 _Token = tuple[_Kind, str, str, int]  # kind, value, the name before '=', place in the text
-_BARE = re.compile(r"[^\s\"]+")
+# A doubled mark in a string stands for itself.
+_TOKEN = re.compile(
+    r'"(?P<string>[^"]*+(?:""[^"]*+)*+)"|(?P<open>")|(?P<bare>[^\s"]+)|(?P<line>\n)'
+)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _LONGEST_NUMBER = 40  # characters
 
 
-def _malformed(path: Path, en: str, ko: str) -> InputError:
-    """What is wrong, and where, in both languages."""
+def _malformed(path: Path, why: Text) -> InputError:
+    """What is wrong, and where."""
     return bad_file(
         path,
         Text(
-            f"not a well-formed TextGrid{en}; open it in Praat and save it as a text file",
-            f"형식이 잘못된 TextGrid입니다{ko}. Praat에서 열어 텍스트 파일로 다시 저장하십시오",
+            f"not a well-formed TextGrid{why.en}; open it in Praat and save it as a text file",
+            f"형식이 잘못된 TextGrid입니다{why.ko}. Praat에서 열어 텍스트 파일로 다시 저장하십시오",
         ),
     )
 
@@ -282,34 +283,21 @@ class _Tokens:
 
     def _broken(self, place: int) -> InputError:
         line = self._text.count("\n", 0, place) + 1
-        where = (f" (line {line})", f"({line}행)") if place else ("", "")
-        return _malformed(self._path, *where)
+        where = Text(f" (line {line})", f"({line}행)") if place else NO_TEXT
+        return _malformed(self._path, where)
 
 
 def _tokens(text: str) -> Iterator[_Token]:
     """All tokens in one pass, then ``end`` for ever."""
-    position, name, equals = 0, "", False
-    while True:
-        while position < len(text) and text[position].isspace():
-            if text[position] == "\n":
-                name, equals = "", False
-            position += 1
-        if position >= len(text):
+    name, equals = "", False
+    for match in _TOKEN.finditer(text):
+        kind, bare, begin = match.lastgroup, match[0], match.start()
+        if kind == "open":  # a string that does not end
             break
-        begin = position
-        if text[position] == '"':
-            position = _closing(text, position + 1)
-            if position < 0:
-                break
-            value = text[begin + 1 : position].replace('""', '"')
-            position += 1
-            yield "string", value, name if equals else "", begin
+        if kind == "string":
+            yield "string", match["string"].replace('""', '"'), name if equals else "", begin
             name, equals = "", False
-            continue
-        match = _BARE.match(text, position)
-        bare = match[0] if match else text[position]
-        position += len(bare)
-        if bare == "=":
+        elif bare == "=":
             equals = True
         elif bare in ("<exists>", "<absent>"):
             yield "flag", bare, "", begin
@@ -317,17 +305,10 @@ def _tokens(text: str) -> Iterator[_Token]:
             if math.isfinite(float(bare)):
                 yield "number", bare, name if equals else "", begin
             name, equals = "", False
-        else:
-            name, equals = bare, False
+        else:  # a name; a new line forgets the one before
+            name, equals = bare.strip(), False
     while True:
         yield "end", "", "", len(text)
-
-
-def _closing(text: str, start: int) -> int:
-    """Where a string ends; a doubled mark stands for itself. -1 where it does not end."""
-    while (end := text.find('"', start)) >= 0 and text.startswith('"', end + 1):
-        start = end + 2
-    return end
 
 
 def read_textgrid(path: Path, text: str, notes: Notes) -> Cues:
@@ -349,10 +330,10 @@ def read_textgrid(path: Path, text: str, notes: Notes) -> Cues:
         for _ in range(tokens.count()):
             kind, name = tokens.string("class"), tokens.string("name")
             if kind not in ("IntervalTier", "TextTier"):
+                kind = kind[:40]
                 raise _malformed(
                     path,
-                    f": a tier of the class '{kind[:40]}'",
-                    f". '{kind[:40]}' 종류의 층이 있습니다",
+                    Text(f": a tier of the class '{kind}'", f". '{kind}' 종류의 층이 있습니다"),
                 )
             tiers.append(Tier(name, tuple(_entries(tokens, kind))))
     return Cues(cues_of(path, tiers, notes), "textgrid")

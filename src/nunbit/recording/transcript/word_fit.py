@@ -6,6 +6,7 @@ shows where the words belong. Nothing is shifted here. Knows nothing of sound or
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.core.messages import Text
 from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import Floats, Interval, Transcript
-from nunbit.core.text import Text
 
 FitKind = Literal["unknown", "fits", "late", "early", "drifts", "unclear", "elsewhere"]
 
@@ -71,11 +72,11 @@ class WordFit:
 
 def said_intervals(transcript: Transcript) -> tuple[Interval, ...]:
     """Intervals of the words if they have times, else of their cues."""
-    found = []
-    for utterance in transcript.utterances:
-        timed = [word.interval for word in utterance.words if not word.estimated]
-        found += timed or [utterance.interval]
-    return tuple(found)
+    timed = (
+        [word.interval for word in utterance.words if not word.estimated] or [utterance.interval]
+        for utterance in transcript.utterances
+    )
+    return tuple(itertools.chain.from_iterable(timed))
 
 
 def fit_words(speech: Sequence[Interval], said: Sequence[Interval], duration_s: float) -> WordFit:
@@ -127,21 +128,22 @@ def fit_notes(fit: WordFit) -> tuple[ReadingNote, ...]:
     nothing = Text("nothing was shifted", "시각은 옮기지 않았습니다")
     if fit.kind in ("late", "early"):
         by = f"{abs(fit.shift_s):.1f}"
-        side, side_ko = ("after", "늦습니다") if fit.kind == "late" else ("before", "이릅니다")
+        late = fit.kind == "late"
+        side = Text("after", "늦습니다") if late else Text("before", "이릅니다")
         said = Text(
-            f"the words lie {by} s {side} the speech (correlation {fit.correlation:.2f}, "
+            f"the words lie {by} s {side.en} the speech (correlation {fit.correlation:.2f}, "
             f"{fit.best:.2f} there); {nothing.en}: correct the times of the transcript",
-            f"단어가 말소리보다 {by}초 {side_ko}(상관 {fit.correlation:.2f}, 옮기면 "
+            f"단어가 말소리보다 {by}초 {side.ko}(상관 {fit.correlation:.2f}, 옮기면 "
             f"{fit.best:.2f}). {nothing.ko}. 전사의 시각을 고치십시오",
         )
     elif fit.kind == "drifts":
         percent = f"{100 * abs(fit.pace - 1):.2g}%"
-        side, side_ko = ("fast", "빠릅니다") if fit.pace > 1 else ("slow", "느립니다")
+        side = Text("fast", "빠릅니다") if fit.pace > 1 else Text("slow", "느립니다")
         said = Text(
-            f"the words drift against the speech: the transcript's clock runs {percent} too {side} "
-            f"(correlation {fit.correlation:.2f}, {fit.best:.2f} at that pace); {nothing.en}: "
-            "it may belong to a copy with another frame rate",
-            f"단어와 말소리가 점점 어긋납니다. 전사의 시간이 {percent} {side_ko}(상관 "
+            f"the words drift against the speech: the transcript's clock runs {percent} too "
+            f"{side.en} (correlation {fit.correlation:.2f}, {fit.best:.2f} at that pace); "
+            f"{nothing.en}: it may belong to a copy with another frame rate",
+            f"단어와 말소리가 점점 어긋납니다. 전사의 시간이 {percent} {side.ko}(상관 "
             f"{fit.correlation:.2f}, 속도를 맞추면 {fit.best:.2f}). {nothing.ko}. 프레임 속도가 "
             "다른 사본의 전사일 수 있습니다",
         )
@@ -193,8 +195,7 @@ def _correlations(heard: Floats, written: Floats, reach: int) -> Floats:
 def _moved(
     spectrum: NDArray[np.complexfloating], heard: Floats, written: Floats, reach: int, size: int
 ) -> Floats:
-    b = written - written.mean()
-    product = np.fft.irfft(spectrum * np.conj(np.fft.rfft(b, size)), size)
+    product = np.fft.irfft(spectrum * np.conj(np.fft.rfft(written - written.mean(), size)), size)
     p, q = sorted((float(written.mean()), float(heard.mean())))
     most = len(heard) * p * (1.0 - q)  # all of the rarer lies in the commoner
     return np.asarray(product[np.arange(-reach, reach + 1)] / max(most, 1e-9))

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.core.timebase import place_text
 from nunbit.recording.transcript.cues import (
     ROWS,
@@ -26,7 +25,7 @@ from nunbit.recording.transcript.cues import (
     cue_of_words,
     grouped,
     medium_names,
-    milliseconds_typical,
+    unit_of,
 )
 from nunbit.recording.transcript.tiers import is_silence
 from nunbit.runtime.files import from_spreadsheet_text
@@ -74,7 +73,6 @@ class _Layout:
     """
 
     columns: dict[str, int]
-    header: bool
     prompts: bool = False
     exported: bool = False
 
@@ -110,12 +108,21 @@ def read_table(path: Path, text: str, notes: Notes, media: str | None = None) ->
     scale = _scale(rows, layout, notes)
     read = [(cells, _cue(line, cells, layout, scale, notes)) for line, cells in rows]
     if rows and 2 * sum(isinstance(cue, Cue) for _, cue in read) <= len(rows):
-        raise _bad_times(path, [cue for _, cue in read if not isinstance(cue, Cue)])
+        bad = [cue for _, cue in read if not isinstance(cue, Cue)]
+        first, shown = bad[0], bad[0].value[:40]
+        raise bad_file(
+            path,
+            Text(
+                f"row {first.line}: {first.column} is no time: '{shown}' (seconds or 0:01:02.5); "
+                f"the same in {len(bad)} row(s)",
+                f"{first.line}행: {first.column} 값이 시간이 아닙니다: '{shown}' (초 또는 "
+                f"0:01:02.5). 그런 행이 {len(bad)}개입니다",
+            ),
+        )
     good = [(cells, cue) for cells, cue in read if isinstance(cue, Cue)]
     cues = [cue for _, cue in good]
     if "word" in layout.columns and "text" not in layout.columns:
-        groups = [layout.value(cells, "group") for cells, _ in good]
-        cues = _from_words(cues, groups, notes)
+        cues = _from_words(cues, [layout.value(cells, "group") for cells, _ in good], notes)
     return Cues(tuple(cues), "csv")
 
 
@@ -133,11 +140,8 @@ def _key(name: str) -> str:
 
 
 def _named(cells: Sequence[str]) -> dict[str, int] | None:
-    columns: dict[str, int] = {}
-    for position, cell in enumerate(cells):
-        column = _COLUMN.get(_key(cell))
-        if column is not None:
-            columns.setdefault(column, position)
+    named = [_COLUMN.get(_key(cell)) for cell in cells]
+    columns = {column: named.index(column) for column in named if column is not None}
     return columns if {"start", "start_ms"} & set(columns) else None
 
 
@@ -178,7 +182,7 @@ def _layout(path: Path, rows: list[Row], notes: Notes) -> tuple[_Layout, list[Ro
             path, Text("no column end (or duration)", "end(또는 duration) 열이 없습니다")
         )
     keys = [_key(cell) for cell in first]
-    layout = _Layout(columns, True, keys == _DAIC_HEADER, keys == _EXPORTED_HEADER)
+    layout = _Layout(columns, keys == _DAIC_HEADER, keys == _EXPORTED_HEADER)
     return layout, [row for row in rows if row[1] != first]
 
 
@@ -186,11 +190,11 @@ def _bare_layout(rows: Sequence[Row], notes: Notes) -> _Layout:
     """Columns of a table without a header: start, end, then text and speaker; text is longer."""
     lengths = [sum(len(cells[k].strip()) for _, cells in rows if len(cells) > k) for k in (2, 3)]
     if not lengths[1]:
-        return _Layout({"start": 0, "end": 1, "text": 2}, False)
+        return _Layout({"start": 0, "end": 1, "text": 2})
     text, speaker = (2, 3) if lengths[0] >= lengths[1] else (3, 2)
     order = "start, end, text, speaker" if text == 2 else "start, end, speaker, text"
     notes.add("columns_guessed", f"row {rows[0][0]}", len(rows), order=order)
-    return _Layout({"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4}, False)
+    return _Layout({"start": 0, "end": 1, "text": text, "speaker": speaker, "confidence": 4})
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,35 +253,14 @@ def _scale(rows: Sequence[Row], layout: _Layout, notes: Notes) -> float:
     if not known or not all(_WHOLE.fullmatch(cell) for span in known for cell in span):
         return 1.0
     said = sum(len(layout.value(cells, k)) for _, cells in rows for k in ("text", "word"))
-    typical = milliseconds_typical([float(end) - float(start) for start, end in known], said)
-    if typical is None:
-        return 1.0
-    notes.add(
-        "times_in_ms", f"row {rows[0][0]}", len(known), what=Text("row", "행"), typical=typical
-    )
-    return 0.001
-
-
-def _bad_times(path: Path, bad: Sequence[_BadTime]) -> InputError:
-    first = bad[0]
-    shown = first.value[:40]
-    return bad_file(
-        path,
-        Text(
-            f"row {first.line}: {first.column} is no time: '{shown}' (seconds or 0:01:02.5); the "
-            f"same in {len(bad)} row(s)",
-            f"{first.line}행: {first.column} 값이 시간이 아닙니다: '{shown}' (초 또는 0:01:02.5). "
-            f"그런 행이 {len(bad)}개입니다",
-        ),
-    )
+    lengths = [float(end) - float(start) for start, end in known]
+    return unit_of(lengths, said, notes, f"row {rows[0][0]}", Text("row", "행"))
 
 
 def _own_rows(
     path: Path, rows: list[Row], layout: _Layout, media: str | None, notes: Notes
 ) -> list[Row]:
     """The rows of one recording: the only one in ``file``, or that with the medium's name."""
-    if not layout.header or "file" not in layout.columns:
-        return rows
     names = Counter(layout.value(cells, "file") for _, cells in rows)
     names.pop("", None)
     if len(names) <= 1:

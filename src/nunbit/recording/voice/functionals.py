@@ -301,11 +301,11 @@ def _modulation(level: Floats, cepstra: Floats, own: Flags) -> dict[str, float]:
     floor = np.percentile(level[own], 5)
     curves = {"level": np.maximum(np.where(own, level, floor), floor)[inside]}
     curves |= {f"cepstrum_{i}": cepstra[inside, i] for i in (1, 2, 3)}
+    hertz = np.fft.rfftfreq(inside.stop - inside.start, 1 / _FRAMES_PER_S)
     found: dict[str, float] = {}
     for name, curve in curves.items():
         centred = (curve - curve.mean()) * np.hanning(len(curve))
         power = np.square(np.abs(np.fft.rfft(centred))) / len(curve)
-        hertz = np.fft.rfftfreq(len(curve), 1 / _FRAMES_PER_S)
         for low, high in itertools.pairwise(_MODULATION_HZ):
             band = power[(hertz >= low) & (hertz < high)].sum()
             found[f"modulation_{name}_{low:g}"] = float(np.log(band + 1e-6))

@@ -235,8 +235,7 @@ def measure_cells(block: Block) -> Cells:
         starts = first + CELL * np.arange(len(cells))
         count = np.minimum(starts + CELL, block.stop) - np.maximum(starts, block.start)
         count = np.clip(count, 0, CELL)
-    some = np.maximum(count, 1)
-    mean = cells.sum(axis=1) / some
+    mean = cells.sum(axis=1) / np.maximum(count, 1)
     # The zeros outside the stretch add count-free energy mean**2 each: take them out again.
     energy = np.square(cells - mean[:, None]).sum(axis=1) - (CELL - count) * np.square(mean)
     if not inner:
@@ -244,8 +243,7 @@ def measure_cells(block: Block) -> Cells:
         if block.start > first:  # the cells before the start hold theirs at the end
             head = (block.start - first) // CELL + 1
             inside[:head] = np.arange(CELL)[::-1] < count[:head, None]
-        filled = np.where(inside, cells, mean[:, None]).astype(np.float32)
-        hops = filled.reshape(block.n, HOP)
+        hops = np.where(inside, cells, mean[:, None]).astype(np.float32).reshape(block.n, HOP)
     high, low = hops.max(axis=1), hops.min(axis=1)
     pair = (block.n, 2)
     return Cells(
@@ -323,8 +321,7 @@ def _parts(n: int) -> Iterator[slice]:
 
 
 def _decibels(total: Floats, n: Floats) -> Floats:
-    power = total / np.maximum(n, 1)
-    return np.asarray(10 * np.log10(np.maximum(power, 10 ** (FLOOR_DBFS / 10))))
+    return np.asarray(10 * np.log10(np.maximum(total / np.maximum(n, 1), 10 ** (FLOOR_DBFS / 10))))
 
 
 def peak_of(cells: Cells) -> Singles:
@@ -360,6 +357,5 @@ class KeptSums:
             for frames in self._frames:
                 size = (frames.stop - frames.start) * _KEPT.itemsize
                 rows = np.frombuffer(stream.read(size), _KEPT)
-                cells = Cells(*(rows[n] for n in _CELLS))
-                yield frames, cells, rows["probability"]
+                yield frames, Cells(*(rows[n] for n in _CELLS)), rows["probability"]
         self._frames = []

@@ -8,6 +8,7 @@ octave jumps and for changes between voiced and unvoiced. Works on blocks of fra
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,8 +82,7 @@ class _Analysis:
 @lru_cache(maxsize=8)
 def _analysis(f0_range_hz: Range, periods: float) -> _Analysis:
     low, high = f0_range_hz
-    half = round(periods / 2 * AUDIO_RATE_HZ / low)
-    size = 2 * half
+    size = 2 * round(periods / 2 * AUDIO_RATE_HZ / low)
     window = 0.5 - 0.5 * np.cos(2 * math.pi * (np.arange(size) + 0.5) / size)
     # Peaks beyond the range are needed to tell its edge from a peak, and by the interpolation.
     max_lag = min(math.ceil(AUDIO_RATE_HZ / low) + _HALF_SINC + 2, size - 1)
@@ -96,15 +96,8 @@ def _analysis(f0_range_hz: Range, periods: float) -> _Analysis:
 
 def _next_fast(n: int) -> int:
     """The next even length without prime factors above 5: fast to transform."""
-    size = n + n % 2
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 2
+    # Such a length divides a high power of 2 * 3 * 5, and no other does.
+    return next(m for m in itertools.count(n + n % 2, 2) if pow(30, m.bit_length(), m) == 0)
 
 
 def half_window(f0_range_hz: Range, periods: float = PITCH_PERIODS) -> int:
@@ -157,9 +150,8 @@ def _peaks(r: Singles, min_lag: int, least: float) -> tuple[NDArray[np.intp], ND
     """Rows and lags of the local maxima above ``least``."""
     stop = r.shape[1] - _HALF_SINC
     mid = r[:, min_lag:stop]
-    peak = (mid > least) & (mid > r[:, min_lag - 1 : stop - 1])
-    peak &= mid >= r[:, min_lag + 1 : stop + 1]
-    rows, columns = np.nonzero(peak)
+    before, after = r[:, min_lag - 1 : stop - 1], r[:, min_lag + 1 : stop + 1]
+    rows, columns = np.nonzero((mid > least) & (mid > before) & (mid >= after))
     return rows, columns + min_lag
 
 
@@ -180,8 +172,7 @@ def _interpolate(
     left, mid, right = near[:, _HALF_SINC - 1], near[:, _HALF_SINC], near[:, _HALF_SINC + 1]
     shift = _vertex(left, mid, right)
     step = 0.2
-    values = [_sinc(near, taps, shift + d) for d in (-step, 0.0, step)]
-    move = _vertex(*values) * step
+    move = step * _vertex(*(_sinc(near, taps, shift + d) for d in (-step, 0.0, step)))
     place = np.clip(shift + np.clip(move, -step, step), -1, 1)
     return lags + place, np.asarray(_sinc(near, taps, place))
 

@@ -171,8 +171,7 @@ def voice_quality(samples: Singles | Floats, f0_hz: Singles, f0_range_hz: Range)
         f0_hz: (M,) on the 10 ms grid, NaN where unvoiced.
         f0_range_hz: It was looked for in.
     """
-    chunk = AudioChunk(0.0, np.asarray(samples, np.float32))
-    hnr, pulses = _listen([chunk], f0_hz, f0_range_hz)
+    hnr, pulses = _listen([AudioChunk(0.0, np.asarray(samples, np.float32))], f0_hz, f0_range_hz)
     times = (np.arange(len(f0_hz)) * HOP + CENTRE) / AUDIO_RATE_HZ
     return _summary(Interval(0.0, len(samples) / AUDIO_RATE_HZ), times, hnr, pulses)
 
@@ -212,7 +211,12 @@ class _PulseFinder:
 
     def __init__(self, f0_hz: Singles) -> None:
         self._f0 = f0_hz.astype(np.float64)
-        self._runs = list(_voiced_runs(np.isfinite(f0_hz)))[::-1]
+        voiced = (
+            (begin, min(begin + _RUN_FRAMES, stop))
+            for start, stop in runs(np.isfinite(f0_hz)).tolist()
+            for begin in range(start, stop, _RUN_FRAMES)
+        )
+        self._runs = list(voiced)[::-1]
         self._held: list[Singles] = []
         self._from = 0  # frame of the first sample held
         self._until = 0
@@ -220,11 +224,10 @@ class _PulseFinder:
 
     def add(self, block: Block) -> None:
         begin = block.margin - CENTRE
-        core = block.samples[begin : begin + block.n * HOP]
         if block.first != self._until:
             self._close()
             self._held, self._from = [], block.first
-        self._held.append(core)
+        self._held.append(block.samples[begin : begin + block.n * HOP])
         self._until = block.first + block.n
         # A stretch that reaches the end of what is held may go on.
         while self._runs and self._runs[-1][1] < self._until:
@@ -251,26 +254,18 @@ class _PulseFinder:
     def _forget(self) -> None:
         start = self._runs[-1][0] if self._runs else self._until
         if start > self._from:
-            held = np.concatenate(self._held)
-            self._held = [held[(start - self._from) * HOP :]]
+            self._held = [np.concatenate(self._held)[(start - self._from) * HOP :]]
             self._from = min(start, self._until)
 
     def _take(self, start: int, stop: int) -> None:
         begin, end = max(start, self._from), min(stop, self._until)
         if begin >= end:
             return
-        held = np.concatenate(self._held)
-        samples = held[(begin - self._from) * HOP : (end - self._from) * HOP]
+        samples = np.concatenate(self._held)[(begin - self._from) * HOP : (end - self._from) * HOP]
         times = find_pulses(samples, self._f0[begin:end])
         if len(times) > 1:
-            amplitude = _amplitudes(samples, times)
-            self._found.append((times / AUDIO_RATE_HZ + begin * HOP / AUDIO_RATE_HZ, amplitude))
-
-
-def _voiced_runs(voiced: Flags) -> Iterator[tuple[int, int]]:
-    for start, stop in runs(voiced).tolist():
-        for begin in range(start, stop, _RUN_FRAMES):
-            yield begin, min(begin + _RUN_FRAMES, stop)
+            times_s = times / AUDIO_RATE_HZ + begin * HOP / AUDIO_RATE_HZ
+            self._found.append((times_s, _amplitudes(samples, times)))
 
 
 def find_pulses(samples: Singles, f0_hz: Floats) -> Floats:
@@ -291,21 +286,18 @@ def find_pulses(samples: Singles, f0_hz: Floats) -> Floats:
     half = round(AUDIO_RATE_HZ / f0_hz[middle // HOP] / 2)
     near = np.abs(x[max(0, middle - half) : middle + half])
     start = float(max(0, middle - half) + int(near.argmax()))
-    back = _walk(x, f0_hz, start, -1)
-    return np.array([*reversed(back), start, *_walk(x, f0_hz, start, 1)])
+    return np.array([*reversed([*_walk(x, f0_hz, start, -1)]), start, *_walk(x, f0_hz, start, 1)])
 
 
-def _walk(x: Floats, f0_hz: Floats, start: float, direction: int) -> list[float]:
-    found: list[float] = []
-    at = start
+def _walk(x: Floats, f0_hz: Floats, at: float, direction: int) -> Iterator[float]:
     while True:
         frame = min(max(int(at) // HOP, 0), len(f0_hz) - 1)
         following = _next_pulse(x, at, AUDIO_RATE_HZ / f0_hz[frame], direction)
         if following is None:
-            return found
+            return
         at, correlation = following
         if correlation >= _LEAST_CORRELATION:
-            found.append(at)
+            yield at
 
 
 def _next_pulse(x: Floats, at: float, period: float, direction: int) -> tuple[float, float] | None:
@@ -340,10 +332,8 @@ def _amplitudes(samples: Singles, places: Floats) -> Floats:
         right = 0.2 * (places[i + 1] - places[i])
         begin, end = math.ceil(places[i] - left), math.floor(places[i] + right)
         offset = np.arange(begin, end + 1) - places[i]
-        width = np.where(offset < 0, left, right)
-        weight = 0.5 + 0.5 * np.cos(math.pi * offset / width)
-        power = np.square(weight * x[begin : end + 1]).sum() / np.square(weight).sum()
-        out[i] = math.sqrt(power)
+        weight = 0.5 + 0.5 * np.cos(math.pi * offset / np.where(offset < 0, left, right))
+        out[i] = math.sqrt(np.square(weight * x[begin : end + 1]).sum() / np.square(weight).sum())
     return out
 
 
@@ -356,10 +346,7 @@ def _summary(interval: Interval, times_s: Floats, hnr: Floats, pulses: _Pulses) 
     frames = frames[np.isfinite(frames)]
     inside = slice(*np.searchsorted(pulses.times_s, (interval.start_s, interval.end_s)))
     place, amplitude = pulses.times_s[inside], pulses.amplitude[inside]
-    if len(place) < 3:
-        jitter, shimmer, n = math.nan, math.nan, 0
-    else:
-        jitter, shimmer, n = _perturbation(place, amplitude, pulses.first[inside])
+    jitter, shimmer, n = _perturbation(place, amplitude, pulses.first[inside])
     few = len(frames) < MIN_PERIODS
     return StretchQuality(
         interval, n, len(frames), jitter, shimmer, math.nan if few else float(frames.mean())
@@ -380,5 +367,4 @@ def _perturbation(place: Floats, amplitude: Floats, first: Flags) -> tuple[float
     level = 20 * np.log10(np.where(amplitude > 0, amplitude, np.nan))
     change = np.abs(np.diff(level))
     change = change[sound & (change <= 20 * math.log10(_AMPLITUDE_FACTOR))]
-    shimmer = float(change.mean()) if len(change) >= MIN_PERIODS else math.nan
-    return jitter, shimmer, n
+    return jitter, float(change.mean()) if len(change) >= MIN_PERIODS else math.nan, n

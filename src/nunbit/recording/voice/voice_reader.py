@@ -12,14 +12,14 @@ a temporary file without a name. Knows nothing of media files, words or measures
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import MissingExtra
+from nunbit.core.messages import MissingExtra
 from nunbit.core.spans import lengths, runs
 from nunbit.core.streams import (
     VOICE_HOP_S,
@@ -125,8 +125,7 @@ class SpeechDetector:
         return found
 
     def _probabilities(self, samples: Singles) -> Singles:
-        chunks = samples.reshape(-1, CHUNK)
-        return np.array([self._probability(chunk) for chunk in chunks], np.float32)
+        return np.array([self._probability(x) for x in samples.reshape(-1, CHUNK)], np.float32)
 
     def _probability(self, chunk: Singles) -> float:
         # A constant offset is no part of what the model learned from.
@@ -174,8 +173,7 @@ def speech_runs(
     clear = loud - noise >= settings.min_snr_db
     reach = round(settings.reach_s / VOICE_HOP_S)
     speech = np.where(clear, energetic & dilate(likely, reach), likely) & present
-    shortest = round(settings.min_pause_s / VOICE_HOP_S)
-    found = _join(runs(speech), shortest, present)
+    found = _join(runs(speech), round(settings.min_pause_s / VOICE_HOP_S), present)
     # What the energy found without Silero's consent is a step or a cough beside the speech.
     seen = np.concatenate([[0], np.cumsum(likely)])
     agreed = seen[found[:, 1]] > seen[found[:, 0]]
@@ -265,8 +263,7 @@ def grid_of(chunks: Singles, start: int, centres: NDArray[np.int64]) -> Singles:
         start: Position of the first chunk's first sample.
         centres: Positions of the frame centres, none before it.
     """
-    index = (centres - start) // CHUNK
-    return chunks[np.minimum(index, len(chunks) - 1)]
+    return chunks[np.minimum((centres - start) // CHUNK, len(chunks) - 1)]
 
 
 # --- the whole voice
@@ -413,16 +410,16 @@ class VoiceReader:
         f0 = np.full(len(speech), np.nan, np.float32)
         tracker = PitchTracker(f0_range, self._settings.pitch)
 
-        def put(found: Iterable[tuple[slice, Floats]]) -> None:
-            for frames, values in found:
-                f0[frames] = values
+        def tracked() -> Iterator[tuple[slice, Floats]]:
+            for block in iter_blocks(replay(), max(half_window(f0_range), CENTRE)):
+                wanted, loud = np.zeros(block.n, bool), np.ones(block.n)
+                own = len(near[block.frames])
+                wanted[:own], loud[:own] = near[block.frames], loudness[block.frames]
+                yield from tracker.add(block, wanted, loud)
+            yield from tracker.flush()
 
-        for block in iter_blocks(replay(), max(half_window(f0_range), CENTRE)):
-            wanted, loud = np.zeros(block.n, bool), np.ones(block.n)
-            own = len(near[block.frames])
-            wanted[:own], loud[:own] = near[block.frames], loudness[block.frames]
-            put(tracker.add(block, wanted, loud))
-        put(tracker.flush())
+        for frames, values in tracked():
+            f0[frames] = values
         f0[~speech] = np.nan
         return f0
 
@@ -444,6 +441,5 @@ def _loudest_nearby(peak: Singles) -> Singles:
     padded[: len(peak)] = peak
     highest = padded.reshape(blocks, step).max(axis=1)
     reach = round(_LOUDEST_S / VOICE_HOP_S / step)
-    around = np.pad(highest, reach)
-    windows = np.lib.stride_tricks.sliding_window_view(around, 2 * reach + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(highest, reach), 2 * reach + 1)
     return np.asarray(np.repeat(windows.max(axis=1), step)[: len(peak)])

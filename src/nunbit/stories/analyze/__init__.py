@@ -8,13 +8,12 @@ does not stop the others.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError, NunbitError
-from nunbit.core.text import Lang, Text, text_of
+from nunbit.core.messages import InputError, Lang, NunbitError, Text, text_of
 from nunbit.language.labels import label_set_from_dict
 from nunbit.measures import definitions
 from nunbit.model.bundle import default_bundle_path
@@ -69,17 +68,16 @@ class Outcome:
     session: str
     folder: Path
     state: str
-    summary: dict[str, Any] | None
+    summary: Mapping[str, Any] | None
     error: Text | None = None
 
     def to_dict(self, lang: Lang) -> dict[str, Any]:
         """Plain data for ``--json``."""
-        said = None if self.error is None else self.error.pick(lang)
         return {
             "session": self.session,
             "state": self.state,
             "folder": str(self.folder),
-            "error": said,
+            "error": None if self.error is None else self.error.pick(lang),
             "reading": (self.summary or {}).get("reading"),
             "summary": self.summary,
         }
@@ -108,28 +106,27 @@ def analyze(
         MissingExtra: The extra ``media`` is not installed.
     """
     settings.baseline_interval()
+    folder = (bundle or default_bundle_path()).resolve()
+    models = (folder, load_bundle(folder, threads=1).hash)
     require_media_extra()
     earlier = [each for path in media for each in _results_in(path)]
     folders = {path for path in media if _results_in(path)}
     others = [path for path in media if path not in folders]
     paths = list_media(others) if others or not earlier else ()
-    folder = (bundle or default_bundle_path()).resolve()
-    models = (folder, load_bundle(folder, threads=1).hash)
-    if settings.embed:
-        for path in paths:
-            check_embeddable(path, path.name)
     jobs = [*_jobs(paths, out, settings, models)]
     taken = {job.folder.resolve() for job in jobs}
     again = [_job_again(path, out, settings, models) for path in earlier]
     jobs += [job for job in again if job.folder.resolve() not in taken]
     for notice in unread_folders(others):
         say(notice)
+    for job in jobs if settings.embed else ():
+        check_embeddable(job.recording.media, job.recording.media.name)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)  # now, not when an hour has been read
     outcomes = _run(jobs, settings)
-    failed = [o for o in outcomes if o.error is not None]
-    if len(outcomes) == 1 and failed and failed[0].error is not None:
-        raise InputError(failed[0].error)
+    failed = [o.error for o in outcomes if o.error is not None]
+    if len(outcomes) == 1 and failed:
+        raise InputError(failed[0])
     if len(outcomes) > max(1, len(failed)):
         write_sessions(out, [o.folder for o in outcomes if o.error is None])
         render_sessions(out, lang=spoken_lang())
@@ -149,26 +146,36 @@ def _jobs(
     paths: Sequence[Path], out: Path, settings: AnalyzeSettings, models: tuple[Path, str]
 ) -> list[SessionJob]:
     """The jobs of recordings, with the files that lie beside them."""
-    jobs = []
-    for path, name in zip(paths, session_names(paths), strict=True):
-        words = companion(settings.transcript, path, len(paths), TRANSCRIPT_SUFFIXES)
-        spoken = companion(settings.speakers, path, len(paths), SPEAKER_SUFFIXES)
-        notes = without_companion(
+    return [
+        SessionJob(
+            _recording(path, len(paths), out / name, settings, models),
+            out / name,
+            settings,
+            kept_in=out / name,
+        )
+        for path, name in zip(paths, session_names(paths), strict=True)
+    ]
+
+
+def _recording(
+    path: Path, n: int, folder: Path, settings: AnalyzeSettings, models: tuple[Path, str]
+) -> RecordingJob:
+    """One of n recordings, with the files that lie beside it."""
+    words = companion(settings.transcript, path, n, TRANSCRIPT_SUFFIXES)
+    spoken = companion(settings.speakers, path, n, SPEAKER_SUFFIXES)
+    return RecordingJob(
+        media=path,
+        session=folder.name,
+        parts_folder=folder / f"{folder.name}.unfinished",
+        transcript=words,
+        speakers=spoken,
+        bundle=models[0],
+        bundle_hash=models[1],
+        settings=settings.reading(),
+        notes=without_companion(
             path, transcript=(settings.transcript, words), speakers=(settings.speakers, spoken)
-        )
-        recording = RecordingJob(
-            media=path,
-            session=name,
-            parts_folder=out / name / f"{name}.unfinished",
-            transcript=words,
-            speakers=spoken,
-            bundle=models[0],
-            bundle_hash=models[1],
-            settings=settings.reading(),
-            notes=notes,
-        )
-        jobs.append(SessionJob(recording, out / name, settings, kept_in=out / name))
-    return jobs
+        ),
+    )
 
 
 def _job_again(
@@ -202,23 +209,11 @@ def _job_again(
     media, inputs = results / kept.path, dict(kept.inputs)
     place = Path(os.path.normpath(media))
     there = place.is_file() and sha256_file(place) == inputs["media"]
-    if settings.embed:
-        check_embeddable(place, place.name)
-    name = results.resolve().name
-    recording = RecordingJob(
-        media=place,
-        session=name,
-        parts_folder=out / name / f"{name}.unfinished",
-        transcript=companion(settings.transcript, place, 1, TRANSCRIPT_SUFFIXES),
-        speakers=companion(settings.speakers, place, 1, SPEAKER_SUFFIXES),
-        bundle=models[0],
-        bundle_hash=models[1],
-        settings=settings.reading(),
-        there=there,
-    )
+    folder = out / results.resolve().name
+    recording = _recording(place, 1, folder, settings, models)
     return SessionJob(
-        recording,
-        out / name,
+        replace(recording, notes=(), there=there),
+        folder,
         settings,
         kept_in=results,
         from_kept=True,
@@ -245,10 +240,9 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings) -> list[Outcome]
         else:
             left.append(job)
     workers = min(settings.workers or available_cores(), len(left))
-    title = Text("analyze", "분석")
     # A recording that kills its process, for lack of memory, must not take the others with it.
     lost = _lost if len(left) > 1 else None
-    with Progress(title, None, "s") as bar:
+    with Progress(Text("analyze", "분석"), None, "s") as bar:
         for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance, lost=lost):
             outcomes[outcome.session] = outcome
             # With a single recording the error is raised, and the caller prints it.
@@ -268,51 +262,44 @@ def _reading_lines(outcome: Outcome) -> list[Text]:
 
 
 def _work(job: SessionJob, tools: Tools) -> Outcome:
-    media = job.recording.media
     try:
-        summary = analyse_session(job, tools.advance)
+        return Outcome(job.session, job.folder, "done", analyse_session(job, tools.advance))
     except NunbitError as exc:
-        return Outcome(job.session, job.folder, "failed", None, exc.text)
+        error = exc.text
     except MemoryError:
-        return Outcome(job.session, job.folder, "failed", None, _out_of_memory(media))
+        error = _OUT_OF_MEMORY.under(job.recording.media)
     except Exception as exc:  # whatever it is: the other recordings must be written
-        return Outcome(job.session, job.folder, "failed", None, fault_text(media, exc))
-    return Outcome(job.session, job.folder, "done", summary)
+        error = fault_text(job.recording.media, exc)
+    return Outcome(job.session, job.folder, "failed", None, error)
 
 
 def _lost(job: SessionJob, error: InputError) -> Outcome:
     """Outcome of a recording whose process was killed."""
-    said = error.text.under(job.recording.media)
-    return Outcome(job.session, job.folder, "failed", None, said)
+    return Outcome(job.session, job.folder, "failed", None, error.text.under(job.recording.media))
 
 
-def _out_of_memory(media: Path) -> Text:
-    return Text(
-        f"{media}: out of memory; close other programs and run the same line again, with "
-        "`workers=1` where there are several recordings",
-        f"{media}: 메모리가 부족합니다. 다른 프로그램을 닫고 같은 명령을 다시 실행하십시오. "
-        "녹화가 여럿이면 `workers=1`을 붙이십시오",
-    )
+_OUT_OF_MEMORY = Text(
+    "out of memory; close other programs and run the same line again, with `workers=1` where there "
+    "are several recordings",
+    "메모리가 부족합니다. 다른 프로그램을 닫고 같은 명령을 다시 실행하십시오. 녹화가 여럿이면 "
+    "`workers=1`을 붙이십시오",
+)
 
 
 def outcomes_text(outcomes: Sequence[Outcome], out: Path, lang: Lang) -> str:
     """For one recording its measures, for several one line each."""
-    done = [o for o in outcomes if o.summary is not None]
-    lines: list[str] = []
-    if len(outcomes) == 1 and done and done[0].summary is not None:
-        lines += _measures(done[0].summary, lang)
-        lines.append(str(done[0].folder / "report.html"))
+    summary = outcomes[0].summary if len(outcomes) == 1 else None
+    if summary is not None:
+        lines = [*_measures(summary, lang), str(outcomes[0].folder / "report.html")]
     else:
-        for outcome in outcomes:
-            state = _STATES[outcome.state].pick(lang)
-            detail = outcome.folder / "report.html" if outcome.error is None else ""
-            if outcome.error is not None:
-                detail = outcome.error.pick(lang)
-            lines.append(
-                f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}"
-            )
-        lines.append(str(out / "index.html"))
+        lines = [*(_line(outcome, lang) for outcome in outcomes), str(out / "index.html")]
     return "\n".join([*lines, NOT_A_DIAGNOSIS.pick(lang)])
+
+
+def _line(outcome: Outcome, lang: Lang) -> str:
+    state, report = _STATES[outcome.state].pick(lang), outcome.folder / "report.html"
+    detail = report if outcome.error is None else outcome.error.pick(lang)
+    return f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}"
 
 
 _STATES = {
@@ -322,7 +309,7 @@ _STATES = {
 }
 
 
-def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
+def _measures(summary: Mapping[str, Any], lang: Lang) -> list[str]:
     stored = summary.get("label_set")
     label_set = label_set_from_dict(stored, "summary.json") if stored else None
     names = {d.id: d.name.pick(lang) for d in definitions(label_set)}
@@ -339,7 +326,7 @@ def _measures(summary: dict[str, Any], lang: Lang) -> list[str]:
     return lines
 
 
-def _value(row: dict[str, Any], t: Texts) -> tuple[str, str]:
+def _value(row: Mapping[str, Any], t: Texts) -> tuple[str, str]:
     """A value with its unit and its interval; a dash and the reason where there is none."""
     value, unit, ci = row["value"], row["unit"], row["ci"]
     if value is None:

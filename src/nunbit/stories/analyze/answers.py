@@ -13,9 +13,8 @@ from typing import Any
 
 import msgspec
 
-from nunbit.core.errors import InputError
-from nunbit.core.streams import FaceStream, Interval, Singles, Turn, VoiceStream
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
+from nunbit.core.streams import FaceStream, Interval, Singles, Turn
 from nunbit.core.timebase import intersect_intervals, window_grid
 from nunbit.language.morphemes import analyser_missing
 from nunbit.measures import turns_from
@@ -33,9 +32,8 @@ from nunbit.recording.synchrony import check_synchrony
 from nunbit.recording.tracking import TargetChoice
 from nunbit.space.windows import (
     AlignedWindows,
-    Seen,
+    WindowStreams,
     align_windows,
-    is_aligned,
     masked_notice,
     verdict_notices,
 )
@@ -61,6 +59,11 @@ class Scene:
     own: tuple[Interval, ...]
     speech: tuple[Interval, ...]
     windows: tuple[Interval, ...]
+
+    @property
+    def notices(self) -> tuple[Text, ...]:
+        """About the choice of the person."""
+        return () if self.choice is None else self.choice.notices
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,77 +116,82 @@ def scene_of(job: RecordingJob, seen: Observed, settings: AnalyzeSettings) -> Sc
     )
 
 
+def derivable(kept: Answers, rest_on: Mapping[str, str]) -> bool:
+    """Whether all else follows from what is kept.
+
+    Not so where other windows of an aligned bundle are wanted: vectors of faces are not kept, so
+    the recording has to be read again.
+    """
+    return kept.aligned is None or kept.rest_on.get("aligned") == rest_on["aligned"]
+
+
 def answers_of(
-    job: RecordingJob, bundle: Bundle, seen: Observed, scene: Scene, kept: Answers | None
-) -> Answers | None:
-    """Ask, or take what is kept.
+    job: RecordingJob,
+    bundle: Bundle,
+    seen: Observed,
+    scene: Scene,
+    rest_on: Mapping[str, str],
+    kept: Answers | None,
+) -> Answers:
+    """Ask the recording, then the models; or take what is kept.
 
     Args:
         job: Where the recording is.
         bundle: The loaded bundle.
         seen: What was observed.
         scene: Who and when.
+        rest_on: What the answers rest on, see :func:`resting_on`.
         kept: Of an earlier run, or None.
-
-    Returns:
-        None where other windows of an aligned bundle are wanted than those kept: vectors of faces
-        are not kept, so the recording has to be read again.
 
     Raises:
         InputError: The recording has to be asked and is gone.
     """
-    rest_on = _rest_on(bundle, seen, scene)
-    same = {n for n, digest in rest_on.items() if kept and kept.rest_on.get(n) == digest}
-    if kept is not None and is_aligned(bundle) and "aligned" not in same:
-        return None
 
     def chosen(name: str, ask: Callable[[], Any], *, asks_recording: bool = False) -> Any:
-        if kept is not None and name in same:
+        if kept is not None and kept.rest_on.get(name) == rest_on[name]:
             return getattr(kept, name)
         if asks_recording and not job.there:
             raise gone(job, name)
         return ask()
 
-    voice = seen.voice
-    heard = voice is not None and voice_section(bundle) is not None
+    voice, words = seen.voice, seen.transcript
     both = voice is not None and scene.faces is not None
-    spoken = chosen("spoken", lambda: _spoken(job, bundle, scene, voice), asks_recording=heard)
-    words = seen.transcript
-    wordings = chosen(
-        "wordings",
-        lambda: None if words is None else read_wording(words),
+    sync = chosen(
+        "sync",
+        lambda: check_synchrony(job.media, seen.media, scene.faces, voice, scene.speech),
+        asks_recording=both,
     )
-    given = Seen(scene.faces, voice, seen.transcript, scene.turns, scene.windows)
+    sound = partial(iter_audio, job.media, audio_stream=job.settings.audio_stream)
+    heard = voice is not None and voice_section(bundle) is not None
+    spoken = chosen(
+        "spoken",
+        lambda: (
+            None
+            if voice is None
+            else voice_chances(bundle, sound, scene.windows, voice, scene.own or None)
+        ),
+        asks_recording=heard,
+    )
+    wordings = chosen("wordings", lambda: None if words is None else read_wording(words))
+    given = WindowStreams(scene.faces, voice, words, scene.turns, scene.windows)
     return Answers(
         spoken=spoken,
         text=chosen("text", lambda: text_chances(bundle, words, wordings)),
         wordings=wordings,
         aligned=chosen("aligned", lambda: align_windows(bundle, given)),
-        sync=chosen(
-            "sync",
-            lambda: check_synchrony(job.media, seen.media, scene.faces, voice, scene.speech),
-            asks_recording=both,
-        ),
+        sync=sync,
         rest_on=rest_on,
     )
 
 
-def _spoken(
-    job: RecordingJob, bundle: Bundle, scene: Scene, voice: VoiceStream | None
-) -> Singles | None:
-    if voice is None:
-        return None
-    sound = partial(iter_audio, job.media, audio_stream=job.settings.audio_stream)
-    return voice_chances(bundle, sound, scene.windows, voice, scene.own or None)
-
-
-def _rest_on(bundle: Bundle, seen: Observed, scene: Scene) -> dict[str, str]:
+def resting_on(bundle: Bundle, seen: Observed, scene: Scene) -> dict[str, str]:
+    """Digest of what each answer is made from, by its name."""
     targets = () if scene.faces is None else scene.faces.targets
-    words = seen.transcript
+    words, analysed = seen.transcript, analyser_missing() is None
     made_from = {
         "spoken": (bundle.hash, scene.windows, scene.own),
-        "text": (bundle.hash, words, analyser_missing() is None),
-        "wordings": (words, analyser_missing() is None),
+        "text": (bundle.hash, words, analysed),
+        "wordings": (words, analysed),
         "aligned": (bundle.hash, scene.windows, scene.turns, targets, words),
         "sync": (targets, scene.speech),
     }

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from nunbit.core.messages import Text, joined
 from nunbit.core.schema import ReadingNote, reading_document
 from nunbit.core.streams import FaceStream, Interval, MeasureBlock, Timeline, Transcript
-from nunbit.core.text import Text, joined
 from nunbit.language.labels import LabelSet, label_set_to_dict
 from nunbit.measures import MeasureInput, session_rows
 from nunbit.measures.compute import speakers_unnamed
@@ -206,7 +206,7 @@ def baseline_notices(
     windows = [b for b in blocks if b.scope == "window" and not b.track and b.modality in _NAMES]
     used = {b.modality for b in windows if np.isfinite(b.baseline)}
     measured = {b.modality for b in windows if np.isfinite(b.value).any()}
-    where = f"{marked.start_s:g}–{marked.end_s:g}"
+    where, need = f"{marked.start_s:g}–{marked.end_s:g}", f"{MIN_BASELINE_S:.0f}"
     if used:
         lacking = [m for m in _NAMES if m in measured - used]
         if not lacking:
@@ -214,22 +214,20 @@ def baseline_notices(
         names = joined(", ", [_NAMES[m] for m in lacking])
         return (
             Text(
-                f"the baseline {where} s holds less than {MIN_BASELINE_S:.0f} s of valid data of "
+                f"the baseline {where} s holds less than {need} s of valid data of "
                 f"{names.en}: it is not used there",
-                f"기준 구간 {where}초에 {names.ko}의 유효 자료가 {MIN_BASELINE_S:.0f}초보다 "
+                f"기준 구간 {where}초에 {names.ko}의 유효 자료가 {need}초보다 "
                 "적습니다. 그 측정값에는 사용하지 않았습니다",
             ),
         )
     if marked.start_s >= duration_s:
         why = Text("begins after the end of the recording", "녹화가 끝난 뒤에 시작합니다")
     elif min(marked.end_s, duration_s) - marked.start_s < MIN_BASELINE_S:
-        need = f"{MIN_BASELINE_S:.0f}"
         why = Text(
             f"is too short ({need} s or more of valid data are needed)",
             f"너무 짧습니다(유효 자료 {need}초 이상 필요)",
         )
     else:
-        need = f"{MIN_BASELINE_S:.0f}"
         why = Text(f"holds less than {need} s of valid data", f"유효 자료가 {need}초보다 적습니다")
     return (
         Text(

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nunbit.core.errors import InputError, SettingsError
+from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.core.schema import Box
 from nunbit.core.streams import FACE_RATE_HZ, Interval
-from nunbit.core.text import Lang, Text
 from nunbit.recording.observer import (
     AudioStream,
     FacePx,
@@ -32,18 +30,8 @@ from nunbit.recording.observer import (
     RecordingJob,
     WindowS,
 )
-from nunbit.runtime.config import (
-    Seed,
-    Threads,
-    Workers,
-    settings_to_dict,
-)
-from nunbit.runtime.files import (
-    atomic_path,
-    read_json,
-    sha256_file,
-    writing,
-)
+from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
+from nunbit.runtime.files import atomic_path, read_json, read_parquet, sha256_file, writing
 from nunbit.runtime.progress import say, spoken_lang
 
 
@@ -155,20 +143,16 @@ def stamps(folder: Path) -> dict[str, Stamp]:
     """Files directly in a folder, with stamps that change when they are written again."""
     if not folder.is_dir():
         return {}
-    found = {}
-    for path in folder.iterdir():
-        if path.is_file() and not path.name.startswith("."):
-            status = path.stat()
-            found[path.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return found
+    files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    stats = {path.name: path.stat() for path in files}
+    return {name: (s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
 
 
 def describe_written(folder: Path, before: Mapping[str, Stamp]) -> Described:
     """Name -> ``bytes`` and ``sha256`` of the files that are new or changed since ``before``."""
-    now = stamps(folder)
     return {
         name: {"bytes": stamp[1], "sha256": sha256_file(folder / name)}
-        for name, stamp in sorted(now.items())
+        for name, stamp in sorted(stamps(folder).items())
         if before.get(name) != stamp
     }
 
@@ -224,30 +208,26 @@ def write_sessions(out: Path, folders: Sequence[Path]) -> Path:
     Raises:
         InputError: A timeline cannot be read or the table cannot be written.
     """
-    tables = []
-    for folder in folders:
-        path = folder / "timeline.parquet"
-        try:
-            table = pq.read_table(path, filters=pc.field("scope") == "session")
-        except (OSError, pa.ArrowInvalid) as exc:
-            raise InputError(
-                Text(
-                    f"{path}: cannot read this timeline: {exc}; remove its folder and analyse "
-                    "again",
-                    f"{path}: 타임라인을 읽을 수 없습니다: {exc}. 폴더를 지우고 다시 분석하십시오",
-                )
-            ) from exc
-        tables.append(table)
-    joined = pa.concat_tables(tables, promote_options="permissive") if tables else None
+    tables = [
+        read_parquet(folder / "timeline.parquet", _UNREADABLE, filters=[("scope", "=", "session")])
+        for folder in folders
+    ]
     path = out / SESSIONS
-    if joined is not None:
+    if tables:
         with atomic_path(path) as partial:
+            joined = pa.concat_tables(tables, promote_options="permissive")
             pq.write_table(joined, partial, compression="zstd")
     return path
 
 
-# What changes speed, who does the work, or what is kept, and no result.
-_FREE = frozenset({"threads", "workers", "overlap", "asr_download", "forget"})
+_UNREADABLE = Text(
+    "cannot read this timeline: {reason}; remove its folder and analyse again",
+    "타임라인을 읽을 수 없습니다: {reason}. 폴더를 지우고 다시 분석하십시오",
+)
+
+# What changes speed, who does the work, or what is kept, and no result. The places of transcript
+# and diarisation do not matter; their content does: see the inputs.
+_FREE = {"threads", "workers", "overlap", "asr_download", "forget", "transcript", "speakers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +257,6 @@ class SessionJob:
         """Name of the recording."""
         return self.recording.session
 
-    @property
-    def lang(self) -> Lang:
-        """Language of progress and report."""
-        return spoken_lang()
-
 
 def is_done(job: SessionJob) -> bool:
     """Whether the folder holds the complete result of the same file, bundle and settings."""
@@ -304,11 +279,8 @@ def is_done(job: SessionJob) -> bool:
 
 def settings_of(job: SessionJob) -> dict[str, Any]:
     """Everything that decides the result, as plain JSON data."""
-    # The places of transcript and diarisation do not matter; their content does: see the inputs.
-    left_out = _FREE | {"transcript", "speakers"}
-    given = {k: v for k, v in settings_to_dict(job.settings).items() if k not in left_out}
-    plain: dict[str, Any] = json.loads(json.dumps(given | {"lang": spoken_lang()}))
-    return plain
+    given = {k: v for k, v in settings_to_dict(job.settings).items() if k not in _FREE}
+    return dict(json.loads(json.dumps(given | {"lang": spoken_lang()})))
 
 
 def inputs_of(job: SessionJob) -> dict[str, str]:

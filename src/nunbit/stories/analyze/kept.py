@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from nunbit.core.messages import Text
 from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import REASONS, FaceTrack, Interval, MediaInfo, Transcript, VoiceStream
-from nunbit.core.text import Text
 from nunbit.measures.class_probabilities import TextChances
 from nunbit.measures.wording import Wording
 from nunbit.pictures.landmarks import pose_angles
@@ -146,7 +146,6 @@ def write_kept(folder: Path, kept: Kept) -> None:
     seen, answers = kept.observed, kept.answers
     arrays: dict[str, Any] = _face_arrays(seen.faces) | _voice_arrays(seen)
     arrays |= _answer_arrays(answers)
-    text = answers.text
     about = _About(
         media=seen.media,
         faces=None if seen.faces is None else _faces_about(seen.faces),
@@ -159,8 +158,8 @@ def write_kept(folder: Path, kept: Kept) -> None:
         said=_Said(
             rest_on=dict(answers.rest_on),
             sync=dict(answers.sync),
-            missing=text.missing,
-            text_reasons=text.reasons,
+            missing=answers.text.missing,
+            text_reasons=answers.text.reasons,
             wordings=answers.wordings,
             verdicts=None if answers.aligned is None else dict(answers.aligned.verdicts),
         ),
@@ -224,8 +223,8 @@ def _table_arrays(seen: Observed) -> Iterable[NDArray[Any]]:
         yield from (_codes(track.reasons), track.mouth_open, track.eye_aspect)
         if track.probabilities is not None:
             yield track.probabilities
-    if seen.voice is not None:
-        voice = seen.voice
+    voice = seen.voice
+    if voice is not None:
         yield from (voice.times_s, voice.present, voice.speech, voice.f0_hz, voice.level_dbfs)
 
 
@@ -260,9 +259,8 @@ def _faces_about(faces: FaceReadings) -> _Faces:
 def _face_arrays(faces: FaceReadings | None) -> dict[str, NDArray[Any]]:
     if faces is None:
         return {}
-    tracks = faces.tracks
-    rotation = [track.rotation.astype(np.float32) for track in tracks]
-    motion = [track.motion for track in tracks if track.motion is not None]
+    rotation = [track.rotation.astype(np.float32) for track in faces.tracks]
+    motion = [track.motion for track in faces.tracks if track.motion is not None]
     return {
         "sample_times": faces.sample_times_s,
         "n_faces": faces.n_faces,
@@ -336,9 +334,7 @@ def _voice(
         return None
     table = pq.read_table(folder / VOICE_FILE, columns=list(_VOICE))
     times, present, speech, f0, level = (table[name].to_numpy() for name in _VOICE)
-    clipped = None
-    if "clipped" in arrays:
-        clipped = np.unpackbits(arrays["clipped"], count=len(times)).astype(bool)
+    bits = arrays.get("clipped")
     return VoiceStream(
         times_s=times,
         present=present,
@@ -347,7 +343,7 @@ def _voice(
         level_dbfs=level,
         segments=about.segments,
         f0_range_hz=about.f0_range_hz,
-        clipped=clipped,
+        clipped=None if bits is None else np.unpackbits(bits, count=len(times)).astype(bool),
     )
 
 
@@ -364,8 +360,8 @@ def _answer_arrays(answers: Answers) -> dict[str, NDArray[Any]]:
         found["spoken"] = answers.spoken
     if answers.text.chances is not None:
         found["text"] = answers.text.chances
-    if answers.aligned is not None:
-        aligned = answers.aligned
+    aligned = answers.aligned
+    if aligned is not None:
         found |= {f"agreement_{pair}": values for pair, values in aligned.agreement.items()}
         found |= {f"why_{name}": _codes(values) for name, values in aligned.reasons.items()}
     return found

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nunbit.core.messages import Text
 from nunbit.core.schema import SYNTHETIC_MARK, ReadingNote
 from nunbit.core.streams import Episode, FaceStream, MeasureBlock, MediaInfo, Modality, Timeline
-from nunbit.core.text import Text
 from nunbit.measures import MeasureInput, compute_measures, measure_notices
 from nunbit.measures.episodes import find_episodes, find_states
 from nunbit.measures.fusion import fuse_windows
@@ -36,17 +36,15 @@ from nunbit.runtime.files import remove_folder, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.runtime.workers import give_back_freed_memory
-from nunbit.space.windows import (
-    agreement_blocks,
-    is_aligned,
-    write_windows,
-)
+from nunbit.space.windows import agreement_blocks, is_aligned, write_windows
 from nunbit.stories.analyze.answers import (
     Answers,
     Scene,
     answers_of,
+    derivable,
     gone,
     masked,
+    resting_on,
     scene_of,
     verdicts,
 )
@@ -145,24 +143,31 @@ def observed(
     """What is known before anything is measured: as kept, or read now."""
     recording = job.recording
     if kept is not None:
-        scene = scene_of(recording, kept.observed, job.settings)
-        answers = answers_of(recording, bundle, kept.observed, scene, kept.answers)
-        if answers is not None:
-            say(_DERIVED.pick(spoken_lang()).format(job.session))
-            return kept.observed, scene, answers
+        seen = kept.observed
+        scene = scene_of(recording, seen, job.settings)
+        rest_on = resting_on(bundle, seen, scene)
+    if kept is None or not derivable(kept.answers, rest_on):
+        kept = None
+        seen = _read(job, bundle, advance)
+        scene = scene_of(recording, seen, job.settings)
+        rest_on = resting_on(bundle, seen, scene)
+        notices = (*seen.notices, *scene.notices)
+        say_all(job, unsaid(notices, (*seen.media.reading, *seen.reading)))
+    answers = answers_of(recording, bundle, seen, scene, rest_on, kept.answers if kept else None)
+    if kept is None:
+        say_all(job, verdicts(answers, job.settings))
+    else:
+        say(_DERIVED.pick(spoken_lang()).format(job.session))
+    return seen, scene, answers
+
+
+def _read(job: SessionJob, bundle: Bundle, advance: Callable[[int], None]) -> Observed:
+    recording = job.recording
     if not recording.there:
         raise gone(recording, "reading")
-    if is_aligned(bundle):  # its windows are made from vectors of faces
-        wanted = dataclasses.replace(recording.settings, keep_embeddings=True)
-        recording = dataclasses.replace(recording, settings=wanted)
-    seen = read_recording(recording, bundle, advance)
-    scene = scene_of(recording, seen, job.settings)
-    notices = (*seen.notices, *(scene.choice.notices if scene.choice else ()))
-    say_all(job, unsaid(notices, (*seen.media.reading, *seen.reading)))
-    answers = answers_of(recording, bundle, seen, scene, None)
-    assert answers is not None
-    say_all(job, verdicts(answers, job.settings))
-    return seen, scene, answers
+    # The windows of an aligned bundle are made from vectors of faces.
+    wanted = dataclasses.replace(recording.settings, keep_embeddings=is_aligned(bundle))
+    return read_recording(dataclasses.replace(recording, settings=wanted), bundle, advance)
 
 
 _DERIVED = Text(
@@ -182,18 +187,17 @@ def _with_words(job: SessionJob, kept: Kept) -> Observed:
     """What was observed, with transcript and diarisation as they are given now."""
     seen, recording = kept.observed, job.recording
     keeps = _keeps_words(job, kept)
+    asked = recording
     if keeps:  # then there is nothing to recognise
         calm = dataclasses.replace(recording.settings, asr="")
-        given = read_companions(dataclasses.replace(recording, settings=calm), seen.media)
-        if not kept.head.recognised:
-            given = dataclasses.replace(given, transcript=seen.transcript)
-    else:
-        given = read_companions(recording, seen.media)
+        asked = dataclasses.replace(recording, settings=calm)
+    given = read_companions(asked, seen.media)
+    if keeps and not kept.head.recognised:
+        given = dataclasses.replace(given, transcript=seen.transcript)
     if given.recogniser is not None and not recording.there:
         raise gone(recording, "words")
-    speakers = given.speakers
-    if job.from_kept and recording.speakers is None:
-        speakers = seen.speakers
+    keeps_speakers = job.from_kept and recording.speakers is None
+    speakers = seen.speakers if keeps_speakers else given.speakers
     words, fit = words_of(recording, given, seen.voice, seen.media.duration_s)
     if keeps and kept.head.recognised:
         words = seen.transcript
@@ -203,8 +207,9 @@ def _with_words(job: SessionJob, kept: Kept) -> Observed:
 def _keeps_words(job: SessionJob, kept: Kept) -> bool:
     """Whether the words kept are those wanted: recognised alike, or not given anew."""
     wanted, had = job.recording.settings, kept.head.settings
-    names = ("asr", "asr_model", "language")
-    same = all(getattr(wanted, name) == getattr(had, name) for name in names)
+    same = all(
+        getattr(wanted, name) == getattr(had, name) for name in ("asr", "asr_model", "language")
+    )
     return job.recording.transcript is None and same and (job.from_kept or kept.head.recognised)
 
 
@@ -228,6 +233,9 @@ def measure(
 ) -> Measured:
     """Compute measures, fusion, episodes and states from the observation."""
     settings, spoken = job.settings, answers.spoken
+    agreement: tuple[MeasureBlock, ...] = ()
+    if answers.aligned is not None:
+        agreement = agreement_blocks(answers.aligned, unproven=settings.unproven_agreement)
     experimental: frozenset[Modality] = frozenset() if spoken is None else frozenset({"voice"})
     given = MeasureInput(
         duration_s=seen.media.duration_s,
@@ -251,10 +259,7 @@ def measure(
         single_speaker=settings.single_speaker,
         seed=settings.seed,
     )
-    blocks = (*compute_measures(given), *fuse_windows(given))
-    if answers.aligned is not None:
-        unproven = settings.unproven_agreement
-        blocks = (*blocks, *agreement_blocks(answers.aligned, unproven=unproven))
+    blocks = (*compute_measures(given), *fuse_windows(given), *agreement)
     episodes = sorted(
         (*find_episodes(given, blocks), *find_states(given)), key=lambda e: e.interval.start_s
     )
@@ -271,18 +276,12 @@ def find(
 ) -> Findings:
     """What a reader must know besides the numbers."""
     settings, given, transcript = job.settings, measured.given, seen.transcript
-    notes = protocol(
-        seen.media,
-        transcript,
-        seen.speakers,
-        (*job.recording.notes, *seen.reading, *seen.fit, *_left_out(settings, scene.faces)),
-    )
     unused = baseline_notices(given.baseline, measured.blocks, seen.media.duration_s)
     say_all(job, unused)
     voice = VOICE_APART if given.apart else VOICE_FUSED
     notices = (
         *seen.notices,
-        *(scene.choice.notices if scene.choice else ()),
+        *scene.notices,
         *((voice,) if given.experimental else ()),
         *verdicts(answers, settings),
         *(transcript.notices if transcript else ()),
@@ -292,6 +291,13 @@ def find(
     told = told_of(given, baseline_unused=bool(unused))
     if settings.unproven_agreement and masked(answers, settings):
         told = (*told, UNPROVEN)
+    notes = protocol(
+        seen.media,
+        transcript,
+        seen.speakers,
+        (*job.recording.notes, *seen.reading, *seen.fit, *_left_out(settings, scene.faces)),
+    )
+    unsaid_notices = unsaid(notices, notes)
     turns = scene.turns
     return Findings(
         label_set=bundle.label_set,
@@ -306,7 +312,7 @@ def find(
             "assumed_single": len({t.speaker for t in turns}) <= 1,
         },
         missing=(*answers.text.missing, *missing_models(seen)),
-        notices=unsaid(notices, notes),
+        notices=unsaid_notices,
         told=told,
         reading=notes,
         provenance=provenance(

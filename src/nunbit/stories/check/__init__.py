@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.errors import InputError, NunbitError
+from nunbit.core.messages import InputError, Lang, NunbitError, Text
 from nunbit.core.schema import ReadingNote
-from nunbit.core.streams import MediaInfo, Transcript
-from nunbit.core.text import Lang, Text
 from nunbit.pictures.faces import detect_faces, end_detector_process
 from nunbit.pictures.photos import NOTE_TEXTS, read_photo
 from nunbit.pictures.photos import SUFFIXES as PHOTO_SUFFIXES
@@ -92,8 +90,7 @@ def check(
         require_media_extra()
     workers = min(settings.workers or available_cores(), len(jobs))
     lost = _lost if len(jobs) > 1 else None
-    title = Text("checking", "살펴보기")
-    with Progress(title, len(jobs), "file") as bar:
+    with Progress(Text("checking", "살펴보기"), len(jobs), "file") as bar:
         results = dict(run_tasks(_work, jobs, num_workers=workers, advance=bar.advance, lost=lost))
     return tuple(results[job.number] for job in jobs), unread
 
@@ -159,33 +156,36 @@ def _jobs(listed: Sequence[tuple[Path, Kind]], settings: CheckSettings) -> Itera
 
 
 def _work(job: Job, tools: Tools) -> tuple[int, Checked]:
-    file = str(job.path)
     look = {
         "recording": _recording,
         "transcript": _transcript,
         "speakers": _speakers,
         "photo": _photo,
-    }[job.kind]
+    }
     try:
-        checked = look(job)
+        checked = look[job.kind](job)
     except NunbitError as exc:
-        checked = Checked(file, job.kind, error=exc.text)
+        checked = _failed(job, exc.text)
     except Exception as exc:  # whatever it is: the other files must be judged
-        checked = Checked(file, job.kind, error=fault_text(job.path, exc))
+        checked = _failed(job, fault_text(job.path, exc))
     tools.advance(1)
     return job.number, checked
 
 
 def _lost(job: Job, error: InputError) -> tuple[int, Checked]:
-    said = error.text.under(job.path)
-    return job.number, Checked(str(job.path), job.kind, error=said)
+    return job.number, _failed(job, error.text.under(job.path))
+
+
+def _failed(job: Job, why: Text) -> Checked:
+    return Checked(str(job.path), job.kind, error=why)
 
 
 def _recording(job: Job) -> Checked:
     settings = job.settings
     media = probe_media(job.path, audio_stream=settings.audio_stream)
-    transcript = _words_of(job, media)
-    spoken = Diarisation(())
+    transcript, spoken = None, Diarisation(())
+    if job.transcript is not None:
+        transcript = read_transcript(job.transcript, duration_s=media.duration_s, media=media.name)
     if job.speakers is not None:
         spoken = read_rttm(job.speakers, duration_s=media.duration_s, media=media.name)
     noticed = list(job.notes)
@@ -198,27 +198,22 @@ def _recording(job: Job) -> Checked:
         heard, listened, speech = listen(job.path, media, settings)
         noticed += sound_notes(heard, sample_sound(job.path, audio_stream=settings.audio_stream))
         if transcript is not None:
-            whole_s = media.duration_s if heard.whole else None
-            fit, own = fit_of(transcript, listened, speech, whole_s)
+            fit, own = fit_of(
+                transcript, listened, speech, media.duration_s if heard.whole else None
+            )
             noticed += own
     notes = protocol(media, transcript, spoken, noticed)
     return Checked(str(job.path), "recording", notes, None, media, heard, seen, fit)
 
 
-def _words_of(job: Job, media: MediaInfo) -> Transcript | None:
-    if job.transcript is None:
-        return None
-    return read_transcript(job.transcript, duration_s=media.duration_s, media=media.name)
-
-
 def _transcript(job: Job) -> Checked:
-    transcript = read_transcript(job.path)
-    return Checked(str(job.path), "transcript", protocol(None, transcript, Diarisation(())))
+    return Checked(
+        str(job.path), "transcript", protocol(None, read_transcript(job.path), Diarisation(()))
+    )
 
 
 def _speakers(job: Job) -> Checked:
-    spoken = read_rttm(job.path)
-    return Checked(str(job.path), "speakers", speakers_notes(spoken))
+    return Checked(str(job.path), "speakers", speakers_notes(read_rttm(job.path)))
 
 
 def _photo(job: Job) -> Checked:
@@ -228,29 +223,15 @@ def _photo(job: Job) -> Checked:
     size = max((face.size_px for face in faces), default=None)
     seen = Seen(1, int(bool(faces)), int(len(faces) > 1), size)
     width, height = photo.size
-    notes = [
-        ReadingNote(
-            "read",
-            "photo",
-            1,
-            job.path.name,
-            Text(
-                f"photo: {width}×{height}, faces: {len(faces)}",
-                f"사진: {width}×{height}, 얼굴 {len(faces)}개",
-            ),
+    read = {
+        "photo": Text(
+            f"photo: {width}×{height}, faces: {len(faces)}",
+            f"사진: {width}×{height}, 얼굴 {len(faces)}개",
         )
-    ]
+    }
     if not faces:
-        notes.append(
-            ReadingNote(
-                "read",
-                "no_face_seen",
-                1,
-                job.path.name,
-                Text("no face found", "얼굴을 찾지 못했습니다"),
-            )
-        )
-    notes += [
-        ReadingNote("repaired", note, 1, job.path.name, NOTE_TEXTS[note]) for note in photo.notes
-    ]
+        read["no_face_seen"] = Text("no face found", "얼굴을 찾지 못했습니다")
+    name = job.path.name
+    notes = [ReadingNote("read", code, 1, name, said) for code, said in read.items()]
+    notes += [ReadingNote("repaired", note, 1, name, NOTE_TEXTS[note]) for note in photo.notes]
     return Checked(str(job.path), "photo", tuple(notes), seen=seen)

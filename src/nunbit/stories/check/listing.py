@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from nunbit.core.messages import NO_TEXT, Lang, Text, text_of
 from nunbit.core.schema import ReadingNote
-from nunbit.core.text import NO_TEXT, Lang, Text, text_of
 from nunbit.core.timebase import clock, frame_rate
 from nunbit.recording.read import note_lines, problems
 from nunbit.runtime.files import whole_text
@@ -134,7 +135,7 @@ def check_text(
     lines = _one(results[0], lang) if len(results) == 1 else _many(results, lang, columns)
     lines += [notice.pick(lang) for notice in unread]
     if any(result.kind == "recording" and result.error is None for result in results):
-        lines += ["", _sampled(lang)]
+        lines += ["", _SAMPLED.pick(lang)]
     return "\n".join(lines)
 
 
@@ -163,15 +164,13 @@ def _one(result: Checked, lang: Lang) -> list[str]:
 def _many(results: Sequence[Checked], lang: Lang, columns: int | None) -> list[str]:
     rows = [tuple(head.pick(lang) for head in _HEAD), *(_cells(result, lang) for result in results)]
     used = [k for k in range(len(rows[0]) - 1) if k < 2 or any(row[k] for row in rows[1:])]
-    names = [result.file for result in results]
     room, gap = _NAME_COLUMNS, _GAP
     if columns is not None:
         others = sum(max(width(row[k]) for row in rows) for k in used if k != 1)
         if others + _NAME_COLUMNS + len(_GAP) * (len(used) - 1) > columns:
             gap = " "
-            left = columns - others - (len(used) - 1)
-            room = min(_NAME_COLUMNS, max(_LEAST_NAME_COLUMNS, left))
-    shown = [rows[0][1], *(_fitted(Path(name).name, room) for name in names)]
+            room = min(_NAME_COLUMNS, max(_LEAST_NAME_COLUMNS, columns - others - (len(used) - 1)))
+    shown = [rows[0][1], *(_fitted(Path(result.file).name, room) for result in results)]
     rows = [(row[0], name, *row[2:]) for row, name in zip(rows, shown, strict=True)]
     sizes = {k: max(width(row[k]) for row in rows) for k in used}
     lines = []
@@ -207,21 +206,21 @@ def _sentences(results: Sequence[Checked], lang: Lang) -> list[str]:
 
 
 def _summary(results: Sequence[Checked], lang: Lang) -> str:
-    states = [result.state for result in results]
-    ok, noted, failed = (states.count(state) for state in ("ok", "noted", "failed"))
+    n = Counter(result.state for result in results)
     return Text(
-        f"{len(results)} files: {ok} without notes, {noted} with notes, {failed} cannot be used",
-        f"파일 {len(results)}개: 이상 없음 {ok}, 알림 있음 {noted}, 사용할 수 없음 {failed}",
+        f"{len(results)} files: {n['ok']} without notes, {n['noted']} with notes, {n['failed']} "
+        "cannot be used",
+        f"파일 {len(results)}개: 이상 없음 {n['ok']}, 알림 있음 {n['noted']}, 사용할 수 없음 "
+        f"{n['failed']}",
     ).pick(lang)
 
 
-def _sampled(lang: Lang) -> str:
-    return Text(
-        "Only some frames and stretches of sound were read: numbers for speech and faces are "
-        "estimates; nunbit analyze reads everything.",
-        "일부 장면과 소리만 살펴보았으므로 말소리와 얼굴의 수치는 추정값입니다. 전부 읽으려면 "
-        "nunbit analyze를 쓰십시오.",
-    ).pick(lang)
+_SAMPLED = Text(
+    "Only some frames and stretches of sound were read: numbers for speech and faces are "
+    "estimates; nunbit analyze reads everything.",
+    "일부 장면과 소리만 살펴보았으므로 말소리와 얼굴의 수치는 추정값입니다. 전부 읽으려면 nunbit "
+    "analyze를 쓰십시오.",
+)
 
 
 def _cells(result: Checked, lang: Lang) -> tuple[str, ...]:
@@ -230,9 +229,8 @@ def _cells(result: Checked, lang: Lang) -> tuple[str, ...]:
     if result.error is not None:
         notes = [_FAILED.pick(lang)]
     media, heard, seen = result.media, result.heard, result.seen
-    picture = sound = speech = faces = ""
-    if result.kind in _KINDS:
-        picture = _KINDS[result.kind].pick(lang)
+    picture = _KINDS.get(result.kind, NO_TEXT).pick(lang)
+    sound = speech = ""
     if media is not None:
         video, audio = media.video, media.audio
         picture = "–" if video is None else f"{video.width}×{video.height}"
@@ -242,8 +240,6 @@ def _cells(result: Checked, lang: Lang) -> tuple[str, ...]:
     if heard is not None:
         sound += f" {heard.level_dbfs:.0f} dB"
         speech = "–" if heard.speech_share is None else f"{100 * heard.speech_share:.0f}%"
-    if seen is not None:
-        faces = f"{seen.with_face}/{seen.frames}"
     return (
         _MARKS[result.state],
         Path(result.file).name,
@@ -251,7 +247,7 @@ def _cells(result: Checked, lang: Lang) -> tuple[str, ...]:
         picture,
         sound,
         speech,
-        faces,
+        "" if seen is None else f"{seen.with_face}/{seen.frames}",
         ", ".join(dict.fromkeys(notes)),
     )
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from nunbit.core.messages import Lang, Text
 from nunbit.core.schema import ReadingNote, reading_document
 from nunbit.core.spans import runs
 from nunbit.core.streams import (
@@ -28,7 +29,6 @@ from nunbit.core.streams import (
     Singles,
     Transcript,
 )
-from nunbit.core.text import Lang, Text
 from nunbit.core.timebase import clock, intersect_intervals
 from nunbit.pictures.faces import DetectorSettings, detect_faces
 from nunbit.recording.media import SoundFacts, level_notes, sample_sound
@@ -157,12 +157,11 @@ class Checked:
         media = None
         if self.media is not None:
             media = {k: v for k, v in asdict(self.media).items() if k != "reading"}
-        error = None if self.error is None else " ".join(self.error.pick(lang).split())
         return {
             "file": self.file,
             "kind": self.kind,
             "state": self.state,
-            "error": error,
+            "error": None if self.error is None else self.error.line(lang),
             "reading": reading_document(self.notes),
             "media": media,
             "sound": None if self.heard is None else asdict(self.heard),
@@ -193,18 +192,15 @@ def look_at_frames(path: Path, media: MediaInfo, settings: CheckSettings) -> tup
     n, length = settings.frames, video.end_s - video.start_s
     times = [video.start_s + length * (k + 0.5) / n for k in range(n)]
     detector = DetectorSettings(_SIZES_PX)
-    counts, sizes = [], []
     decoded: Notes = []
-    for frame in sample_frames(path, times, noted=decoded):
-        faces = detect_faces(frame.pixels, detector)
-        counts.append(len(faces))
-        if faces:
-            sizes.append(max(face.size_px for face in faces))
+    frames = sample_frames(path, times, noted=decoded)
+    found = [[face.size_px for face in detect_faces(f.pixels, detector)] for f in frames]
+    largest = [max(sizes) for sizes in found if sizes]
     seen = Seen(
-        frames=len(counts),
-        with_face=sum(count > 0 for count in counts),
-        several=sum(count > 1 for count in counts),
-        size_px=round(statistics.median(sizes), 1) if sizes else None,
+        frames=len(found),
+        with_face=len(largest),
+        several=sum(len(sizes) > 1 for sizes in found),
+        size_px=round(statistics.median(largest), 1) if largest else None,
     )
     missing = n - seen.frames
     # A film of few pictures has no more; of the others every place gives one.
@@ -383,12 +379,11 @@ def fit_of(
     outside = fit.words - fit.in_speech
     if fit.words < _FEW_WORDS or fit.in_speech >= _FITS * fit.words:
         return fit, []
-    first = float(middles[inside & ~spoken][0])
     note = ReadingNote(
         "read",
         "words_outside_speech",
         outside,
-        clock(first, tenths=True),
+        clock(float(middles[inside & ~spoken][0]), tenths=True),
         Text(
             f"{outside} of {fit.words} sampled words lie outside speech: the transcript may be "
             "late, early, or of another recording",
@@ -411,8 +406,7 @@ def _pieces(chunks: Sequence[AudioChunk], stretch: Interval) -> Iterator[AudioCh
     held: list[Singles] = []
     start_s = next_s = 0.0
     for chunk in chunks:
-        room = max(0, round((stretch.end_s - chunk.start_s) * AUDIO_RATE_HZ))
-        samples = chunk.samples[:room]
+        samples = chunk.samples[: max(0, round((stretch.end_s - chunk.start_s) * AUDIO_RATE_HZ))]
         if not len(samples):
             continue
         if held and abs(chunk.start_s - next_s) > _GAP_S:

@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import SettingsError, Text
 from nunbit.datasets.policies import labels_under, refuse_anonymous
-from nunbit.datasets.shards import MANIFEST, REJECTS, DataSet
-from nunbit.language.labels import DEPRESSION_RELATED, LabelSet, load_label_set
+from nunbit.datasets.predictions import (
+    Predictions,
+    codes_of,
+    predictions_of,
+    read_predictions,
+    require_labels,
+    rows_of_split,
+    truth_of,
+    write_predictions,
+)
+from nunbit.datasets.shards import MANIFEST, REJECTS, DataSet, open_dataset
+from nunbit.language.labels import DEPRESSION_RELATED, LabelSet, load_label_set, merge_labels
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import Ensemble, combine_cosines, probabilities
@@ -24,29 +33,8 @@ from nunbit.runtime.files import read_json, sha256_file, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.runtime.results import EvalResult
-from nunbit.stories.evaluate.assess import (
-    EvaluateSettings,
-    assess,
-    labelled,
-)
-from nunbit.stories.evaluate.predictions import (
-    Predictions,
-    codes_of,
-    merge_predictions,
-    read_predictions,
-    write_predictions,
-)
-from nunbit.stories.evaluate.scoring import (
-    Cosines,
-    Scorer,
-    drop_parts,
-    open_for_evaluation,
-    predictions_of,
-    require_labels,
-    rows_of_split,
-    text_bank,
-    truth_of,
-)
+from nunbit.stories.evaluate.assess import EvaluateSettings, assess
+from nunbit.stories.evaluate.scoring import Cosines, Scorer, drop_parts, text_bank
 from nunbit.stories.evaluate.variants import (
     PromptEvidence,
     Threshold,
@@ -120,7 +108,8 @@ def evaluate(data: Path, bundle: Path | None, out: Path, settings: EvaluateSetti
 def _evaluate_dataset(
     data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings, share: tuple[int, int]
 ) -> EvalResult | Unfinished:
-    dataset = open_for_evaluation(data, settings.label_set)
+    merged = None if settings.label_set is None else load_label_set(settings.label_set)
+    dataset = open_dataset(data, merged)
     rows, split = rows_of_split(dataset, settings.split)
     policy = settings.policy or dataset.policy
     truth = truth_of(dataset, rows, policy)
@@ -142,8 +131,7 @@ def _evaluate_dataset(
     write_predictions(out / PREDICTIONS, p, origin=origin)
     say(Text("computing scores and intervals", "지표와 구간을 계산합니다"))
     evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
-    document = assess(p, settings, evidence=evidence, n_rejected=_count_rejects(dataset))
-    document |= {
+    document = assess(p, settings, evidence=evidence, n_rejected=_count_rejects(dataset)) | {
         "bundle": _bundle_line(model),
         "dataset": _dataset_line(dataset),
         "provenance": _provenance(settings, origin),
@@ -163,10 +151,9 @@ def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings) -> EvalRes
         refuse_anonymous(settings.policy, p.vote_names, p.votes, str(data))
         labels = labels_under(settings.policy, p.uploader_label, p.votes)
         p = replace(p, truth=codes_of(labels, p.label_set), policy=settings.policy)
-    require_labels(labelled(p), p.policy, str(data))
+    require_labels(int((p.truth >= 0).sum()), p.policy, str(data))
     origin = {"predictions": sha256_file(data)}
-    document = assess(p, settings)
-    document |= {
+    document = assess(p, settings) | {
         "bundle": None,
         "dataset": None,
         "provenance": _provenance(settings, origin),
@@ -176,11 +163,44 @@ def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings) -> EvalRes
     return _finish(out, document)
 
 
+def merge_predictions(p: Predictions, merged: LabelSet) -> Predictions:
+    """Merge the answers into coarser classes: a class has the sum of its members' probabilities.
+
+    The truth is decided anew from the joined labels and votes. Cosines of single prompts do not
+    apply to a sum and are dropped.
+
+    Raises:
+        InputError: ``merged`` does not cover the classes.
+    """
+    if merged.name == p.label_set.name:
+        return p
+    label_set, new_id = merge_labels(p.label_set, merged)
+    column = np.array([label_set.index(new_id[old]) for old in p.label_set.ids])
+    joining = (column[:, None] == np.arange(len(label_set.labels))).astype(np.float32)  # (old, new)
+    uploader = [None if x is None else new_id[x] for x in p.uploader_label]
+    votes = [tuple(None if v is None else new_id[v] for v in cast) for cast in p.votes]
+    truth = np.where(p.truth >= 0, column[p.truth], -1)
+    if p.policy != "uploader" and any(votes):
+        truth = codes_of(labels_under(p.policy, uploader, votes), label_set)
+    return replace(
+        p,
+        label_set=label_set,
+        truth=truth,
+        probability=p.probability @ joining,
+        uploader_label=uploader,
+        votes=votes,
+        temperature=1.0,  # of the single classes; a sum has none
+        cosine=None,
+        prompt_cosine=None,
+        ensemble=None,
+        templates=None,
+    )
+
+
 def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
     """Refuse settings that a prediction file can no longer change, such as images and prompts."""
-    given = [name for name in ("split", "prompts") if getattr(settings, name) is not None]
-    given += ["with_images"] if settings.with_images else []
-    given += ["ensemble"] if settings.ensemble != EvaluateSettings().ensemble else []
+    fixed, usual = ("split", "prompts", "with_images", "ensemble"), EvaluateSettings()
+    given = [name for name in fixed if getattr(settings, name) != getattr(usual, name)]
     if given:
         names = ", ".join(given)
         raise SettingsError(
@@ -244,8 +264,7 @@ def class_probabilities(cosine: Floats, model: Bundle, rule: Ensemble) -> Floats
     A ``vote`` is no cosine: its probabilities are the templates' shares.
     """
     if rule == "vote":
-        shares: Floats = cosine / cosine.sum(axis=1, keepdims=True)
-        return shares
+        return np.asarray(cosine / cosine.sum(axis=1, keepdims=True))
     return probabilities(cosine, model.logit_scale, model.temperature)
 
 
@@ -266,15 +285,13 @@ def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold 
     if split != "test" or not len(rows):
         return None
     if len(rows) > _THRESHOLD_IMAGES:
-        chooser = np.random.default_rng(seed)
-        rows = np.sort(chooser.choice(rows, _THRESHOLD_IMAGES, replace=False))
+        rows = np.sort(np.random.default_rng(seed).choice(rows, _THRESHOLD_IMAGES, replace=False))
     truth = truth_of(dataset, rows, policy)
     rows, truth = rows[truth >= 0], truth[truth >= 0]
     inside = np.isin(truth, members)
     if not inside.any() or inside.all():
         return None
-    cosines = scorer.score(rows).prompts
-    cosine = combine_cosines(cosines, scorer.bank.prompts, scorer.rule)
+    cosine = combine_cosines(scorer.score(rows).prompts, scorer.bank.prompts, scorer.rule)
     posterior = class_probabilities(cosine, model, scorer.rule)[:, members].sum(axis=1)
     return Threshold(choose_threshold(posterior.astype(np.float64), inside), "validation")
 
@@ -306,16 +323,18 @@ def _count_rejects(dataset: DataSet) -> int:
 
 def _bundle_line(model: Bundle) -> dict[str, Any]:
     keys = ("name", "licence", "training_data", "precision", "nunbit_version")
-    line = {key: getattr(model.document, key) for key in keys}
-    return line | {"label_set": model.label_set.name, "hash": model.hash}
+    return {
+        **{key: getattr(model.document, key) for key in keys},
+        "label_set": model.label_set.name,
+        "hash": model.hash,
+    }
 
 
 def _dataset_line(dataset: DataSet) -> dict[str, Any]:
-    label_set: LabelSet = dataset.label_set
     return {
         "name": dataset.path.resolve().name,
         "source": dataset.settings.get("source"),
-        "label_set": label_set.name,
+        "label_set": dataset.label_set.name,
         "merged_from": dataset.settings.get("merged_from"),
         "n": len(dataset),
         "synthetic": bool(dataset.settings.get("synthetic")),

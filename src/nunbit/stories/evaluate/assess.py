@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nunbit import statistics
 from nunbit.core.schema import Policy, Split
+from nunbit.datasets.predictions import Predictions
 from nunbit.language.labels import label_set_to_dict
 from nunbit.model.zeroshot import Ensemble
 from nunbit.runtime.config import BatchSize, Seed, Threads
@@ -37,7 +38,6 @@ from nunbit.stories.evaluate.people import (
     seen_section,
     subgroups_section,
 )
-from nunbit.stories.evaluate.predictions import Predictions
 from nunbit.stories.evaluate.variants import PromptEvidence, binary_section, prompts_section
 
 
@@ -145,7 +145,14 @@ def assess(
         "trained_label_set": evidence.label_set if evidence else None,
     }
     document["seeds"] = seeds_section(document, settings.seeds)
-    comparisons = _comparisons(document, p, settings)
+    comparisons = [
+        compare_with_paper(document)
+        if other == "paper"
+        else compare_with_evaluation(
+            Path(other), document, p, n_resamples=settings.n_resamples, seed=settings.seed
+        )
+        for other in settings.comparisons
+    ]
     document["comparison"] = next(iter(comparisons), None)
     document["further_comparisons"] = comparisons[1:]
     document["warnings"] = notices(document, p)
@@ -200,11 +207,10 @@ def _method_text(board: Board, settings: EvaluateSettings) -> str:
 
 def _per_class(p: Predictions, board: Board) -> dict[str, Any]:
     confusion = board.confusion("headline")
-    support = confusion.sum(axis=1)
     return {
         label: {
             **{name: number(score(confusion)[k]) for name, score in _OF_CLASSES.items()},
-            "support": int(support[k]),
+            "support": int(confusion[k].sum()),
             "ci95": {name: _class_interval(board, name, k) for name in _OF_CLASSES},
         }
         for k, label in enumerate(p.label_set.ids)
@@ -228,21 +234,3 @@ def _class_interval(board: Board, name: str, k: int) -> list[float] | None:
 
     of = board.of(_OF_CLASSES[name])
     return board.interval("headline", lambda cells: of(cells)[..., k], sides=counted)
-
-
-def _comparisons(
-    document: dict[str, Any], p: Predictions, settings: EvaluateSettings
-) -> list[dict[str, Any]]:
-    return [
-        compare_with_paper(document)
-        if other == "paper"
-        else compare_with_evaluation(
-            Path(other), document, p, n_resamples=settings.n_resamples, seed=settings.seed
-        )
-        for other in settings.comparisons
-    ]
-
-
-def labelled(p: Predictions) -> int:
-    """Images with a label under the policy."""
-    return int(np.count_nonzero(p.truth >= 0))

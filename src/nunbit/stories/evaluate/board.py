@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit import statistics
+from nunbit.datasets.predictions import Predictions, deciding_templates
 from nunbit.model.zeroshot import probabilities
-from nunbit.stories.evaluate.predictions import Predictions, deciding_templates
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -148,12 +148,12 @@ class Board:
             name: Entry with the sum of the numbers, one cell.
             count: Entry with the number of images, one cell.
         """
-
-        def mean(total: Any, n: Any) -> Any:
-            # A resample of few persons can hold no image at all: undefined, not zero.
-            return total[..., 0] / np.where(n[..., 0] > 0, n[..., 0], np.nan)
-
-        return self.interval((name, count), mean, scale="positive", sides=lambda total, n: (n,))
+        return self.interval(
+            (name, count),
+            lambda total, n: share(total[..., 0], n[..., 0]),
+            scale="positive",
+            sides=lambda total, n: (n,),
+        )
 
     def method(self, name: str) -> str | None:
         """How an entry's intervals are made: ``jackknife_t``, ``bootstrap``, or None for none."""
@@ -192,6 +192,11 @@ class Board:
         """A score of confusion matrices as a statistic of their cells."""
         k = self.n_classes
         return lambda cells: score(cells.reshape(*cells.shape[:-1], k, k))
+
+
+def share(sums: Any, counts: Any) -> Any:
+    """Sums over counts; a resample of few persons can hold no image: undefined, not zero."""
+    return sums / np.where(counts > 0, counts, np.nan)
 
 
 def number(value: Any, digits: int = 6) -> float | None:
@@ -323,8 +328,7 @@ def _before_temperature(p: Predictions) -> NDArray[np.float64]:
         return probabilities(p.cosine, p.logit_scale).astype(np.float64)
     logits = np.log(np.maximum(p.probability.astype(np.float64), 1e-12)) * p.temperature
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    normalised: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
-    return normalised
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def _ece_interval(board: Board, name: str, n: int) -> list[float] | None:
@@ -353,8 +357,7 @@ def _person_floor(board: Board, name: str, n: int) -> float | None:
 def _image_draws(board: Board) -> NDArray[np.float32]:
     # A resample of few persons can hold no labelled image: undefined, not zero.
     n_draws = board.draws("n/after")[:, 0]
-    defined: NDArray[np.float32] = np.where(n_draws > 0, n_draws, np.float32(np.nan))
-    return defined
+    return np.asarray(np.where(n_draws > 0, n_draws, np.float32(np.nan)))
 
 
 def _stretch(board: Board) -> float:
@@ -367,12 +370,9 @@ def _bins(board: Board, judged: _Judged, name: str = "after") -> list[dict[str, 
     bins = judged.bins
 
     def interval(b: int) -> list[float] | None:
-        def accuracy(right: Any, mass: Any) -> Any:
-            return right[..., b] / np.where(mass[..., b] > 0, mass[..., b], np.nan)
-
         return board.interval(
             (f"right/{name}", f"mass/{name}"),
-            accuracy,
+            lambda right, mass: share(right[..., b], mass[..., b]),
             sides=lambda right, mass: (mass[:, b],),
         )
 

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit import statistics
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, Text
+from nunbit.datasets.predictions import Predictions, read_predictions
 from nunbit.runtime.files import read_json
 from nunbit.runtime.resources import packaged
 from nunbit.stories.evaluate.board import HEADLINE, Board, number, numbers
-from nunbit.stories.evaluate.predictions import Predictions, read_predictions
 
 # --- the paper's Table 2
 
@@ -319,9 +318,8 @@ def seeds_section(document: dict[str, Any], folders: Sequence[str]) -> dict[str,
     for folder in folders:
         path = Path(folder) / "result.json"
         other = read_json(path)
-        differing = [key for key in _SAME if other.get(key) != document[key]]
-        if differing:
-            key = differing[0]
+        key = next((key for key in _SAME if other.get(key) != document[key]), None)
+        if key is not None:
             raise InputError(
                 Text(
                     f"{path}: {key} is {other.get(key)}, here {document[key]}; only evaluations "

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from nunbit import statistics
-from nunbit.core.text import Text, joined
+from nunbit.core.messages import Text, joined
+from nunbit.datasets.predictions import Predictions
 from nunbit.language.labels import LabelSet, label_set_names, load_label_set
 from nunbit.language.prompts import with_particle
-from nunbit.stories.evaluate.predictions import Predictions
 from nunbit.stories.evaluate.variants import NEARLY_CONSTANT
 
 Notice = dict[str, Any]

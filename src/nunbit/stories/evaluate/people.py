@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from nunbit import statistics
 from nunbit.core.schema import POLICIES
 from nunbit.datasets.policies import labels_under, person_folds, vote_distributions
+from nunbit.datasets.predictions import SEEN, UNSEEN, Predictions, codes_of
 from nunbit.statistics.scores import ABSENT, MAJORITY, SPLIT, UNANIMOUS
-from nunbit.stories.evaluate.board import HEADLINE, Board, number, pair
-from nunbit.stories.evaluate.predictions import SEEN, UNSEEN, Predictions, codes_of
+from nunbit.stories.evaluate.board import HEADLINE, Board, number, numbers, pair, share
 
 Codes = NDArray[np.int64]
 
@@ -71,12 +71,10 @@ def policy_truths(p: Predictions) -> dict[str, Codes]:
 
 def vote_codes(p: Predictions) -> Codes:
     """Votes as (N, A) class positions; null and absent votes as in ``statistics.agreement``."""
-    width = max((len(v) for v in p.votes), default=0)
-    codes = np.full((len(p), width), ABSENT, dtype=np.int64)
-    index: dict[str | None, int] = {label: k for k, label in enumerate(p.label_set.ids)}
-    index[None] = -1
-    for row, votes in enumerate(p.votes):
-        codes[row, : len(votes)] = [index[v] for v in votes]
+    cast = np.array([len(votes) for votes in p.votes], np.int64)
+    codes = np.full((len(p), cast.max(initial=0)), ABSENT, np.int64)
+    there = np.arange(codes.shape[1]) < cast[:, None]
+    codes[there] = codes_of([vote for votes in p.votes for vote in votes], p.label_set)
     return codes
 
 
@@ -84,8 +82,7 @@ def agreement_section(p: Predictions, board: Board) -> Callable[[], dict[str, An
     """Scores of images on which annotators agree, and of the others."""
     level = statistics.agreement_level(vote_codes(p), len(p.label_set.labels))
     for name, value in _LEVELS.items():
-        truth = np.where(level == value, p.truth, -1)
-        board.add_confusion(f"agreement/{name}", truth, p.predicted)
+        board.add_confusion(f"agreement/{name}", np.where(level == value, p.truth, -1), p.predicted)
 
     def read() -> dict[str, Any]:
         if not (level >= 0).any():
@@ -126,13 +123,13 @@ def annotators_section(p: Predictions, board: Board, n_resamples: int, seed: int
     cases.add_confusion("model", found.truth, p.predicted[found.image])
     cases.run()
     human = cases.confusion("human")
-    per_annotator = {}
+    hit = found.truth == found.answer
     # Without names a position is no person: figures for it would describe the sorting.
-    for annotator, name in enumerate(p.vote_names):
-        own = found.annotator == annotator
-        if not own.any():
-            continue
-        per_annotator[name] = number((found.truth[own] == found.answer[own]).mean())
+    per_annotator = {
+        name: number(hit[found.annotator == annotator].mean())
+        for annotator, name in enumerate(p.vote_names)
+        if (found.annotator == annotator).any()
+    }
     return {
         "n_cases": len(found.truth),
         "n_images": len(np.unique(found.image)),
@@ -165,9 +162,6 @@ def _pairwise(
     own.add("pairs", statistics.Additive(cells, 1, found.pairs.astype(np.float64)))
     own.run()
 
-    def share(agreed: Any, pairs: Any) -> Any:
-        return agreed[..., 0] / np.where(pairs[..., 0] > 0, pairs[..., 0], np.nan)
-
     per_pair = {}
     for a, b in combinations(range(len(p.vote_names)), 2):
         two = statistics.pairwise(votes[:, [a, b]], k)
@@ -179,7 +173,11 @@ def _pairwise(
         "n_pairs": int(found.pairs.sum()),
         "n_images": int((found.pairs > 0).sum()),
         "n_null_pairs": found.n_null,
-        "ci95": own.interval(("agreed", "pairs"), share, sides=lambda agreed, pairs: (pairs,)),
+        "ci95": own.interval(
+            ("agreed", "pairs"),
+            lambda agreed, pairs: share(agreed[..., 0], pairs[..., 0]),
+            sides=lambda agreed, pairs: (pairs,),
+        ),
         "per_pair": per_pair,
     }
 
@@ -202,26 +200,25 @@ def fold_scores(p: Predictions, seed: int) -> dict[str, Any]:
     """Scores on fifths of the images, grouped by person: how much depends on who is shown."""
     rows = np.flatnonzero(p.truth >= 0)
     subjects = [p.subject_id[row] for row in rows]
-    n_persons = len(set(subjects) - {None}) + subjects.count(None)
-    if n_persons < _FOLDS:
+    if len(set(subjects) - {None}) + subjects.count(None) < _FOLDS:  # persons
         return {"n_folds": 0}
     folds = person_folds(subjects, [p.record_id[row] for row in rows], _FOLDS, seed)
-    k = len(p.label_set.labels)
+    parts, k = [rows[folds == fold] for fold in range(_FOLDS)], len(p.label_set.labels)
     matrices = np.stack(
-        [
-            statistics.confusion_matrix(p.truth[rows[folds == f]], p.predicted[rows[folds == f]], k)
-            for f in range(_FOLDS)
-        ]
+        [statistics.confusion_matrix(p.truth[own], p.predicted[own], k) for own in parts]
     )
-    result: dict[str, Any] = {"n_folds": _FOLDS}
-    for key, score in HEADLINE.items():
-        values = score(matrices)
-        result[key] = {
-            "folds": [number(v) for v in values],
-            "mean": number(np.nanmean(values)),
-            "sd": number(np.nanstd(values, ddof=1)),
-        }
-    return result
+    scores = {key: score(matrices) for key, score in HEADLINE.items()}
+    return {
+        "n_folds": _FOLDS,
+        **{
+            key: {
+                "folds": numbers(values),
+                "mean": number(np.nanmean(values)),
+                "sd": number(np.nanstd(values, ddof=1)),
+            }
+            for key, values in scores.items()
+        },
+    }
 
 
 def subgroups_section(p: Predictions, board: Board, min_group: int) -> Callable[[], dict[str, Any]]:
@@ -256,7 +253,7 @@ def subgroups_section(p: Predictions, board: Board, min_group: int) -> Callable[
 
 def subgroup_values(p: Predictions) -> dict[str, list[str | None]]:
     """Attribute -> one group name per image; numbers are cut into ranges."""
-    groups = {name: list(values) for name, values in p.attributes.items()}
+    groups = dict(p.attributes)
     if "age" in groups:
         groups["age"] = [_age_group(v) for v in groups["age"]]
     for name, values in (("box_px", p.box_px), ("blur", p.blur)):
@@ -272,19 +269,18 @@ def _subgroup(board: Board, attribute: str, value: str, min_group: int) -> dict[
     few_persons = board.persons and board.n_clusters(name) < _MIN_PERSONS
     own, whole = board.confusion(name), board.confusion("headline")
     top1 = board.of(statistics.top1)
-    rest = board.interval(
-        (name, "headline"),
-        lambda mine, everybody: top1(mine) - top1(everybody - mine),
-        scale="difference",
-        sides=lambda mine, everybody: (mine, everybody - mine),
-    )
     return {
         "value": value,
         **scores,
         "small": bool(scores["n"] < min_group or few_persons),
         "difference_to_rest": {
             "top1": number(statistics.top1(own) - statistics.top1(whole - own)),
-            "ci95": rest,
+            "ci95": board.interval(
+                (name, "headline"),
+                lambda mine, everybody: top1(mine) - top1(everybody - mine),
+                scale="difference",
+                sides=lambda mine, everybody: (mine, everybody - mine),
+            ),
         },
     }
 

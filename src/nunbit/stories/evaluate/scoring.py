@@ -1,4 +1,4 @@
-"""From a prepared data set to rows and cosines: one pass over the images, in bounded memory.
+"""From a prepared data set to cosines: one pass over the images, in bounded memory.
 
 Each crop is embedded once and compared with every text of the evaluation at once. Cosines are kept
 (some hundred bytes an image), embeddings are not. They are written part by part, so that an
@@ -12,151 +12,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import BundleError, InputError
-from nunbit.core.schema import SPLITS, Split
-from nunbit.core.text import Text
-from nunbit.datasets.policies import labels_under, refuse_anonymous
-from nunbit.datasets.shards import MANIFEST, DataSet, open_dataset
-from nunbit.language.labels import DEPRESSION_RELATED, LabelSet, load_label_set
+from nunbit.core.messages import BundleError, InputError, Text
+from nunbit.datasets.shards import MANIFEST, DataSet
+from nunbit.language.labels import DEPRESSION_RELATED, LabelSet
 from nunbit.language.prompts import TemplateSet, load_template_set, template_set_names
 from nunbit.model.encoders import Bundle
 from nunbit.model.zeroshot import Ensemble, combine_cosines, normalise, prompt_cosines
 from nunbit.runtime.files import PartStore, remove_folder, sha256_file
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.resources import packaged_table
-from nunbit.stories.evaluate.predictions import SEEN, UNKNOWN, UNSEEN, Predictions, codes_of
-
-# --- rows of a data set
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
-
-_COPIED = ("record_id", "subject_id", "uploader_label", "source_path")
-
-
-def open_for_evaluation(path: Path, label_set: str | None) -> DataSet:
-    """A prepared data set, its classes merged if a label set is named.
-
-    Raises:
-        InputError: It cannot be read, or the label set does not cover its classes.
-    """
-    return open_dataset(path, None if label_set is None else load_label_set(label_set))
-
-
-def rows_of_split(dataset: DataSet, asked: Split | None) -> tuple[Codes, Split]:
-    """Rows of the split asked for; of test if there is one, else of validation.
-
-    Raises:
-        InputError: The split has no image.
-    """
-    sizes = {split: len(dataset.split_rows(split)) for split in SPLITS}
-    held_out: Split = "test" if sizes["test"] else "validation"
-    split = asked or held_out
-    if sizes[split]:
-        return dataset.split_rows(split), split
-    present = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size) or "-"
-    raise InputError(
-        Text(
-            f"{dataset.path}: no image in split {split}; there are: {present}. Choose one with "
-            "`split`",
-            f"{dataset.path}: {split} 분할에 이미지가 없습니다. 있는 분할: {present}. `split`으로 "
-            "고르십시오",
-        )
-    )
-
-
-def truth_of(dataset: DataSet, rows: Codes, policy: str) -> Codes:
-    """(N,) class positions under a policy, -1 where it gives no label.
-
-    Raises:
-        SettingsError: The policy asks for annotator A and the votes have no names.
-    """
-    votes = column(dataset, "votes", rows)
-    refuse_anonymous(policy, dataset.vote_names, votes, str(dataset.path))
-    if policy == dataset.policy:
-        labels = column(dataset, "label", rows)
-    else:
-        labels = labels_under(policy, column(dataset, "uploader_label", rows), votes)
-    return codes_of(labels, dataset.label_set)
-
-
-def require_labels(n: int, policy: str, where: str) -> None:
-    """Raise if there is not a single labelled image.
-
-    Raises:
-        InputError: ``n`` is 0.
-    """
-    if n == 0:
-        raise InputError(
-            Text(
-                f"{where}: no image has a label under policy {policy}; choose another `policy`",
-                f"{where}: {policy} 정책으로 레이블이 정해지는 이미지가 없습니다. 다른 `policy`를 "
-                "고르십시오",
-            )
-        )
-
-
-def column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
-    """A manifest column as Python values; equal values are one object, lists become tuples."""
-    known: dict[Any, Any] = {}
-    values = dataset.manifest[name].take(rows).to_pylist()
-    for i, value in enumerate(values):
-        plain = tuple(value) if isinstance(value, list) else value
-        values[i] = known.setdefault(plain, plain)
-    return list(values)
-
-
-def predictions_of(
-    dataset: DataSet,
-    rows: Codes,
-    truth: Codes,
-    probability: Floats,
-    *,
-    split: str,
-    policy: str,
-) -> Predictions:
-    """Predictions for some rows, with everything that the manifest holds about them.
-
-    Args:
-        dataset: Prepared data.
-        rows: (N,) rows of the manifest.
-        truth: (N,) class positions, -1 without a label.
-        probability: (N, K).
-        split: What the rows are.
-        policy: What the truth is.
-    """
-    columns: dict[str, Any] = {name: column(dataset, name, rows) for name in _COPIED}
-    return Predictions(
-        label_set=dataset.label_set,
-        split=split,
-        policy=policy,
-        truth=truth,
-        probability=probability,
-        votes=column(dataset, "votes", rows),
-        vote_names=dataset.vote_names,
-        attributes={a: column(dataset, a, rows) for a in ("gender", "age", "place")},
-        box_px=np.array(column(dataset, "box_px", rows), np.float32),
-        blur=np.array(column(dataset, "blur", rows), np.float32),
-        seen=_seen(dataset, columns["subject_id"]),
-        **columns,
-    )
-
-
-def _seen(dataset: DataSet, subjects: list[str | None]) -> Codes:
-    """Whether each person occurs in the train split; unknown without a person or a train split."""
-    trained = set(column(dataset, "subject_id", dataset.split_rows("train"))) - {None}
-    if not len(dataset.split_rows("train")):
-        return np.full(len(subjects), UNKNOWN, np.int64)
-    states = [UNKNOWN if s is None else SEEN if s in trained else UNSEEN for s in subjects]
-    return np.array(states, np.int64)
-
-
-# --- cosines
 
 _PART = 2048
 _DECODERS = 2
@@ -270,9 +141,7 @@ class Scorer:
 
     def score(self, rows: Codes) -> Cosines:
         """Compare the crops of some rows, (N,), with every text; nothing is kept on disk."""
-        pieces = range(len(self._starts(rows)))
-        found = self._score(rows, pieces, None)
-        return _join([found[piece] for piece in pieces])
+        return _join(list(self._score(rows, range(_parts(rows)), None).values()))
 
     def score_share(
         self, rows: Codes, parts: PartStore[Cosines], share: tuple[int, int]
@@ -287,7 +156,7 @@ class Scorer:
         Returns:
             Everything, or how many parts other jobs have still to write.
         """
-        total = len(self._starts(rows))
+        total = _parts(rows)
         own = range(share[0] - 1, total, share[1])
         found = self._score(rows, own, parts)
         for piece in set(range(total)) - set(own):
@@ -297,18 +166,14 @@ class Scorer:
             return total - len(found)
         return _join([found[piece] for piece in range(total)])
 
-    def _starts(self, rows: Codes) -> range:
-        return range(0, len(rows), _PART)
-
     def _score(
         self, rows: Codes, pieces: range, parts: PartStore[Cosines] | None
     ) -> dict[int, Cosines]:
         """Cosines of some parts, those of an earlier run read back."""
-        found = {}
-        if parts:
-            read = ((piece, parts.read(_name(piece))) for piece in pieces)
-            found = {piece: part for piece, part in read if part is not None}
-        total = sum(len(rows[piece * _PART : (piece + 1) * _PART]) for piece in pieces)
+        chosen = {piece: rows[piece * _PART : (piece + 1) * _PART] for piece in pieces}
+        read = {piece: parts.read(_name(piece)) for piece in pieces} if parts else {}
+        found = {piece: part for piece, part in read.items() if part is not None}
+        total = sum(map(len, chosen.values()))
         finished = sum(len(part.prompts) for part in found.values())
         title = Text("scoring images", "이미지 비교")
         with (
@@ -319,8 +184,7 @@ class Scorer:
                 if piece in found:
                     continue
                 batches = []
-                chosen = rows[piece * _PART : (piece + 1) * _PART]
-                for crops in self._batches(chosen, decoders):
+                for crops in self._batches(chosen[piece], decoders):
                     batches.append(_compare(self.bundle.embed_images(crops), self.bank, self.rule))
                     progress.advance(len(crops))
                 found[piece] = _join(batches)
@@ -341,13 +205,19 @@ class Scorer:
         """Decoded crops; the next batch is decoded while the caller works on this one."""
         pending: list[Future[NDArray[np.uint8]]] = []
         for start in range(0, len(rows), self.batch_size):
-            chunk = rows[start : start + self.batch_size]
-            following = [decoders.submit(self.dataset.pixels, int(row)) for row in chunk]
+            following = [
+                decoders.submit(self.dataset.pixels, int(row))
+                for row in rows[start : start + self.batch_size]
+            ]
             if pending:
                 yield np.stack([task.result() for task in pending])
             pending = following
         if pending:
             yield np.stack([task.result() for task in pending])
+
+
+def _parts(rows: Codes) -> int:
+    return -(-len(rows) // _PART)
 
 
 def _name(piece: int) -> str:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nunbit import statistics
-from nunbit.core.text import Text
+from nunbit.core.messages import Text
 from nunbit.datasets.policies import person_folds
+from nunbit.datasets.predictions import Predictions, deciding_templates
 from nunbit.language.labels import DEPRESSION_RELATED, LabelSet
-from nunbit.language.prompts import TemplateSet, prompts_for
-from nunbit.model.zeroshot import ENSEMBLES, combine_cosines, normalise
+from nunbit.language.prompts import prompts_for
+from nunbit.model.zeroshot import ENSEMBLES, Ensemble, combine_cosines, normalise
 from nunbit.stories.evaluate.board import Board, number, numbers
-from nunbit.stories.evaluate.predictions import Predictions, deciding_templates
 from nunbit.stories.evaluate.scoring import Cosines, TextBank, Wording
 
 # --- the two-class experiment
@@ -201,12 +201,11 @@ class _Answers:
             ci95[key] = self._board.interval(
                 entry, _of_two(score), sides=lambda cells, key=key: _COUNTED[key](cells)
             )
-        scores["auroc"], ci95["auroc"] = None, None
-        if name in self._auroc:
-            exact = self._auroc[name]
+        exact = self._auroc.get(name)
+        scores["auroc"], ci95["auroc"] = number(exact), None
+        if exact is not None:
             # The bins' own small error is the same in the total and in the draws.
             shift = exact - statistics.auroc_from_bins(self._board.total(f"ranks/{name}"))
-            scores["auroc"] = number(exact)
             # Either side may rest on few persons.
             ci95["auroc"] = self._board.interval(
                 f"ranks/{name}",
@@ -261,16 +260,15 @@ def _thresholds(
         return np.full(len(p), given.value), given.chosen_on
     rows = np.flatnonzero(labelled)
     subjects = [p.subject_id[row] for row in rows]
-    ids = [p.record_id[row] for row in rows]
     n_persons = len(set(subjects) - {None}) + subjects.count(None)
     n_folds = min(_FOLDS, n_persons)
     if n_folds < 2:
         return np.full(len(p), 0.5), "fixed"
-    folds = person_folds(subjects, ids, n_folds, seed)
+    folds = person_folds(subjects, [p.record_id[row] for row in rows], n_folds, seed)
     cut = np.full(len(p), 0.5)
     for fold in range(n_folds):
-        chosen = choose_threshold(posterior[rows[folds != fold]], inside[rows[folds != fold]])
-        cut[rows[folds == fold]] = chosen
+        others = rows[folds != fold]
+        cut[rows[folds == fold]] = choose_threshold(posterior[others], inside[others])
     return cut, "crossfit"
 
 
@@ -287,19 +285,18 @@ def prompts_section(
         ``prompt_similarity`` and ``deciding_template``. Every difference is paired with the
         headline on the same images.
     """
-    c = cosines.prompts
+    c, headline = cosines.prompts, cast(Ensemble, p.ensemble or "mean_embedding")
     for t, template in enumerate(bank.templates.templates):
         board.add_confusion(f"template/{template.id}", p.truth, c[:, t].argmax(axis=1))
         if len(bank.templates.templates) > 1:
             rest = [i for i in range(c.shape[1]) if i != t]
-            combined = combine_cosines(c[:, rest], bank.prompts[rest], _rule(p))
+            combined = combine_cosines(c[:, rest], bank.prompts[rest], headline)
             board.add_confusion(f"without/{template.id}", p.truth, combined.argmax(axis=1))
     for rule in ENSEMBLES:
         combined = combine_cosines(c, bank.prompts, rule)
         board.add_confusion(f"ensemble/{rule}", p.truth, combined.argmax(axis=1))
     for s, (other, _) in enumerate(bank.other_sets):
-        scores = cosines.other_sets[:, s]
-        board.add_confusion(f"set/{other.name}", p.truth, scores.argmax(axis=1))
+        board.add_confusion(f"set/{other.name}", p.truth, cosines.other_sets[:, s].argmax(axis=1))
 
     def read() -> dict[str, Any]:
         return {
@@ -331,14 +328,10 @@ def prompt_similarity(bank: TextBank, label_set: LabelSet) -> dict[str, Any]:
     upper = np.triu_indices(len(classes), 1)
     most = int(similarity[upper].argmax())
     first, second = (label_set.ids[int(axis[most])] for axis in upper)
-    per_template = {}
-    for template, vectors in zip(bank.templates.templates, unit, strict=True):
-        pairs = (vectors @ vectors.T)[upper]
-        per_template[template.id] = {
-            "smallest": number(pairs.min()),
-            "mean": number(pairs.mean()),
-            "largest": number(pairs.max()),
-        }
+    pairs = {
+        template.id: (vectors @ vectors.T)[upper]
+        for template, vectors in zip(bank.templates.templates, unit, strict=True)
+    }
     return {
         "classes": numbers(similarity, 4),
         "most_alike": {
@@ -346,27 +339,34 @@ def prompt_similarity(bank: TextBank, label_set: LabelSet) -> dict[str, Any]:
             "cosine": number(similarity[upper][most]),
         },
         "mean": number(similarity[upper].mean()),
-        "per_template": per_template,
+        "per_template": {
+            name: {
+                "smallest": number(found.min()),
+                "mean": number(found.mean()),
+                "largest": number(found.max()),
+            }
+            for name, found in pairs.items()
+        },
     }
 
 
 def _templates(bank: TextBank, label_set: LabelSet, board: Board) -> dict[str, Any]:
-    entries = {}
     rows = prompts_for(bank.templates, label_set)
-    for template, texts in zip(bank.templates.templates, rows, strict=True):
-        entries[template.id] = {
+    return {
+        template.id: {
             "text": template.text,
-            "trained": _trained(texts, bank),
+            "trained": _trained([texts], bank),
             **_entry(board, f"template/{template.id}"),
         }
-    return entries
+        for template, texts in zip(bank.templates.templates, rows, strict=True)
+    }
 
 
 def _sets(bank: TextBank, label_set: LabelSet, board: Board) -> dict[str, Any]:
     entries: dict[str, Any] = {
         bank.templates.name: {
             "language": bank.templates.language,
-            "trained": _set_trained(bank.templates, label_set, bank),
+            "trained": _trained(prompts_for(bank.templates, label_set), bank),
             "headline": True,
             **_entry(board, "headline"),
         }
@@ -374,7 +374,7 @@ def _sets(bank: TextBank, label_set: LabelSet, board: Board) -> dict[str, Any]:
     for other, _ in bank.other_sets:
         entries[other.name] = {
             "language": other.language,
-            "trained": _set_trained(other, label_set, bank),
+            "trained": _trained(prompts_for(other, label_set), bank),
             "headline": False,
             **_entry(board, f"set/{other.name}"),
         }
@@ -387,14 +387,9 @@ def _entry(board: Board, name: str) -> dict[str, Any]:
     return {**board.scores(name), "difference": board.difference(name, "headline")}
 
 
-def _trained(texts: tuple[str, ...], bank: TextBank) -> bool | None:
-    return None if bank.trained is None else set(texts) <= bank.trained
-
-
-def _set_trained(templates: TemplateSet, label_set: LabelSet, bank: TextBank) -> bool | None:
-    if bank.trained is None:
-        return None
-    return all(set(row) <= bank.trained for row in prompts_for(templates, label_set))
+def _trained(rows: Iterable[tuple[str, ...]], bank: TextBank) -> bool | None:
+    """Whether the model saw every prompt in training."""
+    return None if bank.trained is None else all(set(row) <= bank.trained for row in rows)
 
 
 def _deciding(p: Predictions) -> dict[str, float | None]:
@@ -404,7 +399,3 @@ def _deciding(p: Predictions) -> dict[str, float | None]:
     ids = [t["id"] for t in p.templates["templates"]]
     shares = np.bincount(deciding, minlength=len(ids)) / len(p)
     return {name: number(share) for name, share in zip(ids, shares, strict=True)}
-
-
-def _rule(p: Predictions) -> Any:
-    return p.ensemble or "mean_embedding"

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.errors import InputError, MediaError, MissingExtra
+from nunbit.core.messages import InputError, MediaError, MissingExtra, Text, text_of
 from nunbit.core.schema import Box, ReadingNote
-from nunbit.core.text import Text, text_of
 from nunbit.model.bundle import BUNDLE_FILE, find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import combine_cosines, normalise, probabilities, prompt_cosines
@@ -101,9 +99,11 @@ def predict(
     """
     if not files:
         raise InputError(Text("no photo given", "사진을 하나 이상 주십시오"))
-    loaded = bundle
-    if not isinstance(loaded, Bundle):
-        loaded = load_bundle(find_bundle(loaded), threads=settings.threads)
+    loaded = (
+        bundle
+        if isinstance(bundle, Bundle)
+        else load_bundle(find_bundle(bundle), threads=settings.threads)
+    )
     model = _Model(
         bundle=loaded,
         texts=embed_all_texts(loaded, settings),
@@ -194,7 +194,6 @@ def _looked_at(
 ) -> _Pending:
     if isinstance(item, FileAnswer):
         return _Pending(item, (), None, None)
-    in_memory = isinstance(item, GivenPicture)
     name = item.name if isinstance(item, GivenPicture) else str(item)
     try:
         photo = item.photo() if isinstance(item, GivenPicture) else read_photo(item)
@@ -214,7 +213,7 @@ def _looked_at(
         notes=photo.notes,
         sha256=photo.sha256,
     )
-    target = None if in_memory else targets.get(Path(name))
+    target = targets.get(item) if isinstance(item, Path) else None
     return _Pending(answer, regions, photo.pixels if target else None, target)
 
 
@@ -272,9 +271,8 @@ def _compared(regions: Sequence[Region], model: _Model) -> list[FaceAnswer]:
     per_class = combine_cosines(per_prompt, texts.prompt_vectors, settings.ensemble)  # (N, K)
     chances = probabilities(per_class, bundle.logit_scale, bundle.temperature)
     open_set = np.clip(normalise(vectors) @ texts.sentence_vectors.T, -1.0, 1.0)  # (N, M)
-    shares = None
-    if len(texts.sentences) > 1:  # with a single sentence its probability would always be 1
-        shares = probabilities(open_set, bundle.logit_scale, bundle.temperature)
+    several = len(texts.sentences) > 1  # the probability of a single sentence would always be 1
+    shares = probabilities(open_set, bundle.logit_scale, bundle.temperature) if several else None
     return [
         FaceAnswer(
             box_xyxy=region.box,
@@ -318,6 +316,8 @@ def _annotated(pixels: NDArray[np.uint8], answer: FileAnswer, target: Path, mode
 
 def _result(answers: Sequence[FileAnswer], model: _Model) -> PredictResult:
     texts = model.texts
+    inputs = {"bundle": model.bundle.hash}
+    inputs |= {f"file {n}": a.sha256 for n, a in enumerate(answers, start=1) if a.sha256}
     return PredictResult(
         label_set=texts.label_set,
         template_set=texts.templates.name,
@@ -328,18 +328,11 @@ def _result(answers: Sequence[FileAnswer], model: _Model) -> PredictResult:
         bundle_name=model.bundle.document.name,
         bundle_hash=model.bundle.hash,
         statement=model.statement,
-        provenance=_provenance(answers, model),
+        provenance=provenance("predict", settings_to_dict(model.settings), inputs=inputs),
     )
-
-
-def _provenance(answers: Sequence[FileAnswer], model: _Model) -> dict[str, Any]:
-    inputs = {"bundle": model.bundle.hash}
-    inputs |= {f"file {n}": a.sha256 for n, a in enumerate(answers, start=1) if a.sha256}
-    return provenance("predict", settings_to_dict(model.settings), inputs=inputs)
 
 
 def _progress(total: int) -> AbstractContextManager[Progress | None]:
     if total < _PROGRESS_FROM:
         return nullcontext()
-    title = Text("predict", "표정 추정")
-    return Progress(title, total, "img")
+    return Progress(Text("predict", "표정 추정"), total, "img")

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError, NunbitError
+from nunbit.core.messages import InputError, Lang, NunbitError, Text
 from nunbit.core.schema import Box, ReadingNote, reading_document
-from nunbit.core.text import Lang, Text
 from nunbit.language.labels import LabelSet, label_set_to_dict
 from nunbit.pictures.photos import NOTE_TEXTS, PhotoNote
 from nunbit.runtime.progress import width as text_width
@@ -179,22 +178,23 @@ class PredictResult(Result):
             for number, face in enumerate(file.faces, start=1)
         ]
         faces = [face for *_, face in rows]
+        boxes = [f.box_xyxy or (None,) * 4 for f in faces]
+        labels = tuple(enumerate(self.label_set.ids))
         columns: dict[str, Any] = {
             "picture": pa.array([row[0] for row in rows], pa.int64()),
             "file": pa.array([row[1] for row in rows], pa.string()),
             "face": pa.array([row[2] for row in rows], pa.int64()),
+            **{
+                name: pa.array([box[n] for box in boxes], pa.float64())
+                for n, name in enumerate(("x0", "y0", "x1", "y1"))
+            },
+            "detection_score": pa.array([f.detection_score for f in faces], pa.float64()),
+            "size_px": pa.array([f.size_px for f in faces], pa.float64()),
+            "tiny": pa.array([f.tiny for f in faces], pa.bool_()),
+            "label": pa.array([f.label for f in faces], pa.string()),
+            **{f"p_{name}": _column([f.probabilities[k] for f in faces]) for k, name in labels},
+            **{f"cosine_{name}": _column([f.cosines[k] for f in faces]) for k, name in labels},
         }
-        for n, name in enumerate(("x0", "y0", "x1", "y1")):
-            sides = [None if f.box_xyxy is None else float(f.box_xyxy[n]) for f in faces]
-            columns[name] = pa.array(sides, pa.float64())
-        columns["detection_score"] = pa.array([f.detection_score for f in faces], pa.float64())
-        columns["size_px"] = pa.array([f.size_px for f in faces], pa.float64())
-        columns["tiny"] = pa.array([f.tiny for f in faces], pa.bool_())
-        columns["label"] = pa.array([f.label for f in faces], pa.string())
-        for k, label in enumerate(self.label_set.ids):
-            columns[f"p_{label}"] = _column([f.probabilities[k] for f in faces])
-        for k, label in enumerate(self.label_set.ids):
-            columns[f"cosine_{label}"] = _column([f.cosines[k] for f in faces])
         if self.sentences:
             closest = [self.sentences[int(f.sentence_cosines.argmax())] for f in faces]
             columns["sentence"] = pa.array(closest, pa.string())
@@ -236,12 +236,11 @@ class PredictResult(Result):
 
         A photo without a face is a result, not a failure.
         """
-        failed = [file for file in self.files if file.error is not None]
+        failed = [file.error for file in self.files if file.error is not None]
         if not failed:
             return None
-        first = failed[0].error
-        if len(self.files) == 1 and first is not None:
-            return InputError(first.text)
+        if len(self.files) == 1:
+            return InputError(failed[0].text)
         return InputError(
             Text(
                 f"{len(failed)} of {len(self.files)} files could not be read; the others are done",
@@ -270,12 +269,11 @@ class PredictResult(Result):
         }
 
     def _file_document(self, file: FileAnswer) -> dict[str, Any]:
-        message = None if file.error is None else file.error.text.to_dict()
         return {
             "file": file.file,
             "state": file.state,
             "reason": file.reason,
-            "message": message,
+            "message": None if file.error is None else file.error.text.to_dict(),
             "size": None if file.size is None else list(file.size),
             "orientation": file.orientation,
             "notes": list(file.notes),
@@ -314,8 +312,9 @@ class PredictResult(Result):
         ]
         if len(errors) == len(self.files):  # a table of nothing helps nobody
             return "" if len(errors) == 1 else "\n".join(errors)
-        lines = [*_aligned(rows), *errors]
-        return "\n".join([*lines, "", self._summary(lang), self.statement.pick(lang)])
+        return "\n".join(
+            [*_aligned(rows), *errors, "", self._summary(lang), self.statement.pick(lang)]
+        )
 
     def _head(self, lang: Lang) -> list[str]:
         heads = [*_HEAD, *(_SENTENCE_HEAD if self.sentences else ()), Text("note", "비고")]
@@ -423,14 +422,13 @@ def _face_html(face: FaceAnswer, label_set: LabelSet) -> str:
     picture = base64.b64encode(face.picture).decode("ascii")
     shown = f'<img alt="" src="data:image/jpeg;base64,{picture}"><br>' if picture else ""
     names = label_set.names("en")
-    bars = []
-    for k in np.argsort(-face.probabilities, kind="stable")[:3]:
-        share = float(face.probabilities[k])
-        bars.append(
-            '<div style="font-size:85%;background:linear-gradient(90deg,#9cc3e6 '
-            f'{share:.0%},transparent {share:.0%})">{html.escape(names[k])} {share:.2f}</div>'
-        )
-    return shown + "".join(bars)
+    order = np.argsort(-face.probabilities, kind="stable")[:3]
+    best = [(html.escape(names[k]), float(face.probabilities[k])) for k in order]
+    return shown + "".join(
+        '<div style="font-size:85%;background:linear-gradient(90deg,#9cc3e6 '
+        f'{share:.0%},transparent {share:.0%})">{name} {share:.2f}</div>'
+        for name, share in best
+    )
 
 
 def _numbers(values: Floats) -> list[float]:

@@ -13,8 +13,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError, SettingsError
-from nunbit.core.text import Text
+from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.language.labels import LabelSet, load_label_set
 from nunbit.language.prompts import TemplateSet, load_template_set, prompts_for, template_set_names
 from nunbit.model.encoders import Bundle
@@ -115,9 +114,8 @@ def embed_all_texts(bundle: Bundle, settings: PredictSettings) -> Texts:
 
 def is_sentence_file(name: str) -> bool:
     """Whether ``prompts`` names a file of sentences and not a template set."""
-    if name in template_set_names():
-        return False
-    return not name.lower().endswith(".toml") and Path(name).is_file()
+    named = name in template_set_names() or name.lower().endswith(".toml")
+    return not named and Path(name).is_file()
 
 
 def _read_sentences(path: Path) -> list[str]:

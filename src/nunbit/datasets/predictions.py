@@ -1,14 +1,17 @@
-"""The prediction file: everything that an evaluation needs of each image, without pixels.
+"""A model's answers for images of a data set: which rows, which truth, and the prediction file.
 
 One row per image of the split, labelled or not, with its probabilities and with what the manifest
-knows of it, so that every label policy, subgroup and comparison is computed from this file alone.
-Files of other programs are read too: ``record_id``, ``truth`` and ``probability`` are enough.
+knows of it, without pixels, so that every label policy, subgroup and comparison is computed from
+this file alone. Files of other programs are read too: ``record_id``, ``truth`` and ``probability``
+are enough.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.core.errors import InputError
-from nunbit.core.text import Text
-from nunbit.datasets.policies import labels_under
-from nunbit.language.labels import LabelSet, label_set_from_dict, label_set_to_dict, merge_labels
-from nunbit.runtime.files import atomic_path
+from nunbit.core.messages import InputError, Text
+from nunbit.core.schema import SPLITS, Split
+from nunbit.datasets.policies import labels_under, refuse_anonymous
+from nunbit.datasets.shards import DataSet
+from nunbit.language.labels import LabelSet, label_set_from_dict, label_set_to_dict
+from nunbit.runtime.files import atomic_path, read_parquet
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -121,45 +125,10 @@ class Predictions:
         return any(subject is not None for subject in self.subject_id)
 
 
-def codes_of(labels: list[str | None], label_set: LabelSet) -> Codes:
+def codes_of(labels: Sequence[str | None], label_set: LabelSet) -> Codes:
     """Label ids as class positions, -1 for None; (N,)."""
-    index: dict[str | None, int] = {label: k for k, label in enumerate(label_set.ids)}
-    index[None] = -1
+    index: dict[str | None, int] = {None: -1, **{label: k for k, label in enumerate(label_set.ids)}}
     return np.fromiter((index[label] for label in labels), np.int64, len(labels))
-
-
-def merge_predictions(p: Predictions, merged: LabelSet) -> Predictions:
-    """Merge the answers into coarser classes: a class has the sum of its members' probabilities.
-
-    The truth is decided anew from the joined labels and votes. Cosines of single prompts do not
-    apply to a sum and are dropped.
-
-    Raises:
-        InputError: ``merged`` does not cover the classes.
-    """
-    if merged.name == p.label_set.name:
-        return p
-    label_set, new_id = merge_labels(p.label_set, merged)
-    column = np.array([label_set.index(new_id[old]) for old in p.label_set.ids])
-    joining = (column[:, None] == np.arange(len(label_set.labels))).astype(np.float32)  # (old, new)
-    uploader = [None if x is None else new_id[x] for x in p.uploader_label]
-    votes = [tuple(None if v is None else new_id[v] for v in cast) for cast in p.votes]
-    truth = np.where(p.truth >= 0, column[p.truth], -1)
-    if p.policy != "uploader" and any(votes):
-        truth = codes_of(labels_under(p.policy, uploader, votes), label_set)
-    return replace(
-        p,
-        label_set=label_set,
-        truth=truth,
-        probability=p.probability @ joining,
-        uploader_label=uploader,
-        votes=votes,
-        temperature=1.0,  # of the single classes; a sum has none
-        cosine=None,
-        prompt_cosine=None,
-        ensemble=None,
-        templates=None,
-    )
 
 
 def deciding_templates(predictions: Predictions) -> Codes | None:
@@ -168,16 +137,117 @@ def deciding_templates(predictions: Predictions) -> Codes | None:
     The margin between the two classes is the sum of the templates' margins, so the largest of them
     decides. None for a model without prompts.
     """
-    if predictions.prompt_cosine is None:
+    cosine = predictions.prompt_cosine
+    if cosine is None:
         return None
     order = np.argsort(-predictions.probability, axis=1, kind="stable")
     rows = np.arange(len(predictions))
     best, second = order[:, 0], order[:, min(1, order.shape[1] - 1)]
-    margins = (
-        predictions.prompt_cosine[rows, :, best] - predictions.prompt_cosine[rows, :, second]
-    )  # (N, T)
+    margins = cosine[rows, :, best] - cosine[rows, :, second]  # (N, T)
     deciding: Codes = margins.argmax(axis=1)
     return deciding
+
+
+def rows_of_split(dataset: DataSet, asked: Split | None) -> tuple[Codes, Split]:
+    """Rows of the split asked for; of test if there is one, else of validation.
+
+    Raises:
+        InputError: The split has no image.
+    """
+    sizes = {split: len(dataset.split_rows(split)) for split in SPLITS}
+    held_out: Split = "test" if sizes["test"] else "validation"
+    split = asked or held_out
+    if sizes[split]:
+        return dataset.split_rows(split), split
+    present = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size) or "-"
+    raise InputError(
+        Text(
+            f"{dataset.path}: no image in split {split}; there are: {present}. Choose one with "
+            "`split`",
+            f"{dataset.path}: {split} 분할에 이미지가 없습니다. 있는 분할: {present}. `split`으로 "
+            "고르십시오",
+        )
+    )
+
+
+def truth_of(dataset: DataSet, rows: Codes, policy: str) -> Codes:
+    """(N,) class positions under a policy, -1 where it gives no label.
+
+    Raises:
+        SettingsError: The policy asks for annotator A and the votes have no names.
+    """
+    votes = column(dataset, "votes", rows)
+    refuse_anonymous(policy, dataset.vote_names, votes, str(dataset.path))
+    if policy == dataset.policy:
+        labels = column(dataset, "label", rows)
+    else:
+        labels = labels_under(policy, column(dataset, "uploader_label", rows), votes)
+    return codes_of(labels, dataset.label_set)
+
+
+def require_labels(n: int, policy: str, where: str) -> None:
+    """Raise if there is not a single labelled image.
+
+    Raises:
+        InputError: ``n`` is 0.
+    """
+    if n == 0:
+        raise InputError(
+            Text(
+                f"{where}: no image has a label under policy {policy}; choose another `policy`",
+                f"{where}: {policy} 정책으로 레이블이 정해지는 이미지가 없습니다. 다른 `policy`를 "
+                "고르십시오",
+            )
+        )
+
+
+def column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
+    """A manifest column as Python values; equal values are one object, lists become tuples."""
+    known: dict[Any, Any] = {}
+    values = dataset.manifest[name].take(rows).to_pylist()
+    for i, value in enumerate(values):
+        plain = tuple(value) if isinstance(value, list) else value
+        values[i] = known.setdefault(plain, plain)
+    return list(values)
+
+
+def predictions_of(
+    dataset: DataSet, rows: Codes, truth: Codes, probability: Floats, *, split: str, policy: str
+) -> Predictions:
+    """Predictions for some rows, with everything that the manifest holds about them.
+
+    Args:
+        dataset: Prepared data.
+        rows: (N,) rows of the manifest.
+        truth: (N,) class positions, -1 without a label.
+        probability: (N, K).
+        split: Of the rows.
+        policy: Of the truth.
+    """
+    copied = ("record_id", "subject_id", "uploader_label", "source_path", "votes")
+    columns: dict[str, Any] = {name: column(dataset, name, rows) for name in copied}
+    return Predictions(
+        label_set=dataset.label_set,
+        split=split,
+        policy=policy,
+        truth=truth,
+        probability=probability,
+        vote_names=dataset.vote_names,
+        attributes={a: column(dataset, a, rows) for a in ("gender", "age", "place")},
+        box_px=np.array(column(dataset, "box_px", rows), np.float32),
+        blur=np.array(column(dataset, "blur", rows), np.float32),
+        seen=_seen(dataset, columns["subject_id"]),
+        **columns,
+    )
+
+
+def _seen(dataset: DataSet, subjects: list[str | None]) -> Codes:
+    """Whether each person occurs in the train split; unknown without a person or a train split."""
+    train = dataset.split_rows("train")
+    trained = set(column(dataset, "subject_id", train))
+    known = [s is not None and len(train) > 0 for s in subjects]
+    seen = [SEEN if s in trained else UNSEEN for s in subjects]
+    return np.where(known, seen, UNKNOWN).astype(np.int64)
 
 
 def write_predictions(path: Path, predictions: Predictions, *, origin: dict[str, Any]) -> None:
@@ -202,11 +272,12 @@ def write_predictions(path: Path, predictions: Predictions, *, origin: dict[str,
         "model": p.model,
         "origin": origin,
     }
-    schema = _schema(p).with_metadata({_META: json.dumps(meta, ensure_ascii=False).encode()})
     deciding = deciding_templates(p)
+    plain = _rows(p, deciding, slice(0)).schema
+    schema = plain.with_metadata({_META: json.dumps(meta, ensure_ascii=False).encode()})
     with atomic_path(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for start in range(0, len(p), _ROW_GROUP):
-            writer.write_table(_rows(p, deciding, slice(start, start + _ROW_GROUP), schema))
+            writer.write_table(_rows(p, deciding, slice(start, start + _ROW_GROUP)))
 
 
 def read_predictions(path: Path, label_set: LabelSet | None = None) -> Predictions:
@@ -220,16 +291,10 @@ def read_predictions(path: Path, label_set: LabelSet | None = None) -> Predictio
         InputError: The file cannot be read, has no rows, lacks a column, names an unknown label
             or holds numbers that are no probabilities.
     """
-    try:
-        table = pq.read_table(path, memory_map=False)
-    except (OSError, pa.ArrowException) as exc:
-        reason = str(exc).splitlines()[0]
-        raise InputError(
-            Text(
-                f"{path}: cannot read this prediction file: {reason}",
-                f"{path}: 예측 파일을 읽을 수 없습니다: {reason}",
-            )
-        ) from exc
+    unreadable = Text(
+        "cannot read this prediction file: {reason}", "예측 파일을 읽을 수 없습니다: {reason}"
+    )
+    table = read_parquet(path, unreadable)
     meta = json.loads((table.schema.metadata or {}).get(_META, b"{}"))
     if meta:
         label_set = label_set_from_dict(meta["label_set"], str(path))
@@ -259,8 +324,7 @@ def _from_table(
     n, k = table.num_rows, len(label_set.labels)
 
     def column(name: str) -> list[Any]:
-        values: list[Any] = table[name].to_pylist() if name in table.column_names else []
-        return values
+        return list(table[name].to_pylist()) if name in table.column_names else []
 
     def numbers(name: str) -> Floats:
         if name not in table.column_names:
@@ -344,59 +408,42 @@ def _checked_probability(values: Floats | None, n: int, k: int, path: Path) -> F
     )
 
 
-def _schema(p: Predictions) -> pa.Schema:
-    k = len(p.label_set.labels)
-    fields = [
-        ("record_id", pa.string()),
-        ("subject_id", pa.string()),
-        ("truth", pa.string()),
-        ("prediction", pa.string()),
-        ("probability", pa.list_(pa.float32(), k)),
-    ]
-    if p.cosine is not None:
-        fields.append(("cosine", pa.list_(pa.float32(), k)))
-    if p.prompt_cosine is not None:
-        fields.append(("prompt_cosine", pa.list_(pa.float32(), p.prompt_cosine.shape[1] * k)))
-        fields.append(("deciding_template", pa.string()))
-    fields += [
-        ("uploader_label", pa.string()),
-        ("votes", pa.list_(pa.string())),
-        *((name, pa.string()) for name in p.attributes),
-        ("box_px", pa.float32()),
-        ("blur", pa.float32()),
-        ("seen_subject", pa.bool_()),
-        ("source_path", pa.string()),
-    ]
-    return pa.schema([pa.field(name, kind) for name, kind in fields])
-
-
-def _rows(p: Predictions, deciding: Codes | None, part: slice, schema: pa.Schema) -> pa.Table:
+def _rows(p: Predictions, deciding: Codes | None, part: slice) -> pa.Table:
     ids = np.array([*p.label_set.ids, None], dtype=object)  # position -1 is None
-    columns: dict[str, Any] = {
-        "record_id": p.record_id[part],
-        "subject_id": p.subject_id[part],
-        "truth": ids[p.truth[part]],
-        "prediction": ids[p.predicted[part]],
+    columns = {
+        "record_id": _strings(p.record_id[part]),
+        "subject_id": _strings(p.subject_id[part]),
+        "truth": _strings(ids[p.truth[part]]),
+        "prediction": _strings(ids[p.predicted[part]]),
         "probability": _lists(p.probability[part]),
-        "uploader_label": p.uploader_label[part],
-        "votes": [list(v) for v in p.votes[part]],
-        **{name: values[part] for name, values in p.attributes.items()},
-        "box_px": pa.array(p.box_px[part], pa.float32(), from_pandas=True),
-        "blur": pa.array(p.blur[part], pa.float32(), from_pandas=True),
-        "seen_subject": [None if s == UNKNOWN else bool(s) for s in p.seen[part]],
-        "source_path": p.source_path[part],
     }
     if p.cosine is not None:
         columns["cosine"] = _lists(p.cosine[part])
     if p.prompt_cosine is not None and deciding is not None and p.templates is not None:
-        columns["prompt_cosine"] = _lists(
-            p.prompt_cosine[part].reshape(-1, schema.field("prompt_cosine").type.list_size)
-        )
+        columns["prompt_cosine"] = _lists(p.prompt_cosine[part])
         names = np.array([t["id"] for t in p.templates["templates"]], dtype=object)
-        columns["deciding_template"] = names[deciding[part]]
-    return pa.table(columns, schema=schema)
+        columns["deciding_template"] = _strings(names[deciding[part]])
+    return pa.table(
+        {
+            **columns,
+            "uploader_label": _strings(p.uploader_label[part]),
+            "votes": pa.array([list(v) for v in p.votes[part]], pa.list_(pa.string())),
+            **{name: _strings(values[part]) for name, values in p.attributes.items()},
+            "box_px": pa.array(p.box_px[part], pa.float32(), from_pandas=True),
+            "blur": pa.array(p.blur[part], pa.float32(), from_pandas=True),
+            "seen_subject": pa.array(
+                [None if s == UNKNOWN else bool(s) for s in p.seen[part]], pa.bool_()
+            ),
+            "source_path": _strings(p.source_path[part]),
+        }
+    )
+
+
+def _strings(values: Any) -> pa.Array:
+    return pa.array(values, pa.string())
 
 
 def _lists(values: Floats) -> pa.FixedSizeListArray:
+    """Everything about a row as one list."""
     flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:]))
