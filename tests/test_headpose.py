@@ -16,6 +16,7 @@ from nunbit.pictures.landmarks import (
     eye_aspect_ratio,
     geodesic_deg,
     head_rotation,
+    lip_height,
     mouth_opening,
     pose_angles,
 )
@@ -153,6 +154,16 @@ def test_openings_in_the_units_they_are_defined_in() -> None:
     shut = face_points(gap=0.0, lids=0.0)
     assert mouth_opening(shut) == 0.0
     assert eye_aspect_ratio(shut) == 0.0
+
+
+def test_the_height_of_the_lips_in_eye_distances() -> None:
+    points = face_points(gap=15.0, lids=9.0)
+    points[0, 1], points[17, 1] = 50.0, 80.0
+    assert lip_height(points) == pytest.approx(30.0 / 60.0)
+    turned = 2.0 * points @ rotation_from_angles(np.array([35.0, -20.0, 15.0])).T
+    assert lip_height(turned) == pytest.approx(0.5)
+    points[17] = np.nan
+    assert np.isnan(lip_height(points))
 
 
 def test_openings_do_not_depend_on_scale_place_or_turn() -> None:

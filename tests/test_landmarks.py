@@ -12,32 +12,41 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunbit.pictures.landmarks import (
-    EYES,
+from nunbit.pictures.expression_channels import CHANNELS
+from nunbit.pictures.face_mesh import (
     MODEL_INSTALL,
     RUNTIME_INSTALL,
     Landmarker,
+    LandmarkNetwork,
     Mesh,
+    landmark_network,
+    landmarks_missing,
+    load_landmarker,
+)
+from nunbit.pictures.landmarks import (
+    EYES,
     eye_aspect_ratio,
     geodesic_deg,
     head_rotation,
-    landmarks_missing,
-    load_landmarker,
     mouth_opening,
     pose_angles,
 )
-from nunbit.synth.actors import Expression, sample_person
+from nunbit.runtime.optional_weights import FOLDER_VARIABLE
+from nunbit.synth.actors import Expression, Person, sample_person
 from nunbit.synth.drawing import Pose
 from nunbit.synth.drawn_face import render_face
 
 HOPPER_BOX = (177.0, 123.0, 354.0, 333.0)
 
 
-@pytest.fixture(scope="module")
-def landmarker() -> Landmarker:
-    loaded = load_landmarker()
+NETWORKS: tuple[LandmarkNetwork, ...] = ("face-landmarker", "face-mesh")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def landmarker(request: pytest.FixtureRequest) -> Landmarker:
+    loaded = load_landmarker(request.param)
     if loaded is None:
-        pytest.skip(str(landmarks_missing()))
+        pytest.skip(f"{request.param} is not here: {landmarks_missing() or MODEL_INSTALL}")
     return loaded
 
 
@@ -49,7 +58,8 @@ def found(landmarker: Landmarker, image: Image.Image, box: tuple[float, ...]) ->
 
 def test_points_lie_on_the_face(landmarker: Landmarker, hopper: Image.Image) -> None:
     mesh = found(landmarker, hopper, HOPPER_BOX)
-    assert mesh.points.shape == (468, 3)
+    n_points = {"face-landmarker": 478, "face-mesh": 468}[landmarker.network]
+    assert mesh.points.shape == (n_points, 3)
     assert mesh.points.dtype == np.float32
     assert mesh.score > 0.9
     # Read off the photo by eye: outer corners of the eyes, tip of the nose, corners of the
@@ -115,8 +125,11 @@ def test_lids_and_lips_are_seen_to_open_and_shut(landmarker: Landmarker) -> None
         around = {i for eye in EYES for i in eye}
         assert (finer.points[:, 2] == mesh.points[:, 2]).all()
         moved = set(np.flatnonzero((finer.points != mesh.points).any(axis=1)))
-        assert around <= moved
-        assert len(moved) == 32
+        if landmarker.sees_lids:
+            assert finer is mesh
+        else:
+            assert around <= moved
+            assert len(moved) == 32
     assert lids[True] < 0.7 * lids[False]  # what counts as a blink
     assert lips[True] < 0.5 * lips[False]
 
@@ -132,13 +145,15 @@ def test_loading_is_silent_and_runs_no_foreign_code(capfd: pytest.CaptureFixture
 
 
 def test_without_the_model_files_it_is_said_how_to_get_them(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def absent(name: str) -> Any:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     assert load_landmarker() is None
+    assert landmark_network() is None
     missing = landmarks_missing()
     assert missing is not None
     assert MODEL_INSTALL in missing.text.en
@@ -153,6 +168,7 @@ def test_a_package_without_the_files_is_no_model(
             return tmp_path / name
 
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Hollow())
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     assert load_landmarker() is None
     assert landmarks_missing() is not None
 
@@ -171,3 +187,80 @@ def test_without_the_runtime_it_is_said_how_to_get_it(monkeypatch: pytest.Monkey
     assert missing is not None
     assert RUNTIME_INSTALL in missing.text.en
     assert "설치하십시오" in missing.text.ko
+
+
+def test_the_better_network_is_taken_where_it_is_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if load_landmarker("face-landmarker") is None or load_landmarker("face-mesh") is None:
+        pytest.skip("both networks are needed")
+    assert landmark_network() == "face-landmarker"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    assert landmark_network() == "face-mesh"
+    loaded = load_landmarker()
+    assert loaded is not None
+    assert loaded.network == "face-mesh"
+    assert load_landmarker("face-landmarker") is None
+
+
+def drawn(person: Person, expression: Expression) -> tuple[Image.Image, tuple[float, ...]]:
+    figure = render_face(person, expression, Pose(160, 120, 70), (320, 300))
+    canvas = Image.new("RGB", figure.image.size, (120, 140, 130))
+    canvas.paste(figure.image, (0, 0), figure.mask)
+    return canvas, figure.box_xyxy
+
+
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [
+        ("mouthSmileLeft", Expression(smile=1.0)),
+        ("mouthSmileRight", Expression(smile=1.0)),
+        ("eyeBlinkLeft", Expression(eye_open=0.0)),
+        ("eyeBlinkRight", Expression(eye_open=0.0)),
+        ("mouthDimpleLeft", Expression(mouth_skew=1.0)),
+    ],
+    ids=["smile left", "smile right", "left lid", "right lid", "one corner"],
+)
+def test_channels_follow_what_a_drawn_face_does(name: str, expression: Expression) -> None:
+    landmarker = load_landmarker("face-landmarker")
+    if landmarker is None:
+        pytest.skip(MODEL_INSTALL)
+    at, rose = CHANNELS.index(name), []
+    rng = np.random.default_rng(7)
+    for _ in range(6):
+        person = sample_person(rng)
+        levels = []
+        for each in (Expression(), expression):
+            channels = landmarker.channels(found(landmarker, *drawn(person, each)))
+            assert channels is not None
+            assert channels.shape == (52,)
+            assert (channels >= 0).all()
+            assert (channels <= 1).all()
+            levels.append(channels[at])
+        rose.append(levels[1] - levels[0])
+    assert np.mean(rose) > 0.3
+
+
+def test_the_fallback_has_no_channels(hopper: Image.Image) -> None:
+    landmarker = load_landmarker("face-mesh")
+    if landmarker is None:
+        pytest.skip(MODEL_INSTALL)
+    assert not landmarker.gives_channels
+    assert landmarker.channels(found(landmarker, hopper, HOPPER_BOX)) is None
+
+
+@pytest.mark.parametrize(("network", "bound_deg"), [("face-landmarker", 1.0), ("face-mesh", 4.0)])
+def test_a_mirrored_face_looks_the_other_way(
+    network: LandmarkNetwork, bound_deg: float, hopper: Image.Image
+) -> None:
+    landmarker = load_landmarker(network)
+    if landmarker is None:
+        pytest.skip(MODEL_INSTALL)
+    x0, y0, x1, y1 = HOPPER_BOX
+    own = pose_angles(head_rotation(found(landmarker, hopper, HOPPER_BOX).points))
+    mirrored = hopper.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    box = (hopper.width - x1, y0, hopper.width - x0, y1)
+    other = pose_angles(head_rotation(found(landmarker, mirrored, box).points))
+    assert abs(own[0] + other[0]) < bound_deg
+    assert abs(own[1] - other[1]) < bound_deg
+    assert abs(own[2] + other[2]) < bound_deg

@@ -764,7 +764,8 @@ def test_every_flag_exists_in_a_command() -> None:
     from nunbit.cli import cli
     from nunbit.cli.shared import FLAGS
 
-    commands = [*cli.commands.values()]
+    groups = [c for c in cli.commands.values() if isinstance(c, click.Group)]
+    commands = [*cli.commands.values(), *(c for group in groups for c in group.commands.values())]
     options = {
         (param.name, flag)
         for command in commands

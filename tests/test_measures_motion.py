@@ -21,7 +21,7 @@ from make_measures import (
     value,
 )
 from nunbit.measures import compute_measures, turns_from
-from nunbit.measures.face_measures import blink_times
+from nunbit.measures.channel_measures import blink_times
 from nunbit.measures.modality_pairs import couple
 from nunbit.recording.face_motion import head_turns, measured_motions, steps_between
 

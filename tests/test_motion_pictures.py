@@ -12,7 +12,7 @@ import pytest
 from make_measures import make_input, pick
 from nunbit.core.streams import FaceStream, Frame
 from nunbit.measures import compute_measures
-from nunbit.pictures.landmarks import load_landmarker
+from nunbit.pictures.face_mesh import load_landmarker
 from nunbit.recording.face_reader import FaceReader
 from nunbit.synth.script import HeadKey, VideoScript
 from nunbit.synth.video import render_video

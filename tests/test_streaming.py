@@ -107,6 +107,7 @@ def same(a: Row, b: Row) -> bool:
     return bool(np.allclose(a[:4], b[:4], rtol=1e-9, atol=1e-12, equal_nan=True)) and a[4] == b[4]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("seed", range(4))
 def test_windows_of_a_running_source_are_those_of_the_whole_recording(seed: int) -> None:
     seconds = 90.0

@@ -226,8 +226,9 @@ def test_nowhere_to_look(speech: list[Interval], face: np.ndarray) -> None:
 def test_real_talkers_with_injected_offsets(real_data: Path) -> None:
     """Eight sentences of one GRID talker end to end: in step, and moved by known offsets."""
     from development.voice_tracks import level_track
+    from nunbit.pictures.face_mesh import load_landmarker
     from nunbit.pictures.faces import detect_faces
-    from nunbit.pictures.landmarks import load_landmarker, mouth_opening
+    from nunbit.pictures.landmarks import lip_height
     from nunbit.recording.media import read_media
 
     landmarker = load_landmarker()
@@ -245,7 +246,7 @@ def test_real_talkers_with_injected_offsets(real_data: Path) -> None:
                 box = detect_faces(item.pixels)[0].box_xyxy
             mesh = landmarker.find(item.pixels, box)
             times.append(item.time_s)
-            mouth.append(np.nan if mesh is None else float(mouth_opening(mesh.points)))
+            mouth.append(np.nan if mesh is None else float(lip_height(mesh.points)))
         level = level_track(np.concatenate(sound))
         columns[0].append(np.array(times) + 3.0 * k)
         columns[1].append(np.array(mouth))

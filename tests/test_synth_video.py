@@ -22,14 +22,9 @@ from make_pose import rotation_from_angles as rotation_from
 from make_truth import read_truth
 from nunbit.core.messages import InputError, MissingExtra, NunbitError, SettingsError
 from nunbit.core.streams import Frame, Interval
+from nunbit.pictures.face_mesh import load_landmarker
 from nunbit.pictures.faces import DetectorSettings, detect_faces
-from nunbit.pictures.landmarks import (
-    geodesic_deg,
-    head_rotation,
-    load_landmarker,
-    mouth_opening,
-    pose_angles,
-)
+from nunbit.pictures.landmarks import geodesic_deg, head_rotation, mouth_opening, pose_angles
 from nunbit.recording.media import probe_media, read_media
 from nunbit.runtime.progress import set_lang
 from nunbit.synth import speech as speech_module

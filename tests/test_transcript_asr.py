@@ -27,6 +27,7 @@ from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
 from nunbit.recording.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
 from nunbit.recording.transcript.asr import Block, blocks, vosk_model_folder
 from nunbit.recording.transcript.cues import Cue, RawWord
+from nunbit.runtime.optional_weights import FOLDER_VARIABLE, weights_named
 
 
 def sound(start_s: float, seconds: float, level: float = 0.1) -> AudioChunk:
@@ -212,7 +213,28 @@ def whisper_module(calls: list[dict[str, Any]], fail: Exception | None = None) -
     return module
 
 
-def test_whisper_words_are_on_the_media_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_weights_are_taken_before_a_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module(calls))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    folder = tmp_path / "whisper-base"
+    folder.mkdir()
+    for file in weights_named("whisper-base").files:
+        with (folder / file.name).open("wb") as stream:
+            stream.truncate(file.size)  # sizes are what is looked at
+    load_recogniser("faster-whisper")
+    load_recogniser("faster-whisper", "large-v3")
+    (folder / "config.json").unlink()
+    load_recogniser("faster-whisper")
+    assert [call["model"] for call in calls] == [str(folder), "large-v3", "small"]
+
+
+def test_whisper_words_are_on_the_media_clock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     calls: list[dict[str, Any]] = []
     monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module(calls))
     found = transcribe([sound(3.0, 2.0), sound(100.0, 1.0)], "faster-whisper")

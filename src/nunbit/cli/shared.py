@@ -57,6 +57,7 @@ FLAGS = {
     "subject": "--subject",
     "top": "--top",
     "transcript": "--transcript",
+    "wheels": "--wheel",
 }
 """Argument -> flag. What is not here and has a value is a setting (``--set name=value``)."""
 
@@ -103,7 +104,7 @@ SPEAKERS = click.option("--speakers", help="Who speaks when (RTTM); a folder for
 
 _ORDER = (
     *("demo", "synth", "prepare", "train", "export", "evaluate", "predict"),
-    *("check", "analyze", "align", "search", "measures", "report", "doctor"),
+    *("check", "analyze", "align", "search", "measures", "report", "models", "doctor"),
 )
 """Commands in the order of the work, not of the alphabet."""
 
@@ -135,26 +136,31 @@ def command(
             wrapped = click.option(
                 "--config", type=PATHS, help="TOML file of settings; unknown keys are refused."
             )(wrapped)
-        wrapped = click.option(
-            "--lang",
-            type=click.Choice(["ko", "en"]),
-            default=system_language,
-            callback=lambda _, __, lang: set_lang(lang),
-            expose_value=False,
-            help="Language of messages and reports (default: the system's).",
-        )(wrapped)
-        wrapped = click.option(
-            "--json",
-            "as_json",
-            is_flag=True,
-            callback=_json_wanted,
-            expose_value=False,
-            help="Print one JSON object to stdout and nothing else.",
-        )(wrapped)
+        wrapped = spoken_or_json(wrapped)
         register = (group or cli).command(name, context_settings={"max_content_width": 100})
         return register(wrapped)
 
     return decorate
+
+
+def spoken_or_json(function: Any) -> Any:
+    """Give a command the options ``--lang`` and ``--json``."""
+    function = click.option(
+        "--lang",
+        type=click.Choice(["ko", "en"]),
+        default=system_language,
+        callback=lambda _, __, lang: set_lang(lang),
+        expose_value=False,
+        help="Language of messages and reports (default: the system's).",
+    )(function)
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        callback=_json_wanted,
+        expose_value=False,
+        help="Print one JSON object to stdout and nothing else.",
+    )(function)
 
 
 def _json_wanted(_: click.Context, __: click.Parameter, value: bool) -> None:

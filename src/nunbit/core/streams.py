@@ -42,7 +42,7 @@ REASONS = (
     "low_quality", "no_landmarks", "silence", "other_speaker", "gap", "too_few", "too_short",
     "no_turns", "no_model", "no_label", "not_full_rate", "uncertain_speaker", "unvalidated",
     "constant", "too_few_independent", "no_like_baseline", "below_noise", "not_a_mean", "clipped",
-    "no_analyser", "negated", "wish", "not_scored",
+    "no_analyser", "negated", "wish", "not_scored", "mouth_covered",
 )  # fmt: skip
 """Why a value is missing; '' where it is there."""
 
@@ -172,13 +172,14 @@ class FaceTrack:
         det_score: (N,) the detector's confidence, 0 to 1.
         sharpness: (N,) variance of the Laplacian of the 64 px grey crop, levels squared.
         reasons: (N,) of str; '' if the face is readable, else why not (``low_quality``,
-            ``low_conf``).
+            ``low_conf``, ``mouth_covered``).
         rotation: (N, 3, 3) head rotation, camera from head, NaN without landmarks.
         pose_deg: (N, 3) yaw (+ to the image's right), pitch (+ down), roll (+ clockwise); NaN
             without landmarks.
         landmarks: (N, L, 3) pixels (z in the scale of x), or None.
         mouth_open: (N,) inner lip gap over eye distance, NaN without landmarks.
         eye_aspect: (N,) mean eye aspect ratio, NaN without landmarks.
+        channels: (N, C) of ``KEPT_CHANNELS``, NaN without a mesh; or None without their network.
         embeddings: (N, D) unit rows, or None without a model.
         probabilities: (N, K) rows sum to one, or None without a model.
         motion: (N,) how far the face moved since about 0.1 s before, tremor included, in eye
@@ -199,6 +200,7 @@ class FaceTrack:
     eye_aspect: Singles
     embeddings: Singles | None = None
     probabilities: Singles | None = None
+    channels: Singles | None = None
     motion: Floats | None = None
     tremor: float = float("nan")
 
@@ -207,7 +209,7 @@ class FaceTrack:
             raise ValueError("times_s: expected increasing times")
         names = (
             "boxes_xyxy", "det_score", "sharpness", "reasons", "rotation", "pose_deg", "landmarks",
-            "mouth_open", "eye_aspect", "embeddings", "probabilities", "motion",
+            "mouth_open", "eye_aspect", "embeddings", "probabilities", "channels", "motion",
         )  # fmt: skip
         _check_rows(self, len(self.times_s), names)
 
@@ -397,8 +399,7 @@ class MeasureBlock:
         _check_rows(self, len(self.t_start), names, f"{self.measure}.")
         unexplained = np.flatnonzero(np.isnan(self.value) & (self.mask_reason == ""))
         if len(unexplained):
-            row = int(unexplained[0])
-            raise ValueError(f"{self.measure}: row {row}: a missing value without a reason")
+            raise ValueError(f"{self.measure}: row {unexplained[0]}: a missing value, no reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +408,7 @@ class Episode:
 
     Attributes:
         kind: ``joy``, ``depgroup``, ``incongruence``, ``low_agreement``, or a state: ``no_face``,
-            ``multiple_faces``, ``low_quality``, ``silence``, ``gap``.
+            ``multiple_faces``, ``low_quality``, ``mouth_covered``, ``silence``, ``gap``.
         interval: Onset to offset.
         peak: Largest value inside (lowest for ``low_agreement``), NaN for states.
         note: A short excerpt or detail.
@@ -431,8 +432,7 @@ class Timeline:
         windows: The window grid.
         faces, voice, transcript: None without video, audio, words.
         turns: In order; empty where nobody speaks.
-        blocks: All measures.
-        episodes: All episodes and states, by start.
+        blocks, episodes: All measures; all episodes and states, by start.
         document: ``summary.json`` as plain data.
     """
 

@@ -31,6 +31,7 @@ from nunbit.core.streams import (
 )
 from nunbit.core.timebase import clip_intervals
 from nunbit.language.labels import LabelSet
+from nunbit.measures.channel_measures import blink_estimate, estimates_of_face
 from nunbit.measures.definitions import (
     SCOPES,
     SUFFIXES,
@@ -40,12 +41,7 @@ from nunbit.measures.definitions import (
     roles_of,
 )
 from nunbit.measures.estimate import BaselineForm, Estimate
-from nunbit.measures.face_measures import (
-    FaceSamples,
-    blink_estimate,
-    face_estimates,
-    target_samples,
-)
+from nunbit.measures.face_measures import FaceSamples, target_samples
 from nunbit.measures.modality_pairs import coupling_estimate
 from nunbit.measures.summary import BLOCK_S, Summariser
 from nunbit.measures.turns import latency_estimates, question_segments
@@ -272,7 +268,7 @@ def compute_measures(given: MeasureInput) -> tuple[MeasureBlock, ...]:
         for part in names:
             blocks += summarise(definition, found[part], part)
     for track, samples in prepared.others:
-        own = face_estimates(samples, prepared.spans, prepared.roles, None)
+        own = estimates_of_face(samples, prepared.spans, prepared.roles, None)
         blocks += [replace(block, track=str(track)) for block in plain_blocks(prepared, own)]
     return tuple(blocks)
 
@@ -288,7 +284,7 @@ def plain_blocks(prepared: Prepared, found: Mapping[str, Estimate]) -> Iterator[
 def _estimates(p: Prepared) -> dict[str, Estimate]:
     given, spans = p.given, p.spans
     speaking = None if p.voice is None else p.voice.speaking
-    found = face_estimates(p.face, spans, p.roles, speaking)
+    found = estimates_of_face(p.face, spans, p.roles, speaking)
     found["blink_rate"] = blink_estimate(p.face, spans, given.full_rate)
     found |= voice_estimates(p.voice, spans, given.single_speaker)
     found |= quality_estimates(given.voice_quality, p.voice, spans)

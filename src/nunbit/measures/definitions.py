@@ -204,6 +204,8 @@ class Definition:
         causal: Whether the value of a window is final at the window's end; else it needs what
             comes later: the whole recording's tremor, pitch range, turns or baseline.
         experimental: Left out of summaries unless requested.
+        noise_floor: Values below it cannot be told from 0, in the unit; None where unknown or
+            where the measure itself leaves such values out.
         version: Goes up when the formula changes.
         scopes: What it is computed for; every one has rows, valid or not.
         classes: Label ids that play the needed parts, where a label set was given.
@@ -225,6 +227,7 @@ class Definition:
     functionals: bool = False
     causal: bool = False
     experimental: bool = False
+    noise_floor: float | None = None
     version: str = "1"
     scopes: tuple[Scope, ...] = SCOPES
     classes: tuple[str, ...] = ()
@@ -327,6 +330,14 @@ def _entry(d: Definition, lang: Lang) -> str:
         Text(f"  formula: {d.formula}", f"  식: {d.formula}"),
         Text(f"  valid if: {d.valid_if.en}", f"  유효 조건: {d.valid_if.ko}"),
         *([Text(f"  {stand_in.en}", f"  {stand_in.ko}")] if d.stand_in_for else ()),
+        *([_floor_text(d)] if d.noise_floor is not None else ()),
         Text(f"  source: {d.source}", f"  출처: {d.source}"),
     ]
     return joined("\n", lines).pick(lang)
+
+
+def _floor_text(d: Definition) -> Text:
+    return Text(
+        f"  noise floor: {d.noise_floor} (less cannot be told from 0)",
+        f"  잡음 한계: {d.noise_floor} (이보다 작은 값은 0과 구별되지 않음)",
+    )

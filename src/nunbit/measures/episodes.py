@@ -192,8 +192,8 @@ def find_states(given: MeasureInput) -> tuple[Episode, ...]:
     """Stretches in which face or voice could not be read: never silently filled.
 
     ``no_face``, ``multiple_faces`` (several faces in the picture, whether or not the person was
-    told apart), ``low_quality`` (too small, blurred or unsure), ``silence``, ``gap`` (the note
-    says of which stream).
+    told apart), ``low_quality`` (too small, blurred or unsure), ``mouth_covered``, ``silence``,
+    ``gap`` (the note says of which stream).
 
     Returns:
         By start.
@@ -211,6 +211,7 @@ def _face_states(given: MeasureInput) -> list[Episode]:
         "no_face": face.code == CODE["no_face"],
         "multiple_faces": np.asarray(given.faces.n_faces) > 1,
         "low_quality": np.isin(face.code, [CODE["low_quality"], CODE["low_conf"]]),
+        "mouth_covered": face.code == CODE["mouth_covered"],
     }
     found = [
         Episode(kind, _interval(times[a], times[b - 1] + step, given.duration_s))

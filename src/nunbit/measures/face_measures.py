@@ -41,6 +41,7 @@ from nunbit.measures.estimate import (
     missing,
     moments,
 )
+from nunbit.pictures.expression_channels import KEPT_CHANNELS
 from nunbit.recording.face_motion import (
     FACE_MIN_SCORE,
     EyePoints,
@@ -77,6 +78,7 @@ class FaceSamples:
         motion: (M,) face motion, eye distances per second, fast head turns left out.
         motion_above: (M,) likewise in units of tremor.
         eye_aspect: (M,).
+        channels: (M, C) expression channels, NaN rows without; None without their network.
         has_landmarks: Whether there was a landmark model.
     """
 
@@ -92,6 +94,7 @@ class FaceSamples:
     motion: Floats
     motion_above: Floats
     eye_aspect: Floats
+    channels: Floats | None
     has_landmarks: bool
 
 
@@ -107,6 +110,8 @@ def target_samples(faces: FaceStream, roles: Roles, eye_points: EyePoints) -> Fa
     # A model that met no face of the person is no missing model.
     has_model = k > 0 and (bool(faces.labels) or any(t.probabilities is not None for t in tracks))
     chances = np.full((m, k), np.nan) if has_model else None
+    moved = any(t.channels is not None for t in faces.tracks)
+    channels = np.full((m, len(KEPT_CHANNELS)), np.nan) if moved else None
     for track in tracks:
         rows = nearest_indices(faces.sample_times_s, track.times_s)
         codes = _codes(track)
@@ -118,12 +123,15 @@ def target_samples(faces: FaceStream, roles: Roles, eye_points: EyePoints) -> Fa
             columns[name][at] = values[own]
         if chances is not None and track.probabilities is not None:
             chances[at] = track.probabilities[own]
+        if channels is not None and track.channels is not None:
+            channels[at] = track.channels[own]
     return FaceSamples(
         rate_hz=_rate(faces),
         times_s=faces.sample_times_s,
         code=code,
         chances=None if chances is None else roles.usable(chances),
         raw=chances,
+        channels=channels,
         has_landmarks=faces.has_landmarks,
         **columns,
     )
@@ -222,7 +230,7 @@ def readable(samples: FaceSamples) -> Codes:
     """(M,) reasons of the samples for measures that need class probabilities."""
     if samples.chances is None:
         return np.full(len(samples.code), CODE["no_model"], np.int8)
-    return _without(samples.code, np.isfinite(samples.chances.sum(axis=1)), "no_model")
+    return with_reason(samples.code, np.isfinite(samples.chances.sum(axis=1)), "no_model")
 
 
 # -- measures --------------------------------------------------------------------------------------
@@ -232,10 +240,6 @@ MIN_SESSION_S = 60.0
 JOY_ON, JOY_OFF, JOY_MIN_S = 0.5, 0.4, 0.5
 LONGEST_HOLE_S = 0.5  # an episode of joy does not outlast a longer stretch without a face
 DOWN_DEG = 10.0
-BLINK_SHARE = 0.7
-BLINK_MEDIAN_S = 5.0
-BLINK_S = (0.05, 0.5)
-BLINK_RATE_HZ = 25.0
 
 _TREMOR, _TREMOR_SPREAD = 1.0, 0.87
 _FACE_TREMOR = 1.4  # landmarks of a still photo under sensor noise tremble together: 1.25 is seen
@@ -247,21 +251,23 @@ _AXES = ("yaw", "pitch", "roll")
 MOTION = ("face_motion", "head_speed", "head_down_share", *(f"head_range_{a}" for a in _AXES))
 
 
-def _estimate(
+def estimate_over(
     formula: Formula, parts: tuple[Floats, ...], chosen: Chosen, *rules: Rule
 ) -> Estimate:
+    """An estimate from the samples chosen, with their counts and reasons."""
     counts = (chosen.n_expected, chosen.n_valid)
     why = (chosen.reason != 0, chosen.reason)
     return estimate_of(formula, parts, counts, why, *rules, confidence=chosen.confidence)
 
 
-def _mean(values: Floats, chosen: Chosen, *rules: Rule) -> Estimate:
+def mean_over(values: Floats, chosen: Chosen, *rules: Rule) -> Estimate:
+    """The mean of values (M,) over the samples chosen."""
     total = sum_rows(values[chosen.index], chosen.rows)
-    return _estimate("ratio", (total, chosen.n_valid.astype(np.float64)), chosen, *rules)
+    return estimate_over("ratio", (total, chosen.n_valid.astype(np.float64)), chosen, *rules)
 
 
 def _spread(values: Floats, chosen: Chosen, *rules: Rule) -> Estimate:
-    return _estimate("sd", moments(values[chosen.index], chosen.rows), chosen, *rules)
+    return estimate_over("sd", moments(values[chosen.index], chosen.rows), chosen, *rules)
 
 
 def _below_noise(above: Floats, chosen: Chosen, tremor: float) -> Rule:
@@ -336,13 +342,13 @@ def _of_expression(
     session = spans.of("session").duration_s.sum()
     short = (np.full(len(spans), session < MIN_SESSION_S), "too_short")
     found = {
-        "expressivity": _mean(1.0 - p @ weights("neutral"), chosen),
-        "joy_time": _mean((p @ weights("joy") >= JOY_ON).astype(np.float64), chosen, short),
+        "expressivity": mean_over(1.0 - p @ weights("neutral"), chosen),
+        "joy_time": mean_over((p @ weights("joy") >= JOY_ON).astype(np.float64), chosen, short),
         "valence_sd": _spread(
             p @ roles.valence_weights(), chosen, (chosen.n_valid < MIN_FRAMES, "too_few")
         ),
-        "negative_share": _mean(p @ weights("negative"), chosen),
-        "depgroup_share": _mean(p @ weights("depgroup"), chosen),
+        "negative_share": mean_over(p @ weights("negative"), chosen),
+        "depgroup_share": mean_over(p @ weights("depgroup"), chosen),
     }
     why = {name: roles.reason(*needs) for name, needs in EXPRESSION.items()}
     return {n: missing(len(spans), why[n]) if why[n] else each for n, each in found.items()}
@@ -357,14 +363,31 @@ def joy_episodes(samples: FaceSamples, roles: Roles) -> tuple[Floats, Floats]:
     index = np.flatnonzero(readable(samples) == 0)
     if samples.chances is None or roles.reason("joy") or not len(index):
         return np.empty((0, 2)), np.empty(0)
-    times, step = samples.times_s[index], 1.0 / samples.rate_hz
-    joy = samples.chances[index] @ roles.weights("joy")
+    return held_episodes(samples, index, samples.chances @ roles.weights("joy"), JOY_ON, JOY_OFF)
+
+
+def held_episodes(
+    samples: FaceSamples, index: NDArray[np.int64], values: Floats, on: float, off: float
+) -> tuple[Floats, Floats]:
+    """Episodes of half a second or more: from a value >= ``on`` until one < ``off``.
+
+    Args:
+        samples: M samples.
+        index: Those that may be used.
+        values: (M,), finite at ``index``.
+        on: Where an episode begins.
+        off: Where it ends.
+
+    Returns:
+        (E, 2) onset and offset, and (E,) the largest value inside.
+    """
+    times, used = samples.times_s[index], values[index]
     breaks = after_gaps(times, LONGEST_HOLE_S + SAME_S)
-    found = runs(held(joy, JOY_ON, JOY_OFF, breaks), breaks)
+    found = runs(held(used, on, off, breaks), breaks)
+    step = 1.0 / samples.rate_hz
     edges = np.stack([times[found[:, 0]], times[found[:, 1] - 1] + step], axis=1)
     long = edges[:, 1] - edges[:, 0] >= JOY_MIN_S - SAME_S
-    peaks = np.array([joy[a:b].max() for a, b in found[long]])
-    return edges[long], peaks
+    return edges[long], np.array([used[a:b].max() for a, b in found[long]])
 
 
 def _episodes(samples: FaceSamples, spans: Spans, roles: Roles) -> dict[str, Estimate]:
@@ -379,8 +402,8 @@ def _episodes(samples: FaceSamples, spans: Spans, roles: Roles) -> dict[str, Est
     short = (spans.duration_s < MIN_SESSION_S, "too_short")
     none = (count == 0, "too_few")
     return {
-        "joy_episode_rate": _estimate("ratio", (count, minutes), chosen, short),
-        "joy_episode_mean_s": _estimate("ratio", (lasted, count), chosen, short, none),
+        "joy_episode_rate": estimate_over("ratio", (count, minutes), chosen, short),
+        "joy_episode_mean_s": estimate_over("ratio", (lasted, count), chosen, short, none),
     }
 
 
@@ -388,63 +411,27 @@ def _of_motion(samples: FaceSamples, spans: Spans, subset: Subset | None) -> dic
     if not samples.has_landmarks:
         return all_missing(MOTION, spans, "no_landmarks")
     posed = np.asarray(np.isfinite(samples.pose_deg).all(axis=1))
-    still = _without(samples.code, posed, "no_landmarks")
-    moving = _without(still, np.isfinite(samples.speed_deg_s), "too_few")
+    still = with_reason(samples.code, posed, "no_landmarks")
+    moving = with_reason(still, np.isfinite(samples.speed_deg_s), "too_few")
     # No reason of its own for a head that turns too fast: such frames are of low quality here.
-    lively = _without(moving, np.isfinite(samples.motion), "low_quality")
+    lively = with_reason(moving, np.isfinite(samples.motion), "low_quality")
     at_rest, in_pairs, steady = (choose(samples, spans, c, subset) for c in (still, moving, lively))
     usual = np.median(samples.pose_deg[still == 0, 1]) if (still == 0).any() else 0.0
     down = (samples.pose_deg[:, 1] > usual + DOWN_DEG).astype(np.float64)
     faint = _below_noise(samples.motion_above, steady, _FACE_TREMOR)
     slow = _below_noise(samples.turn_above, in_pairs, _TREMOR)
     times, speeds = samples.times_s[in_pairs.index], samples.speed_deg_s[in_pairs.index]
-    middle = _estimate("given", (quantile_rows(speeds, in_pairs.rows, 0.5),), in_pairs, slow)
+    middle = estimate_over("given", (quantile_rows(speeds, in_pairs.rows, 0.5),), in_pairs, slow)
     return {
-        "face_motion": _mean(samples.motion, steady, faint),
+        "face_motion": mean_over(samples.motion, steady, faint),
         "head_speed": replace(middle, sample=(times, speeds)),
-        "head_down_share": _mean(down, at_rest),
+        "head_down_share": mean_over(down, at_rest),
     } | {
         f"head_range_{axis}": _spread(samples.pose_deg[:, column], at_rest)
         for column, axis in enumerate(_AXES)
     }
 
 
-def _without(code: Codes, good: Flags, reason: str) -> Codes:
+def with_reason(code: Codes, good: Flags, reason: str) -> Codes:
+    """The reasons with another for the samples that would be valid but are not good."""
     return np.where((code == 0) & ~good, CODE[reason], code).astype(np.int8)
-
-
-def blink_times(times_s: Floats, eye_aspect: Floats, rate_hz: float) -> Floats:
-    """When the person blinked: middles of the stretches with the eyes nearly shut.
-
-    Shut = below 0.7 of the median of the 5 s around, for 50 to 500 ms. ``times_s`` and
-    ``eye_aspect`` (M,) are of valid samples; below 25 Hz a blink falls between frames.
-    """
-    if len(times_s) < 2:
-        return np.empty(0)
-    half = BLINK_MEDIAN_S / 2.0
-    # The median moves slowly: four times a second is plenty, 250 times less work than per frame.
-    centres = np.arange(times_s[0], times_s[-1] + 0.25, 0.25)
-    usual = quantile_rows(
-        eye_aspect, rows_in(times_s, Spans(centres - half, centres + half, {})), 0.5
-    )
-    known = np.isfinite(usual)
-    level = np.interp(times_s, centres[known], usual[known])
-    shut = runs(eye_aspect < BLINK_SHARE * level, after_gaps(times_s, 1.5 / rate_hz))
-    lasted = (shut[:, 1] - shut[:, 0]) / rate_hz
-    good = (lasted >= BLINK_S[0] - SAME_S) & (lasted <= BLINK_S[1] + SAME_S)
-    return np.asarray((times_s[shut[good, 0]] + times_s[shut[good, 1] - 1]) / 2.0)
-
-
-def blink_estimate(samples: FaceSamples | None, spans: Spans, full_rate: bool) -> Estimate:
-    """Blinks per minute of valid time; needs every frame, at 25 a second or more."""
-    if samples is None or not samples.has_landmarks:
-        return missing(len(spans), "no_video" if samples is None else "no_landmarks")
-    apart = np.diff(samples.times_s)
-    rate = 1.0 / float(np.median(apart)) if len(apart) else 0.0
-    if not full_rate or rate < BLINK_RATE_HZ - 0.1:  # 25 fps in milliseconds is not exactly 25
-        return missing(len(spans), "not_full_rate")
-    seen = _without(samples.code, np.isfinite(samples.eye_aspect), "no_landmarks")
-    chosen = choose(samples, spans, seen)
-    times = blink_times(samples.times_s[chosen.index], samples.eye_aspect[chosen.index], rate)
-    count = lengths(rows_in(times, spans)).astype(np.float64)
-    return _estimate("ratio", (count, chosen.n_valid / rate / 60.0), chosen)

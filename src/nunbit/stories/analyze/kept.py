@@ -28,6 +28,7 @@ from nunbit.core.schema import ReadingNote
 from nunbit.core.streams import REASONS, FaceTrack, Interval, MediaInfo, Transcript, VoiceStream
 from nunbit.measures.class_probabilities import TextChances
 from nunbit.measures.wording import Wording
+from nunbit.pictures.expression_channels import KEPT_CHANNELS
 from nunbit.pictures.landmarks import pose_angles
 from nunbit.recording.face_reader import FaceReadings
 from nunbit.recording.observer import Observed, ReadingSettings
@@ -221,8 +222,9 @@ def _table_arrays(seen: Observed) -> Iterable[NDArray[Any]]:
     for track in () if seen.faces is None else seen.faces.tracks:
         yield from (track.times_s, track.boxes_xyxy, track.det_score, track.sharpness)
         yield from (_codes(track.reasons), track.mouth_open, track.eye_aspect)
-        if track.probabilities is not None:
-            yield track.probabilities
+        for table in (track.probabilities, track.channels):
+            if table is not None:
+                yield table
     voice = seen.voice
     if voice is not None:
         yield from (voice.times_s, voice.present, voice.speech, voice.f0_hz, voice.level_dbfs)
@@ -285,6 +287,7 @@ def _faces(
         own = {name: values[rows] for name, values in column.items()}
         rotation = arrays["rotation"][here].astype(np.float64)
         chances = [own[f"p_{label}"] for label in about.labels]
+        channels = [own[name] for name in KEPT_CHANNELS if name in own]
         tracks.append(
             FaceTrack(
                 track_id=track_id,
@@ -299,6 +302,7 @@ def _faces(
                 mouth_open=own["mouth_open"],
                 eye_aspect=own["eye_aspect"],
                 probabilities=np.stack(chances, axis=1) if chances else None,
+                channels=np.stack(channels, axis=1) if channels else None,
                 motion=arrays["motion"][here] if about.has_motion else None,
                 tremor=np.nan if tremor is None else tremor,
             )
