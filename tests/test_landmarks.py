@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nunbit.core.messages import InputError
 from nunbit.pictures.expression_channels import CHANNELS
 from nunbit.pictures.face_mesh import (
     MODEL_INSTALL,
@@ -31,7 +32,8 @@ from nunbit.pictures.landmarks import (
     mouth_opening,
     pose_angles,
 )
-from nunbit.runtime.optional_weights import FOLDER_VARIABLE
+from nunbit.runtime.optional_weights import FOLDER_VARIABLE, weights_named
+from nunbit.stories.doctor import examine
 from nunbit.synth.actors import Expression, Person, sample_person
 from nunbit.synth.drawing import Pose
 from nunbit.synth.drawn_face import render_face
@@ -264,3 +266,19 @@ def test_a_mirrored_face_looks_the_other_way(
     assert abs(own[0] + other[0]) < bound_deg
     assert abs(own[1] - other[1]) < bound_deg
     assert abs(own[2] + other[2]) < bound_deg
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["another file of this size", "cut short"])
+def test_a_damaged_network_is_one_line_and_no_other_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: bool
+) -> None:
+    file = weights_named("face-landmarker").files[0]
+    folder = tmp_path / "face-landmarker"
+    folder.mkdir()
+    (folder / file.name).write_bytes(b"x" * (100 if cut else file.size))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    with pytest.raises(InputError, match="nunbit models get face-landmarker"):
+        load_landmarker()
+    finding = next(each for each in examine() if each.topic == "landmarks")
+    assert finding.state == "missing"
+    assert "nunbit models get face-landmarker" in finding.text.ko

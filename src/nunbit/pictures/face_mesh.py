@@ -32,7 +32,7 @@ from nunbit.core.streams import Floats, Singles
 from nunbit.pictures.crops import PAD_RGB, require_rgb
 from nunbit.pictures.expression_channels import CHANNEL_POINTS, N_CHANNELS
 from nunbit.runtime.files import sha256_file
-from nunbit.runtime.optional_weights import find_weights
+from nunbit.runtime.optional_weights import find_weights, require_whole
 
 LandmarkNetwork = Literal["face-landmarker", "face-mesh"]
 
@@ -292,6 +292,9 @@ def load_landmarker(network: LandmarkNetwork | None = None) -> Landmarker | None
 
     Args:
         network: Which; None takes ``face-landmarker`` where it is here, else ``face-mesh``.
+
+    Raises:
+        InputError: The fetched file is damaged.
     """
     here = _networks_here()
     chosen = network or (here[0] if here else None)
@@ -300,7 +303,7 @@ def load_landmarker(network: LandmarkNetwork | None = None) -> Landmarker | None
     if chosen == "face-mesh":
         mesh, lids = (_Network(path.read_bytes()) for path in _packaged_files() or ())
         return Landmarker("face-mesh", mesh, lids=lids)
-    with zipfile.ZipFile(_task_file() or "") as task:
+    with zipfile.ZipFile(require_whole("face-landmarker") / TASK_FILE) as task:
         mesh = _Network(task.read("face_landmarks_detector.tflite"))
         channels = _Network(task.read("face_blendshapes.tflite"))
     return Landmarker("face-landmarker", mesh, channels=channels)

@@ -130,16 +130,44 @@ def weights_folder() -> Path:
 
 
 def find_weights(name: str) -> Path | None:
-    """The folder with all files of the weights; None where one is missing or cut short.
+    """The folder with all files of the weights; None where they were not fetched.
 
-    Looks at sizes only, for it is called at every start; :func:`state_of` reads the files.
+    Looks at sizes only, for it is called at every start; :func:`require_whole` reads the files.
 
     Raises:
-        InputError: There are no weights of this name.
+        InputError: There are no weights of this name, or a file of them is missing or cut short:
+            others are never taken in their place.
     """
     folder, weights = weights_folder() / name, weights_named(name)
-    complete = all(_size(folder / file.name) == file.size for file in weights.files)
-    return folder if complete else None
+    sizes = [_size(folder / file.name) for file in weights.files]
+    if sizes == [file.size for file in weights.files]:
+        return folder
+    if any(size is not None for size in sizes):
+        raise damaged((name,))
+    return None
+
+
+def require_whole(name: str) -> Path:
+    """The folder of fetched weights, every file of which is the listed one, byte for byte.
+
+    Raises:
+        InputError: They are damaged or not here.
+    """
+    if state_of(weights_named(name)) != "present":
+        raise damaged((name,))
+    return weights_folder() / name
+
+
+def damaged(names: Sequence[str]) -> InputError:
+    """The error for weights whose files are not the listed ones."""
+    listed = ", ".join(names)
+    again = "; ".join(f"nunbit models get {name}" for name in names)
+    return InputError(
+        Text(
+            f"damaged: {listed}; fetch again with: {again}",
+            f"손상된 가중치: {listed}. 다시 받으십시오: {again}",
+        )
+    )
 
 
 def state_of(weights: Weights) -> WeightsState:

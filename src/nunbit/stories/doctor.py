@@ -14,9 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from nunbit.core.messages import Lang, MissingExtra, Text
+from nunbit.core.messages import InputError, Lang, Text
 from nunbit.language.morphemes import analyser_missing
 from nunbit.pictures.face_mesh import MODEL_INSTALL, landmark_network, landmarks_missing
+from nunbit.runtime.optional_weights import require_whole
 from nunbit.runtime.resources import nunbit_version
 from nunbit.runtime.workers import available_cores
 
@@ -175,8 +176,7 @@ def _recordings() -> tuple[Finding, ...]:
         media = Finding(
             "recordings", "ok", Text(says, "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다")
         )
-    missing = landmarks_missing()
-    landmarks = Finding("landmarks", "ok" if missing is None else "note", _landmarks_text(missing))
+    landmarks = _landmarks()
     recognisers = [name for name in ("vosk", "faster_whisper") if find_spec(name) is not None]
     line = "pip install 'nunbit[asr]'"
     asr = Finding(
@@ -190,20 +190,26 @@ def _recordings() -> tuple[Finding, ...]:
     return media, landmarks, asr, _analyser()
 
 
-def _landmarks_text(missing: MissingExtra | None) -> Text:
+def _landmarks() -> Finding:
+    try:
+        missing, network = landmarks_missing(), landmark_network()
+        if network == "face-landmarker":
+            require_whole(network)
+    except InputError as exc:
+        return Finding("landmarks", "missing", exc.text)
     if missing is not None:
-        return missing.text
-    if landmark_network() == "face-landmarker":
-        return Text(
-            "MediaPipe Face Landmarker: 478 points, expression channels",
-            "MediaPipe Face Landmarker: 점 478개, 표정 채널",
-        )
-    return Text(
+        return Finding("landmarks", "note", missing.text)
+    newer = Text(
+        "MediaPipe Face Landmarker: 478 points, expression channels",
+        "MediaPipe Face Landmarker: 점 478개, 표정 채널",
+    )
+    older = Text(
         "MediaPipe's older mesh, without expression channels and less exact in head direction; "
         f"the better one: {MODEL_INSTALL}",
         "MediaPipe의 이전 메시. 표정 채널이 없고 머리 방향이 덜 정확합니다. 더 나은 것: "
         f"{MODEL_INSTALL}",
     )
+    return Finding("landmarks", "ok", newer if network == "face-landmarker" else older)
 
 
 def _analyser() -> Finding:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nunbit.core.messages import InputError, Lang, Text
+from nunbit.core.messages import Lang, Text
 from nunbit.runtime.optional_weights import (
     Weights,
     WeightsState,
+    damaged,
     fetch,
     listed_weights,
     state_of,
@@ -89,14 +90,7 @@ def verify_models() -> tuple[FoundWeights, ...]:
         InputError: A file is missing or damaged.
     """
     found = list_models()
-    damaged = [each.weights.id for each in found if each.state == "damaged"]
-    if damaged:
-        names = ", ".join(damaged)
-        again = "; ".join(f"nunbit models get {name}" for name in damaged)
-        raise InputError(
-            Text(
-                f"damaged: {names}; fetch again with: {again}",
-                f"손상된 가중치: {names}. 다시 받으십시오: {again}",
-            )
-        )
+    wrong = [each.weights.id for each in found if each.state == "damaged"]
+    if wrong:
+        raise damaged(wrong)
     return found
