@@ -143,7 +143,7 @@ def find_weights(name: str) -> Path | None:
     if sizes == [file.size for file in weights.files]:
         return folder
     if any(size is not None for size in sizes):
-        raise damaged((name,))
+        raise damaged_weights((name,))
     return None
 
 
@@ -154,11 +154,11 @@ def require_whole(name: str) -> Path:
         InputError: They are damaged or not here.
     """
     if state_of(weights_named(name)) != "present":
-        raise damaged((name,))
+        raise damaged_weights((name,))
     return weights_folder() / name
 
 
-def damaged(names: Sequence[str]) -> InputError:
+def damaged_weights(names: Sequence[str]) -> InputError:
     """The error for weights whose files are not the listed ones."""
     listed = ", ".join(names)
     again = "; ".join(f"nunbit models get {name}" for name in names)

@@ -10,7 +10,7 @@ from nunbit.core.messages import Lang, Text
 from nunbit.runtime.optional_weights import (
     Weights,
     WeightsState,
-    damaged,
+    damaged_weights,
     fetch,
     listed_weights,
     state_of,
@@ -92,5 +92,5 @@ def verify_models() -> tuple[FoundWeights, ...]:
     found = list_models()
     wrong = [each.weights.id for each in found if each.state == "damaged"]
     if wrong:
-        raise damaged(wrong)
+        raise damaged_weights(wrong)
     return found
