@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "nunbit needs Python 3.11, 3.12 or 3.13; set PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,media,asr,pandas,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,media,asr,web,pandas,tables,dev]'
 	@# References for the tests of weight loading; they ask for torchvision, which they do not need.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  clip-anytorch==2.6.0 open_clip_torch==3.3.0
@@ -33,8 +33,10 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 
 test: setup
 	$(PYTEST) -m "not slow"
 
+# Tests that keep time run after the others, one by one.
 test-slow: setup
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not alone"
+	$(PYTEST) -n 0 -m alone
 
 # Every test, none twice.
 test-all: test

@@ -24,7 +24,7 @@ from nunbit.core.schema import Box
 from nunbit.core.streams import Floats, Frame
 from nunbit.pictures.face_mesh import Landmarker, load_landmarker
 from nunbit.pictures.faces import DetectorSettings
-from nunbit.pictures.landmarks import head_rotation, pose_angles
+from nunbit.pictures.landmarks import KEPT_POINTS, head_rotation, pose_angles
 from nunbit.recording.face_looks import Looks, apart, is_other, looks_of
 from nunbit.recording.face_search import FaceSearch
 from nunbit.recording.media import read_media
@@ -56,7 +56,8 @@ def read_clip(path: Path, landmarker: Landmarker) -> tuple[list[Looks], list[flo
         box = found[0].box_xyxy
         mesh = landmarker.find(frame.pixels, box)
         points = None if mesh is None else mesh.points.astype(np.float64)
-        looks.append(looks_of(frame.pixels, box, points))
+        kept = None if points is None else points[list(KEPT_POINTS)]
+        looks.append(looks_of(frame.pixels, box, kept))
         if number % 10 == 0 and points is not None and len(lean) < 5:
             lean.append(lean_of(frame, box, points, landmarker))
     return looks, lean

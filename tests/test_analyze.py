@@ -300,7 +300,7 @@ def test_a_fault_of_nunbit_is_one_line_and_the_others_are_written(
 ) -> None:
     from nunbit.stories import analyze as story
 
-    def broken(job: Any, tools: Any) -> Any:
+    def broken(*_: Any) -> Any:
         raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr(story, "analyse_session", broken)
@@ -312,6 +312,7 @@ def test_a_fault_of_nunbit_is_one_line_and_the_others_are_written(
     assert "test_analyze" not in one.value.text.line("en")
 
 
+@pytest.mark.slow
 def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_path: Path) -> None:
     """As the kernel does for lack of memory: the process is gone, without an exception."""
     code = (
@@ -352,7 +353,7 @@ def test_nothing_is_written_outside_the_output_folder(quick: Path, tmp_path: Pat
     assert outcome.state == "done"
     assert {p.name for p in tmp_path.iterdir()} == {"in", "deep"}
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
-    assert [p.name for p in out.iterdir()] == [outcome.session]
+    assert [p.name for p in out.iterdir() if p.is_dir()] == [outcome.session]
     assert (out / outcome.session / "report.html").is_file()
 
 

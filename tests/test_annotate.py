@@ -50,6 +50,11 @@ def test_valence_is_told_by_colour() -> None:
     assert len({tuple(edge) for edge in edges}) == 3
 
 
+def test_a_class_has_the_colour_of_the_reports() -> None:
+    edge = np.asarray(draw_marks(GREY, [Mark(BOX, "", 1, "#e9a820")]))[375, 300]
+    assert tuple(edge) == (0xE9, 0xA8, 0x20)
+
+
 @pytest.mark.parametrize(
     "box",
     [

@@ -81,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (made / "text.mp4").write_text("not a film", encoding="utf-8")
     write_media(made / "numbers.mp4", film("25", 50, size=(320, 240)))
-    (made / "notes.docx").write_bytes(b"PK")
+    (made / "notes.pdf").write_bytes(b"PK")
     return made
 
 
@@ -159,7 +159,7 @@ def test_a_folder_is_judged_in_one_call(folder: Path) -> None:
         "talk.wav": "ok",
         "text.mp4": "failed",
     }
-    assert any("1 .docx" in said.en for said in unread)
+    assert any("1 .pdf" in said.en for said in unread)
     by_name = {Path(r.file).name: r for r in results}
     assert "no_matching_transcript" in codes(by_name["silent.wav"])
     for lang, header, end in (

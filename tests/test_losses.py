@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 
@@ -67,6 +68,31 @@ def naive_loss(logits: Tensor, batch: Batch, kind: str) -> Tensor:
             weights = weights + weight
         terms.append(total / weights)
     return (terms[0] + terms[1]) / 2
+
+
+@pytest.mark.parametrize("kind", ["paper", "siglip"])
+def test_an_image_that_weighs_twice_counts_like_two(kind: Literal["paper", "siglip"]) -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits, classes = torch.randn(3, 4, generator=generator), torch.arange(4)
+    targets = torch.rand(3, 4, generator=generator)
+    targets = targets / targets.sum(dim=1, keepdim=True)
+    own, ones = torch.full((3, 4), 0.25), torch.ones(4)
+    copies = torch.tensor([1.0, 0.5, 2.0, 1.0])
+
+    def loss(rows: list[int], weight: list[float] | None) -> Tensor:
+        given = None if weight is None else torch.tensor(weight)
+        pairs = Pairs(own[rows], classes, targets[rows], ones, copies, given)
+        return contrastive_loss(logits[rows], pairs, kind)
+
+    every, even = [0, 1, 2], [1.0, 1.0, 1.0]
+    torch.testing.assert_close(loss(every, even), loss(every, None))
+    assert loss(every, [1.0, 2.0, 1.0]) != loss(every, None)
+    # Only the ratio counts.
+    torch.testing.assert_close(loss(every, [2.0, 4.0, 2.0]), loss(every, [1.0, 2.0, 1.0]))
+    # The softmax over images has all of them as negatives, whatever they weigh.
+    if kind == "siglip":
+        torch.testing.assert_close(loss(every, [1.0, 2.0, 1.0]), loss([0, 1, 1, 2], None))
+        torch.testing.assert_close(loss(every, [1.0, 0.0, 1.0]), loss([0, 2], None))
 
 
 @pytest.mark.parametrize(

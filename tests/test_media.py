@@ -771,6 +771,7 @@ def test_importing_loads_no_library() -> None:
 # ---------------------------------------------------------------- real clips
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_clips(real_data: Path) -> None:
     with (real_data / "video" / "clips.csv").open(encoding="utf-8") as stream:

@@ -27,6 +27,7 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nunbit.report.page.write_figures", lambda folder, view: None)
 
 
+@pytest.mark.slow
 def test_two_classes_from_data_of_seven(tmp_path: Path) -> None:
     data = make_data(tmp_path / "d", label_set="fer7", per_class=2)
     settings = training_settings(label_set="dep2", prompts="natural", epochs=1)

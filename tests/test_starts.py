@@ -83,7 +83,9 @@ def test_a_hub_family_gives_its_own_embeddings(
     torch.testing.assert_close(_text_vectors(again, TEXTS), texts)
 
 
-@pytest.mark.parametrize("name", ["korean", pytest.param("siglip", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) for name in ("korean", "siglip")]
+)
 def test_a_hub_family_trains_and_leaves_a_bundle(
     folders: Callable[[str], tuple[Path, Any]], data: Path, tmp_path: Path, name: str
 ) -> None:
@@ -194,6 +196,7 @@ def test_text_lr_is_a_share_of_lr(
 # --- an earlier run ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_begins_where_an_earlier_one_ended(data: Path, tmp_path: Path) -> None:
     first = dataclasses.replace(training_settings(), max_steps=2, eval_every=1)
     fit(data, tmp_path / "first", first, resume=False)
@@ -239,6 +242,7 @@ def test_a_run_can_be_averaged_with_the_run_it_began_with(data: Path, tmp_path: 
 # --- int8 -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("levels", "expected"),
     [

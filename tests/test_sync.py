@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nunbit.core.streams import AudioChunk, Frame, Interval
+from make_measures import make_faces, make_track, make_voice
+from nunbit.core.streams import AudioChunk, Frame, Interval, MediaInfo, VideoInfo
+from nunbit.recording import synchrony
 from nunbit.recording.synchrony import (
     MAX_STRETCHES,
     STRETCH_S,
@@ -216,6 +219,33 @@ def test_short_recordings_give_short_stretches() -> None:
 )
 def test_nowhere_to_look(speech: list[Interval], face: np.ndarray) -> None:
     assert choose_stretches(speech, face) == ()
+
+
+@pytest.mark.parametrize(
+    ("same", "enough"), [(True, 2), (False, 3)], ids=["settled by two", "not settled"]
+)
+def test_the_third_stretch_is_read_where_two_do_not_settle_it(
+    monkeypatch: pytest.MonkeyPatch, same: bool, enough: int
+) -> None:
+    frames, mouth, times, level = talk(4, 0.2, duration_s=60, same=same)
+    read: list[Interval] = []
+
+    def curve(stretch: Interval, *_: object) -> tuple[np.ndarray, np.ndarray]:
+        read.append(stretch)
+        inside = (frames >= stretch.start_s) & (frames < stretch.end_s)
+        return frames[inside], mouth[inside]
+
+    monkeypatch.setattr(synchrony, "iter_frames", lambda _, stretch: stretch)
+    monkeypatch.setattr(synchrony, "load_landmarker", object)
+    monkeypatch.setattr(synchrony, "landmarks_missing", lambda: None)
+    monkeypatch.setattr(synchrony, "mouth_curve", curve)
+    faces = make_faces([make_track(np.arange(0, 60, 0.1))], duration_s=60)
+    voice = replace(make_voice(60, [(0, 60)]), times_s=times, level_dbfs=level)
+    media = MediaInfo("a.mp4", 60.0, VideoInfo(64, 64, 0, "25", 0.0, 60.0), None)
+    found = synchrony.check_synchrony(Path("a.mp4"), media, faces, voice, (Interval(0, 60),))
+    assert len(read) == found["stretches"] == enough
+    assert found.get("offset_s", 0.2) == pytest.approx(0.2, abs=0.03)
+    assert ("reason" in found) is not same
 
 
 # ---------------------------------------------------------------- real talkers

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from make_timeline import Recipe, make_timeline
+from make_timeline import Recipe, add_channels, make_timeline
 from nunbit.report import render_timeline
 
 LENGTH_S = 40.0
@@ -102,3 +102,19 @@ def test_the_cursor_runs_with_the_sound(opened: Opened) -> None:
     opened.until("document.querySelector('audio').paused")
     assert opened.played() > before
     opened.until(f"Math.abs({CURSOR} - {PLAYED}) < 0.6")
+
+
+def test_expression_channels_unfold(browser_page: Any, tmp_path: Path) -> None:
+    folder = make_timeline(tmp_path / "s", Recipe(duration_s=20.0))
+    page = browser_page
+    page.goto(render_timeline(add_channels(folder, ("smile", "jaw_open")), lang="en").as_uri())
+    track = page.locator("[data-folded] canvas").first
+    assert not track.is_visible()
+    page.locator("#fold").click()
+    assert page.locator("[data-folded] canvas").count() == 2
+    assert track.is_visible()
+    drawn = "e => e.getContext('2d').getImageData(0, 0, e.width, e.height).data.some((v) => v > 0)"
+    page.wait_for_timeout(200)
+    assert track.evaluate(drawn)
+    page.locator("#fold").click()
+    assert not track.is_visible()

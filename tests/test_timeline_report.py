@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from make_timeline import Recipe, make_timeline
+from make_timeline import Recipe, add_channels, make_timeline
 from nunbit.core.messages import InputError, Lang
 from nunbit.core.spans import runs
 from nunbit.report import check_embeddable, draw_timeline, render_sessions, render_timeline
@@ -352,6 +352,23 @@ def test_agreement_of_an_aligned_bundle_is_a_track_of_its_own(interview: Path, l
     assert not any("agreement" in o["id"] for o in tracks["chosen"]["options"])
     del view.r.series["fused", "agreement_face_text", ""]
     assert "likeness" not in {t["id"] for t in payload(view)["tracks"]}
+
+
+def test_expression_channels_are_tracks_folded_at_first(tmp_path: Path) -> None:
+    folder = make_timeline(tmp_path / "s", Recipe(duration_s=20.0))
+    assert 'id="fold"' not in html_of(folder)  # without the network there are none
+    add_channels(folder, ("smile", "brow_raise", "brow_lowering", "gaze_down"))
+    html = html_of(folder)
+    tracks = Page(html).data["tracks"]
+    folded = [t for t in tracks if t.get("folded")]
+    assert [t["id"] for t in folded] == ["channels-smile", "channels-brows", "channels-eyes"]
+    assert tracks[-len(folded) :] == folded  # behind all others
+    assert [line["name"] for line in folded[1]["lines"]] == ["brows lowered", "brows raised"]
+    assert html.count(" data-folded hidden>") == len(folded)
+    assert html.count('id="fold"') == 1
+    series = view_of(folder).r.series["face", "smile", ""]
+    np.testing.assert_allclose(decode(folded[0]["lines"][0]["value"]), series.value, atol=2e-4)
+    assert "표정 채널" in html_of(folder, "ko")
 
 
 def test_valence_needs_all_signed_classes(odd: Path) -> None:

@@ -153,6 +153,7 @@ def test_a_second_signal_does_not_wait(
     assert not (tmp_path / "run" / "checkpoints" / "step-00000010.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit_with_dropout_and_workers(
     data: Path, clip: Path, tmp_path: Path
 ) -> None:

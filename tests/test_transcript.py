@@ -515,7 +515,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("a.csv", "start,end,text\n1,2,hi\n3,soon,ho\n", "row 3: end is no time: 'soon'"),
     ("a.csv", "file,start,end,text\na,1,2,hi\nb,1,2,ho\n", "rows of 2 recordings"),
     ("a.csv", 'start,end,text\n1,2,"hi', "row"),
-    ("a.txt", "그냥 글입니다.\n", "no known transcript format"),
+    ("a.txt", "그냥 글입니다.\n", "this transcript has no times"),
     ("a.mp4", bytes(range(256)) * 40, "this is not a text file"),
     ("a.srt", b"\x81\x20\xff\xff\xfe hello", "neither UTF-8, UTF-16 nor CP949"),
     ("a.rttm", "SPEAKER x 1 0.5 1.0 <NA> <NA> A <NA> <NA>\n", "give it as `speakers`"),

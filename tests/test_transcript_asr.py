@@ -26,8 +26,10 @@ import pytest
 from nunbit.core.messages import InputError, MissingExtra
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
 from nunbit.recording.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
-from nunbit.recording.transcript.asr import Block, blocks, vosk_model_folder
+from nunbit.recording.transcript.asr import vosk_model_folder
 from nunbit.recording.transcript.cues import Cue, RawWord
+from nunbit.recording.transcript.speech_blocks import blocks
+from nunbit.recording.transcript.whisper import Block
 from nunbit.runtime.optional_weights import FOLDER_VARIABLE, weights_named
 
 
@@ -190,6 +192,7 @@ def whisper_module(calls: list[dict[str, Any]], fail: Exception | None = None) -
             condition_on_previous_text: bool = True,
             word_timestamps: bool = False,
             vad_filter: bool = False,
+            **guards: float,
         ) -> tuple[Iterable[Segment], Info]:
             assert audio.dtype == np.float32
             assert audio.ndim == 1
@@ -258,10 +261,11 @@ def test_whisper_words_are_on_the_media_clock(
 
 def test_whisper_words_in_silence_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module([]))
-    found = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=[Interval(0.0, 1.0)])
-    assert [w.text for u in found.utterances for w in u.words] == ["저는", "3명,"]
-    assert "1 recognised word(s) outside detected speech" in found.notices[0].en
-    nothing = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=[Interval(2.0, 3.0)])
+    speech = [Interval(0.0, 0.05), Interval(1.9, 1.95)]  # one stretch with its pause
+    found = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=speech)
+    assert [w.text for u in found.utterances for w in u.words] == ["저는", "음"]
+    assert any("1 recognised word(s) outside detected speech" in n.en for n in found.notices)
+    nothing = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=[Interval(9.0, 9.5)])
     assert nothing.utterances == ()
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from nunbit.core.streams import Interval, Transcript, Utterance, VoiceStream, Word
 from nunbit.recording.observer import ReadingSettings, RecordingJob
-from nunbit.recording.read import Companions, words_of
 from nunbit.recording.transcript import Diarisation, WordFit, fit_notes, fit_words, said_intervals
+from nunbit.recording.words import Companions, words_of
 
 Spans = list[tuple[float, float]]
 

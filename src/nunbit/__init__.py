@@ -15,9 +15,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nunbit.api import align, analyze, evaluate, predict, prepare, search, train
+    from nunbit.api import (
+        adapt,
+        align,
+        analyze,
+        evaluate,
+        predict,
+        prepare,
+        search,
+        start_live,
+        train,
+    )
     from nunbit.api.loaded import Model, load
-    from nunbit.api.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
+    from nunbit.api.outcomes import (
+        AlignResult,
+        PrepareResult,
+        SearchResult,
+        StudyResult,
+        TrainResult,
+    )
+    from nunbit.api.studies import study
     from nunbit.core.messages import (
         BundleError,
         InputError,
@@ -35,6 +52,7 @@ if TYPE_CHECKING:
     from nunbit.runtime.results import EvalResult
     from nunbit.statistics.changes import find_changes
     from nunbit.statistics.series import SeriesSummary, summarise
+    from nunbit.stories.adapt.adaptation_result import AdaptResult
     from nunbit.stories.predict.result import PredictResult
     from nunbit.stories.timelines import (
         SessionsResult,
@@ -46,6 +64,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "AdaptResult": "stories.adapt.adaptation_result",
     "AlignResult": "api.outcomes",
     "Bundle": "model.encoders",
     "BundleError": "core.messages",
@@ -65,10 +84,12 @@ _HOME = {
     "SeriesSummary": "statistics.series",
     "SessionsResult": "stories.timelines",
     "SettingsError": "core.messages",
+    "StudyResult": "api.outcomes",
     "TemplateSet": "language.prompts",
     "TimelineResult": "stories.timelines",
     "TrainResult": "api.outcomes",
     "TrainingError": "core.messages",
+    "adapt": "api",
     "align": "api",
     "analyze": "api",
     "evaluate": "api",
@@ -83,11 +104,14 @@ _HOME = {
     "read_sessions": "stories.timelines",
     "read_timeline": "stories.timelines",
     "search": "api",
+    "start_live": "api",
+    "study": "api.studies",
     "summarise": "statistics.series",
     "train": "api",
 }
 
 __all__ = [
+    "AdaptResult",
     "AlignResult",
     "Bundle",
     "BundleError",
@@ -107,10 +131,12 @@ __all__ = [
     "SeriesSummary",
     "SessionsResult",
     "SettingsError",
+    "StudyResult",
     "TemplateSet",
     "TimelineResult",
     "TrainResult",
     "TrainingError",
+    "adapt",
     "align",
     "analyze",
     "evaluate",
@@ -125,6 +151,8 @@ __all__ = [
     "read_sessions",
     "read_timeline",
     "search",
+    "start_live",
+    "study",
     "summarise",
     "train",
 ]

@@ -5,29 +5,38 @@ setting of a story is given by its name (``nunbit.analyze("a.mp4", window_s=6.0)
 together as ``settings=``. What goes wrong is a ``NunbitError``, or a ``TypeError`` where a value
 is of the wrong type. Progress goes to stderr.
 
-torch is imported by ``train`` alone, and by ``align`` where there are windows enough for it.
+torch is imported by ``train`` alone, by ``align`` where there are windows enough for it, and by
+``study`` once its transformer has something to learn.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nunbit.api.loaded import Model, Prompts, load
-from nunbit.api.outcomes import AlignResult, PrepareResult, SearchResult, TrainResult
+from nunbit.api.outcomes import (
+    AlignResult,
+    PrepareResult,
+    SearchResult,
+    TrainResult,
+    place_results,
+)
 from nunbit.core.messages import InputError, Lang, MissingExtra, SettingsError, Text
 from nunbit.model.bundle import find_bundle
 from nunbit.pictures.given import Pictures
 from nunbit.runtime.config import settings_from
 from nunbit.runtime.progress import in_language, spoken_lang
-from nunbit.runtime.results import PathLike, TemporaryFolder, as_path, as_paths
+from nunbit.runtime.results import PathLike, as_path, as_paths
 from nunbit.stories.predict.result import PredictResult
 
 if TYPE_CHECKING:
+    from nunbit.live import Event, LiveSession
     from nunbit.runtime.results import EvalResult
+    from nunbit.stories.adapt import AdaptResult
     from nunbit.stories.timelines import SessionsResult, TimelineResult
 
 Paths = PathLike | Iterable[PathLike]
@@ -38,6 +47,7 @@ def predict(
     images: Pictures,
     prompts: Prompts | None = None,
     crops: bool = False,
+    neutral: Pictures | None = None,
     *,
     model: ModelLike | None = None,
     **settings: Any,
@@ -51,14 +61,15 @@ def predict(
         >>> result[0].faces[0].label
     """
     asked = load(model, threads=settings.pop("threads", None))
-    return asked.predict(images, prompts, crops, **settings)
+    return asked.predict(images, prompts, crops, neutral, **settings)
 
 
 @in_language
 def analyze(
-    media: Paths,
+    media: Paths | None = None,
     out: PathLike | None = None,
     *,
+    people: PathLike | None = None,
     model: ModelLike | None = None,
     lang: Lang | None = None,
     **settings: Any,
@@ -66,7 +77,9 @@ def analyze(
     """Bring face, voice and words of recordings onto one clock.
 
     Args:
-        media: A recording, or several, or folders of them.
+        media: A recording, or several, or folders of them; None where ``people`` names them.
+        people: Table of recordings with the column ``file``, and ``person``, ``session``,
+            ``group``, ``baseline``, ``transcript``, ``speakers`` as wanted (``docs/tables.md``).
         out: Gets a folder a recording, for good; what is done there is not done again. None
             takes a temporary folder that lives as long as the result (``result.save(…)`` keeps
             it).
@@ -87,12 +100,20 @@ def analyze(
     from nunbit.stories.analyze.job import AnalyzeSettings
     from nunbit.stories.timelines import SessionsResult, TimelineResult
 
-    paths = as_paths(media, "media")
+    if media is None and people is None:
+        raise InputError(
+            Text(
+                "give `media`, recordings or folders of them, or a table of them as `people`",
+                "`media`로 녹화나 폴더를, 또는 `people`로 녹화의 표를 주십시오",
+            )
+        )
+    paths = [] if media is None else as_paths(media, "media")
+    table = None if people is None else as_path(people, "people")
     if isinstance(settings.get("baseline"), tuple | list):
         settings["baseline"] = "-".join(f"{float(edge):g}" for edge in settings["baseline"])
     made = settings_from(AnalyzeSettings, settings, "analyze")
-    folder, owner = _place(out)
-    outcomes = run_analysis(paths, folder, made, bundle=_bundle(model))
+    folder, owner = place_results(out)
+    outcomes = run_analysis(paths, folder, made, bundle=_bundle(model), people=table)
     failed = {o.session: o.error.pick(spoken_lang()) for o in outcomes if o.error is not None}
     if len(failed) == len(outcomes):
         first, why = next(iter(failed.items()))
@@ -107,7 +128,7 @@ def analyze(
         for o in outcomes
         if o.summary is not None
     )
-    one = isinstance(media, str | Path) and not paths[0].is_dir()
+    one = isinstance(media, str | Path) and not paths[0].is_dir() and table is None
     return done[0] if one else SessionsResult(done, failed)
 
 
@@ -213,9 +234,53 @@ def evaluate(
                 "`part`는 작업 배열용이며 명령줄에서 씁니다. 빼십시오",
             )
         )
-    folder, owner = _place(out)
+    folder, owner = place_results(out)
     result = run_evaluation(_data(data), _bundle(model), folder, made)
     return dataclasses.replace(result, folder=folder, owner=owner)
+
+
+@in_language
+def adapt(
+    model: ModelLike | None = None,
+    data: PathLike | PrepareResult | None = None,
+    out: PathLike | None = None,
+    *,
+    lang: Lang | None = None,
+    **settings: Any,
+) -> AdaptResult:
+    """Fit a model to your people with a few labelled faces, and write it where that helps.
+
+    Args:
+        model: A model, its folder or a shipped name; None takes the shipped one. It is never
+            changed.
+        data: Labelled faces: from :func:`prepare`, class folders, or a table with ``path``,
+            ``label`` and ``subject``; photos with ``unlabelled=True``.
+        out: Folder of the new model; ``load`` takes it.
+        lang: Language of progress; None keeps the one before, English at first.
+        settings: Any of ``AdaptSettings`` by name, such as ``crops``, ``unlabelled`` or ``figure``.
+
+    Returns:
+        Scores before and after on persons left out; ``written`` says whether there is a new model.
+
+    Raises:
+        InputError: The faces do not serve (too few, one class, one person, other labels), or
+            ``out`` is not given or not free.
+        BundleError: The model is damaged.
+    """
+    from nunbit.stories.adapt import AdaptSettings
+    from nunbit.stories.adapt import adapt as run_adaptation
+
+    made = settings_from(AdaptSettings, settings, "adapt")
+    if out is None:
+        raise InputError(
+            Text(
+                "`out` is missing: the folder of the new model",
+                "`out`이 없습니다. 새 모델의 폴더를 주십시오",
+            )
+        )
+    base = model.bundle if isinstance(model, Model) else _bundle(model)
+    given = None if data is None else _data(data)
+    return run_adaptation(base, given, as_path(out, "out"), made)
 
 
 @in_language
@@ -297,12 +362,34 @@ def search(
     return SearchResult(text, hits, tuple(search_notices(bundle, made.modality)))
 
 
-def _place(out: PathLike | None) -> tuple[Path, TemporaryFolder | None]:
-    """The folder of a run; a temporary one, which the result keeps alive, where none is given."""
-    if out is not None:
-        return as_path(out, "out"), None
-    owner = TemporaryFolder()
-    return owner.path, owner
+def start_live(
+    emit: Callable[[Event], None] | None = None,
+    out: PathLike | None = None,
+    *,
+    model: ModelLike | None = None,
+    keep_media: bool = False,
+    **settings: Any,
+) -> LiveSession:
+    """Start a live session: push frames and sound, get events, :meth:`LiveSession.stop` it.
+
+    Args:
+        emit: Called with every event (``nunbit.live.events``), from any thread.
+        out: Gets the session's tables when it stops, as :func:`analyze` writes them; None keeps
+            nothing.
+        model: As for :func:`analyze`.
+        keep_media: Keep pictures and sound in ``out`` as ``session.mkv``. Ask everybody first.
+        settings: Any of ``LiveSettings`` by name, such as ``sound=False`` or ``rate_hz``.
+
+    Raises:
+        MissingExtra: The extra ``media`` is not installed.
+    """
+    from nunbit.live import LiveSession, LiveSettings
+    from nunbit.stories.analyze.live_end import finish_live
+
+    made = settings_from(LiveSettings, settings, "start_live")
+    folder = None if out is None else as_path(out, "out")
+    bundle = load(model, threads=made.threads).bundle
+    return LiveSession(bundle, made, folder, keep_media, emit, finish_live if folder else None)
 
 
 def _bundle(model: ModelLike | None) -> Path | None:

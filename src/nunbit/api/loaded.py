@@ -64,7 +64,12 @@ class Model:
         return self.bundle.embedding_size
 
     def predict(
-        self, images: Pictures, prompts: Prompts | None = None, crops: bool = False, **settings: Any
+        self,
+        images: Pictures,
+        prompts: Prompts | None = None,
+        crops: bool = False,
+        neutral: Pictures | None = None,
+        **settings: Any,
     ) -> PredictResult:
         """Find the faces in pictures and estimate their apparent expression.
 
@@ -75,14 +80,17 @@ class Model:
                 sentence, or several. The name of a template set (``paper``, ``natural``,
                 ``english``) or a file (``.toml``, ``.txt``) chooses the classes' prompts instead.
             crops: The pictures are face crops already: no face is searched for.
-            settings: Any of ``PredictSettings`` by name, such as ``label_set`` or ``min_score``.
+            neutral: Pictures of the person's own face at rest: probabilities are then relative to
+                it, and all ``images`` must show this person.
+            settings: Any of ``PredictSettings`` by name, such as ``label_set`` or ``prior``.
 
         Returns:
             A result a picture, in order. One that cannot be read has ``state`` ``error``.
 
         Raises:
             TypeError: Something is no picture, or no text.
-            InputError: Nothing was given, no picture can be read, or one is no face crop.
+            InputError: Nothing was given, no picture can be read, one is no face crop, or a neutral
+                picture shows no neutral face.
             SettingsError: A setting is unknown or does not fit.
             BundleError: The model does not serve the prompts.
         """
@@ -91,6 +99,7 @@ class Model:
             predict_settings(prompts, crops, settings),
             bundle=self.bundle,
             show=True,
+            neutral=() if neutral is None else given_pictures(neutral, "neutral"),
         )
         if result.counts["error"] == len(result):
             raise _all_unreadable(result)

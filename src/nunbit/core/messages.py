@@ -20,6 +20,7 @@ file never takes the others down (``workers.fault_text``). Knows nothing else of
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -101,7 +102,19 @@ def system_language() -> Lang:
         value = os.environ.get(variable, "")
         if value:
             return "ko" if value.lower().startswith("ko") else "en"
-    return "en"
+    return "ko" if _windows_language() == _KOREAN else "en"
+
+
+_KOREAN = 0x12  # the primary language of Windows' LANGID
+
+
+def _windows_language() -> int:
+    """Primary language of Windows' own texts, 0 elsewhere: there no variable tells it."""
+    if sys.platform != "win32":
+        return 0
+    import ctypes
+
+    return int(ctypes.windll.kernel32.GetUserDefaultUILanguage()) & 0x3FF
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The clock: what counts as the same time, grids, sets of intervals, and times as text.
+"""The clock: what counts as the same time, grids, sets of intervals, live clocks, times as text.
 
 Pure: seconds in, arrays and intervals out. Time is the media clock of :mod:`nunbit.core.streams`;
 intervals are half-open. Knows nothing of files, models or measures. Sums and quantiles over many
@@ -8,13 +8,18 @@ stretches at once are in :mod:`nunbit.core.spans`.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.core.messages import SettingsError, Text
 from nunbit.core.streams import Floats, Interval
+
+T = TypeVar("T")
 
 TOLERANCE_S = 0.05
 """A sample further than this from its grid time counts as missing."""
@@ -193,6 +198,192 @@ def bounds(intervals: Iterable[Interval]) -> Floats:
     """(N, 2) starts and ends."""
     flat = [(each.start_s, each.end_s) for each in intervals]
     return np.array(flat, np.float64).reshape(-1, 2)
+
+
+# -- the clock of a live session -------------------------------------------------------------------
+
+JUMP_S = 0.25
+"""A difference of clocks this large is no delay of a stamp and no drift."""
+
+_SURE_S = 0.3  # of the sender's clock that confirms a jump: a busy page stamps what it has at once
+_WINDOW_S = 10.0  # the least delay is looked for in this much sound: 1 ms at 100 ppm
+_LEAST_S = 2.0  # sound from which the error and, ten times as long, the drift can be told
+_DRIFT_POINTS = 300  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """A piece of sound with its time.
+
+    Attributes:
+        start_s: Time of its first sample.
+        piece: As given.
+        jump_s: Sound that was lost right before it, 0 for none.
+    """
+
+    start_s: float
+    piece: T
+    jump_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    at_s: float  # by its samples
+    captured_s: float
+    length_s: float
+    piece: T
+
+
+class SessionClock(Generic[T]):
+    """Places frames and pieces of sound that come from a browser on one clock.
+
+    Sound is the clock: a sample's time is its number over the rate. Frames carry the sender's clock
+    in milliseconds, and so does every piece of sound. The difference between the two clocks is the
+    least delay seen lately: a late stamp is delay, never an early one. Where the sender's clock
+    runs away from the samples for good, sound was lost (the tab slept, the microphone was away):
+    the sound that follows goes to its true time, behind a gap. Where it leaps back, frames are
+    placed anew.
+
+    Attributes:
+        leaps: How often the sender's clock leapt back.
+    """
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._shift_s = 0.0  # lost sound: session time minus sample time
+        self._end_s = 0.0  # of the sound, on the session's clock
+        self._recent: deque[tuple[float, float]] = deque()  # sample time, sender minus session
+        self._offset_s: float | None = None  # sender minus session
+        self._frame_zero_s: float | None = None
+        self._last_captured_s = -math.inf
+        self._held: list[_Held[T]] = []
+        self._minima: deque[tuple[float, float]] = deque(maxlen=_DRIFT_POINTS)
+        self._second: tuple[int, float] | None = None
+        self.leaps = 0
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether any sound came."""
+        return self._first is not None
+
+    @property
+    def sound_end_s(self) -> float:
+        """Where the sound so far ends."""
+        return self._end_s
+
+    def sound(
+        self, first_sample: int, n: int, rate_hz: int, captured_ms: float, piece: T
+    ) -> list[Placed[T]]:
+        """Take a piece of sound; returns the pieces whose place is certain now.
+
+        Args:
+            first_sample: Its number since the sender began; a leap forward is a gap.
+            n: Samples in it.
+            rate_hz: Of these.
+            captured_ms: The sender's clock at its first sample.
+            piece: Given back with its time.
+        """
+        if self._first is None:
+            self._first = first_sample
+            if self._frame_zero_s is not None:  # the pictures began before
+                self._shift_s = max(0.0, captured_ms / 1000 - self._frame_zero_s)
+                self._frame_zero_s = None
+        at_s = (first_sample - self._first) / rate_hz
+        self._held.append(_Held(at_s, captured_ms / 1000, n / rate_hz, piece))
+        return self._release()
+
+    def flush(self) -> list[Placed[T]]:
+        """The pieces that still wait, at the end."""
+        return self._release(final=True)
+
+    def _release(self, *, final: bool = False) -> list[Placed[T]]:
+        found: list[Placed[T]] = []
+        while self._held:
+            ahead = [self._offset(each) for each in self._held]
+            known = self._offset_s
+            jump_s = 0.0
+            if known is not None and abs(ahead[0] - known) >= JUMP_S:
+                least = min(ahead)
+                if ahead[0] > known and least - known < JUMP_S:
+                    jump_s = 0.0  # the page was busy and has caught up: a late stamp
+                elif not final and self._held[-1].captured_s < self._held[0].captured_s + _SURE_S:
+                    return found
+                else:
+                    jump_s = least - known
+                    self._begin_anew(jump_s)
+            found.append(self._place(self._held.pop(0), max(0.0, jump_s)))
+        return found
+
+    def _offset(self, held: _Held[T]) -> float:
+        return held.captured_s - (held.at_s + self._shift_s)
+
+    def _begin_anew(self, jump_s: float) -> None:
+        """The clocks differ otherwise from now on."""
+        self._recent.clear()
+        self._minima.clear()
+        self._second = None
+        if jump_s > 0:
+            # Samples were lost: what comes keeps its place on the sender's clock. Whole
+            # milliseconds, as the file has them.
+            self._shift_s += round(jump_s, 3)
+        else:
+            self.leaps += 1
+            self._offset_s = None
+
+    def _place(self, held: _Held[T], jump_s: float) -> Placed[T]:
+        start_s, offset_s = held.at_s + self._shift_s, self._offset(held)
+        while self._recent and self._recent[-1][1] >= offset_s:
+            self._recent.pop()  # a running minimum
+        self._recent.append((start_s, offset_s))
+        while self._recent[0][0] < start_s - _WINDOW_S:
+            self._recent.popleft()
+        self._offset_s = self._recent[0][1]
+        second = int(start_s)
+        if self._second is not None and self._second[0] == second:
+            self._second = (second, min(self._second[1], offset_s))
+        else:
+            if self._second is not None:
+                self._minima.append(self._second)
+            self._second = (second, offset_s)
+        self._end_s = max(self._end_s, start_s + held.length_s)
+        return Placed(start_s, held.piece, jump_s)
+
+    def frame_s(self, captured_ms: float) -> float | None:
+        """Session time of a frame, whole milliseconds; None where it lies before the session."""
+        captured_s = captured_ms / 1000
+        if self._offset_s is None and not self.has_sound and self._frame_zero_s is None:
+            self._frame_zero_s = captured_s
+        if not self.has_sound and captured_s < self._last_captured_s - JUMP_S:
+            # Without sound the frames themselves show a leap; the session goes on.
+            assert self._frame_zero_s is not None
+            self._frame_zero_s += captured_s - self._last_captured_s
+            self.leaps += 1
+        self._last_captured_s = captured_s
+        zero_s = self._offset_s if self.has_sound else self._frame_zero_s
+        if zero_s is None:
+            return None
+        time_s = round(captured_s - zero_s, 3)
+        return time_s if time_s >= 0 else None
+
+    def place_s(self, captured_ms: float) -> float | None:
+        """Where a moment of the sender's clock lies, for what is no frame; None where unknown."""
+        zero_s = self._offset_s if self.has_sound else self._frame_zero_s
+        return None if zero_s is None else max(0.0, round(captured_ms / 1000 - zero_s, 3))
+
+    @property
+    def error_ms(self) -> float | None:
+        """How far the clocks of the last second are from where frames are placed."""
+        if self._offset_s is None or not self._minima:
+            return None
+        return abs(self._minima[-1][1] - self._offset_s) * 1000
+
+    @property
+    def drift_ppm(self) -> float | None:
+        """How much faster the sender's clock goes than the sound; None in the first 20 s."""
+        if len(self._minima) < 10 * _LEAST_S:
+            return None
+        at, offset = np.array(self._minima).T
+        return float(np.polyfit(at - at[0], offset, 1)[0]) * 1e6
 
 
 # -- times as text ---------------------------------------------------------------------------------

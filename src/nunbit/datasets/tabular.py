@@ -130,6 +130,17 @@ class OpenTable:
         Raises:
             InputError: The file is damaged further down.
         """
+        for row in self.rows_or_errors():
+            if isinstance(row, InputError):
+                raise row
+            yield row
+
+    def rows_or_errors(self) -> Iterator[TableRow | InputError]:
+        """All rows in order; a row with too few or too many cells is its error, and does not end.
+
+        Raises:
+            InputError: The file is damaged further down.
+        """
         return _parquet_rows(self) if self.encoding is None else _text_rows(self)
 
     def error(self, text: Text) -> InputError:
@@ -175,7 +186,7 @@ def _cells(table: OpenTable) -> Iterator[tuple[int, list[str]]]:
         yield from iter_rows(stream, table.delimiter, line=table.before)
 
 
-def _text_rows(table: OpenTable) -> Iterator[TableRow]:
+def _text_rows(table: OpenTable) -> Iterator[TableRow | InputError]:
     try:
         rows = _cells(table)
         next(rows, None)
@@ -183,12 +194,13 @@ def _text_rows(table: OpenTable) -> Iterator[TableRow]:
             if not any(cell.strip() for cell in cells):
                 continue  # spreadsheets leave rows of empty cells behind the last one
             if len(cells) != len(table.columns):
-                raise TableRow(table.path, line, {}).error(
+                yield TableRow(table.path, line, {}).error(
                     Text(
                         f"{len(cells)} cells, the header has {len(table.columns)}",
                         f"칸이 {len(cells)}개, 머리글은 {len(table.columns)}개",
                     )
                 )
+                continue
             yield TableRow(table.path, line, dict(zip(table.columns, cells, strict=True)))
     except (OSError, csv.Error) as exc:
         raise _unreadable(table.path, exc) from exc

@@ -81,13 +81,13 @@ def text_chances(
     if fitted is None or _language_of(texts) not in fitted.languages:
         return TextChances(None, (_UNPROVEN, *missing))
     vectors = bundle.embed_sentences([_shortened(text) for text in texts])
-    chances = _probabilities(bundle, vectors, fitted.logit_scale, fitted.temperature)
+    chances = chances_of(bundle, vectors, fitted.logit_scale, fitted.temperature)
     reasons = reasons_left_out(wordings, np.asarray(chances, np.float64), bundle.label_set)
     kept = np.array([not reason for reason in reasons])[:, None]
     return TextChances(np.where(kept, chances, np.float32(np.nan)), missing, reasons)
 
 
-def _probabilities(bundle: Bundle, vectors: Singles, scale: float, temperature: float) -> Singles:
+def chances_of(bundle: Bundle, vectors: Singles, scale: float, temperature: float) -> Singles:
     """(N, K) of unit vectors, against the bundle's prompts."""
     templates = load_template_set(bundle.default_template_set)
     prompts = bundle.prompt_embeddings(templates, bundle.label_set)
@@ -192,7 +192,7 @@ def voice_chances(
     rows, vectors = embed_windows(bundle, replay, windows, voice, own)
     chances = np.full((len(windows), len(bundle.label_set.labels)), np.nan, np.float32)
     if len(rows):
-        chances[rows] = _probabilities(bundle, vectors, section.logit_scale, section.temperature)
+        chances[rows] = chances_of(bundle, vectors, section.logit_scale, section.temperature)
         edges = np.array([(each.start_s, each.end_s) for each in windows], np.float64)
         chances[voice.are_clipped(edges[:, 0], edges[:, 1])] = np.nan
     return chances

@@ -348,19 +348,23 @@ class WindowStream:
         self._held: list[FaceStream] = []
         self._next = 0
 
-    def add(self, faces: FaceStream) -> tuple[tuple[MeasureBlock, ...], ...]:
+    def add(
+        self, faces: FaceStream, until_s: float = -np.inf
+    ) -> tuple[tuple[MeasureBlock, ...], ...]:
         """Take the next samples; all windows that end by the last of them are final.
 
         Args:
             faces: Samples later than those before. Without ``targets`` the face that is largest and
                 longest in the window stands for the person: who that is, the whole recording says.
+            until_s: No sample before this time will come any more: windows up to it are final
+                even without one.
 
         Returns:
             The rows of each window that became final, in order.
         """
         self._held.append(faces)
         times = faces.sample_times_s
-        reached = float(times[-1]) if len(times) else -np.inf
+        reached = max(until_s, float(times[-1]) if len(times) else -np.inf)
         found = []
         while (end_s := self._next * self._hop_s + self._window_s) <= reached + 1e-9:
             window = Interval(self._next * self._hop_s, end_s)

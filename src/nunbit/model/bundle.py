@@ -232,6 +232,9 @@ class BundleDocument:
         nunbit_version: That wrote it.
         text_emotion: Where it was fitted to what people say.
         alignment: Where it has heads for face, voice and words: the verdict on them.
+        class_shares: Label id -> share that its probabilities carry: the mean probability on its
+            selection images.
+        adaptation: What ``nunbit adapt`` fitted (``posterior.Adaptation``).
     """
 
     format: str
@@ -256,6 +259,8 @@ class BundleDocument:
     nunbit_version: str | None = None
     text_emotion: TextEmotion | None = None
     alignment: dict[str, Any] | None = None
+    class_shares: dict[str, float] | None = None
+    adaptation: dict[str, Any] | None = None
 
 
 class Tokenizer(Protocol):

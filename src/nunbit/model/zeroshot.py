@@ -92,3 +92,26 @@ def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) 
     logits -= logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(logits)
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def place_of(chances: Array, prompts: Array) -> Array:
+    """Where class probabilities lie in the prompt space: sum of p_k times (t_k - mean t).
+
+    Two modalities that are each compared with the same prompts have places in one space, whatever
+    their own vectors are like. Probabilities that are all alike lie at zero.
+
+    Args:
+        chances: (K,) that sum to one.
+        prompts: (T, K, D) of the classes, any length.
+
+    Returns:
+        (D,).
+    """
+    classes = normalise(normalise(prompts).mean(axis=0))
+    return np.asarray(np.asarray(chances, np.float32) @ (classes - classes.mean(axis=0)))
+
+
+def place_cosine(first: Array, second: Array) -> float | None:
+    """Cosine of two places, -1 to 1; None where one of them is at zero."""
+    lengths = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
+    return None if lengths < 1e-12 else float(np.clip(first @ second / lengths, -1.0, 1.0))

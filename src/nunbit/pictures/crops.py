@@ -315,12 +315,22 @@ class Mark:
     Attributes:
         box_xyxy: Pixels of the picture; None frames the whole picture.
         text: One short line.
-        valence: -1, 0 or 1; chooses the colour.
+        valence: -1, 0 or 1; chooses the colour where none is given.
+        colour: ``#rrggbb`` of the class, as reports and figures have it; '' = by valence.
     """
 
     box_xyxy: Box | None
     text: str
     valence: int = 0
+    colour: str = ""
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour of frame and label."""
+        given = self.colour.lstrip("#")
+        if not given:
+            return _BY_VALENCE[self.valence]
+        return int(given[:2], 16), int(given[2:4], 16), int(given[4:6], 16)
 
 
 def draw_marks(pixels: NDArray[np.uint8], marks: Sequence[Mark], caption: str = "") -> Image.Image:
@@ -346,7 +356,7 @@ def draw_marks(pixels: NDArray[np.uint8], marks: Sequence[Mark], caption: str = 
     draw = ImageDraw.Draw(canvas)
     line = max(2, round(max(picture.size) / 600))
     for box, mark in placed:
-        draw.rectangle(box, outline=_BY_VALENCE[mark.valence], width=line)
+        draw.rectangle(box, outline=mark.rgb, width=line)
     for box, mark in placed:
         _draw_label(draw, box, mark, picture.size)
     return canvas
@@ -393,7 +403,7 @@ def _draw_label(
     left = min(max(box[0], 0.0), max(size[0] - width, 0.0))
     top = box[1] - height if box[1] >= height else min(box[3], max(size[1] - height, 0.0))
     whole = (left, top, left + width, top + height)
-    draw.rectangle(whole, fill=_PAPER, outline=_BY_VALENCE[mark.valence])
+    draw.rectangle(whole, fill=_PAPER, outline=mark.rgb)
     draw.text((left + pad, top + pad), mark.text, font=font, fill=_INK)
 
 

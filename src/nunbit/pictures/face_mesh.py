@@ -86,6 +86,12 @@ class Mesh:
         up = _DETECTOR_IS_HIGHER * (y1 - y0)
         return x0 - aside, y0 - above - up, x1 + aside, y1 + above - up
 
+    @property
+    def roll_deg(self) -> float:
+        """How the line through the eyes is turned, degrees clockwise."""
+        left, right = (self.points[i] for i in _OUTER_EYE_CORNERS)
+        return math.degrees(math.atan2(float(right[1] - left[1]), float(right[0] - left[0])))
+
 
 class _Network:
     """One network: an array in, outputs by their number of values.
@@ -134,7 +140,12 @@ class Landmarker:
         self._n_points, self._crop_px = _SHAPES[network]
 
     def find(
-        self, pixels: NDArray[np.uint8], box_xyxy: Box, *, min_score: float = _MIN_SCORE
+        self,
+        pixels: NDArray[np.uint8],
+        box_xyxy: Box,
+        *,
+        min_score: float = _MIN_SCORE,
+        roll_deg: float | None = None,
     ) -> Mesh | None:
         """Find the points of the face in a box.
 
@@ -145,6 +156,9 @@ class Landmarker:
             pixels: (H, W, 3) uint8 RGB.
             box_xyxy: The detector's box, or ``Mesh.box_xyxy`` of a moment ago.
             min_score: Below this the result is None.
+            roll_deg: ``Mesh.roll_deg`` of a moment ago: how the head is tilted, so that it is
+                turned upright at once. None where it is not known: then other tilts are tried
+                where an upright square shows no face.
 
         Returns:
             None where the network sees no face or the box is smaller than 8 px.
@@ -157,16 +171,15 @@ class Landmarker:
         side = max(x1 - x0, y1 - y0) * _MARGIN
         if not side >= _MIN_SIDE_PX * _MARGIN:
             return None
-        for lean_deg in (0.0, *_LEANS_DEG):
+        for lean_deg in (0.0, *_LEANS_DEG) if roll_deg is None else (_turn_of(roll_deg),):
             square = _Square.around(box_xyxy, side, lean_deg, self._crop_px)
             mesh = self._run(pixels, square)
             if mesh.score >= min_score:
                 break
         for _ in range(_MOST_TURNS):
-            roll_deg = _eye_roll_deg(mesh.points)
-            if mesh.score < min_score or abs(roll_deg - square.roll_deg) < _TURN_FROM_DEG:
+            if mesh.score < min_score or abs(mesh.roll_deg - square.roll_deg) < _TURN_FROM_DEG:
                 break
-            square = _Square.around(mesh.box_xyxy, side, roll_deg, self._crop_px)
+            square = _Square.around(mesh.box_xyxy, side, mesh.roll_deg, self._crop_px)
             mesh = self._run(pixels, square)
         return mesh if mesh.score >= min_score else None
 
@@ -342,13 +355,15 @@ def _scaled(crop: NDArray[np.uint8]) -> Singles:
     return np.asarray(crop.astype(np.float32) / 255.0)
 
 
-def _eye_roll_deg(points: Singles) -> float:
-    left, right = (points[i] for i in _OUTER_EYE_CORNERS)
-    return math.degrees(math.atan2(float(right[1] - left[1]), float(right[0] - left[0])))
+def _turn_of(roll_deg: float) -> float:
+    """Turn of the square for a tilted head; none where the head is upright enough."""
+    return roll_deg if abs(roll_deg) >= _TURN_FROM_DEG else 0.0
 
 
 def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
     """The turned square as (S, S, 3) uint8; grey beyond the picture's edge."""
+    if not square.roll_deg:
+        return _cut_upright(pixels, square)
     # A picture twice as fine as needed is shrunk first: the transform reads 2 x 2 pixels only.
     half = square.side / 2 * (math.sqrt(2.0) if square.roll_deg else 1.0)
     height, width = pixels.shape[:2]
@@ -369,6 +384,28 @@ def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
     size, how = (square.crop_px, square.crop_px), Image.Resampling.BILINEAR
     turned = image.transform(size, Image.Transform.AFFINE, affine, how, fillcolor=PAD_RGB)
     return np.asarray(turned)
+
+
+def _cut_upright(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
+    """As :func:`_cut`, by scaling alone: in half the time."""
+    height, width = pixels.shape[:2]
+    x0, y0 = square.x - square.side / 2, square.y - square.side / 2
+    x1, y1 = x0 + square.side, y0 + square.side
+    left, top, right, bottom = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    part = np.ascontiguousarray(inside)
+    if left < 0 or top < 0 or right > width or bottom > height:
+        part = np.empty((bottom - top, right - left, 3), np.uint8)
+        part[:] = PAD_RGB
+        rows, columns = slice(max(-top, 0), None), slice(max(-left, 0), None)
+        part[rows, columns][: inside.shape[0], : inside.shape[1]] = inside
+    scaled = Image.fromarray(part).resize(
+        (square.crop_px, square.crop_px),
+        Image.Resampling.BILINEAR,
+        box=(x0 - left, y0 - top, x1 - left, y1 - top),
+        reducing_gap=1.0,  # whole pixels are averaged first
+    )
+    return np.asarray(scaled)
 
 
 @contextmanager

@@ -292,13 +292,15 @@ def frame_face(pixels: Pixels, box: Box | None, framing: Framing) -> Pixels:
         box, framing = (0.0, 0.0, float(width), float(height)), Framing(framing.kind, framing.size)
     left, top, right, bottom = _region(box, framing)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-    canvas = Image.new("RGB", (right - left, bottom - top), PAD_RGB)
-    if x0 < x1 and y0 < y1:
-        inside = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
-        canvas.paste(inside, (x0 - left, y0 - top))
-    return np.asarray(
-        canvas.resize((framing.size, framing.size), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    )
+    there = x0 < x1 and y0 < y1
+    region = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1])) if there else None
+    if region is None or (x0, y0, x1, y1) != (left, top, right, bottom):
+        canvas = Image.new("RGB", (right - left, bottom - top), PAD_RGB)
+        if region is not None:
+            canvas.paste(region, (x0 - left, y0 - top))
+        region = canvas
+    size = (framing.size, framing.size)
+    return np.asarray(region.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
 def _region(box: Box, framing: Framing) -> tuple[int, int, int, int]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.core.schema import Box, ReadingNote
-from nunbit.core.streams import FaceTrack, Floats, Singles
+from nunbit.core.streams import FaceTrack, Flags, Floats, Singles
 from nunbit.core.timebase import SAME_S, place_text
-from nunbit.pictures.landmarks import EYES
+from nunbit.pictures.crops import sharpness_of
+from nunbit.pictures.landmarks import KEPT_EYES, KEPT_POINTS
 from nunbit.recording.media.file_notes import media_note
 
 LOOKS_SAMPLES = 4
@@ -31,7 +32,7 @@ _SIDE = 16
 _READ_PX = 160  # lines that are looked at; more take longer and show no more
 _FINE = 2  # times finer before it is averaged down
 _FACE, _AROUND = 2.6, 5.0  # side in the mean of eye distance and eye-mouth distance
-_MOUTH_CORNERS = (61, 291)
+_MOUTH_CORNERS = (KEPT_POINTS.index(61), KEPT_POINTS.index(291))
 _BOX_FACE, _BOX_AROUND = 1.0, 1.9  # side in face boxes, without landmarks
 # 1 - correlation of the pictures two samples before and two after, the least of the four pairs. Of
 # 3869 consecutive samples of single persons (clips of seven sources) none had a face above 0.35 and
@@ -152,7 +153,7 @@ def looks_of(pixels: NDArray[np.uint8], box: Box, points: Floats | None) -> Look
     Args:
         pixels: (H, W, 3) uint8 RGB.
         box: Of the face.
-        points: (468, 2 or more) landmarks in the same pixels, or None.
+        points: (L, 2 or more) of ``KEPT_POINTS`` in the same pixels, or None.
     """
     if points is None or not np.isfinite(points[:, :2]).all():
         centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
@@ -160,7 +161,7 @@ def looks_of(pixels: NDArray[np.uint8], box: Box, points: Floats | None) -> Look
         sides = (_BOX_FACE * size, _BOX_AROUND * size)
     else:
         flat = np.asarray(points[:, :2], np.float64)
-        left, right = (flat[list(eye)].mean(axis=0) for eye in EYES)
+        left, right = (flat[list(eye)].mean(axis=0) for eye in KEPT_EYES)
         mouth = flat[list(_MOUTH_CORNERS)].mean(axis=0)
         between = (left + right) / 2
         eyes, down = math.dist(left, right), math.dist(between, mouth)
@@ -203,8 +204,9 @@ def split_tracks(
         *done, last = pieces[change.track]
         first = int(np.searchsorted(last.times_s, change.time_s - SAME_S))
         if 0 < first < len(last.times_s):
-            before = _rows(last, slice(first), last.track_id)
-            pieces[change.track] = [*done, before, _rows(last, slice(first, None), next_id)]
+            before = rows_of_track(last, slice(first), last.track_id)
+            after = rows_of_track(last, slice(first, None), next_id)
+            pieces[change.track] = [*done, before, after]
             cut[change.track, change.time_s] = (last.track_id, next_id)
             next_id += 1
     follows = {
@@ -216,7 +218,8 @@ def split_tracks(
     return tuple(every), follows
 
 
-def _rows(track: FaceTrack, rows: slice, track_id: int) -> FaceTrack:
+def rows_of_track(track: FaceTrack, rows: slice | Flags, track_id: int) -> FaceTrack:
+    """Some samples of a track, as a track of its own."""
     columns: dict[str, Any] = {
         each.name: value[rows]
         for each in fields(track)
@@ -270,3 +273,19 @@ def is_other(face: float, around: float) -> bool:
 
 def _distance(first: Singles, second: Singles) -> float:
     return 1.0 - float(first @ second)
+
+
+def sharpness(pixels: NDArray[np.uint8], box: Box) -> float:
+    """Variance of the Laplacian of a face, seen as 64 x 64 grey pixels; grey levels squared.
+
+    All faces are scaled to one size, so that it measures blur and not distance; a small face, which
+    is enlarged, counts as blurred.
+    """
+    height, width = pixels.shape[:2]
+    x0, y0 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    part = pixels[y0 : min(height, math.ceil(box[3])), x0 : min(width, math.ceil(box[2]))]
+    if part.size == 0:
+        return 0.0
+    grey = Image.fromarray(np.ascontiguousarray(part)).convert("L")
+    small = grey.resize((64, 64), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return sharpness_of(np.asarray(small, np.float32))

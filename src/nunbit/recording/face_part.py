@@ -186,12 +186,13 @@ class FacePart:
         for time_s, count, cut, n in zip(*(c.tolist() for c in columns), strict=True):
             yield time_s, count, cut, list(islice(boxes, n))
 
-    def faces_at(self, time_s: float) -> tuple[Floats, NDArray[np.int64]]:
-        """Boxes (n, 4) and tracks (n,) of the faces of one frame."""
+    def faces_at(self, time_s: float) -> tuple[Floats, NDArray[np.int64], Singles]:
+        """Boxes (n, 4), tracks (n,) and landmarks (n, L, 3) of the faces of one frame."""
         at = int(np.searchsorted(self.times_s, time_s))
         stop = int(self.n_read[: at + 1].sum())
         own = slice(stop - int(self.n_read[at]), stop)
-        return self.boxes[own], self.tracks[own]
+        nothing = np.full((len(self.boxes), len(KEPT_POINTS), 3), np.nan, np.float32)
+        return self.boxes[own], self.tracks[own], self.faces.get("landmarks", nothing)[own]
 
     def stream(self, rate_hz: float, labels: tuple[str, ...] = ()) -> FaceStream:
         """The samples of this part as a stream, without anybody chosen."""

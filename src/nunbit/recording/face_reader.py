@@ -16,7 +16,6 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nunbit.core.schema import Box, ReadingNote
 from nunbit.core.streams import (
@@ -33,7 +32,6 @@ from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import BUNDLE_FILE
 from nunbit.model.encoders import Bundle
 from nunbit.model.zeroshot import ensemble_cosines, normalise, probabilities
-from nunbit.pictures.crops import sharpness_of
 from nunbit.pictures.expression_channels import KEPT_AT, KEPT_CHANNELS
 from nunbit.pictures.face_mesh import Landmarker, Mesh, load_landmarker
 from nunbit.pictures.faces import DetectorSettings, FaceDetection, Framing, frame_face, framing_of
@@ -51,6 +49,7 @@ from nunbit.recording.face_looks import (
     LooksWatch,
     change_notes,
     looks_of,
+    sharpness,
     split_tracks,
 )
 from nunbit.recording.face_part import (
@@ -66,7 +65,6 @@ from nunbit.recording.face_search import FaceSearch, Found
 from nunbit.recording.tracking import Linker, LinkSettings, Target, TargetChoice, choose_targets
 from nunbit.runtime.config import BatchSize
 
-_SHARPNESS_SIZE = (64, 64)
 _EYES_STEP_S = 0.045  # blinks last 50 ms and more: only samples this close see them all
 
 _Degrees = Annotated[float, msgspec.Meta(gt=0, le=180)]
@@ -202,19 +200,25 @@ class FaceReader:
         settings: FaceSettings | None = None,
         media: MediaInfo | None = None,
     ) -> None:
-        self._settings = settings or FaceSettings()
+        own = self._settings = settings or FaceSettings()
         self._picture = (media.video.width, media.video.height) if media and media.video else None
-        self._search = FaceSearch(self._settings.detector, most_faces=self._settings.most_faces)
-        self._linker = Linker(self._settings.link)
         self._landmarker = load_landmarker()
-        keep = self._settings.keep_embeddings
+        self._search = FaceSearch(
+            own.detector, most_faces=own.most_faces, landmarker=self._landmarker
+        )
+        self._linker = Linker(own.link)
+        keep = own.keep_embeddings
         self._model = None if bundle is None else _load_model(bundle, keep_embeddings=keep)
         self._part = PartRows(without=_columns_without(self._landmarker))
         self._times, self._counts = Column((), np.float64), Column((), np.int64)
         self._frames, self._step_s = 0, math.inf
         self._last_s = self._searched_s = -math.inf
-        self._looks, self._changes = LooksWatch(), list[FaceChange]()
+        self._watch, self._changes = LooksWatch(), list[FaceChange]()
         self.cuts_s: list[float] = []
+
+    def set_picture(self, width: int, height: int) -> None:
+        """State the size that boxes come in, where it is known only with the first frame."""
+        self._picture = (width, height)
 
     def add(self, frame: Frame) -> None:
         """Read the next sampled frame.
@@ -228,7 +232,7 @@ class FaceReader:
     def search(self, frame: Frame) -> Found:
         """First half of :meth:`add`: find the faces of the next frame.
 
-        May run in another thread, ahead of :meth:`read`: the halves share nothing.
+        May run in another thread, ahead of :meth:`read`: the halves use different networks.
 
         Raises:
             ValueError: The frame is not later than the one before.
@@ -251,14 +255,15 @@ class FaceReader:
         self._part.add_frame(frame.time_s, found.count, found.cut, found.state)
         tracks = self._link(frame.time_s, found.count, found.cut, boxes)
         looks = []
-        for track_id, face, box in zip(tracks, read, boxes, strict=True):
-            sample, seen = self._sample(frame, face, box)
+        for n, (track_id, face, box) in enumerate(zip(tracks, read, boxes, strict=True)):
+            mesh = self._mesh(frame, face) if found.meshes is None else found.meshes[n]
+            sample, seen = self._sample(frame, face, box, mesh)
             looks.append((track_id, seen))
             self._part.add(sample, track_id)
             if self._model is not None:
                 crop = frame_face(frame.pixels, face.box_xyxy, self._model.framing)
                 self._model.waiting.append(crop)
-        changes = self._looks.add(frame.time_s, looks, longest_gap_s=self._settings.link.max_gap_s)
+        changes = self._watch.add(frame.time_s, looks, longest_gap_s=self._settings.link.max_gap_s)
         self._changes += changes
         self._part.changes += changes
         if self._model and len(self._model.waiting) >= self._settings.batch_size:
@@ -289,16 +294,11 @@ class FaceReader:
 
         Changed faces are looked for again in each of them, new ones from the last one on.
         """
-        boxes, tracks = part.faces_at(frame.time_s)
-        across, down = self._scale(frame)
-        looks = []
-        for (x0, y0, x1, y1), track in zip(boxes.tolist(), tracks.tolist(), strict=True):
-            box = x0 / across, y0 / down, x1 / across, y1 / down
-            mesh = self._mesh(frame, box)
-            points = None if mesh is None else mesh.points.astype(np.float64)
-            looks.append((track, looks_of(frame.pixels, box, points)))
+        boxes, tracks, kept = part.faces_at(frame.time_s)
+        rows = zip(tracks.tolist(), boxes.tolist(), kept, strict=True)
+        looks = [(track, self._looks_of(frame, box, points)) for track, box, points in rows]
         # What changed is in the part.
-        self._looks.add(frame.time_s, looks, longest_gap_s=self._settings.link.max_gap_s)
+        self._watch.add(frame.time_s, looks, longest_gap_s=self._settings.link.max_gap_s)
         if frame.time_s == part.end_s:
             self._search.resume(part.state, frame.pixels)
 
@@ -343,11 +343,22 @@ class FaceReader:
         self._frames, self._last_s = self._frames + 1, time_s
         return self._linker.add(time_s, boxes)
 
-    def _mesh(self, frame: Frame, box: Box) -> Mesh | None:
-        return None if self._landmarker is None else self._landmarker.find(frame.pixels, box)
+    def _mesh(self, frame: Frame, face: FaceDetection) -> Mesh | None:
+        landmarker = self._landmarker
+        return None if landmarker is None else landmarker.find(frame.pixels, face.box_xyxy)
 
-    def _sample(self, frame: Frame, face: FaceDetection, box: Box) -> tuple[FaceSample, Looks]:
-        mesh = self._mesh(frame, face.box_xyxy)
+    def _looks_of(self, frame: Frame, box: Sequence[float], kept: Floats | Singles) -> Looks:
+        """Small pictures of a face, from its box and landmarks as a track keeps them."""
+        across, down = self._scale(frame)
+        x0, y0, x1, y1 = box
+        own = x0 / across, y0 / down, x1 / across, y1 / down
+        # Rounded as they are kept: a run that is resumed has them from there.
+        points = np.asarray(kept, np.float32).astype(np.float64) / (across, down, across)
+        return looks_of(frame.pixels, own, points if np.isfinite(points).all() else None)
+
+    def _sample(
+        self, frame: Frame, face: FaceDetection, box: Box, mesh: Mesh | None
+    ) -> tuple[FaceSample, Looks]:
         points, eyes = None, np.nan
         rotation, kept = np.full((3, 3), np.nan), np.full((len(KEPT_POINTS), 3), np.nan)
         channels = np.full(len(KEPT_CHANNELS), np.nan, np.float32)
@@ -377,7 +388,7 @@ class FaceReader:
             eye_aspect=eyes,
             channels=channels,
         )
-        return sample, looks_of(frame.pixels, face.box_xyxy, points)
+        return sample, self._looks_of(frame, box, kept)
 
     def _reason(
         self,
@@ -407,22 +418,6 @@ class FaceReader:
         return (1.0, 1.0) if self._picture is None else (
             self._picture[0] / width, self._picture[1] / height
         )  # fmt: skip
-
-
-def sharpness(pixels: NDArray[np.uint8], box: Box) -> float:
-    """Variance of the Laplacian of a face, seen as 64 x 64 grey pixels; grey levels squared.
-
-    All faces are scaled to one size, so that it measures blur and not distance; a small face, which
-    is enlarged, counts as blurred.
-    """
-    height, width = pixels.shape[:2]
-    x0, y0 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
-    part = pixels[y0 : min(height, math.ceil(box[3])), x0 : min(width, math.ceil(box[2]))]
-    if part.size == 0:
-        return 0.0
-    grey = Image.fromarray(np.ascontiguousarray(part)).convert("L")
-    small = grey.resize(_SHARPNESS_SIZE, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return sharpness_of(np.asarray(small, np.float32))
 
 
 def _columns_without(landmarker: Landmarker | None) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ class ReadingSettings:
     """
 
     target_speaker: str = ""
-    asr: Literal["", "vosk", "faster-whisper"] = ""
+    asr: Literal["", "auto", "vosk", "faster-whisper"] = ""
     asr_model: str = ""
     asr_download: bool = False
     language: str = "ko"

@@ -24,7 +24,7 @@ from nunbit.runtime.progress import listed
 
 TRANSCRIPT_SUFFIXES = (
     *(".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt"),
-    *(".sbv", ".json3", ".jsonl"),
+    *(".sbv", ".json3", ".jsonl", ".docx"),
 )
 SPEAKER_SUFFIXES = (".rttm",)
 MEDIA_SUFFIXES = frozenset(
@@ -251,3 +251,76 @@ def _nothing_in(folder: Path) -> InputError:
             f"{folder}: 이 폴더에 영상이나 음성 파일이 없습니다",
         )
     )
+
+
+# -- by content, where a name says nothing ---------------------------------------------------------
+
+_TEXT = Text("text", "텍스트")
+_UNKNOWN = Text("of an unknown kind", "알 수 없는 형식")
+_STARTS: tuple[tuple[int, bytes, str], ...] = (
+    (4, b"ftyp", "mp4"), (4, b"moov", "mp4"), (4, b"mdat", "mp4"), (4, b"wide", "mp4"),
+    (0, b"\x1aE\xdf\xa3", "mkv"), (8, b"AVI ", "avi"), (8, b"WAVE", "wav"), (8, b"AIFF", "aiff"),
+    (8, b"AIFC", "aiff"), (0, b"ID3", "mp3"), (0, b"fLaC", "flac"), (0, b"OggS", "ogg"),
+    (0, b"FLV\x01", "flv"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma"),
+    (0, b"caff", "caf"), (0, b"#!AMR", "amr"), (0, b"\x00\x00\x01\xba", "mpg"),
+    (0, b"\x00\x00\x01\xb3", "mpg"),
+)  # fmt: skip
+"""Offset, bytes and the ending it is stored with."""
+_OTHERS: tuple[tuple[bytes, Text], ...] = (
+    (b"\xff\xd8\xff", Text("a JPEG picture", "JPEG 사진")),
+    (b"\x89PNG", Text("a PNG picture", "PNG 사진")),
+    (b"GIF8", Text("a GIF picture", "GIF 그림")),
+    (b"BM", Text("a BMP picture", "BMP 그림")),
+    (b"%PDF", Text("a PDF document", "PDF 문서")),
+    (b"PK\x03\x04", Text("a zip archive or an office document", "압축 파일이나 오피스 문서")),
+    (b"\x1f\x8b", Text("a gzip archive", "gzip 압축 파일")),
+    (b"Rar!", Text("a RAR archive", "RAR 압축 파일")),
+    (b"7z\xbc\xaf", Text("a 7-zip archive", "7-zip 압축 파일")),
+    (b"\x7fELF", Text("a program", "실행 파일")),
+    (b"MZ", Text("a program", "실행 파일")),
+)
+
+
+def media_ending(head: bytes) -> str | None:
+    """The ending for a recording by its first 400 bytes or more; None if it is none."""
+    for offset, mark, ending in _STARTS:
+        if head[offset : offset + len(mark)] == mark:
+            return "wav" if ending == "wav" and head[:4] in (b"RIFF", b"RF64") else ending
+    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
+        return "ts"
+    if len(head) > 4 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08:
+        layer = head[1] & 0x06
+        return "aac" if not layer else "mp3"
+    return None
+
+
+def content_kind(head: bytes) -> Text:
+    """What something that cannot be used is, in words."""
+    for mark, words in _OTHERS:
+        if head.startswith(mark):
+            return words
+    return _TEXT if is_text(head) else _UNKNOWN
+
+
+def is_text(head: bytes) -> bool:
+    """Whether this begins as text of a usual encoding."""
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return False
+    for encoding in ("utf-8", "cp949", "utf-16"):
+        for cut in range(4):  # a character may be cut in two at the end
+            try:
+                head[: len(head) - cut].decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            return True
+    return False
+
+
+def transcript_ending(head: bytes) -> str:
+    """The ending of a transcript, by its first bytes; what is none of these is a table."""
+    head = head.lstrip(b"\xef\xbb\xbf").lstrip()
+    for mark, ending in ((b"WEBVTT", "vtt"), (b"{", "json"), (b"[", "json"), (b"<", "eaf"),
+                         (b"File type", "TextGrid")):  # fmt: skip
+        if head.startswith(mark):
+            return ending
+    return "srt" if b"-->" in head else "csv"

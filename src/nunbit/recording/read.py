@@ -13,36 +13,28 @@ import dataclasses
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from nunbit.core.messages import NO_TEXT, Text, joined
 from nunbit.core.schema import PLAIN_CODES, TREATMENTS, ReadingNote
-from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript, VoiceStream
+from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript
 from nunbit.core.timebase import clock, frame_rate
 from nunbit.model.encoders import Bundle
 from nunbit.pictures.face_mesh import landmark_network
 from nunbit.pictures.faces import end_detector_process
+from nunbit.recording.face_follow import follows_with
 from nunbit.recording.face_looks import LOOKS_SAMPLES
 from nunbit.recording.face_part import FacePart, Unfinished
 from nunbit.recording.face_reader import FaceReader
 from nunbit.recording.face_search import Found
 from nunbit.recording.media import iter_audio, probe_media, read_media
-from nunbit.recording.observer import Observed, Observer, ReadingSettings, RecordingJob
-from nunbit.recording.transcript import (
-    Diarisation,
-    KeptBlocks,
-    Recogniser,
-    fit_notes,
-    fit_words,
-    load_recogniser,
-    read_rttm,
-    read_transcript,
-    said_intervals,
-)
+from nunbit.recording.observer import Observed, Observer, ReadingSettings, RecordingJob, Replay
+from nunbit.recording.transcript import Diarisation, Script
+from nunbit.recording.words import read_companions, words_of
 from nunbit.runtime.files import sha256_file
 from nunbit.runtime.progress import listed, say
 from nunbit.runtime.resources import nunbit_version
@@ -51,6 +43,7 @@ from nunbit.runtime.workers import available_cores, give_back_freed_memory, run_
 _CHANNELS = {1: Text("mono", "모노"), 2: Text("stereo", "스테레오")}
 _FORMATS = {
     "srt": "SRT", "vtt": "WebVTT", "textgrid": "TextGrid", "eaf": "ELAN", "csv": "CSV",
+    "txt": "txt", "docx": "Word", "table": "CSV",
     "whisper": "Whisper", "vosk": "Vosk", "faster-whisper": "faster-whisper",
 }  # fmt: skip
 _MOST_NAMES = 5
@@ -101,6 +94,25 @@ def transcript_note(transcript: Transcript) -> ReadingNote:
             f"전사: {kind}, 발화 {cues:,}개, 단어 {words:,}개{who.ko}",
         ),
     )
+
+
+def script_notes(script: Script) -> tuple[ReadingNote, ...]:
+    """Notes about a transcript without times."""
+    words = sum(len(line.text.split()) for line in script.lines)
+    n, kind = len(script.lines), _FORMATS[script.source]
+    stated = ReadingNote(
+        treatment="read",
+        code="transcript",
+        count=n,
+        first="–",
+        text=Text(
+            f"transcript without times ({kind}): {n:,} sentences, {words:,} words; `analyze` "
+            "places them by listening to the sound",
+            f"시각이 없는 전사({kind}): 문장 {n:,}개, 단어 {words:,}개. `analyze`가 소리를 들어 "
+            "단어의 자리를 찾습니다",
+        ),
+    )
+    return (stated, *script.reading)
 
 
 def speakers_notes(diarisation: Diarisation) -> tuple[ReadingNote, ...]:
@@ -192,6 +204,8 @@ def _stream_note(code: str, start_s: float, parts: Sequence[Text | str]) -> Read
 PART_S = 60.0
 """Media time after which face results are written to disk."""
 
+_KEPT_SOUND_S = 300.0  # 19 MB: so much sound need not be decoded again
+
 # Frames and half seconds of sound that wait, 3 MB a frame at most.
 _DECODED_AHEAD, _SEARCHED_AHEAD = 4, 8
 
@@ -240,6 +254,7 @@ def _observe(
         rate_hz=None if settings.full_rate else settings.rate_hz,
         audio_stream=settings.audio_stream,
     )
+    sound = _Sound(partial(iter_audio, job.media, audio_stream=settings.audio_stream))
     reached, part_number = 0, 0 if last is None else int(last.end_s // PART_S)
     with closing(_searched(settings, items, observer.faces, last)) as searched:
         for item, found in searched:
@@ -248,17 +263,15 @@ def _observe(
             if found is not None and parts is not None and now // PART_S > part_number:
                 part_number = int(now // PART_S)
                 _keep(observer, parts)
+            if isinstance(item, AudioChunk):
+                sound.add(item)
             if found is not None or isinstance(item, AudioChunk):
                 observer.push(item, found)
             if int(now) > reached:
                 advance(int(now) - reached)
                 reached = int(now)
     end_detector_process()
-    seen = observer.finish(
-        info.duration_s,
-        partial(iter_audio, job.media, audio_stream=settings.audio_stream),
-        () if parts is None else parts.parts(),
-    )
+    seen = observer.finish(info.duration_s, sound.replay, () if parts is None else parts.parts())
     said = {note.code for note in info.reading}
     reading = (*items.odd.ends, *items.odd.signals, *seen.reading)
     return dataclasses.replace(
@@ -266,6 +279,29 @@ def _observe(
         notices=tuple(note.text for note in items.odd.ends),
         reading=tuple(note for note in reading if note.code not in said),
     )
+
+
+class _Sound:
+    """The sound of a recording, heard again: from memory where it is short.
+
+    Args:
+        decode: Reads it from the file.
+    """
+
+    def __init__(self, decode: Replay) -> None:
+        self._decode = decode
+        self._kept: list[AudioChunk] | None = []
+
+    def add(self, chunk: AudioChunk) -> None:
+        """Take the next piece while the file is read."""
+        if self._kept is not None:
+            self._kept.append(chunk)
+            if chunk.start_s > _KEPT_SOUND_S:
+                self._kept = None
+
+    def replay(self) -> Iterable[AudioChunk]:
+        """All pieces, from the first one on."""
+        return self._decode() if self._kept is None else self._kept
 
 
 def _searched(
@@ -322,6 +358,17 @@ def _keep(observer: Observer, parts: Unfinished) -> None:
         give_back_freed_memory()
 
 
+def length_in_header(path: Path) -> float:
+    """Length that the file's header states, seconds, for progress; 0 where it states none."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return max(0.0, (container.duration or 0) / 1_000_000)
+    except (OSError, ValueError, av.FFmpegError):
+        return 0.0  # whoever reads it says what is wrong
+
+
 def reading_key(job: RecordingJob, media: MediaInfo, digest: str) -> dict[str, Any]:
     """What decides the readings of faces and voice, as it comes back from JSON.
 
@@ -337,80 +384,8 @@ def reading_key(job: RecordingJob, media: MediaInfo, digest: str) -> dict[str, A
         "media": digest,
         "bundle": job.bundle_hash,
         "landmarks": landmark_network(),
+        "followed": follows_with(landmark_network()),
         "faces": {name: value for name, value in faces.items() if name not in free},
         "audio_stream": job.settings.audio_stream,
     }
     return dict(json.loads(json.dumps(key)))
-
-
-@dataclass(frozen=True, eq=False)
-class Companions:
-    """What belongs to a recording besides its pictures and its sound.
-
-    Attributes:
-        transcript: As given, or None.
-        speakers: Who spoke when; nobody where no diarisation was given.
-        recogniser: For the words where none were given and they are asked for, else None.
-    """
-
-    transcript: Transcript | None
-    speakers: Diarisation
-    recogniser: Recogniser | None = None
-
-
-def read_companions(job: RecordingJob, info: MediaInfo) -> Companions:
-    """Transcript, diarisation and recogniser of a recording.
-
-    Raises:
-        InputError: A file cannot be read or is that of another recording; or the recogniser's model
-            is not here or does not know the language.
-        MissingExtra: The recogniser asked for is not installed.
-    """
-    transcript = None
-    if job.transcript is not None:
-        transcript = read_transcript(job.transcript, duration_s=info.duration_s, media=info.name)
-    speakers = Diarisation(())
-    if job.speakers is not None:
-        speakers = read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
-    recogniser, settings = None, job.settings
-    if transcript is None and settings.asr and info.audio is not None:
-        recogniser = load_recogniser(
-            settings.asr, settings.asr_model or None, allow_download=settings.asr_download
-        )
-        recogniser.check_language(settings.language or None)
-    return Companions(transcript, speakers, recogniser)
-
-
-def words_of(
-    job: RecordingJob, given: Companions, voice: VoiceStream | None, duration_s: float
-) -> tuple[Transcript | None, tuple[ReadingNote, ...]]:
-    """The words as given or recognised, with notes where given ones do not lie on speech."""
-    if voice is None:
-        return given.transcript, ()
-    if given.transcript is not None:
-        fit = fit_words(voice.segments, said_intervals(given.transcript), duration_s)
-        return given.transcript, fit_notes(fit)
-    if given.recogniser is not None:
-        return _recognised(job, given.recogniser, voice), ()
-    return None, ()
-
-
-def _recognised(job: RecordingJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:
-    """Words by the recogniser asked for; going on where a run before was ended."""
-    settings, language = job.settings, job.settings.language or None
-    key = {"engine": recogniser.engine, "model": settings.asr_model or None, "language": language}
-    kept = KeptBlocks(job.parts_folder, key)
-    if len(kept):
-        say(
-            Text(
-                f"{job.session}: {len(kept)} stretch(es) of speech were recognised earlier; "
-                "resuming",
-                f"{job.session}: 말소리 {len(kept)}구간은 이미 인식했으므로 이어서 진행합니다",
-            )
-        )
-    return recogniser.transcribe(
-        iter_audio(job.media, audio_stream=settings.audio_stream),
-        language=language,
-        speech=voice.segments,
-        kept=kept,
-    )

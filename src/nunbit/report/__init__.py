@@ -7,27 +7,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nunbit.core.messages import InputError, Lang, Text
+from nunbit.core.messages import InputError, Lang, NunbitError, Text
 from nunbit.report.alignment_page import EARLIER, FORMAT, render_alignment
 from nunbit.report.figures import draw_timeline
 from nunbit.report.page import confusion_text, evaluation_text, render_evaluation
+from nunbit.report.study_page import FORMAT as STUDY
+from nunbit.report.study_page import render_study
 from nunbit.report.timeline_page import check_embeddable, render_sessions, render_timeline
 from nunbit.runtime.files import read_json
+from nunbit.runtime.progress import Progress, say
 
 
 def render_any(path: Path, *, lang: Lang) -> Path:
-    """The report of an evaluation, an alignment, a timeline, or all timelines below a folder.
+    """The report of an evaluation, alignment, study, timeline, or all timelines below a folder.
 
     Raises:
         InputError: The folder holds none of these.
     """
     if (path / "result.json").is_file():
-        if read_json(path / "result.json").get("format") in (EARLIER, FORMAT):
+        kind = read_json(path / "result.json").get("format")
+        if kind in (EARLIER, FORMAT):
             return render_alignment(path, lang=lang)
+        if kind == STUDY:
+            return render_study(path, lang=lang)
         return render_evaluation(path, lang=lang)
     if (path / "summary.json").is_file() and (path / "timeline.parquet").is_file():
         return render_timeline(path, lang=lang)
-    if any(path.glob("*/timeline.parquet")):
+    if folders := sorted(found.parent for found in path.glob("*/timeline.parquet")):
+        with Progress(Text("report", "보고서"), len(folders), "reports") as bar:
+            for folder in folders:
+                bar.tell(folder.name)
+                try:
+                    render_timeline(folder, lang=lang)
+                except NunbitError as exc:  # the list says so, too; the others are rendered
+                    say(exc.text)
+                bar.advance()
         return render_sessions(path, lang=lang)
     raise InputError(
         Text(

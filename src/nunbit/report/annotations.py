@@ -355,7 +355,7 @@ _MIME = {
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
-def write_eaf(path: Path, timeline: Timeline) -> None:
+def write_eaf(path: Path, timeline: Timeline, more: Sequence[AnnotationTier] = ()) -> None:
     """Write the tiers of a timeline for ELAN; times are whole milliseconds.
 
     The medium is named relative to the file, so that the folder can be moved.
@@ -364,7 +364,7 @@ def write_eaf(path: Path, timeline: Timeline) -> None:
         InputError: The file cannot be written.
     """
     ET.register_namespace("xsi", _XSI)
-    tiers = annotation_tiers(timeline)
+    tiers = (*annotation_tiers(timeline), *more)
     root = ET.Element(
         "ANNOTATION_DOCUMENT",
         {

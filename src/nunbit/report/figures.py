@@ -27,15 +27,15 @@ from nunbit.runtime.files import atomic_path
 from nunbit.runtime.progress import say
 
 BLUE, ORANGE, GREY = "#1f5f9e", "#b55a00", "#5a6775"
-_LINE = "#dde3e9"
+PALE = "#dde3e9"
 _DASHED = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
-_HATCHED = {"facecolor": "white", "edgecolor": "#9aa6b2", "hatch": "////", "linewidth": 0.0}
+HATCHED = {"facecolor": "white", "edgecolor": "#9aa6b2", "hatch": "////", "linewidth": 0.0}
 _EPISODES = {"joy": "#e9a820", "depgroup": "#2a63a8", "incongruence": ORANGE,
              "low_agreement": "#7d3c8c"}  # fmt: skip
 _DPI = 200
 _POINTS = 4000
 _WIDTH = 9.0
-_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
+TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 
 Painter = Callable[[Any, TimelineView], None]
 
@@ -82,7 +82,7 @@ def load_matplotlib() -> ModuleType:
     return matplotlib
 
 
-def figure_style() -> Any:
+def figure_style() -> dict[str, Any]:
     """Settings of matplotlib with the font that has Hangul."""
     from matplotlib import font_manager
 
@@ -100,8 +100,14 @@ def figure_style() -> Any:
     }
 
 
-def new_figure(view: Any, draw: Callable[[Any, Any], None], size: tuple[float, float]) -> Any:
+def new_figure(
+    view: Any,
+    draw: Callable[[Any, Any], None],
+    size: tuple[float, float],
+    style: Callable[[], dict[str, Any]] | None = None,
+) -> Any:
     """A matplotlib figure of ``size`` inches with ``view`` drawn on it, in our style for good."""
+    made = style or figure_style
     mpl = load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -110,10 +116,10 @@ def new_figure(view: Any, draw: Callable[[Any, Any], None], size: tuple[float, f
         """Whoever saves or shows it: the font and its minus are looked up while drawing."""
 
         def draw(self, renderer: Any) -> None:
-            with mpl.rc_context(figure_style()):
+            with mpl.rc_context(made()):
                 super().draw(renderer)
 
-    with mpl.rc_context(figure_style()):
+    with mpl.rc_context(made()):
         figure = Styled(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure, view)
@@ -164,7 +170,7 @@ def _risk_coverage(figure: Any, view: View) -> None:
     axes.plot([1.0], [view.d["top1"]], "o", color=BLUE, markersize=4, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=view.t("calibration.coverage"),
              ylabel=view.t("calibration.accuracy"))  # fmt: skip
-    axes.grid(color=_LINE, linewidth=0.6)
+    axes.grid(color=PALE, linewidth=0.6)
 
 
 def _subgroups(figure: Any, view: View) -> None:
@@ -237,13 +243,13 @@ def _rows(view: TimelineView) -> list[tuple[str, Painter, float]]:
     if view.valences():
         rows.append((view.t("track.valence"), _valence, 0.7))
     if view.d.get("episodes"):
-        rows.append((view.t("track.episodes"), _episodes, 0.42))
+        rows.append((view.t("track.episodes"), paint_episodes, 0.42))
     if (voice := view.r.voice) is not None:
-        rows.append((view.t("track.speech"), _speech, 0.3))
+        rows.append((view.t("track.speech"), paint_speech, 0.3))
         if np.isfinite(voice.f0_hz).any():
-            rows.append((f"{view.t('track.pitch')} (Hz)", _pitch, 0.62))
+            rows.append((f"{view.t('track.pitch')} (Hz)", paint_pitch, 0.62))
         if np.isfinite(voice.level_dbfs).any():
-            rows.append((f"{view.t('track.level')} (dBFS)", _level, 0.55))
+            rows.append((f"{view.t('track.level')} (dBFS)", paint_level, 0.55))
     return rows
 
 
@@ -262,7 +268,7 @@ def _draw_tracks(figure: Any, view: TimelineView, rows: list[tuple[str, Painter,
     last, length = grid[-1], view.r.duration_s
     last.set_xlim(0, length)
     last.xaxis.set_major_locator(
-        MultipleLocator(next((s for s in _TIME_STEPS if length / s <= 12), 7200))
+        MultipleLocator(next((s for s in TIME_STEPS if length / s <= 12), 7200))
     )
     last.xaxis.set_major_formatter(lambda t, _: clock(t))
     last.set_xlabel(view.t("figure.time"), fontsize=8)
@@ -289,7 +295,7 @@ def _centres(view: TimelineView) -> Floats:
     return (view.r.starts + view.r.ends) / 2
 
 
-def _reach(view: TimelineView, first: int, stop: int) -> tuple[float, float]:
+def reach_of(view: TimelineView, first: int, stop: int) -> tuple[float, float]:
     """Time of windows first .. stop-1; the outer ones reach the ends of the recording."""
     x, half = _centres(view), view.r.hop_s / 2
     left = 0.0 if first == 0 else float(x[first] - half)
@@ -297,13 +303,15 @@ def _reach(view: TimelineView, first: int, stop: int) -> tuple[float, float]:
     return left, right
 
 
-def _hatch(axes: Any, view: TimelineView, there: Flags) -> None:
+def hatch_missing(axes: Any, view: TimelineView, there: Flags) -> None:
+    """Hatch the stretches without a value."""
     for first, stop in runs(~there):
-        axes.axvspan(*_reach(view, first, stop), zorder=0, **_HATCHED)
+        axes.axvspan(*reach_of(view, first, stop), zorder=0, **HATCHED)
 
 
-def _stretched(view: TimelineView, values: Floats, first: int, stop: int) -> tuple[Floats, Floats]:
-    left, right = _reach(view, first, stop)
+def stretched(view: TimelineView, values: Floats, first: int, stop: int) -> tuple[Floats, Floats]:
+    """Times and values of windows first .. stop-1, drawn to both ends of the stretch."""
+    left, right = reach_of(view, first, stop)
     part = values[..., first:stop]
     x = np.concatenate([[left], _centres(view)[first:stop], [right]])
     return x, np.concatenate([part[..., :1], part, part[..., -1:]], axis=-1)
@@ -316,9 +324,9 @@ def _ribbon(modality: str) -> Painter:
         colours = [class_colours(view.r.label_set)[c][0] for c in order]
         values = np.stack([columns[c].value for c in order])
         there = np.asarray(np.isfinite(values).all(axis=0))
-        _hatch(axes, view, there)
+        hatch_missing(axes, view, there)
         for first, stop in runs(there):
-            x, y = _stretched(view, values, first, stop)
+            x, y = stretched(view, values, first, stop)
             axes.stackplot(x, y, colors=colours, linewidth=0)
         axes.set(ylim=(0, 1), yticks=(0, 1))
 
@@ -328,18 +336,18 @@ def _ribbon(modality: str) -> Painter:
 def _line(axes: Any, view: TimelineView, series: Series, colour: str) -> None:
     banded = np.isfinite(series.low) & np.isfinite(series.high)
     for first, stop in runs(series.there):
-        x, y = _stretched(view, series.value, first, stop)
+        x, y = stretched(view, series.value, first, stop)
         axes.plot(x, y, color=colour, linewidth=1.0)
         if banded[first:stop].all():
-            ends = (_stretched(view, end, first, stop)[1] for end in (series.low, series.high))
+            ends = (stretched(view, end, first, stop)[1] for end in (series.low, series.high))
             axes.fill_between(x, *ends, color=colour, alpha=0.18, linewidth=0)
 
 
 def _valence(axes: Any, view: TimelineView) -> None:
     valences = view.valences()
     there = np.asarray(np.stack([s.there for s in valences.values()]).any(axis=0))
-    _hatch(axes, view, there)
-    axes.axhline(0, color=_LINE, linewidth=0.7)
+    hatch_missing(axes, view, there)
+    axes.axhline(0, color=PALE, linewidth=0.7)
     for i, (modality, series) in enumerate(valences.items()):
         colour = MODALITY_COLOURS[modality][0]
         _line(axes, view, series, colour)
@@ -348,7 +356,8 @@ def _valence(axes: Any, view: TimelineView) -> None:
     axes.set(ylim=(-1, 1), yticks=(-1, 0, 1))
 
 
-def _episodes(axes: Any, view: TimelineView) -> None:
+def paint_episodes(axes: Any, view: TimelineView) -> None:
+    """Episodes as bars, a line a kind."""
     kinds = list(dict.fromkeys(e["kind"] for e in view.d["episodes"]))
     for e in view.d["episodes"]:
         axes.broken_barh([(e["start"], e["end"] - e["start"])],
@@ -358,7 +367,8 @@ def _episodes(axes: Any, view: TimelineView) -> None:
     axes.set_yticks(range(len(kinds)), [view.kind(k) for k in kinds])
 
 
-def _speech(axes: Any, view: TimelineView) -> None:
+def paint_speech(axes: Any, view: TimelineView) -> None:
+    """Speech and the pauses inside turns as bars."""
     speech, pauses = speech_spans(view)
     axes.broken_barh([(a, b - a) for a, b in speech], (0.2, 0.6), color=BLUE, linewidth=0)
     axes.broken_barh([(a, b - a) for a, b in pauses], (0.42, 0.16), color=ORANGE, linewidth=0)
@@ -374,10 +384,11 @@ def _curve(axes: Any, voice: Voice, values: Floats) -> None:
     axes.plot(x, median, color=BLUE, linewidth=0.8)
     for first, stop in runs(~voice.present):
         ends = (voice.start_s + at * voice.hop_s for at in (first, stop))
-        axes.axvspan(*ends, **_HATCHED)
+        axes.axvspan(*ends, **HATCHED)
 
 
-def _pitch(axes: Any, view: TimelineView) -> None:
+def paint_pitch(axes: Any, view: TimelineView) -> None:
+    """Pitch on a logarithmic scale."""
     from matplotlib.ticker import FixedLocator, NullFormatter
 
     voice = view.r.voice
@@ -394,7 +405,8 @@ def _pitch(axes: Any, view: TimelineView) -> None:
     axes.minorticks_off()
 
 
-def _level(axes: Any, view: TimelineView) -> None:
+def paint_level(axes: Any, view: TimelineView) -> None:
+    """Level of the voice."""
     voice = view.r.voice
     assert voice is not None
     _curve(axes, voice, voice.level_dbfs)

@@ -21,7 +21,7 @@ from nunbit.core.streams import REASONS, VOICE_HOP_S, Flags, Floats
 from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, VOICE_FILE, WORDS_FILE
 from nunbit.report.shapes import Document
-from nunbit.runtime.files import read_json
+from nunbit.runtime.files import read_json, read_parquet
 from nunbit.statistics.scores import ratio
 
 Key = tuple[str, str, str]
@@ -187,6 +187,38 @@ def read_recording(folder: Path) -> Recording:
         words=_words(folder / WORDS_FILE),
         reasons=(*REASONS, *sorted(extra)),
     )
+
+
+def read_glance(folder: Path) -> Recording:
+    """What a row of the list of recordings shows: summary and class probabilities, no more.
+
+    Raises:
+        InputError: As :func:`read_recording`.
+    """
+    summary = read_summary(folder)
+    labels = _label_set(summary)
+    wanted = [*(f"p_{label}" for label in labels.ids), "modalities_used"]
+    path, targets = folder / TIMELINE_FILE, target_tracks(summary)
+    only = [("scope", "=", "window"), ("measure", "in", wanted)]
+    table = read_parquet(path, _UNREADABLE, filters=only)
+    if absent := ", ".join({*_TEXT_COLUMNS, *_NUMBER_COLUMNS}.difference(table.column_names)):
+        raise _again(path, f"columns missing: {absent}", f"열이 없습니다: {absent}")
+    both = np.stack([_numbers(table, "t_start"), _numbers(table, "t_end")], axis=1)
+    starts, first = np.unique(both[:, 0], return_index=True)
+    growing: dict[Key, Series] = {}
+    _grow(growing, table, starts)
+    series = {k: s for k, s in growing.items() if not k[2]}
+    for (modality, measure, track), each in growing.items():
+        if track in targets:
+            series.setdefault((modality, measure, ""), each)
+    return Recording(folder, summary, labels, starts, both[first, 1], series, np.empty((0, 2)),
+                     faces=None, voice=None, words=None, reasons=REASONS)  # fmt: skip
+
+
+_UNREADABLE = Text(
+    "cannot read this timeline: {reason}; remove its folder and analyse again",
+    "타임라인을 읽을 수 없습니다: {reason}. 폴더를 지우고 다시 분석하십시오",
+)
 
 
 def read_summary(folder: Path) -> Document:

@@ -24,7 +24,7 @@ from nunbit.report import shapes
 from nunbit.report import timeline_tables as tables
 from nunbit.report.page import REPORT, asset, page
 from nunbit.report.shapes import Document, Texts
-from nunbit.report.timeline_data import Recording, read_recording
+from nunbit.report.timeline_data import Recording, read_glance, read_recording
 from nunbit.report.timeline_meaning import MODALITY_COLOURS, class_colours, stacking_order
 from nunbit.report.timeline_tables import quantity, span
 from nunbit.report.timeline_tracks import passages, payload
@@ -139,6 +139,7 @@ def timeline_html(view: TimelineView, source: str | None) -> str:
         experimental=experimental,
         based=any(row.baseline for group in (*plain, *experimental) for row in group.rows),
         episodes=tables.episode_rows(view),
+        moments=tables.first_moments(view),
         expected=tables.expected_lines(view),
         interval_note=tables.interval_note(view),
         states=tables.state_groups(view),
@@ -314,7 +315,7 @@ def _row(folder: Path, lang: Lang) -> SessionRow:
     t = Texts(lang, TEXTS_FILE)
     link = f"{quote(folder.name)}/{REPORT}" if (folder / REPORT).is_file() else ""
     try:
-        recording = read_recording(folder)
+        recording = read_glance(folder)
     except NunbitError as exc:
         # One damaged session must not hide the others.
         return SessionRow(folder.name, link, notes=(t("sessions.unreadable",

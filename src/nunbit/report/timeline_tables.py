@@ -261,6 +261,38 @@ def episode_rows(view: TimelineView) -> list[Document]:
     return [_span_row(view, entry) for entry in _sorted(view.d.get("episodes"))]
 
 
+MOST_MOMENTS = 5
+_KINDS = ("incongruence", "depgroup", "low_agreement", "joy")
+"""Kinds of moments, those first that a viewer would miss without being told."""
+
+
+def first_moments(view: TimelineView) -> list[Document]:
+    """At most five moments to watch first, each with why.
+
+    The kinds take turns, so that many disagreements do not hide all else; within a kind the
+    strongest comes first. A fixed rule, not a judgement of what matters.
+    """
+    queues = []
+    for kind in _KINDS:
+        own = [e for e in view.d.get("episodes") or () if e["kind"] == kind]
+        sign = 1.0 if kind == "low_agreement" else -1.0
+        own.sort(key=lambda e: (sign * (e.get("peak") or 0.0), e["start"]))
+        queues.append([(n, len(own), e) for n, e in enumerate(own, start=1)])
+    longest = max(map(len, queues), default=0)
+    turns = [queue[n] for n in range(longest) for queue in queues if n < len(queue)]
+    return [_moment(view, *turn) for turn in turns[:MOST_MOMENTS]]
+
+
+def _moment(view: TimelineView, place: int, count: int, entry: Document) -> Document:
+    row = _span_row(view, entry)
+    key = "only" if count == 1 else "strongest" if place == 1 else "place"
+    why = view.t(
+        f"moments.{key}", kind=row["kind"], peak=row["peak"], n=count, place=place,
+        length=row["length"],
+    )  # fmt: skip
+    return row | {"why": f"{why} {row['note']}".strip()}
+
+
 def interval_note(view: TimelineView) -> str:
     """Explanation of intervals and z; for timelines of version 0.1, of its rules."""
     old = view.d.get("episodes_expected") is None

@@ -85,6 +85,13 @@ def _utterances(words: Words) -> list[Utterance]:
 _PERSONS = 4
 _AGREEMENT = re.compile(r"agreement_(face|voice)_(voice|text)")
 _DRAWN_APART = ("valence", "depgroup_share", "incongruence", "agreement", "modalities_used")
+_CHANNELS = {
+    "smile": ("smile",),
+    "lips": ("mouth_corners_down", "dimpler", "lips_pressed", "jaw_open"),
+    "brows": ("brow_lowering", "brow_raise"),
+    "eyes": ("gaze_down", "lids_shut_share"),
+}
+"""Tracks of the expression channels, folded at first -> their measures, a line each."""
 
 
 def payload(view: TimelineView) -> Document:
@@ -116,6 +123,7 @@ class _Payload:
             signals.head_track(view),
             signals.mouth_track(view),
             self._chosen(),
+            *map(self._channels, _CHANNELS),
         ]
         r = view.r
         return {
@@ -227,6 +235,21 @@ class _Payload:
         unproven = "_unproven" if UNPROVEN in (self.view.d.get("told") or ()) else ""
         texts = (self.t("track.likeness"), self.t(f"track.likeness_note{unproven}"))
         return self._lines("likeness", texts, lines)
+
+    def _channels(self, name: str) -> Document | None:
+        """A track of expression channels; the page folds it away at first."""
+        found = {m: s for m in _CHANNELS[name] if (s := self.view.r.find("face", m)) is not None}
+        lines = [
+            self._line(self.view.measure_name(measure), SOURCES[at], series)
+            for at, (measure, series) in enumerate(found.items())
+            if series.there.any()
+        ]
+        most = max((float(np.nanmax(s.value)) for s in found.values() if s.there.any()), default=0)
+        high = 1.0 if most > 0.5 else 0.5
+        texts = (self.t(f"track.channels_{name}"), self.t("track.channels_note"))
+        scale = {"low": 0.0, "high": high, "ticks": [0, high / 2, high]}
+        track = self._lines(f"channels-{name}", texts, lines, **scale, filled=len(lines) == 1)
+        return None if track is None else track | {"folded": True}
 
     def _depgroup(self) -> Document | None:
         view = self.view

@@ -25,7 +25,7 @@ from nunbit.report.timeline_data import Recording, Series, person_tracks
 from nunbit.report.timeline_meaning import fusion_sentences, parts_of, sources_used
 
 _BRIGHTER = re.compile(r"(\w+)\+ (\w+)−(?:: (.*))?", re.DOTALL)
-_PAIR = re.compile(r"(face|voice)/(voice|text): (.*)", re.DOTALL)
+_PAIR = re.compile(r"(face|voice)/(voice|text)(?:: (.*))?", re.DOTALL)
 
 SOURCES = (*MODALITIES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
@@ -142,7 +142,8 @@ class TimelineView(ClassNames):
             brighter = self.t("states.brighter", up=up, down=down)
             return f"{brighter}: {found[3]}" if found[3] else brighter
         if found := _PAIR.fullmatch(note):
-            return f"{self.pair(found.groups()[:2])}: {found[3]}"
+            pair = self.pair(found.groups()[:2])
+            return f"{pair}: {found[3]}" if found[3] else pair
         return note
 
     # -- series ------------------------------------------------------------------------------

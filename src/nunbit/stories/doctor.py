@@ -52,6 +52,7 @@ def examine() -> tuple[Finding, ...]:
         *(_core(name, use) for name, use in _CORE),
         *_training(),
         *_recordings(),
+        _page(),
         _figures(),
         *_bundles(),
         _hub_cache(),
@@ -188,6 +189,16 @@ def _recordings() -> tuple[Finding, ...]:
         ),
     )
     return media, landmarks, asr, _analyser()
+
+
+def _page() -> Finding:
+    packages = ("fastapi", "uvicorn", "websockets", "python_multipart")
+    absent = [package for package in packages if find_spec(package) is None]
+    if absent:
+        needs = Text("`nunbit app` needs", "`nunbit app`에만")
+        return _not_installed("local page", absent, "web", needs)
+    version = metadata.version("fastapi")
+    return Finding("local page", "ok", Text(f"FastAPI {version}", f"FastAPI {version}"))
 
 
 def _landmarks() -> Finding:

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from nunbit.core.messages import InputError, Text
 from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, WORDS_FILE, read_timeline_table
-from nunbit.report.figures import timeline_figure
+from nunbit.report.group_figures import By, group_figure
+from nunbit.report.paper_figures import Wanted, Width, tracks_figure
 from nunbit.report.timeline_data import read_summary, target_tracks
 from nunbit.runtime.files import read_parquet, writing
 from nunbit.runtime.progress import spoken_lang
@@ -127,13 +128,29 @@ class TimelineResult(Result):
         )  # fmt: skip
         return Table("episodes", pa.Table.from_pylist(self.summary["episodes"], schema))
 
-    def plot(self) -> Figure:
-        """The tracks as a matplotlib figure (``figure.savefig("a.pdf")`` writes it).
+    def plot(
+        self,
+        tracks: Sequence[str] = (),
+        start_s: float | None = None,
+        end_s: float | None = None,
+        width: Width = "two",
+    ) -> Figure:
+        """The tracks as a matplotlib figure for a paper (``figure.savefig("a.pdf")`` writes it).
+
+        Args:
+            tracks: Of ``together``, ``face``, ``voice``, ``words``, ``valence``,
+                ``disagreement``, ``episodes``, ``speech``, ``pitch``, ``level``; empty = the usual.
+            start_s: Left end, seconds; None = the recording's start.
+            end_s: Right end; None = its end.
+            width: ``one`` column of a journal or ``two``.
 
         Raises:
+            InputError: Nothing of what is asked for is there.
+            SettingsError: There is no such track, or the stretch is none.
             MissingExtra: matplotlib is not installed.
         """
-        figure: Figure = timeline_figure(self.folder, lang=spoken_lang())
+        wanted = Wanted(tuple(tracks), start_s, end_s, width, spoken_lang())
+        figure: Figure = tracks_figure([self.folder], wanted)
         return figure
 
     def save(self, path: PathLike) -> Path:
@@ -241,6 +258,22 @@ class SessionsResult(Result):
     def episodes(self) -> Table:
         """See :attr:`TimelineResult.episodes`; with the recording's name."""
         return self._all("episodes", [t.episodes for t in self.timelines])
+
+    def plot(self, measure: str, by: By = "person", width: Width = "one") -> Figure:
+        """One measure over the recordings as a matplotlib figure, every recording shown.
+
+        Args:
+            measure: ``<modality>.<measure>``, a column of :meth:`wide`.
+            by: ``person``, ``group``, ``session`` or ``time``.
+            width: ``one`` column of a journal or ``two``.
+
+        Raises:
+            InputError: No recording has the measure.
+            MissingExtra: matplotlib is not installed.
+        """
+        folders = [timeline.folder for timeline in self.timelines]
+        figure: Figure = group_figure(folders, measure, by=by, width=width, lang=spoken_lang())
+        return figure
 
     def save(self, path: PathLike) -> Path:
         """Copy all folders below a new one, or write the long session rows to a file."""

@@ -7,9 +7,8 @@ images, K classes, T templates, S input side.
 
 from __future__ import annotations
 
-import io
-import math
 import signal
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,8 +28,8 @@ from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.language.prompts import TemplateSet, template_set_from_dict
 from nunbit.model.bundle import CropDocument, Preprocessing
 from nunbit.model.encoders import resize_crop
-from nunbit.pictures.crops import PAD_RGB
 from nunbit.runtime.files import sha256_file
+from nunbit.training.augmentation import augment
 from nunbit.training.losses import class_weights
 from nunbit.training.settings import RUN_FILE, TrainSettings
 
@@ -40,11 +38,6 @@ HOLDOUT_SEED = 0
 
 Share = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
-# Limits of the degradation, as shares of the side and as JPEG quality. More than 2 px of blur on a
-# face of 48 px leaves nothing visible.
-_BLUR = (0.005, 0.045)
-_RESOLUTION = (0.35, 0.9)
-_QUALITY = (20.0, 80.0)
 # First words of the random streams, so that no two draws share one (captions.py has 4).
 _ORDER, _AUGMENT, _TEMPLATE = 1, 2, 3
 
@@ -57,6 +50,7 @@ class Selection:
         rows: (N,) manifest rows that train.
         labels: (N,) class positions.
         targets: (N, K) float32, rows sum to one: one-hot, or mixed with the annotators' votes.
+        weights: (N,) float32, what each image counts in the loss.
         choosing_rows: (M,) manifest rows for early stopping and temperature.
         choosing_labels: (M,) class positions.
         choosing_from: ``validation``, or ``train`` where persons of train are held out.
@@ -66,6 +60,7 @@ class Selection:
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
     choosing_rows: NDArray[np.int64]
     choosing_labels: NDArray[np.int64]
     choosing_from: str
@@ -112,6 +107,7 @@ def select_rows(data: DataSet, settings: TrainSettings) -> Selection:
         rows=parts[0],
         labels=codes[parts[0]],
         targets=_targets(data, parts[0], codes[parts[0]], settings.vote_weight),
+        weights=image_weights(data, parts[0], settings),
         choosing_rows=parts[1],
         choosing_labels=codes[parts[1]],
         choosing_from=choosing_from,
@@ -145,42 +141,6 @@ class Crops(Dataset[Tensor]):
             draw = np.random.default_rng([_AUGMENT, self._settings.seed, epoch, position])
             crop = augment(crop, self._settings, draw)
         return torch.from_numpy(np.array(crop))  # a copy: the decoder's array is read-only
-
-
-def augment(
-    crop: NDArray[np.uint8], settings: TrainSettings, draw: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Mirror, turn, scale, shift, light, degrade and cover a crop at random.
-
-    Args:
-        crop: (S, S, 3) uint8.
-        settings: From ``flip`` to ``degrade``.
-        draw: The crop's own for this epoch.
-
-    Returns:
-        (S, S, 3) uint8.
-    """
-    flip, erase, area, aspect, left, top = draw.random(6)
-    turn, size, dx, dy, light, contrast = draw.uniform(-1.0, 1.0, 6)
-    side = crop.shape[0]
-    if flip < settings.flip:
-        crop = crop[:, ::-1]
-    if settings.rotate or settings.zoom or settings.shift:
-        angle = math.radians(settings.rotate * turn)
-        offset = (settings.shift * side * dx, settings.shift * side * dy)
-        crop = _affine(crop, angle, 1.0 + settings.zoom * size, offset)
-    if settings.brightness or settings.contrast:
-        gain = 1.0 + settings.contrast * contrast
-        level = np.arange(256, dtype=np.float32)
-        middle = float(crop.mean())
-        table = ((level - middle) * gain + middle) * (1.0 + settings.brightness * light)
-        crop = np.clip(np.rint(table), 0, 255).astype(np.uint8)[crop]
-    happens, how, strength = draw.random(3)
-    if happens < settings.degrade:
-        crop = _degrade(crop, how, strength)
-    if erase < settings.erase:
-        crop = _cover(crop, 0.02 + 0.18 * area, 0.5 + 1.5 * aspect, (left, top))
-    return crop
 
 
 class Schedule:
@@ -303,6 +263,26 @@ def _targets(
     return (1.0 - vote_weight) * one_hot + np.float32(vote_weight) * shares
 
 
+def image_weights(
+    data: DataSet, rows: NDArray[np.int64], settings: TrainSettings
+) -> NDArray[np.float32]:
+    """What each image counts in the loss: 1 where the person is unknown.
+
+    Args:
+        data: Whose ``subject_id`` names persons.
+        rows: (N,) that train.
+        settings: ``person_balance`` and ``person_factor``.
+
+    Returns:
+        (N,) positive.
+    """
+    subjects = data.column("subject_id")
+    persons = [subjects[row] for row in rows]
+    images = Counter(person for person in persons if person)
+    power, factor = -settings.person_balance, settings.person_factor
+    return np.array([factor * images[p] ** power if p else 1.0 for p in persons], np.float32)
+
+
 def _check_classes(data: DataSet, labels: NDArray[np.int64], part: str) -> None:
     counts = np.bincount(labels, minlength=len(data.label_set.labels))
     names = ", ".join(i for i, n in zip(data.label_set.ids, counts, strict=True) if n == 0)
@@ -315,60 +295,6 @@ def _check_classes(data: DataSet, labels: NDArray[np.int64], part: str) -> None:
                 "레이블 집합을 쓰거나, `holdout=0.2`로 더 많은 인물을 떼어 두십시오",
             ).under(data.path)
         )
-
-
-def _affine(
-    crop: NDArray[np.uint8], angle: float, scale: float, offset: tuple[float, float]
-) -> NDArray[np.uint8]:
-    """Turn and scale about the centre, then shift; what comes in from outside is grey."""
-    height, width = crop.shape[:2]
-    cx, cy = width / 2, height / 2  # Pillow puts pixel centres at halves
-    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    # Pillow wants the map from output to input pixels.
-    x0, y0 = cx + offset[0], cy + offset[1]
-    image = Image.fromarray(np.ascontiguousarray(crop)).transform(
-        (width, height),
-        Image.Transform.AFFINE,
-        (cos, sin, cx - cos * x0 - sin * y0, -sin, cos, cy + sin * x0 - cos * y0),
-        resample=Image.Resampling.BILINEAR,
-        fillcolor=PAD_RGB,
-    )
-    return np.asarray(image)
-
-
-def _degrade(crop: NDArray[np.uint8], how: float, strength: float) -> NDArray[np.uint8]:
-    """Blur a crop, lower its resolution or compress it.
-
-    Args:
-        crop: (S, S, 3) uint8.
-        how: In [0, 1): each of the three takes a third.
-        strength: In [0, 1), 0 = least.
-    """
-    image = Image.fromarray(np.ascontiguousarray(crop))
-    side = crop.shape[0]
-    if how < 1 / 3:
-        spread = float(side * (_BLUR[0] + strength * (_BLUR[1] - _BLUR[0])))
-        return np.asarray(image.filter(ImageFilter.GaussianBlur(spread)))
-    if how < 2 / 3:
-        low = max(1, round(side * (_RESOLUTION[1] - strength * (_RESOLUTION[1] - _RESOLUTION[0]))))
-        small = image.resize((low, low), Image.Resampling.BOX)
-        return np.asarray(small.resize((side, side), Image.Resampling.BILINEAR))
-    packed = io.BytesIO()
-    image.save(packed, "JPEG", quality=round(_QUALITY[1] - strength * (_QUALITY[1] - _QUALITY[0])))
-    return np.asarray(Image.open(packed).convert("RGB"))
-
-
-def _cover(
-    crop: NDArray[np.uint8], area: float, aspect: float, corner: tuple[float, float]
-) -> NDArray[np.uint8]:
-    """Cover a rectangle of a share of the crop with grey (random erasing, Zhong et al. 2020)."""
-    height, width = crop.shape[:2]
-    h = min(height, max(1, round(math.sqrt(area * aspect) * height)))
-    w = min(width, max(1, round(math.sqrt(area / aspect) * width)))
-    y, x = round(corner[1] * (height - h)), round(corner[0] * (width - w))
-    covered = np.array(crop)
-    covered[y : y + h, x : x + w] = PAD_RGB
-    return covered
 
 
 def open_training_data(data: Path, settings: TrainSettings) -> DataSet:

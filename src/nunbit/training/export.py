@@ -38,6 +38,7 @@ from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import sha256_file, write_json, write_text, writing
 from nunbit.runtime.progress import say
 from nunbit.runtime.resources import nunbit_version, provenance
+from nunbit.training.bundle_start import START_BUNDLE, carry_over
 from nunbit.training.data import dataset_hash, label_set_of, select_rows, template_set_of
 from nunbit.training.e5 import all_texts, known_prompts, package_sets
 from nunbit.training.networks import Network, load_final, load_network
@@ -72,6 +73,7 @@ class BundleContent:
         temperature: Fitted on the selection split.
         training: Settings, step and selection metrics, for ``bundle.json`` and the card.
         training_data: Training data: source, policy, counts, sha256.
+        start: The bundle of which the image tower learned on, if it is one: the rest is taken over.
     """
 
     network: Network
@@ -80,6 +82,7 @@ class BundleContent:
     temperature: float
     training: dict[str, Any]
     training_data: dict[str, Any]
+    start: Path | None = None
 
 
 def write_bundle(
@@ -104,14 +107,19 @@ def write_bundle(
     network.model.eval()
     with _replaced_folder(out) as folder:
         export_image_tower(network.model, network.preprocessing.image_size, folder / IMAGE_FILE)
-        export_text_tower(network.model, folder / TEXT_FILE)
-        write_text(folder / TOKENIZER_FILE, network.tokenizer.to_str())
-        document = _document(content, _write_prompts(content, folder / PROMPTS_FILE))
+        if content.start is None:
+            export_text_tower(network.model, folder / TEXT_FILE)
+            write_text(folder / TOKENIZER_FILE, network.tokenizer.to_str())
+            document = _document(content, _write_prompts(content, folder / PROMPTS_FILE))
+        else:
+            cached = {content.label_set.name: [content.template_set.name]}
+            document = carry_over(content.start, folder, _document(content, cached))
         _seal(folder, document)
         figures = None
         if network.architecture["kind"] == "hub":
             figures = _with_smaller(_FAST_IMAGE, content, folder, document, samples)
-        if (folder / TEXT_FILE).stat().st_size >= WORTH_SHRINKING_BYTES:
+        large = (folder / TEXT_FILE).stat().st_size >= WORTH_SHRINKING_BYTES
+        if content.start is None and large:
             figures = _with_smaller(_SMALL_TEXT, content, folder, document, samples) or figures
         figures = figures or _parity(content, load_bundle(folder), samples)
         if not _agrees(figures):
@@ -197,6 +205,7 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None) -> dict[str, 
             "selection": final["validation"],
         },
         training_data={k: v for k, v in document["training_data"].items() if v is not None},
+        start=run.path / START_BUNDLE if network.architecture["kind"] == "bundle" else None,
     )
     if data is None:
         return write_bundle(
@@ -337,14 +346,20 @@ def _parity(content: BundleContent, bundle: Bundle, samples: NDArray[np.uint8]) 
     """Compare bundle and torch: images, all cached prompts, answers by the training prompts."""
     with np.load(bundle.path / PROMPTS_FILE) as cache:
         texts, torch_texts = [str(text) for text in cache["texts"]], cache["embeddings"]
-    onnx_texts = bundle.embed_texts(texts)
     prompts = prompts_for(content.template_set, content.label_set)
+    # A bundle that was begun with may have been cached for other templates.
+    if new := sorted({text for row in prompts for text in row} - set(texts)):
+        texts = texts + new
+        torch_texts = np.concatenate([torch_texts, torch_embed_texts(content.network, new)])
+    onnx_texts = bundle.embed_texts(texts)
     rows = np.array([[texts.index(text) for text in row] for row in prompts])  # (T, K)
     torch_images = torch_embed_images(content.network, samples)
     onnx_images = bundle.embed_images(samples)
+    # Texts that were kept are not this export's: both sides take the cached ones.
+    their_texts = onnx_texts if content.start is None else torch_texts
     answers = [
         ensemble_cosines(images, vectors[rows], "mean_embedding").argmax(axis=1)
-        for images, vectors in ((torch_images, torch_texts), (onnx_images, onnx_texts))
+        for images, vectors in ((torch_images, torch_texts), (onnx_images, their_texts))
     ]
     return {
         "image_cosine_min": _smallest_cosine(torch_images, onnx_images),

@@ -16,7 +16,9 @@ from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.labels import label_set_to_dict
 from nunbit.language.prompts import load_template_set
+from nunbit.model.bundle import find_bundle
 from nunbit.runtime.workers import keep_freed_memory
+from nunbit.training.bundle_start import keep_bundle
 from nunbit.training.data import (
     HOLDOUT_SEED,
     crop_document,
@@ -186,6 +188,8 @@ def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: Wor
     }
     run.begin(settings, document)
     save_network(network, run.path)
+    if network.architecture["kind"] == "bundle":
+        keep_bundle(find_bundle(settings.init), run.path)
     if settings.start_shares:
         save_weights(run.checkpoints, START, {"model": start})
     return Job(settings, network, selection, captions, world)

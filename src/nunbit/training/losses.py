@@ -39,6 +39,7 @@ class Pairs:
             to one.
         class_weight: (K,) weight of a class in the loss; ones for no balance.
         copies: (U,) how many columns each text stands for; None = as often as the batch owns it.
+        image_weight: (B,) weight of an image in the loss; None = all count alike.
     """
 
     own: Tensor
@@ -46,6 +47,7 @@ class Pairs:
     targets: Tensor
     class_weight: Tensor
     copies: Tensor | None = None
+    image_weight: Tensor | None = None
 
 
 class LogitBias(nn.Module):
@@ -114,6 +116,9 @@ def contrastive_loss(logits: Tensor, pairs: Pairs, kind: Kind) -> Tensor:
     row_log = logits - torch.logsumexp(logits + copies.log(), dim=1, keepdim=True)
     column_log = logits - torch.logsumexp(logits, dim=0, keepdim=True)
     row_weight = (pairs.targets * pairs.class_weight).sum(dim=1)  # (B,)
+    if pairs.image_weight is not None:
+        row_weight = row_weight * pairs.image_weight
+        column_target = column_target * pairs.image_weight[:, None]
     column_weight = copies * pairs.class_weight[pairs.text_class]  # (U,)
     image_to_text = _cross_entropy(row_log, row_target, row_weight)
     return (image_to_text + _cross_entropy(column_log.T, column_target.T, column_weight)) / 2
@@ -144,6 +149,8 @@ def _sigmoid_loss(logits: Tensor, pairs: Pairs, copies: Tensor) -> Tensor:
         # Given copies are a prior over classes: with its log added, logits answer without it.
         logits, columns = logits + copies.log(), torch.ones_like(copies)
     rows = (pairs.targets * pairs.class_weight).sum(dim=1)  # (B,)
+    if pairs.image_weight is not None:
+        rows = rows * pairs.image_weight
     weight = rows[:, None] * (columns * pairs.class_weight[pairs.text_class])  # (B, U)
     each = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (weight * each).sum() / weight.sum() * columns.sum()

@@ -19,8 +19,15 @@ import torch
 from nunbit.core.messages import InputError, MissingExtra, SettingsError, Text
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import TemplateSet
-from nunbit.model.bundle import CropDocument, Preprocessing, load_any_tokenizer
+from nunbit.model.bundle import (
+    TOKENIZER_FILE,
+    CropDocument,
+    Preprocessing,
+    find_bundle,
+    load_any_tokenizer,
+)
 from nunbit.runtime.files import atomic_path, read_json, write_json, write_text
+from nunbit.training.bundle_start import load_on_bundle, rebuild
 from nunbit.training.clip_weights import load_clip_file
 from nunbit.training.e5 import (
     MAX_TOKENS,
@@ -206,7 +213,7 @@ def load_network(folder: Path) -> Network:
     document = read_json(path)
     try:
         return Network(
-            model=build(document["architecture"]),
+            model=rebuild(document["architecture"], folder),
             tokenizer=load_any_tokenizer(folder / _TOKENIZER_FILE),
             max_tokens=int(document["max_tokens"]),
             preprocessing=msgspec.convert(document["preprocessing"], Preprocessing),
@@ -253,6 +260,8 @@ def load_start(
         return _pretrained_start(settings, crop)
     if kind == "run":
         return _run_start(settings, crop)
+    if kind == "bundle":
+        return _bundle_start(settings, crop)
     settings = resolve_auto(settings)
     if kind == "lite":
         return _lite_start(settings, crop), settings
@@ -405,6 +414,22 @@ def _run_start(settings: TrainSettings, crop: CropDocument) -> tuple[Network, Tr
     }
     network = replace(network, preprocessing=own, origin=origin)
     return network, _with_size(settings, side)
+
+
+def _bundle_start(settings: TrainSettings, crop: CropDocument) -> tuple[Network, TrainSettings]:
+    folder = find_bundle(settings.init)
+    model, bundle, architecture, origin = load_on_bundle(folder)
+    side = bundle.image_size
+    settings = _with_size(resolve_auto(settings, image_size=side), side)
+    network = Network(
+        model=model,
+        tokenizer=load_any_tokenizer(folder / TOKENIZER_FILE),
+        max_tokens=int(bundle.document.max_tokens or MAX_TOKENS),
+        preprocessing=replace(bundle.preprocessing, grey=settings.grey, mirror=False, crop=crop),
+        architecture=architecture,
+        origin=origin,
+    )
+    return network, settings
 
 
 def _with_size(settings: TrainSettings, side: int) -> TrainSettings:

@@ -17,6 +17,7 @@ import msgspec
 import tomli_w
 
 from nunbit.core.messages import InputError, SettingsError, Text, TrainingError
+from nunbit.model.bundle import BUNDLE_FILE, shipped_bundles
 from nunbit.runtime.config import Seed, Workers, read_settings, settings_to_dict, stated_by_paper
 from nunbit.runtime.files import read_json, write_json, write_text, writing
 from nunbit.runtime.resources import Shelf
@@ -45,7 +46,10 @@ class TrainSettings:
 
     Attributes:
         init: Starting weights: ``tiny``, ``lite``, a weight file of OpenAI or open_clip, a folder
-            with a Hugging Face dual encoder, a hub id, or the folder of an earlier run.
+            with a Hugging Face dual encoder, a hub id, the folder of an earlier run, or a bundle
+            that began with ``lite`` (its folder, or the name of a shipped one). Of a bundle only
+            the image tower learns: texts, prompts, voices and the logit scale stay as they are, to
+            the bit.
         activation: Of a weight file: activation function of its transformer. OpenAI's models have
             ``quick_gelu``, most of open_clip's ``gelu``; ``auto`` = as the file or the
             open_clip_config.json beside it states.
@@ -69,6 +73,11 @@ class TrainSettings:
             empty = the classes the data were prepared with.
         vote_weight: Share of the annotators' votes in the target of an image; the rest is its
             label.
+        person_balance: How much persons with many training images are weighed down: each image of a
+            person with n of them counts n to the power of minus this; 1 = persons count alike, 0 =
+            images do. Images whose person is unknown count 1.
+        person_factor: What the images of known persons count besides, against those of unknown
+            ones.
         class_balance: ``sampler`` draws every class equally often; ``loss`` gives rare classes more
             weight.
         image_size: Side of the model's input, pixels; ``auto`` = that of the starting weights.
@@ -106,6 +115,10 @@ class TrainSettings:
         erase: Probability of covering a random rectangle.
         degrade: Probability of degrading a crop as cameras and files do: by blur, lower resolution
             or compression, one of the three at random.
+        blur: Probability of blurring a crop besides, by 1 to 2.6 px of a face of 48 px.
+        occlude: Probability of drawing a mask, a hand or glasses over a face.
+        tint: Largest relative change of each colour channel, and of the colours' strength. Without
+            effect where ``grey`` is on.
         holdout: Share of the train split that is held out by person where the data set has no test
             split.
         eval_every: Steps between validations; 0 = once an epoch.
@@ -130,6 +143,8 @@ class TrainSettings:
     loss: Literal["paper", "infonce", "siglip"] = "paper"
     label_set: str = ""
     vote_weight: _Share = 0.0
+    person_balance: _Share = 0.0
+    person_factor: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
     class_balance: Literal["none", "sampler", "loss"] = "none"
     image_size: _Count | Literal["auto"] = AUTO
     grey: bool = False
@@ -156,6 +171,9 @@ class TrainSettings:
     contrast: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2
     erase: _Share = 0.0
     degrade: _Share = 0.0
+    blur: _Share = 0.0
+    occlude: _Share = 0.0
+    tint: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1
     eval_every: _CountOrNone = 0
     patience: _CountOrNone = 0
@@ -181,6 +199,7 @@ class TrainSettings:
 _AUTO: dict[str, dict[str, Any]] = {
     "tiny": {"image_size": 48, "epochs": 25, "batch_size": 64, "lr": 2e-3, "text_lr": 1.0},
     "lite": {"image_size": 96, "epochs": 10, "batch_size": 64, "lr": 6e-4, "text_lr": 0.05},
+    "bundle": {"image_size": 72, "epochs": 6, "batch_size": 64, "lr": 1e-4, "text_lr": 0.0},
     "clip": {"image_size": 224, "epochs": 10, "batch_size": 64, "lr": 1e-5, "text_lr": 1.0},
 }
 
@@ -197,13 +216,16 @@ def recipe_path(name_or_path: str) -> Path:
     return _RECIPES.find(name_or_path)
 
 
-def start_kind(init: str) -> Literal["tiny", "lite", "clip", "run"]:
+def start_kind(init: str) -> Literal["tiny", "lite", "clip", "run", "bundle"]:
     """The kind of starting point that INIT names."""
     if init == "tiny":
         return "tiny"
     if init == "lite":
         return "lite"
-    return "run" if (Path(init) / RUN_FILE).is_file() else "clip"
+    if (Path(init) / RUN_FILE).is_file():
+        return "run"
+    shipped = {bundle.name for bundle in shipped_bundles()}
+    return "bundle" if init in shipped or (Path(init) / BUNDLE_FILE).is_file() else "clip"
 
 
 def resolve_auto(

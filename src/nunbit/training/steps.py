@@ -133,7 +133,11 @@ class StepCaptions:
     copies: Tensor | None = None
 
     def pairs(
-        self, targets: NDArray[np.float32], class_weight: Tensor, device: torch.device
+        self,
+        targets: NDArray[np.float32],
+        class_weight: Tensor,
+        device: torch.device,
+        image_weight: NDArray[np.float32] | None = None,
     ) -> Pairs:
         """What the loss needs, on the device."""
         return Pairs(
@@ -142,6 +146,9 @@ class StepCaptions:
             targets=torch.from_numpy(targets).to(device),
             class_weight=class_weight.to(device),
             copies=None if self.copies is None else self.copies.to(device),
+            image_weight=None
+            if image_weight is None
+            else torch.from_numpy(image_weight).to(device),
         )
 
 

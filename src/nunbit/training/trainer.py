@@ -261,7 +261,12 @@ class Trainer:
         step = self._job.captions.of(
             selection.labels[positions], self._schedule.templates(p.step), p.step
         )
-        pairs = step.pairs(selection.targets[positions], self._class_weight, self._world.device)
+        pairs = step.pairs(
+            selection.targets[positions],
+            self._class_weight,
+            self._world.device,
+            selection.weights[positions],
+        )
         self._optimizer.zero_grad(set_to_none=True)
         value = self._loss.backward(batch, step, pairs)
         norm = torch.nn.utils.clip_grad_norm_(

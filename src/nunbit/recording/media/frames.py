@@ -233,6 +233,47 @@ def display_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int,
     return round(frame.width * max(1.0, aspect)), round(frame.height / min(1.0, aspect))
 
 
+class Upright:
+    """Makes decoded pictures upright RGB of bounded size.
+
+    Args:
+        max_side: Larger pictures are shrunk to this longer side, pixels.
+        fields: Looks for interlacing; one of its own by default.
+
+    Attributes:
+        fields: Has the notes on interlaced pictures.
+    """
+
+    def __init__(self, max_side: int, fields: Fields | None = None) -> None:
+        self._max_side = max_side
+        self._converter = load_av().video.reformatter.VideoReformatter()
+        self.fields = fields or Fields()
+        self._turn: tuple[int, Orientation] | None = None
+
+    def convert(
+        self, time_s: float, frame: VideoFrame, pixel_aspect: Fraction | None = None
+    ) -> Frame:
+        """The next picture, in order of time; its pixels are square."""
+        width, height = display_size(frame, pixel_aspect)
+        scale = min(1.0, self._max_side / max(width, height))
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        untagged = frame.colorspace == _UNTAGGED_COLOURS and frame.height >= _HD_ROWS
+        one_moment = self.fields.one_moment(time_s, frame)
+        smaller = self._converter.reformat(
+            one_moment,
+            width,
+            height,
+            format="rgb24",
+            src_colorspace=_BT709 if untagged else None,
+            interpolation="AREA" if scale < 1 and one_moment is frame else "BILINEAR",
+            threads=1,
+        )
+        # Reading side data ties a frame into a cycle that keeps its memory: so not for each.
+        if self._turn is None or self._turn[0] != frame.rotation:
+            self._turn = (frame.rotation, orientation_of(frame))
+        return Frame(time_s, self._turn[1].apply(smaller.to_ndarray()))
+
+
 class Pictures:
     """The pictures of one pass.
 
@@ -258,11 +299,10 @@ class Pictures:
     ) -> None:
         assert source.video is not None
         self._source, self._stream = source, source.video
-        self._start_s, self._max_side = start_s, max_side
+        self._start_s = start_s
         self._picker = None if rate_hz is None else GridPicker["VideoFrame"](rate_hz, start_s)
-        self._converter = load_av().video.reformatter.VideoReformatter()
-        self.fields = fields or Fields()
-        self._turn: tuple[int, Orientation] | None = None
+        self._upright = Upright(max_side, fields)
+        self.fields = self._upright.fields
         self._waiting: deque[Packet[Any]] = deque()
         self._nearest: dict[int, tuple[float, int]] = {}
         self.last_s: float | None = None
@@ -344,24 +384,7 @@ class Pictures:
         return 1 / float(rate) if rate else 0.04
 
     def _convert(self, time_s: float, frame: VideoFrame) -> Frame:
-        width, height = display_size(frame, self._stream.sample_aspect_ratio)
-        scale = min(1.0, self._max_side / max(width, height))
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        untagged = frame.colorspace == _UNTAGGED_COLOURS and frame.height >= _HD_ROWS
-        one_moment = self.fields.one_moment(time_s, frame)
-        smaller = self._converter.reformat(
-            one_moment,
-            width,
-            height,
-            format="rgb24",
-            src_colorspace=_BT709 if untagged else None,
-            interpolation="AREA" if scale < 1 and one_moment is frame else "BILINEAR",
-            threads=1,
-        )
-        # Reading side data ties a frame into a cycle that keeps its memory: so not for each.
-        if self._turn is None or self._turn[0] != frame.rotation:
-            self._turn = (frame.rotation, orientation_of(frame))
-        return Frame(time_s, self._turn[1].apply(smaller.to_ndarray()))
+        return self._upright.convert(time_s, frame, self._stream.sample_aspect_ratio)
 
 
 _LATER_S = 1e-6  # the frame that was given is not given again

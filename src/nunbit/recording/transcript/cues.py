@@ -141,6 +141,8 @@ class Cue:
         speaker: Where the format names one.
         confidence: 0 to 1, or None.
         words: Empty where the format has no word times.
+        doubt: Code of a note where a recogniser doubts its own words: ``repeated_text`` (a loop was
+            cut), ``invented_text`` (nobody seems to have said it); '' otherwise.
     """
 
     start_s: float
@@ -149,6 +151,7 @@ class Cue:
     speaker: str | None = None
     confidence: float | None = None
     words: tuple[RawWord, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

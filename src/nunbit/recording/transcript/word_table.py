@@ -139,9 +139,14 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_\-()\[\]./]", "", name).lower()
 
 
-def _named(cells: Sequence[str]) -> dict[str, int] | None:
+def columns_of(cells: Sequence[str]) -> dict[str, int]:
+    """Meaning -> position of the cells of a header that are known column names."""
     named = [_COLUMN.get(_key(cell)) for cell in cells]
-    columns = {column: named.index(column) for column in named if column is not None}
+    return {column: named.index(column) for column in named if column is not None}
+
+
+def _named(cells: Sequence[str]) -> dict[str, int] | None:
+    columns = columns_of(cells)
     return columns if {"start", "start_ms"} & set(columns) else None
 
 

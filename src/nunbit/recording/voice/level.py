@@ -104,10 +104,11 @@ class Framer:
     Args:
         margin: Samples wanted around each centre. The pieces given so far reach at least this
             far beyond the last centre of a block, unless the stretch ends there; at least HOP.
+        size: Frames of a block; small ones come sooner.
     """
 
-    def __init__(self, margin: int = MARGIN) -> None:
-        self._margin = margin
+    def __init__(self, margin: int = MARGIN, size: int = _BLOCK_FRAMES) -> None:
+        self._margin, self._block = margin, size
         self._start = 0  # of the stretch
         self._held_from = 0
         self._held: list[Singles] = []
@@ -126,9 +127,9 @@ class Framer:
             self._held = [np.zeros(self._length, np.float32)]
         self._held.append(np.asarray(piece.samples, np.float32))
         self._length += len(piece.samples)
-        size = 2 * self._margin + (_BLOCK_FRAMES - 1) * HOP
+        size = 2 * self._margin + (self._block - 1) * HOP
         while self._length >= size:
-            yield self._cut(_BLOCK_FRAMES, size)
+            yield self._cut(self._block, size)
 
     def flush(self) -> Iterator[Block]:
         """End the stretch: the frames that are left, with silence after them."""

@@ -53,8 +53,7 @@ function startTimeline() {
   // -- drawing ---------------------------------------------------------------------------------
 
   function measure() {
-    const first = rows.length ? rows[0].canvas : axis.canvas;
-    const outer = tracks.getBoundingClientRect(), inner = first.getBoundingClientRect();
+    const outer = tracks.getBoundingClientRect(), inner = axis.canvas.getBoundingClientRect();
     narrow = outer.width < 620;
     box = { left: inner.left - outer.left, width: Math.max(1, inner.width) };
     for (const row of rows) {
@@ -87,6 +86,7 @@ function startTimeline() {
     const [ac, aratio] = surface(axis.canvas, box.width, 22);
     drawAxis(ac, viewOf(22, aratio));
     for (const row of rows) {
+      if (row.element.hidden) continue;
       const [c, ratio] = surface(row.canvas, box.width, row.height);
       PAINTERS[row.track.kind](c, row.track, viewOf(row.height, ratio), data);
     }
@@ -430,7 +430,7 @@ function startTimeline() {
   let pinch = null, panned = null;
 
   tracks.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || event.target.closest("select") || !onCanvas(event)) return;
+    if (event.button !== 0 || event.target.closest("select, button") || !onCanvas(event)) return;
     pointers.set(event.pointerId, event.clientX);
     tracks.setPointerCapture(event.pointerId);
     if (pointers.size === 2) {
@@ -611,6 +611,16 @@ function startTimeline() {
     if (choice) choice.addEventListener("change", () => { row.track.at = Number(choice.value); invalidate(); });
   }
 
+  const folder = at("fold");
+  if (folder) {
+    folder.addEventListener("click", () => {
+      const open = folder.getAttribute("aria-expanded") !== "true";
+      folder.setAttribute("aria-expanded", String(open));
+      for (const row of tracks.querySelectorAll("[data-folded]")) row.hidden = !open;
+      invalidate();
+    });
+  }
+
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-t]");
     if (!link) return;
@@ -657,6 +667,24 @@ function startTimeline() {
     jump(t);
   }
   window.addEventListener("hashchange", readAddress);
+
+  // The command that draws what is shown now as a figure for a paper.
+  function paperLine() {
+    const line = at("paper-line"), name = line.dataset.folder;
+    const quoted = /^[\w.-]+$/.test(name) ? name : `"${name.replace(/["$`\\]/g, "_")}"`;
+    const cut = state.from > 0 || state.to < duration
+      ? ` --from ${clock(state.from, 1)} --to ${clock(state.to, 1)}` : "";
+    line.textContent = `nunbit figure ${quoted}${cut} --out figure.pdf`;
+    return line;
+  }
+  at("paper").addEventListener("toggle", paperLine);
+  at("paper-copy").addEventListener("click", () => {
+    const line = paperLine();
+    // Pages opened as files may not write to the clipboard: then the line is selected.
+    const marked = () => getSelection().selectAllChildren(line);
+    if (navigator.clipboard) navigator.clipboard.writeText(line.textContent).catch(marked);
+    marked();
+  });
   // Drawn at once: the next frame would show the old picture stretched.
   new ResizeObserver(() => { measure(); draw(); }).observe(tracks);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", measure);

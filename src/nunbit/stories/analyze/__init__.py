@@ -13,14 +13,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.messages import InputError, Lang, NunbitError, Text, text_of
+from nunbit.core.messages import InputError, Lang, NunbitError, SettingsError, Text, text_of
 from nunbit.language.labels import label_set_from_dict
 from nunbit.measures import definitions
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import load_bundle
 from nunbit.recording.observer import ReadingSettings, RecordingJob
 from nunbit.recording.paths import (
-    MEDIA_SUFFIXES,
     SPEAKER_SUFFIXES,
     TRANSCRIPT_SUFFIXES,
     companion,
@@ -31,15 +30,25 @@ from nunbit.recording.paths import (
     without_companion,
 )
 from nunbit.recording.read import note_lines, notes_of_document, problems, unsaid
-from nunbit.report import check_embeddable, render_sessions, shapes
+from nunbit.report import check_embeddable, shapes
+from nunbit.report.joined_tables import write_joined
+from nunbit.report.measure_tiers import check_tiers
 from nunbit.report.shapes import Texts
 from nunbit.report.timeline_view import TEXTS_FILE, is_share
 from nunbit.runtime.files import read_json, sha256_file, writing
 from nunbit.runtime.progress import Progress, pad, say, spoken_lang, width
 from nunbit.runtime.workers import Tools, available_cores, fault_text, run_tasks
-from nunbit.stories.analyze.job import SUMMARY, AnalyzeSettings, SessionJob, is_done, write_sessions
-from nunbit.stories.analyze.kept import OBSERVED_FILE, read_head
-from nunbit.stories.analyze.session import analyse_session
+from nunbit.stories.analyze.job import (
+    SUMMARY,
+    AnalyzeSettings,
+    SessionJob,
+    is_done,
+    note_about,
+    with_lengths,
+)
+from nunbit.stories.analyze.kept import OBSERVED_FILE, read_head, results_in
+from nunbit.stories.analyze.roster import People, PersonRow, folder_names, read_people
+from nunbit.stories.analyze.session import PARTS, analyse_session
 
 _SHOWN = (
     *("face_coverage", "expressivity", "joy_time", "negative_share", "depgroup_share"),
@@ -84,20 +93,28 @@ class Outcome:
 
 
 def analyze(
-    media: Sequence[Path], out: Path, settings: AnalyzeSettings, *, bundle: Path | None = None
+    media: Sequence[Path],
+    out: Path,
+    settings: AnalyzeSettings,
+    *,
+    bundle: Path | None = None,
+    people: Path | None = None,
 ) -> tuple[Outcome, ...]:
     """Analyse recordings; each gets a folder below ``out``.
 
     Args:
         media: Video or sound files, or folders of them; also folders of earlier results, whose
             recordings may be gone: what was observed then is in them.
-        out: Gets ``<session>/`` per recording; for several also ``sessions.parquet`` and
-            ``index.html``.
+        out: Gets ``<session>/`` per recording, and over all recordings in it, of this run or an
+            earlier one: ``index.html`` and the tables of :mod:`nunbit.report.joined_tables`.
         settings: How.
         bundle: Bundle folder; None takes the shipped one.
+        people: Table of recordings, see :func:`nunbit.stories.analyze.roster.read_people`;
+            ``media`` may then be empty.
 
     Returns:
-        One outcome per recording, in the order given.
+        One outcome per recording, in the order given; then those of the table, and the rows of it
+        that cannot be used.
 
     Raises:
         InputError: There are no recordings, or the only one is unusable.
@@ -106,40 +123,85 @@ def analyze(
         MissingExtra: The extra ``media`` is not installed.
     """
     settings.baseline_interval()
+    settings.neutral_interval()
+    check_tiers(settings.eaf_tiers)
+    settings = replace(settings, forget=settings.forget or settings.without_words)
     folder = (bundle or default_bundle_path()).resolve()
     models = (folder, load_bundle(folder, threads=1).hash)
     require_media_extra()
-    earlier = [each for path in media for each in _results_in(path)]
-    folders = {path for path in media if _results_in(path)}
-    others = [path for path in media if path not in folders]
-    paths = list_media(others) if others or not earlier else ()
-    jobs = [*_jobs(paths, out, settings, models)]
-    taken = {job.folder.resolve() for job in jobs}
-    again = [_job_again(path, out, settings, models) for path in earlier]
-    jobs += [job for job in again if job.folder.resolve() not in taken]
-    for notice in unread_folders(others):
+    table = People((), (), ()) if people is None else read_people(people, settings)
+    jobs = _all_jobs(media, table, out, settings, models)
+    for notice in (*table.notices, *(bad.error for bad in table.bad)):
         say(notice)
     for job in jobs if settings.embed else ():
         check_embeddable(job.recording.media, job.recording.media.name)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)  # now, not when an hour has been read
     outcomes = _run(jobs, settings)
+    outcomes += [Outcome(b.name, out / b.name, "failed", None, b.error) for b in table.bad]
     failed = [o.error for o in outcomes if o.error is not None]
     if len(outcomes) == 1 and failed:
         raise InputError(failed[0])
-    if len(outcomes) > max(1, len(failed)):
-        write_sessions(out, [o.folder for o in outcomes if o.error is None])
-        render_sessions(out, lang=spoken_lang())
+    if len(failed) < len(outcomes):
+        write_joined(out, lang=spoken_lang())
     return tuple(outcomes)
 
 
-def _results_in(path: Path) -> tuple[Path, ...]:
-    """Folders of earlier results: this one, or those in it where it holds no recording itself."""
-    if (path / OBSERVED_FILE).is_file():
-        return (path,)
-    if not path.is_dir() or any(p.suffix.lower() in MEDIA_SUFFIXES for p in path.iterdir()):
-        return ()
-    return tuple(sorted(p.parent for p in path.glob(f"*/{OBSERVED_FILE}")))
+def _all_jobs(
+    media: Sequence[Path],
+    table: People,
+    out: Path,
+    settings: AnalyzeSettings,
+    models: tuple[Path, str],
+) -> list[SessionJob]:
+    """The jobs of recordings, of folders of earlier results, and of the table of people."""
+    if settings.codes and not table.rows:
+        raise SettingsError(
+            Text(
+                "`codes=true` names results by person and session: give them as `people`",
+                "`codes=true`는 결과에 사람과 회기로 이름을 붙입니다. 표를 `people`로 주십시오",
+            )
+        )
+    earlier = [each for path in media for each in results_in(path)]
+    folders = {path for path in media if results_in(path)}
+    others = [path for path in media if path not in folders]
+    none = bool(earlier or table.rows or table.bad) and not others
+    paths = () if none else list_media(others)
+    rows = [
+        _job_of_row(row, out / name, models)
+        for row, name in zip(table.rows, folder_names(table, settings), strict=True)
+    ]
+    taken = {os.path.realpath(job.recording.media) for job in rows}
+    paths = tuple(path for path in paths if os.path.realpath(path) not in taken)
+    jobs = _apart([*rows, *_jobs(paths, out, settings, models)])
+    done = {job.folder.resolve() for job in jobs}
+    again = [_job_again(path, out, settings, models) for path in earlier]
+    for notice in unread_folders(others):
+        say(notice)
+    return [*jobs, *(job for job in again if job.folder.resolve() not in done)]
+
+
+def _apart(jobs: list[SessionJob]) -> list[SessionJob]:
+    """The same jobs.
+
+    Raises:
+        InputError: A recording beside the table would get the folder of one in it.
+    """
+    seen: dict[str, SessionJob] = {}
+    for job in jobs:
+        name = job.session.casefold()
+        if name in seen:
+            both = f"{seen[name].recording.media}, {job.recording.media}"
+            raise InputError(
+                Text(
+                    f"{both}: both would be written to {job.folder}; name one of them differently "
+                    "or put it into the table too",
+                    f"{both}: 둘 다 {job.folder}에 쓰게 됩니다. 하나의 이름을 바꾸거나 표에 함께 "
+                    "넣으십시오",
+                )
+            )
+        seen[name] = job
+    return jobs
 
 
 def _jobs(
@@ -155,6 +217,24 @@ def _jobs(
         )
         for path, name in zip(paths, session_names(paths), strict=True)
     ]
+
+
+def _job_of_row(row: PersonRow, folder: Path, models: tuple[Path, str]) -> SessionJob:
+    """The job of a row of the table of people."""
+    plain = replace(row.settings, transcript="", speakers="")
+    recording = _recording(row.media, 1, folder, plain, models)
+    beside = without_companion(
+        row.media,
+        transcript=(row.settings.transcript, row.transcript),
+        speakers=(row.settings.speakers, row.speakers),
+    )
+    return SessionJob(
+        replace(recording, transcript=row.transcript, speakers=row.speakers, notes=beside),
+        folder,
+        row.settings,
+        kept_in=folder,
+        about=row.about,
+    )
 
 
 def _recording(
@@ -227,6 +307,7 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings) -> list[Outcome]
     left = []
     for job in jobs:
         if is_done(job):
+            note_about(job)
             summary = read_json(job.folder / SUMMARY)
             if job.settings.forget:
                 (job.folder / OBSERVED_FILE).unlink(missing_ok=True)
@@ -242,9 +323,19 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings) -> list[Outcome]
     workers = min(settings.workers or available_cores(), len(left))
     # A recording that kills its process, for lack of memory, must not take the others with it.
     lost = _lost if len(left) > 1 else None
-    with Progress(Text("analyze", "분석"), None, "s") as bar:
-        for outcome in run_tasks(_work, left, num_workers=workers, advance=bar.advance, lost=lost):
+    left = with_lengths(left)
+    total = sum(job.length_s for job in left) or None
+    done = 0
+    with Progress(Text("analyze", "분석"), total, "s") as bar:
+        for outcome in run_tasks(
+            _work, left, num_workers=workers, advance=bar.advance, lost=lost, tell=bar.tell
+        ):
             outcomes[outcome.session] = outcome
+            done += 1
+            if len(left) > 1 and outcome.error is None:
+                say(
+                    f"{outcome.session}: {_STATES['done'].pick(spoken_lang())} ({done}/{len(left)})"
+                )
             # With a single recording the error is raised, and the caller prints it.
             if outcome.error is not None and len(jobs) > 1:
                 say(outcome.error.under("nunbit"))
@@ -262,8 +353,20 @@ def _reading_lines(outcome: Outcome) -> list[Text]:
 
 
 def _work(job: SessionJob, tools: Tools) -> Outcome:
+    read = 0
+
+    def advance(seconds: int) -> None:
+        nonlocal read
+        read += seconds
+        tools.advance(seconds)
+
+    def tell(part: str) -> None:
+        tools.tell(f"{job.session}: {PARTS[part].pick(spoken_lang())}")
+
     try:
-        return Outcome(job.session, job.folder, "done", analyse_session(job, tools.advance))
+        summary = analyse_session(job, advance, tell)
+        tools.advance(max(0, job.length_s - read))  # what was known before takes no reading
+        return Outcome(job.session, job.folder, "done", summary)
     except NunbitError as exc:
         error = exc.text
     except MemoryError:
@@ -302,6 +405,7 @@ def _line(outcome: Outcome, lang: Lang) -> str:
     return f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}"
 
 
+_ONE_DONE = Text("done ({n}/{all})", "완료({n}/{all})")
 _STATES = {
     "done": Text("done", "완료"),
     "kept": Text("kept", "유지"),

@@ -19,6 +19,7 @@ from nunbit.core.timebase import intersect_intervals, window_grid
 from nunbit.language.morphemes import analyser_missing
 from nunbit.measures import turns_from
 from nunbit.measures.class_probabilities import (
+    Replay,
     TextChances,
     text_chances,
     voice_chances,
@@ -87,6 +88,19 @@ class Answers:
     rest_on: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A recording that was read while it ran: a live session.
+
+    Attributes:
+        seen: All that was observed.
+        sound: Gives its sound again; None where that is gone.
+    """
+
+    seen: Observed
+    sound: Replay | None
+
+
 def scene_of(job: RecordingJob, seen: Observed, settings: AnalyzeSettings) -> Scene:
     """Choose the person and lay out turns and windows.
 
@@ -132,6 +146,7 @@ def answers_of(
     scene: Scene,
     rest_on: Mapping[str, str],
     kept: Answers | None,
+    watched: Watched | None = None,
 ) -> Answers:
     """Ask the recording, then the models; or take what is kept.
 
@@ -142,6 +157,8 @@ def answers_of(
         scene: Who and when.
         rest_on: What the answers rest on, see :func:`resting_on`.
         kept: Of an earlier run, or None.
+        watched: A live session instead of a recording: without pictures to ask, perhaps without
+            sound.
 
     Raises:
         InputError: The recording has to be asked and is gone.
@@ -150,24 +167,27 @@ def answers_of(
     def chosen(name: str, ask: Callable[[], Any], *, asks_recording: bool = False) -> Any:
         if kept is not None and kept.rest_on.get(name) == rest_on[name]:
             return getattr(kept, name)
-        if asks_recording and not job.there:
+        if asks_recording and not job.there and watched is None:
             raise gone(job, name)
         return ask()
 
+    def in_sync() -> Mapping[str, Any]:
+        if watched is not None and not job.there and both:
+            return {"reason": "not_kept"}
+        return check_synchrony(job.media, seen.media, scene.faces, voice, scene.speech)
+
     voice, words = seen.voice, seen.transcript
     both = voice is not None and scene.faces is not None
-    sync = chosen(
-        "sync",
-        lambda: check_synchrony(job.media, seen.media, scene.faces, voice, scene.speech),
-        asks_recording=both,
-    )
-    sound = partial(iter_audio, job.media, audio_stream=job.settings.audio_stream)
+    sync = chosen("sync", in_sync, asks_recording=both)
+    sound: Replay | None = partial(iter_audio, job.media, audio_stream=job.settings.audio_stream)
+    if watched is not None:
+        sound = watched.sound
     heard = voice is not None and voice_section(bundle) is not None
     spoken = chosen(
         "spoken",
         lambda: (
             None
-            if voice is None
+            if voice is None or sound is None
             else voice_chances(bundle, sound, scene.windows, voice, scene.own or None)
         ),
         asks_recording=heard,

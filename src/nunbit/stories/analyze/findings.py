@@ -49,6 +49,7 @@ class Findings:
     Attributes:
         label_set: Of the class probabilities.
         bundle: Name and hash of the models.
+        posterior: What acts on the class probabilities (``relative.Shown.facts``).
         unvalidated: Labels that the model knows by their prompt only.
         windows: Length and hop of the windows, seconds.
         persons: Who is to be seen.
@@ -65,6 +66,7 @@ class Findings:
 
     label_set: LabelSet
     bundle: Mapping[str, str]
+    posterior: Mapping[str, Any]
     unvalidated: frozenset[str]
     windows: Mapping[str, float]
     persons: tuple[Person, ...]
@@ -90,6 +92,7 @@ def summary_document(timeline: Timeline, found: Findings) -> dict[str, Any]:
         "label_set": label_set_to_dict(found.label_set),
         "labels": list(timeline.labels),
         "bundle": dict(found.bundle),
+        **found.posterior,
         "unvalidated": sorted(found.unvalidated),
         "windows": dict(found.windows) | {"n": len(timeline.windows)},
         "persons": persons(timeline.faces, found.persons),

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.core.schema import Box
@@ -31,8 +28,9 @@ from nunbit.recording.observer import (
     RecordingJob,
     WindowS,
 )
+from nunbit.recording.read import length_in_header
 from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
-from nunbit.runtime.files import atomic_path, read_json, read_parquet, sha256_file, writing
+from nunbit.runtime.files import read_json, sha256_file, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
 
 
@@ -47,13 +45,21 @@ class AnalyzeSettings:
         target_speaker: Name of the speaker to analyse, as the diarisation or the transcript has it;
             empty = the one who speaks most.
         single_speaker: Only this person speaks in the recording: all speech is theirs.
-        asr: Recogniser of the words where no transcript is given: ``vosk`` or ``faster-whisper``.
+        asr: Recogniser of the words where no transcript is given, or none with times: ``vosk``,
+            ``faster-whisper``, or ``auto`` for the one that has a model here. With a transcript
+            whose cues have times it finds the times of their words.
         asr_model: Model folder or size name of the recogniser; empty = what is installed.
         asr_download: Let faster-whisper download the model of a size name, once.
         language: BCP 47 language of the speech; empty = Whisper detects it.
         export: Formats besides Parquet: eaf, textgrid, vtt, csv, openface.
+        eaf_tiers: Measures that become tiers of the ELAN file, for example valence, pitch or
+            face.p_joy; ``--export eaf:valence,pitch`` sets both.
         baseline: Neutral stretch of the person as ``A-B`` in seconds; it needs 60 s or more of
             valid data.
+        neutral: Where the person's own face is at rest, as ``A-B`` in seconds, or ``auto`` = found
+            in the recording: class probabilities are then relative to it; empty = they are not.
+        prior: Class shares that the probabilities of faces assume: ``train`` = as the bundle is,
+            ``balanced`` = all classes alike, or a file with ``label,share``.
         subject: Name or code of the person, written into every row.
         embed: Put the video into the report instead of linking to it.
         full_rate: Read every frame, as blinks need; slower.
@@ -73,6 +79,10 @@ class AnalyzeSettings:
             aligned bundle is not ``found``.
         threads: Threads of the models of one recording.
         workers: Recordings analysed at once; 0 = as many as the cores allow.
+        without_words: Write nothing of what was said: no words, no quotations, no transcript in
+            exports; measures of the words stay. Implies ``forget``.
+        codes: With a table of people: name folders, files and the recording itself in all results
+            by person and session, not by the file's name.
         forget: Keep nothing that was observed, only the tables: other exports, languages and
             baselines then take the whole analysis again.
         overlap: Decode, search for faces and read them at the same time, on several cores; the
@@ -84,12 +94,15 @@ class AnalyzeSettings:
     speakers: str = ""
     target_speaker: str = ""
     single_speaker: bool = False
-    asr: Literal["", "vosk", "faster-whisper"] = ""
+    asr: Literal["", "auto", "vosk", "faster-whisper"] = ""
     asr_model: str = ""
     asr_download: bool = False
     language: str = "ko"
     export: tuple[Literal["eaf", "textgrid", "vtt", "csv", "openface"], ...] = ()
+    eaf_tiers: tuple[str, ...] = ()
     baseline: str = ""
+    neutral: str = ""
+    prior: str = "train"
     subject: str = ""
     embed: bool = False
     full_rate: bool = False
@@ -105,6 +118,8 @@ class AnalyzeSettings:
     unproven_agreement: bool = False
     threads: Threads = 1
     workers: Workers = 0
+    without_words: bool = False
+    codes: bool = False
     forget: bool = False
     overlap: bool = True
     seed: Seed = 0
@@ -115,26 +130,40 @@ class AnalyzeSettings:
         Raises:
             SettingsError: It is not two increasing numbers.
         """
-        if not self.baseline:
-            return None
-        try:
-            start, end = (float(part) for part in self.baseline.split("-"))
-            return Interval(start, end)
-        except ValueError as exc:
-            raise SettingsError(
-                Text(
-                    f"`baseline={self.baseline}`: expected seconds as START-END, for example 0-75",
-                    f"`baseline={self.baseline}`: 초 단위 시작-끝으로 적으십시오. 예: 0-75",
-                )
-            ) from exc
+        return _interval("baseline", self.baseline)
+
+    def neutral_interval(self) -> Interval | None:
+        """``neutral`` as an interval, None where none is given or it is to be found.
+
+        Raises:
+            SettingsError: It is not two increasing numbers.
+        """
+        return None if self.neutral == AUTO else _interval("neutral", self.neutral)
 
     def reading(self) -> ReadingSettings:
         """What reading the recording needs of these."""
         return ReadingSettings.of(self)
 
 
+def _interval(name: str, text: str) -> Interval | None:
+    if not text:
+        return None
+    try:
+        start, end = (float(part) for part in text.split("-"))
+        return Interval(start, end)
+    except ValueError as exc:
+        raise SettingsError(
+            Text(
+                f"`{name}={text}`: expected seconds as START-END, for example 0-75",
+                f"`{name}={text}`: 초 단위 시작-끝으로 적으십시오. 예: 0-75",
+            )
+        ) from exc
+
+
+AUTO = "auto"
+"""``neutral``: the person's resting face is looked for in the recording."""
+
 SUMMARY = "summary.json"
-SESSIONS = "sessions.parquet"
 
 Stamp = tuple[int, int, int]
 Described = dict[str, dict[str, Any]]
@@ -199,33 +228,6 @@ def is_whole(folder: Path, described: object) -> bool:
     return True
 
 
-def write_sessions(out: Path, folders: Sequence[Path]) -> Path:
-    """Join the rows of scope ``session`` of several timelines.
-
-    Args:
-        out: Gets ``sessions.parquet``.
-        folders: Of finished recordings.
-
-    Raises:
-        InputError: A timeline cannot be read or the table cannot be written.
-    """
-    tables = [
-        read_parquet(folder / "timeline.parquet", _UNREADABLE, filters=[("scope", "=", "session")])
-        for folder in folders
-    ]
-    path = out / SESSIONS
-    if tables:
-        with atomic_path(path) as partial:
-            joined = pa.concat_tables(tables, promote_options="permissive")
-            pq.write_table(joined, partial, compression="zstd")
-    return path
-
-
-_UNREADABLE = Text(
-    "cannot read this timeline: {reason}; remove its folder and analyse again",
-    "타임라인을 읽을 수 없습니다: {reason}. 폴더를 지우고 다시 분석하십시오",
-)
-
 # What changes speed, who does the work, or what is kept, and no result. The places of transcript
 # and diarisation do not matter; their content does: see the inputs.
 _FREE = {"threads", "workers", "overlap", "asr_download", "forget", "transcript", "speakers"}
@@ -243,6 +245,9 @@ class SessionJob:
         from_kept: Whether that is all that was given: then the recording may be gone.
         inputs: Digests that are known of an earlier run, where its folder was given.
         synthetic: Whether a recording that is gone was drawn.
+        about: Session, group and the user's own columns of the table of people; None without one:
+            what an earlier run knew of it stays.
+        length_s: Of the recording, whole seconds, for progress; 0 where unknown.
     """
 
     recording: RecordingJob
@@ -252,11 +257,28 @@ class SessionJob:
     from_kept: bool = False
     inputs: tuple[tuple[str, str], ...] = ()
     synthetic: bool = False
+    about: tuple[tuple[str, str], ...] | None = None
+    length_s: int = 0
 
     @property
     def session(self) -> str:
         """Name of the recording."""
         return self.recording.session
+
+
+_MOST_OPENED = 100
+"""Opening a file takes 5 to 50 ms, and nothing is shown before."""
+
+
+def with_lengths(jobs: Sequence[SessionJob]) -> list[SessionJob]:
+    """The jobs with the lengths of their recordings; of very many the mean of some stands for all.
+
+    A recording that cannot be opened says so when it is read.
+    """
+    some = [job for job in jobs[:: max(1, len(jobs) // _MOST_OPENED)] if job.recording.there]
+    lengths = {job.folder: round(length_in_header(job.recording.media)) for job in some}
+    usual = round(sum(lengths.values()) / len(lengths)) if len(jobs) > len(some) and lengths else 0
+    return [replace(job, length_s=lengths.get(job.folder, usual)) for job in jobs]
 
 
 def is_done(job: SessionJob) -> bool:
@@ -276,6 +298,24 @@ def is_done(job: SessionJob) -> bool:
         )
     except (InputError, AttributeError, KeyError, TypeError):
         return False  # no summary of this version
+
+
+def about_of(job: SessionJob) -> dict[str, str]:
+    """What the table of people says of the recording: as given, else as an earlier run knew it."""
+    if job.about is not None:
+        return {name: text for name, text in job.about if text}
+    try:
+        found = read_json(job.folder / SUMMARY).get("about")
+    except (InputError, AttributeError):
+        return {}
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def note_about(job: SessionJob) -> None:
+    """Bring what the table of people says into a folder that is done."""
+    summary, about = read_json(job.folder / SUMMARY), about_of(job)
+    if (summary.get("about") or {}) != about:
+        write_json(job.folder / SUMMARY, summary | {"about": about})
 
 
 def settings_of(job: SessionJob) -> dict[str, Any]:

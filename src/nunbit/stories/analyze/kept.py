@@ -32,6 +32,7 @@ from nunbit.pictures.expression_channels import KEPT_CHANNELS
 from nunbit.pictures.landmarks import pose_angles
 from nunbit.recording.face_reader import FaceReadings
 from nunbit.recording.observer import Observed, ReadingSettings
+from nunbit.recording.paths import MEDIA_SUFFIXES
 from nunbit.recording.transcript import Diarisation
 from nunbit.recording.voice.quality import VoiceQuality
 from nunbit.report.exports import FRAMES_FILE, VOICE_FILE
@@ -138,8 +139,14 @@ class Kept:
     answers: Answers
 
 
-def write_kept(folder: Path, kept: Kept) -> None:
+def write_kept(folder: Path, kept: Kept, *, own_probabilities: bool = False) -> None:
     """Write ``observed.npz`` beside the tables of the same recording.
+
+    Args:
+        folder: Of the tables.
+        kept: What was observed.
+        own_probabilities: The class probabilities in the tables are not those observed (another
+            prior, relative to a neutral face): keep the observed ones here.
 
     Raises:
         InputError: It cannot be written.
@@ -147,6 +154,10 @@ def write_kept(folder: Path, kept: Kept) -> None:
     seen, answers = kept.observed, kept.answers
     arrays: dict[str, Any] = _face_arrays(seen.faces) | _voice_arrays(seen)
     arrays |= _answer_arrays(answers)
+    if own_probabilities and seen.faces is not None:
+        rows = [t.probabilities for t in seen.faces.tracks if t.probabilities is not None]
+        k = len(seen.faces.labels)
+        arrays["probabilities"] = np.concatenate([np.zeros((0, k), np.float32), *rows])
     about = _About(
         media=seen.media,
         faces=None if seen.faces is None else _faces_about(seen.faces),
@@ -287,6 +298,7 @@ def _faces(
         own = {name: values[rows] for name, values in column.items()}
         rotation = arrays["rotation"][here].astype(np.float64)
         chances = [own[f"p_{label}"] for label in about.labels]
+        observed = arrays["probabilities"][here] if "probabilities" in arrays else None
         channels = [own[name] for name in KEPT_CHANNELS if name in own]
         tracks.append(
             FaceTrack(
@@ -301,7 +313,11 @@ def _faces(
                 landmarks=None,
                 mouth_open=own["mouth_open"],
                 eye_aspect=own["eye_aspect"],
-                probabilities=np.stack(chances, axis=1) if chances else None,
+                probabilities=observed
+                if observed is not None
+                else np.stack(chances, axis=1)
+                if chances
+                else None,
                 channels=np.stack(channels, axis=1) if channels else None,
                 motion=arrays["motion"][here] if about.has_motion else None,
                 tremor=np.nan if tremor is None else tremor,
@@ -397,3 +413,12 @@ def _answers(folder: Path, said: _Said, arrays: Mapping[str, NDArray[Any]]) -> A
         sync=said.sync,
         rest_on=said.rest_on,
     )
+
+
+def results_in(path: Path) -> tuple[Path, ...]:
+    """Folders of earlier results: this one, or those in it where it holds no recording itself."""
+    if (path / OBSERVED_FILE).is_file():
+        return (path,)
+    if not path.is_dir() or any(p.suffix.lower() in MEDIA_SUFFIXES for p in path.iterdir()):
+        return ()
+    return tuple(sorted(p.parent for p in path.glob(f"*/{OBSERVED_FILE}")))

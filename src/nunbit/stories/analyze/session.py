@@ -23,14 +23,13 @@ from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.recording.observer import Observed
 from nunbit.recording.read import (
     protocol,
-    read_companions,
     read_recording,
-    reading_key,
     unsaid,
-    words_of,
 )
 from nunbit.report import render_timeline
+from nunbit.report.annotations import write_eaf
 from nunbit.report.exports import EXPORTS, OF_FACES, SUFFIXES, write_timeline
+from nunbit.report.measure_tiers import measure_tiers
 from nunbit.report.timeline_view import UNPROVEN
 from nunbit.runtime.files import remove_folder, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
@@ -40,6 +39,7 @@ from nunbit.space.windows import agreement_blocks, is_aligned, write_windows
 from nunbit.stories.analyze.answers import (
     Answers,
     Scene,
+    Watched,
     answers_of,
     derivable,
     gone,
@@ -61,6 +61,7 @@ from nunbit.stories.analyze.job import (
     SUMMARY,
     AnalyzeSettings,
     SessionJob,
+    about_of,
     describe_written,
     described_before,
     inputs_of,
@@ -69,7 +70,9 @@ from nunbit.stories.analyze.job import (
     settings_of,
     stamps,
 )
-from nunbit.stories.analyze.kept import OBSERVED_FILE, Kept, KeptHead, read_kept, write_kept
+from nunbit.stories.analyze.kept import OBSERVED_FILE, Kept, KeptHead, write_kept
+from nunbit.stories.analyze.kept_words import kept_of, key_of, recognised
+from nunbit.stories.analyze.relative import Shown, shown_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +84,33 @@ class Measured:
     episodes: tuple[Episode, ...]
 
 
-def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str, Any]:
+PARTS = {
+    "read": Text("reading faces and voice", "얼굴과 목소리 읽기"),
+    "ask": Text("words and classes", "말과 클래스"),
+    "measure": Text("measures", "측정값"),
+    "write": Text("writing", "쓰기"),
+    "report": Text("report", "보고서"),
+}
+"""What takes time in a recording, in order."""
+
+
+def _silent(_: str) -> None:
+    """Nobody wants to know which part is being worked on."""
+
+
+def analyse_session(
+    job: SessionJob,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None] = _silent,
+    watched: Watched | None = None,
+) -> dict[str, Any]:
     """Analyse one recording and write its folder.
 
     Args:
         job: What to do.
         advance: Called with the number of media seconds that were read.
+        tell: Called with the key of the part (``PARTS``) that begins.
+        watched: What was observed, where it was read while it ran; None reads the recording.
 
     Returns:
         ``summary.json``.
@@ -96,25 +120,37 @@ def analyse_session(job: SessionJob, advance: Callable[[int], None]) -> dict[str
         MissingExtra: A needed package is not installed.
     """
     media = job.recording.media
-    document = _write_tables(job, advance)
+    document = _write_tables(job, advance, tell, watched)
+    tell("report")
     give_back_freed_memory()
-    render_timeline(job.folder, lang=spoken_lang(), embed=job.settings.embed, media=media)
+    shown = None if job.settings.codes and not job.settings.embed else media
+    render_timeline(job.folder, lang=spoken_lang(), embed=job.settings.embed, media=shown)
     remove_folder(job.recording.parts_folder)
     return document
 
 
-def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, Any]:
+def _write_tables(
+    job: SessionJob,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None],
+    watched: Watched | None,
+) -> dict[str, Any]:
     """All but the report."""
     recording = job.recording
     bundle = load_bundle(recording.bundle, threads=recording.settings.threads)
-    kept = kept_of(job)
-    seen, scene, answers = observed(job, bundle, kept, advance)
+    tell("read")
+    kept = None if watched is not None else kept_of(job)
+    seen, scene, answers = observed(job, bundle, kept, advance, tell, watched)
+    tell("measure")
     bundle.unload()
     give_back_freed_memory()
+    shown = shown_in(scene, bundle, job.settings)
+    say_all(job, shown.notices)
+    scene = shown.scene
     measured = measure(job, bundle, seen, scene, answers)
-    found = find(job, bundle, seen, scene, answers, measured)
+    found = find(job, bundle, seen, shown, answers, measured)
     timeline = Timeline(
-        media=seen.media,
+        media=_called(job, seen.media),
         session=job.session,
         subject=job.settings.subject,
         labels=bundle.label_set.ids,
@@ -129,16 +165,29 @@ def _write_tables(job: SessionJob, advance: Callable[[int], None]) -> dict[str, 
     head = KeptHead(
         key=key_of(job, seen.media),
         inputs=inputs_of(job),
-        path=found.path,
+        path=_relative(job.recording.media, job.folder),
         settings=recording.settings,
         recognised=recognised(job, seen, kept),
         synthetic=found.synthetic,
     )
-    return _write(job, timeline, found, Kept(head, seen, answers))
+    tell("write")
+    return _write(job, timeline, found, Kept(head, seen, answers), own_probabilities=shown.changed)
+
+
+def _called(job: SessionJob, media: MediaInfo) -> MediaInfo:
+    """The recording under the name that results may have."""
+    if not job.settings.codes:
+        return media
+    return dataclasses.replace(media, name=job.session + job.recording.media.suffix.lower())
 
 
 def observed(
-    job: SessionJob, bundle: Bundle, kept: Kept | None, advance: Callable[[int], None]
+    job: SessionJob,
+    bundle: Bundle,
+    kept: Kept | None,
+    advance: Callable[[int], None],
+    tell: Callable[[str], None] = _silent,
+    watched: Watched | None = None,
 ) -> tuple[Observed, Scene, Answers]:
     """What is known before anything is measured: as kept, or read now."""
     recording = job.recording
@@ -148,12 +197,14 @@ def observed(
         rest_on = resting_on(bundle, seen, scene)
     if kept is None or not derivable(kept.answers, rest_on):
         kept = None
-        seen = _read(job, bundle, advance)
+        seen = _read(job, bundle, advance) if watched is None else watched.seen
         scene = scene_of(recording, seen, job.settings)
         rest_on = resting_on(bundle, seen, scene)
         notices = (*seen.notices, *scene.notices)
         say_all(job, unsaid(notices, (*seen.media.reading, *seen.reading)))
-    answers = answers_of(recording, bundle, seen, scene, rest_on, kept.answers if kept else None)
+    tell("ask")
+    earlier = kept.answers if kept else None
+    answers = answers_of(recording, bundle, seen, scene, rest_on, earlier, watched)
     if kept is None:
         say_all(job, verdicts(answers, job.settings))
     else:
@@ -173,59 +224,6 @@ def _read(job: SessionJob, bundle: Bundle, advance: Callable[[int], None]) -> Ob
 _DERIVED = Text(
     "{}: read before; derived from what was observed then", "{}: 전에 읽은 자료에서 다시 만듭니다"
 )
-
-
-def kept_of(job: SessionJob) -> Kept | None:
-    """What an earlier run observed, with the words of this one; None where it does not fit."""
-    kept = read_kept(job.kept_in)
-    if kept is None or kept.head.key != key_of(job, kept.observed.media):
-        return None
-    return dataclasses.replace(kept, observed=_with_words(job, kept))
-
-
-def _with_words(job: SessionJob, kept: Kept) -> Observed:
-    """What was observed, with transcript and diarisation as they are given now."""
-    seen, recording = kept.observed, job.recording
-    keeps = _keeps_words(job, kept)
-    asked = recording
-    if keeps:  # then there is nothing to recognise
-        calm = dataclasses.replace(recording.settings, asr="")
-        asked = dataclasses.replace(recording, settings=calm)
-    given = read_companions(asked, seen.media)
-    if keeps and not kept.head.recognised:
-        given = dataclasses.replace(given, transcript=seen.transcript)
-    if given.recogniser is not None and not recording.there:
-        raise gone(recording, "words")
-    keeps_speakers = job.from_kept and recording.speakers is None
-    speakers = seen.speakers if keeps_speakers else given.speakers
-    words, fit = words_of(recording, given, seen.voice, seen.media.duration_s)
-    if keeps and kept.head.recognised:
-        words = seen.transcript
-    return dataclasses.replace(seen, transcript=words, speakers=speakers, fit=fit)
-
-
-def _keeps_words(job: SessionJob, kept: Kept) -> bool:
-    """Whether the words kept are those wanted: recognised alike, or not given anew."""
-    wanted, had = job.recording.settings, kept.head.settings
-    same = all(
-        getattr(wanted, name) == getattr(had, name) for name in ("asr", "asr_model", "language")
-    )
-    return job.recording.transcript is None and same and (job.from_kept or kept.head.recognised)
-
-
-def recognised(job: SessionJob, seen: Observed, kept: Kept | None) -> bool:
-    """Whether the words were recognised, and not given."""
-    if kept is not None and _keeps_words(job, kept):
-        return kept.head.recognised
-    return seen.transcript is not None and job.recording.transcript is None
-
-
-def key_of(job: SessionJob, media: MediaInfo) -> dict[str, Any]:
-    """What decides the readings of faces and voice, as it comes back from JSON.
-
-    What differs here needs the recording again; everything else is derived from what is kept.
-    """
-    return reading_key(job.recording, media, inputs_of(job)["media"])
 
 
 def measure(
@@ -263,6 +261,8 @@ def measure(
     episodes = sorted(
         (*find_episodes(given, blocks), *find_states(given)), key=lambda e: e.interval.start_s
     )
+    if settings.without_words:  # a note is codes, then a colon and what was said
+        episodes = [dataclasses.replace(e, note=e.note.partition(":")[0]) for e in episodes]
     return Measured(given, blocks, tuple(episodes))
 
 
@@ -270,11 +270,12 @@ def find(
     job: SessionJob,
     bundle: Bundle,
     seen: Observed,
-    scene: Scene,
+    shown: Shown,
     answers: Answers,
     measured: Measured,
 ) -> Findings:
     """What a reader must know besides the numbers."""
+    scene = shown.scene
     settings, given, transcript = job.settings, measured.given, seen.transcript
     unused = baseline_notices(given.baseline, measured.blocks, seen.media.duration_s)
     say_all(job, unused)
@@ -282,6 +283,7 @@ def find(
     notices = (
         *seen.notices,
         *scene.notices,
+        *shown.notices,
         *((voice,) if given.experimental else ()),
         *verdicts(answers, settings),
         *(transcript.notices if transcript else ()),
@@ -302,6 +304,7 @@ def find(
     return Findings(
         label_set=bundle.label_set,
         bundle={"name": bundle.document.name, "hash": bundle.hash},
+        posterior=shown.facts,
         unvalidated=given.unvalidated,
         windows={"length_s": settings.window_s, "hop_s": settings.hop_s},
         persons=scene.choice.persons if scene.choice else (),
@@ -321,32 +324,43 @@ def find(
         synthetic=(job.recording.media.parent / SYNTHETIC_MARK).is_file()
         if job.recording.there
         else job.synthetic,
-        path=_relative(job.recording.media, job.folder),
+        path="" if settings.codes else _relative(job.recording.media, job.folder),
     )
 
 
-def _write(job: SessionJob, timeline: Timeline, found: Findings, keep: Kept) -> dict[str, Any]:
+def _write(
+    job: SessionJob, timeline: Timeline, found: Findings, keep: Kept, *, own_probabilities: bool
+) -> dict[str, Any]:
     """The folder without its report; the summary, which marks it as done, goes last."""
     folder = job.folder
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    earlier = described_before(folder)
+    earlier, about = described_before(folder), about_of(job)
     (folder / SUMMARY).unlink(missing_ok=True)
     before = stamps(folder)
     document = summary_document(timeline, found)
+    document["about"] = about
     timeline = dataclasses.replace(timeline, document=document)
+    if job.settings.without_words:
+        timeline = dataclasses.replace(timeline, transcript=None)
     write_timeline(folder, timeline)
     if keep.answers.aligned is not None:
         aligned, bundle_hash = keep.answers.aligned, job.recording.bundle_hash
+        if job.settings.without_words:
+            aligned = dataclasses.replace(aligned, excerpts=tuple("" for _ in aligned.excerpts))
         write_windows(folder, aligned, session=job.session, bundle_hash=bundle_hash)
     if job.settings.forget:
         (folder / OBSERVED_FILE).unlink(missing_ok=True)
     else:
-        write_kept(folder, keep)
+        write_kept(folder, keep, own_probabilities=own_probabilities)
     for kind in job.settings.export:
         if kind in OF_FACES and timeline.faces is None:
             continue  # said in the reading protocol
-        EXPORTS[kind](folder / f"{job.session}{SUFFIXES[kind]}", timeline)
+        path = folder / f"{job.session}{SUFFIXES[kind]}"
+        if kind == "eaf":
+            write_eaf(path, timeline, measure_tiers(timeline, job.settings.eaf_tiers))
+        else:
+            EXPORTS[kind](path, timeline)
     document["files"] = describe_written(folder, before)
     document["files"].pop(OBSERVED_FILE, None)  # without it the result is as whole
     for name in remove_stale(folder, earlier, document["files"]):

@@ -27,8 +27,8 @@ from nunbit.recording.paths import (
     unread_folders,
     without_companion,
 )
-from nunbit.recording.read import protocol, speakers_notes
-from nunbit.recording.transcript import Diarisation, read_rttm, read_transcript
+from nunbit.recording.read import protocol, script_notes, speakers_notes
+from nunbit.recording.transcript import Diarisation, Script, read_rttm, read_words
 from nunbit.runtime.files import missing_file, require_regular
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import Tools, available_cores, fault_text, run_tasks
@@ -184,11 +184,15 @@ def _recording(job: Job) -> Checked:
     settings = job.settings
     media = probe_media(job.path, audio_stream=settings.audio_stream)
     transcript, spoken = None, Diarisation(())
+    noticed = list(job.notes)
     if job.transcript is not None:
-        transcript = read_transcript(job.transcript, duration_s=media.duration_s, media=media.name)
+        words = read_words(job.transcript, duration_s=media.duration_s, media=media.name)
+        if isinstance(words, Script):
+            noticed += script_notes(words)
+        else:
+            transcript = words
     if job.speakers is not None:
         spoken = read_rttm(job.speakers, duration_s=media.duration_s, media=media.name)
-    noticed = list(job.notes)
     seen = heard = fit = None
     if media.video is not None:
         seen, own = look_at_frames(job.path, media, settings)
@@ -207,9 +211,10 @@ def _recording(job: Job) -> Checked:
 
 
 def _transcript(job: Job) -> Checked:
-    return Checked(
-        str(job.path), "transcript", protocol(None, read_transcript(job.path), Diarisation(()))
-    )
+    found = read_words(job.path)
+    if isinstance(found, Script):
+        return Checked(str(job.path), "transcript", script_notes(found))
+    return Checked(str(job.path), "transcript", protocol(None, found, Diarisation(())))
 
 
 def _speakers(job: Job) -> Checked:

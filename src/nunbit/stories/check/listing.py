@@ -18,6 +18,9 @@ SHORT: dict[str, Text] = {
     # transcripts, diarisations
     "time_not_a_number": Text("times that are no numbers", "숫자가 아닌 시각"),
     "no_times": Text("entries without times", "시각 없는 항목"),
+    "clock_times_unused": Text("clock times unused", "쓰지 않은 시각"),
+    "invented_text": Text("doubtful sentences", "미심쩍은 문장"),
+    "repeated_text": Text("repeated sentences", "되풀이된 문장"),
     "not_a_timing_line": Text("unreadable timing lines", "읽을 수 없는 시각 줄"),
     "no_duration": Text("no duration", "길이 없음"),
     "not_understood": Text("entries not understood", "알 수 없는 항목"),

@@ -26,7 +26,8 @@ from nunbit.datasets.shards import MANIFEST, REJECTS, DataSet, open_dataset
 from nunbit.language.labels import DEPRESSION_RELATED, LabelSet, load_label_set, merge_labels
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
-from nunbit.model.zeroshot import Ensemble, combine_cosines, probabilities
+from nunbit.model.posterior import TRAIN, Posterior
+from nunbit.model.zeroshot import combine_cosines
 from nunbit.report.page import PICTURES, render_evaluation
 from nunbit.runtime.config import parse_part, settings_to_dict
 from nunbit.runtime.files import read_json, sha256_file, write_json, writing
@@ -34,6 +35,7 @@ from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.runtime.results import EvalResult
 from nunbit.stories.evaluate.assess import EvaluateSettings, assess
+from nunbit.stories.evaluate.priors import class_probabilities, posterior_section
 from nunbit.stories.evaluate.scoring import Cosines, Scorer, drop_parts, text_bank
 from nunbit.stories.evaluate.variants import (
     PromptEvidence,
@@ -125,13 +127,16 @@ def _evaluate_dataset(
     cosines = scorer.score_share(rows, scorer.parts(out, split), share)
     if isinstance(cosines, int):
         return Unfinished(cosines)
-    p = _predictions(scorer, cosines, rows, truth, split=split, policy=policy)
-    threshold = _threshold(scorer, split, policy, settings.seed)
+    posterior = Posterior.of(model, label_set=dataset.label_set, prior=settings.prior)
+    p = _predictions(scorer, cosines, rows, truth, posterior, split=split, policy=policy)
+    threshold = _threshold(scorer, posterior, split, policy, settings.seed)
     origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
     write_predictions(out / PREDICTIONS, p, origin=origin)
     say(Text("computing scores and intervals", "지표와 구간을 계산합니다"))
     evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
-    document = assess(p, settings, evidence=evidence, n_rejected=_count_rejects(dataset)) | {
+    about = posterior_section(p, scorer, posterior, settings)
+    n_rejected = _count_rejects(dataset)
+    document = assess(p, settings, evidence=evidence, n_rejected=n_rejected, about=about) | {
         "bundle": _bundle_line(model),
         "dataset": _dataset_line(dataset),
         "provenance": _provenance(settings, origin),
@@ -199,7 +204,8 @@ def merge_predictions(p: Predictions, merged: LabelSet) -> Predictions:
 
 def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
     """Refuse settings that a prediction file can no longer change, such as images and prompts."""
-    fixed, usual = ("split", "prompts", "with_images", "ensemble"), EvaluateSettings()
+    fixed = ("split", "prompts", "with_images", "ensemble", "prior")
+    usual = EvaluateSettings()
     given = [name for name in fixed if getattr(settings, name) != getattr(usual, name)]
     if given:
         names = ", ".join(given)
@@ -215,7 +221,7 @@ def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
 def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
     plain = settings_to_dict(settings)
     plain.pop("part", None)  # how the work was shared, not what was computed
-    for key in ("compare", "seeds", "prompts", "label_set"):  # a path names people
+    for key in ("compare", "seeds", "prompts", "label_set", "prior"):  # a path names people
         if isinstance(plain.get(key), str):
             plain[key] = Path(plain[key]).name
         elif key in plain:
@@ -230,7 +236,14 @@ def _finish(out: Path, document: dict[str, Any]) -> EvalResult:
 
 
 def _predictions(
-    scorer: Scorer, cosines: Cosines, rows: Codes, truth: Codes, *, split: str, policy: str
+    scorer: Scorer,
+    cosines: Cosines,
+    rows: Codes,
+    truth: Codes,
+    posterior: Posterior,
+    *,
+    split: str,
+    policy: str,
 ) -> Predictions:
     model, templates = scorer.bundle, scorer.bank.templates
     cosine = combine_cosines(cosines.prompts, scorer.bank.prompts, scorer.rule)
@@ -238,7 +251,7 @@ def _predictions(
         scorer.dataset,
         rows,
         truth,
-        class_probabilities(cosine, model, scorer.rule),
+        class_probabilities(cosine, model, scorer.rule, posterior),
         split=split,
         policy=policy,
     )
@@ -258,17 +271,9 @@ def _predictions(
     )
 
 
-def class_probabilities(cosine: Floats, model: Bundle, rule: Ensemble) -> Floats:
-    """Probabilities of an ensemble's cosines at the bundle's temperature; (N, K).
-
-    A ``vote`` is no cosine: its probabilities are the templates' shares.
-    """
-    if rule == "vote":
-        return np.asarray(cosine / cosine.sum(axis=1, keepdims=True))
-    return probabilities(cosine, model.logit_scale, model.temperature)
-
-
-def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold | None:
+def _threshold(
+    scorer: Scorer, posterior: Posterior, split: str, policy: str, seed: int
+) -> Threshold | None:
     """A threshold for the group's posterior from images other than the evaluated ones.
 
     The bundle's own if it has one; for a test split, chosen on the validation split; else None,
@@ -279,7 +284,8 @@ def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold 
     if members is None:
         return None
     stored = (model.document.thresholds or {}).get(DEPRESSION_RELATED)
-    if stored is not None and model.label_set.ids == dataset.label_set.ids:
+    same = model.label_set.ids == dataset.label_set.ids and posterior.prior == TRAIN
+    if stored is not None and same:
         return Threshold(float(stored), "bundle")
     rows = dataset.split_rows("validation")
     if split != "test" or not len(rows):
@@ -292,8 +298,9 @@ def _threshold(scorer: Scorer, split: str, policy: str, seed: int) -> Threshold 
     if not inside.any() or inside.all():
         return None
     cosine = combine_cosines(scorer.score(rows).prompts, scorer.bank.prompts, scorer.rule)
-    posterior = class_probabilities(cosine, model, scorer.rule)[:, members].sum(axis=1)
-    return Threshold(choose_threshold(posterior.astype(np.float64), inside), "validation")
+    shown = class_probabilities(cosine, model, scorer.rule, posterior)
+    chances = shown[:, members].sum(axis=1).astype(np.float64)
+    return Threshold(choose_threshold(chances, inside), "validation")
 
 
 def _write_pictures(

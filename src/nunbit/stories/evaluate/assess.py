@@ -52,6 +52,8 @@ class EvaluateSettings:
             the classes the data were prepared with.
         prompts: Template set, or a TOML file; None = the first set of the bundle.
         ensemble: How the templates of a class are combined.
+        prior: Class shares that the probabilities assume: ``train`` = as the bundle is,
+            ``balanced`` = all classes alike, or a file with ``label,share``.
         compare: ``paper``, or the folder of another evaluation of the same images; or a list of
             these.
         seeds: Folders of evaluations of the same recipe with other seeds; their results are
@@ -73,6 +75,7 @@ class EvaluateSettings:
     label_set: str | None = None
     prompts: str | None = None
     ensemble: Ensemble = "mean_embedding"
+    prior: str = "train"
     compare: str | tuple[str, ...] | None = None
     seeds: tuple[str, ...] = ()
     part: str | None = None
@@ -102,6 +105,7 @@ def assess(
     *,
     evidence: PromptEvidence | None = None,
     n_rejected: int = 0,
+    about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make ``result.json`` without its provenance.
 
@@ -110,6 +114,7 @@ def assess(
         settings: Of the evaluation.
         evidence: Prompts and cosines; None for a model without prompts or a prediction file.
         n_rejected: Images that preparation could not use.
+        about: What acts on the probabilities (``priors.posterior_section``).
 
     Raises:
         InputError: ``settings.compare`` names something that cannot be compared.
@@ -134,6 +139,7 @@ def assess(
     board.run()
     document: dict[str, Any] = {
         **_headline(p, settings, board, n_rejected),
+        **(about or {}),
         **{name: read() for name, read in sections.items()},
         **seen(),
         "per_template": {},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nunbit import statistics
-from nunbit.core.messages import Text, joined
+from nunbit.core.messages import Text, joined, text_of
 from nunbit.datasets.predictions import Predictions
 from nunbit.language.labels import LabelSet, label_set_names, load_label_set
 from nunbit.language.prompts import with_particle
@@ -319,6 +319,30 @@ def _stand_in(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
         )
 
 
+def _adapted(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
+    for note in d.get("adaptation_notes") or ():
+        yield _note("posterior", text_of(note))
+
+
+def _priors(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
+    both = d.get("priors")
+    if not both:
+        return
+    shown = [
+        f"top-1 {both[name]['top1']:.1%}, UAR {both[name]['uar']:.1%}"
+        for name in ("train", "balanced")
+    ]
+    yield _warning(
+        "priors",
+        Text(
+            f"Class shares matter here: as the bundle is {shown[0]}; all classes alike {shown[1]}. "
+            "Balanced data overstate rare classes in daily life, and the other way round.",
+            f"클래스 비율에 따라 결과가 다릅니다. 번들 그대로 {shown[0]}, 모든 클래스를 같게 두면 "
+            f"{shown[1]}. 어느 쪽이 맞는지는 쓰려는 자료의 비율에 달려 있습니다.",
+        ),
+    )
+
+
 _CHECKS: tuple[Callable[[dict[str, Any], Predictions], Iterator[Notice]], ...] = (
     _constant,
     _never_predicted,
@@ -334,6 +358,8 @@ _CHECKS: tuple[Callable[[dict[str, Any], Predictions], Iterator[Notice]], ...] =
     _other_label_set,
     _no_persons,
     _stand_in,
+    _priors,
+    _adapted,
 )
 
 ATTRIBUTES = {

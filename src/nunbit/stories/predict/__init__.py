@@ -20,15 +20,18 @@ from nunbit.core.messages import InputError, MediaError, MissingExtra, Text, tex
 from nunbit.core.schema import Box, ReadingNote
 from nunbit.model.bundle import BUNDLE_FILE, find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.posterior import Posterior, neutral_face
 from nunbit.model.zeroshot import combine_cosines, normalise, probabilities, prompt_cosines
 from nunbit.pictures.crops import FORMATS, Mark, draw_marks, write_picture
 from nunbit.pictures.faces import DetectorSettings, Framing, detect_faces, frame_face, framing_of
 from nunbit.pictures.given import GivenPicture, require_crop
 from nunbit.pictures.photos import Photo, PhotoError, list_photos, read_photo
 from nunbit.recording.paths import MEDIA_SUFFIXES
+from nunbit.report.timeline_meaning import class_colours
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.progress import Progress, say, spoken_lang
 from nunbit.runtime.resources import provenance
+from nunbit.stories.predict.neutral import OwnNeutral, read_neutral
 from nunbit.stories.predict.result import FaceAnswer, FileAnswer, PredictResult
 from nunbit.stories.predict.texts import PredictSettings, Texts, embed_all_texts
 
@@ -70,6 +73,8 @@ class _Model:
     settings: PredictSettings
     statement: Text
     show: bool
+    posterior: Posterior
+    own_neutral: OwnNeutral | None
 
 
 def predict(
@@ -79,6 +84,7 @@ def predict(
     bundle: Bundle | Path | str | None = None,
     annotate: Path | None = None,
     show: bool = False,
+    neutral: Sequence[Path | GivenPicture] = (),
 ) -> PredictResult:
     """Find the faces in photos and compare each with prompts and sentences.
 
@@ -90,11 +96,13 @@ def predict(
         annotate: Where annotated copies go: a file for one photo, else a folder.
         show: Keep a small picture of every face for a notebook, and refuse pictures that are no
             crops where ``settings.crops`` says that they are.
+        neutral: Pictures of the person's own face at rest, one person for all ``files``; the
+            probabilities are then relative to it. The largest face of each counts.
 
     Raises:
         BundleError: The bundle is missing, damaged or does not serve the prompts.
         InputError: No file given, the annotated copy would overwrite a photo or cannot be
-            written, or prompts cannot be read.
+            written, prompts cannot be read, or a neutral picture shows no neutral face.
         MissingExtra: The detector or the font for annotated copies is not installed.
     """
     if not files:
@@ -104,14 +112,20 @@ def predict(
         if isinstance(bundle, Bundle)
         else load_bundle(find_bundle(bundle), threads=settings.threads)
     )
+    texts = embed_all_texts(loaded, settings)
+    posterior = Posterior.of(loaded, label_set=texts.label_set, prior=settings.prior)
     model = _Model(
         bundle=loaded,
-        texts=embed_all_texts(loaded, settings),
+        texts=texts,
         framing=framing_of_bundle(loaded),
         settings=settings,
         statement=text_of(STATEMENT.to_dict() | (loaded.document.statement or {})),
         show=show,
+        posterior=posterior,
+        own_neutral=None,
     )
+    if neutral:
+        model = replace(model, own_neutral=_own_neutral(neutral, model))
     reading: list[ReadingNote] = []
     listed = list(_listed(files, reading))
     for note in reading:
@@ -131,6 +145,14 @@ def predict(
                 progress.advance()
         answers += _answered(pending, model)
     return replace(_result(answers, model), reading=tuple(reading))
+
+
+def _own_neutral(files: Sequence[Path | GivenPicture], model: _Model) -> OwnNeutral:
+    def cut(photo: Photo) -> NDArray[np.uint8] | None:
+        found = next(regions_of(photo, model.settings, model.framing), None)
+        return None if found is None else found.crop
+
+    return read_neutral(files, model.bundle, model.texts, model.posterior, cut, model.settings)
 
 
 def framing_of_bundle(bundle: Bundle) -> Framing:
@@ -269,7 +291,9 @@ def _compared(regions: Sequence[Region], model: _Model) -> list[FaceAnswer]:
     )  # (N, D)
     per_prompt = prompt_cosines(vectors, texts.prompt_vectors)  # (N, T, K)
     per_class = combine_cosines(per_prompt, texts.prompt_vectors, settings.ensemble)  # (N, K)
-    chances = probabilities(per_class, bundle.logit_scale, bundle.temperature)
+    raw = probabilities(per_class, bundle.logit_scale, bundle.temperature)
+    own = None if model.own_neutral is None else neutral_face(model.own_neutral.raw)
+    chances = model.posterior.probabilities(raw, own)
     open_set = np.clip(normalise(vectors) @ texts.sentence_vectors.T, -1.0, 1.0)  # (N, M)
     several = len(texts.sentences) > 1  # the probability of a single sentence would always be 1
     shares = probabilities(open_set, bundle.logit_scale, bundle.temperature) if several else None
@@ -302,7 +326,7 @@ def _annotated(pixels: NDArray[np.uint8], answer: FileAnswer, target: Path, mode
     height, width = pixels.shape[:2]
     full_width, full_height = answer.size or (width, height)
     across, down = width / full_width, height / full_height
-    marks = []
+    marks, colours = [], class_colours(model.texts.label_set)
     for number, face in enumerate(answer.faces, start=1):
         best = int(face.probabilities.argmax())
         label = model.texts.label_set.labels[best]
@@ -310,7 +334,7 @@ def _annotated(pixels: NDArray[np.uint8], answer: FileAnswer, target: Path, mode
         if box is not None:
             box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
         text = f"{number} {label.name.pick(spoken_lang())} {face.probabilities[best]:.2f}"
-        marks.append(Mark(box, text, label.valence))
+        marks.append(Mark(box, text, label.valence, colours[label.id][0]))
     write_picture(draw_marks(pixels, marks, model.statement.pick(spoken_lang())), target)
 
 
@@ -318,6 +342,9 @@ def _result(answers: Sequence[FileAnswer], model: _Model) -> PredictResult:
     texts = model.texts
     inputs = {"bundle": model.bundle.hash}
     inputs |= {f"file {n}": a.sha256 for n, a in enumerate(answers, start=1) if a.sha256}
+    if model.own_neutral is not None:
+        given = enumerate(model.own_neutral.sha256, start=1)
+        inputs |= {f"neutral {n}": digest for n, digest in given if digest}
     return PredictResult(
         label_set=texts.label_set,
         template_set=texts.templates.name,
@@ -329,6 +356,11 @@ def _result(answers: Sequence[FileAnswer], model: _Model) -> PredictResult:
         bundle_hash=model.bundle.hash,
         statement=model.statement,
         provenance=provenance("predict", settings_to_dict(model.settings), inputs=inputs),
+        posterior=model.posterior.to_dict(relative=model.own_neutral is not None),
+        notices=(
+            *model.posterior.notes,
+            *(() if model.own_neutral is None else model.own_neutral.notices),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import base64
 import html
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -126,6 +126,9 @@ class PredictResult(Result):
         statement: What the figures are and are not.
         provenance: How this came about.
         reading: Notes about files in folders that were left out.
+        posterior: ``adapted`` (method or None), ``prior`` and ``relative`` (to the person's own
+            neutral face).
+        notices: What a reader of the probabilities must know.
     """
 
     label_set: LabelSet
@@ -139,6 +142,8 @@ class PredictResult(Result):
     statement: Text
     provenance: dict[str, Any]
     reading: tuple[ReadingNote, ...] = ()
+    posterior: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[Text, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -261,6 +266,8 @@ class PredictResult(Result):
             "prompts": {name: list(texts) for name, texts in self.prompts.items()},
             "ensemble": self.ensemble,
             "sentences": list(self.sentences),
+            **self.posterior,
+            "notices": [notice.to_dict() for notice in self.notices],
             "counts": self.counts,
             "files": [self._file_document(file) for file in self.files],
             "statement": self.statement.to_dict(),
@@ -313,7 +320,14 @@ class PredictResult(Result):
         if len(errors) == len(self.files):  # a table of nothing helps nobody
             return "" if len(errors) == 1 else "\n".join(errors)
         return "\n".join(
-            [*_aligned(rows), *errors, "", self._summary(lang), self.statement.pick(lang)]
+            [
+                *_aligned(rows),
+                *errors,
+                "",
+                *(f"! {notice.line(lang)}" for notice in self.notices),
+                self._summary(lang),
+                self.statement.pick(lang),
+            ]
         )
 
     def _head(self, lang: Lang) -> list[str]:

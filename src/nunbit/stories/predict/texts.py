@@ -36,6 +36,8 @@ class PredictSettings:
         ensemble: How the templates of a class are combined. ``vote`` is not offered, because it
             gives no cosine.
         crops: The pictures are face crops already: no face is searched for.
+        prior: Class shares that the probabilities assume: ``train`` = as the bundle is,
+            ``balanced`` = all classes alike, or a file with ``label,share``.
         sizes_px: Longer side of the picture in each pass of the detector. A face should be 20 px or
             more in one of them. Sizes more than twice the picture's own are left out.
         min_score: Faces with a lower detection score are dropped.
@@ -49,6 +51,7 @@ class PredictSettings:
     label_set: str | None = None
     ensemble: Literal["mean_embedding", "mean_similarity", "max"] = "mean_embedding"
     crops: bool = False
+    prior: str = "train"
     sizes_px: PassSizes = DetectorSettings().sizes_px
     min_score: MinScore = DetectorSettings().min_score
     tiny_px: Annotated[int, Meta(ge=0, le=4000)] = 32

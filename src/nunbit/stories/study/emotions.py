@@ -1,0 +1,314 @@
+"""Labels of stretches of time: fusions side by side, and the controls they must beat.
+
+Arrays in, plain data out. Intervals are over persons: every person is left out in turn where there
+are few, else persons are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nunbit.core.messages import Text
+from nunbit.runtime.files import PartStore
+from nunbit.runtime.progress import Progress
+from nunbit.statistics.nested import Codes, Floats, nested_splits, permuted_rows, splits_of
+from nunbit.statistics.outcome_scores import (
+    RESAMPLES,
+    above_by_chance,
+    drawn_interval,
+    drawn_means,
+    person_draws,
+)
+from nunbit.statistics.resampling import (
+    FEW,
+    confusion_cells,
+    jackknife_interval,
+    per_cluster,
+    resample,
+)
+from nunbit.statistics.resampling import interval as percentile_interval
+from nunbit.statistics.scores import (
+    confusion_matrix,
+    ece_noise_floor,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+    uar,
+)
+from nunbit.stories.study.fusions import (
+    FUSIONS,
+    Answered,
+    CrossModal,
+    FoldedModels,
+    LabelledStretches,
+)
+from nunbit.stories.study.outcome_study import ALPHA, verdict_code
+from nunbit.stories.study.study_plan import FEWEST_LABELLED, SITE_PERSONS, StudySettings
+
+_CHUNK = 50
+
+
+@dataclass(frozen=True)
+class PermutedUars:
+    """UAR of one chunk of permutations."""
+
+    scores: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldChances:
+    """Probabilities of the transformer for the tested rows of a fold; (patterns, m, K)."""
+
+    chances: Floats
+
+
+@dataclass(frozen=True)
+class KeptParts:
+    """Where finished parts of a study of stretches are kept.
+
+    Attributes:
+        permuted: Of permutations.
+        folds: Of the transformer; deleted with the study's end.
+    """
+
+    permuted: PartStore[PermutedUars]
+    folds: PartStore[FoldChances]
+
+
+def assess_stretches(
+    sample: LabelledStretches,
+    settings: StudySettings,
+    cross_modal: CrossModal | None = None,
+    kept: KeptParts | None = None,
+) -> dict[str, Any]:
+    """Score every model, pattern of missing modalities and control, and judge.
+
+    Args:
+        sample: Labelled stretches.
+        settings: Folds, permutations, headline, seed.
+        cross_modal: The transformer; None where torch is not installed or it was not wanted.
+        kept: Finished parts of an interrupted run.
+
+    Returns:
+        ``models``, ``fusion``, ``patterns``, ``controls``, ``permutations`` and ``code``.
+    """
+    splits = nested_splits(sample.person, settings.folds, settings.inner_folds, 1, settings.seed)
+    study = FoldedModels(sample, splits[0])
+    answers = study.answers()
+    patterns = study.patterns() if len(sample.modalities) > 1 else {}
+    for name, found in (("shared_space", study.shared_space()), ("index", study.label_free())):
+        if found is not None:
+            answers[name] = found
+    if cross_modal is not None and len(sample.modalities) > 1:
+        _add_transformer(study, answers, patterns, settings, cross_modal, kept)
+    judge = _Judge(sample, settings)
+    models = {name: judge.model(found) for name, found in answers.items()}
+    best = max(sample.modalities, key=lambda m: float(models[m]["uar"]))
+    head = settings.headline
+    for name, model in models.items():
+        model["headline"] = name == head
+        ci = judge.difference(answers[name], answers[best]) if name != best else None
+        model["against_best_single"] = {
+            "value": model["uar"] - models[best]["uar"], "ci95": ci}  # fmt: skip
+    controls = _controls(study, judge, answers[head])
+    null = _permutations(study, settings, kept)
+    p = above_by_chance(models[head]["uar"], null)
+    controls["leave_site_out"] = _sites_left_out(sample, settings)
+    controls["permutations"] = {
+        "state": "run", "n": settings.permutations, "p": p, "beaten": p < ALPHA,
+        "within_sites": sample.site is not None,
+    }  # fmt: skip
+    few = sample.n_persons < FEWEST_LABELLED
+    return {
+        "models": models,
+        "fusion": _fusion(models, best),
+        "patterns": [
+            {"modalities": list(pattern),
+             "models": {n: judge.model(a, calibrated=False) for n, a in found.items()}}
+            for pattern, found in patterns.items()
+        ],
+        "controls": controls,
+        "permutations": {"n": len(null), "mean": float(null.mean()), "quantiles": {
+            f"{q:g}": float(np.quantile(null, q)) for q in (0.025, 0.5, 0.95, 0.975)}},
+        "code": "too_few" if few else verdict_code(controls),
+    }  # fmt: skip
+
+
+class _Judge:
+    """Scores with intervals over the persons of a sample."""
+
+    def __init__(self, sample: LabelledStretches, settings: StudySettings) -> None:
+        self._sample, self._seed = sample, settings.seed
+        self._k = len(sample.classes)
+        self._sizes = np.bincount(sample.person).astype(np.float64)
+        self._draws = person_draws(sample.n_persons, RESAMPLES, settings.seed)
+
+    def model(self, found: Answered, *, calibrated: bool = True) -> dict[str, Any]:
+        """UAR with its interval; NLL and ECE where probabilities were calibrated."""
+        truth, answer = self._sample.truth, found.answer
+        scores: dict[str, Any] = {
+            "uar": float(uar(confusion_matrix(truth, answer, self._k))),
+            "ci95": self.interval(answer),
+        }
+        if calibrated:
+            p = found.probability
+            loss = negative_log_likelihood(p, truth)
+            drawn = drawn_means(loss, self._sample.person, self._draws)
+            bins = reliability(p.max(axis=1), p.argmax(axis=1) == truth)
+            scores |= {"nll": float(loss.mean()), "nll_ci95": list(drawn_interval(drawn)),
+                       "ece": expected_calibration_error(p, truth),
+                       "ece_by_chance": ece_noise_floor(p.max(axis=1), bins)}  # fmt: skip
+        return scores
+
+    def interval(self, answer: Codes) -> list[float] | None:
+        """95% interval of the UAR."""
+        cells = confusion_cells(self._sample.truth, answer, self._k)
+        if self._sample.n_persons < FEW:
+            table = per_cluster(cells, self._sample.person)
+            found = jackknife_interval(self._uar, [table], [self._sizes])
+        else:
+            drawn = resample({"c": cells}, self._sample.person, n_resamples=RESAMPLES,
+                             seed=self._seed)  # fmt: skip
+            found = percentile_interval(self._uar(drawn["c"]))
+        return None if found is None else list(found)
+
+    def difference(self, first: Answered, second: Answered) -> list[float] | None:
+        """95% interval of the first's UAR minus the second's, on the same persons."""
+        cells = {
+            n: confusion_cells(self._sample.truth, a.answer, self._k)
+            for n, a in (("a", first), ("b", second))
+        }
+        if self._sample.n_persons < FEW:
+            tables = [per_cluster(c, self._sample.person) for c in cells.values()]
+            found = jackknife_interval(lambda a, b: self._uar(a) - self._uar(b), tables,
+                                       [self._sizes], scale="difference")  # fmt: skip
+        else:
+            drawn = resample(cells, self._sample.person, n_resamples=RESAMPLES, seed=self._seed)
+            found = percentile_interval(self._uar(drawn["a"]) - self._uar(drawn["b"]))
+        return None if found is None else list(found)
+
+    def _uar(self, cells: Any) -> Floats:
+        return uar(np.asarray(cells).reshape(*np.shape(cells)[:-1], self._k, self._k))
+
+
+def _controls(study: FoldedModels, judge: _Judge, head: Answered) -> dict[str, dict[str, Any]]:
+    """The headline against the prior, the interviewer and the covariates, in pairs."""
+    sample = study.sample
+    tables = {"interviewer": sample.interviewer, "covariates": sample.covariates}
+    ours = judge.model(head, calibrated=False)
+    chance = 1.0 / len(np.unique(sample.truth))
+    own = ours["ci95"]
+    low_high = None if own is None else [end - chance for end in own]
+    found: dict[str, dict[str, Any]] = {
+        "prior": {"state": "run", "uar": chance, "ci95": None, "difference": ours["uar"] - chance,
+                  "difference_ci95": low_high,
+                  "beaten": low_high is not None and low_high[0] > 0.0}
+    }  # fmt: skip
+    for name, table in tables.items():
+        if table is None:
+            found[name] = {"state": "absent", "reason": f"no_{name}"}
+            continue
+        answered = study.of_table(table)
+        theirs = judge.model(answered, calibrated=False)
+        ci = judge.difference(head, answered)
+        found[name] = {"state": "run", "uar": theirs["uar"], "ci95": theirs["ci95"],
+                       "difference": ours["uar"] - theirs["uar"], "difference_ci95": ci,
+                       "beaten": ci is not None and ci[0] > 0.0}  # fmt: skip
+    return found
+
+
+def _sites_left_out(sample: LabelledStretches, settings: StudySettings) -> dict[str, Any]:
+    """The headline with whole sites left out, against chance."""
+    if sample.site is None:
+        return {"state": "absent", "reason": "no_site"}
+    sizes = [len(np.unique(sample.person[sample.site == s])) for s in np.unique(sample.site)]
+    if len(sizes) < 2 or min(sizes) < SITE_PERSONS:
+        return {"state": "absent", "reason": "few_persons_of_a_site", "persons": sizes}
+    splits = splits_of(sample.site, sample.person, settings.inner_folds, settings.seed)
+    answered = FoldedModels(sample, splits).answers()[settings.headline]
+    judge = _Judge(sample, settings)
+    found, chance = judge.model(answered, calibrated=False), 1.0 / len(np.unique(sample.truth))
+    ci = None if found["ci95"] is None else [end - chance for end in found["ci95"]]
+    return {"state": "run", "sites": len(sizes), "uar": found["uar"], "ci95": found["ci95"],
+            "difference": found["uar"] - chance, "difference_ci95": ci,
+            "beaten": ci is not None and ci[0] > 0.0}  # fmt: skip
+
+
+def _permutations(study: FoldedModels, settings: StudySettings, kept: KeptParts | None) -> Floats:
+    """(permutations,) UAR of the headline where persons were given one another's labels."""
+    sample, total = study.sample, settings.permutations
+    block = np.zeros_like(sample.person) if sample.site is None else sample.site
+    scores: list[float] = []
+    with Progress(Text("permutations", "순열"), total, "perm") as bar:
+        for at in range(0, total, _CHUNK):
+            size = min(_CHUNK, total - at)
+            part = None if kept is None else kept.permuted.read(f"permuted-{at}")
+            if part is None:
+                rows = [
+                    permuted_rows(sample.person, block,
+                                  np.random.default_rng([settings.seed, 11, i]), turned=True)
+                    for i in range(at, at + size)
+                ]  # fmt: skip
+                labels = sample.truth[np.stack(rows, axis=1)]
+                answer = study.permuted(labels, settings.headline)
+                part = PermutedUars(_uars(labels, answer, len(sample.classes)))
+                if kept is not None:
+                    kept.permuted.write(f"permuted-{at}", part)
+            scores += part.scores
+            bar.advance(size)
+    return np.array(scores)
+
+
+def _uars(labels: Codes, answer: Floats, k: int) -> list[float]:
+    """UAR of each column."""
+    return [
+        float(uar(confusion_matrix(labels[:, i], answer[:, i].astype(np.int64), k)))
+        for i in range(labels.shape[1])
+    ]
+
+
+def _add_transformer(
+    study: FoldedModels,
+    answers: dict[str, Answered],
+    patterns: Mapping[tuple[str, ...], dict[str, Answered]],
+    settings: StudySettings,
+    cross_modal: CrossModal,
+    kept: KeptParts | None,
+) -> None:
+    """Train the transformer fold by fold, and add its answers for every pattern."""
+    shown = study.sample.patterns
+    chances = np.empty((len(shown), len(study.sample.truth), study.k))
+    with Progress(Text("transformer", "트랜스포머"), len(study.splits), "folds") as bar:
+        for at, split in enumerate(study.splits):
+            part = None if kept is None else kept.folds.read(f"fold-{at}")
+            if part is None:
+                task = study.cross_modal_task(split, settings.seed + at)
+                part = FoldChances(np.asarray(cross_modal(task), np.float64))
+                if kept is not None:
+                    kept.folds.write(f"fold-{at}", part)
+            chances[:, split.test] = part.chances
+            bar.advance()
+    for pattern, found in zip(shown, chances, strict=True):
+        answered = Answered(found, found, study.prior)
+        if pattern == shown[0]:
+            answers["transformer"] = answered
+        patterns[pattern]["transformer"] = answered
+
+
+def _fusion(models: Mapping[str, Any], best: str) -> dict[str, Any]:
+    """Whether any fusion adds to the best single modality, by its paired interval.
+
+    The best single modality is chosen on the same scores, which is to its advantage.
+    """
+    shown = [n for n in (*FUSIONS, "transformer") if n in models]
+    adds = [
+        n for n in shown
+        if (ci := models[n]["against_best_single"]["ci95"]) is not None and ci[0] > 0.0
+    ]  # fmt: skip
+    head = next(n for n, m in models.items() if m["headline"])
+    return {"best_single": best, "adding": adds,
+            "code": "adds" if head in adds else "does_not_add"}  # fmt: skip

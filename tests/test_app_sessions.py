@@ -1,0 +1,362 @@
+"""Consent before recording, what a session holds, deletion with a receipt, retention, the audit."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("websockets")
+
+from make_app import RunningApp, consent, new_session, running_app
+from nunbit.app.access import Refusal
+from nunbit.app.sessions import Sessions
+from nunbit.app.store import Store
+from nunbit.core.messages import InputError
+
+pytestmark = pytest.mark.seconds
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with running_app(tmp_path_factory.mktemp("app")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(app: RunningApp) -> Iterator[httpx.Client]:
+    with app.client() as opened:
+        yield opened
+
+
+def _audit(app: RunningApp) -> list[tuple[str, str]]:
+    with sqlite3.connect(app.folder / "nunbit.sqlite") as base:
+        return base.execute("SELECT action, detail FROM audit ORDER BY id").fetchall()
+
+
+# -- consent ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"everybody_agrees": False}, "not_everybody"),
+        ({"minor": True}, "no_guardian"),
+        ({"purpose": "rating_people"}, "rating_people"),
+        ({"purpose_text": "Rate job applicants by their faces"}, "rating_people"),
+        ({"purpose_text": "We evaluate our employees' motivation"}, "rating_people"),
+        ({"purpose_text": "monitoring pupils in class"}, "rating_people"),
+        ({"purpose_text": "채용 면접에서 지원자를 평가"}, "rating_people"),
+        ({"purpose_text": "상담원 직원의 감정 점수를 인사 고과에 반영"}, "rating_people"),
+        ({"purpose_text": "수업 시간 학생들의 집중도 감시"}, "rating_people"),
+        ({"purpose_text": "   "}, "no_purpose"),
+        ({"date": (date.today() + timedelta(days=3)).isoformat()}, "future_date"),
+        ({"scope": {"face": False, "voice": False}}, "nothing_agreed"),
+        ({"participant": "nobody"}, "no_participant"),
+        ({"date": "yesterday"}, "invalid"),
+        ({"retention_days": 0}, "invalid"),
+        ({"retention_days": 100_000}, "invalid"),
+        ({"scope": {"brain": True}}, "invalid"),
+        ({"purpose": "anything"}, "invalid"),
+        ({"everybody_agrees": None}, "invalid"),
+    ],
+    ids=str,
+)
+def test_a_consent_that_allows_nothing_is_refused_with_the_reason(
+    client: httpx.Client, changes: dict[str, Any], code: str
+) -> None:
+    client.post("/api/participants", json={"code": "P-refused"})
+    answer = client.post("/api/consents", json=consent("P-refused") | changes)
+    assert answer.status_code in (404, 422)
+    error = answer.json()["error"]
+    assert error["code"] == code
+    if code == "rating_people":
+        assert "applicants" in error["en"]
+        assert "지원자" in error["ko"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"minor": True, "guardian": True},
+        {"purpose_text": "Interview research on how stress shows in the voice of students"},
+        {"purpose_text": "상담 실습에서 내담자와 상담자의 표정을 돌아보기"},
+        {"purpose": "self_observation", "purpose_text": "나의 발표 연습을 다시 보기"},
+    ],
+    ids=str,
+)
+def test_a_consent_that_is_whole_is_kept(client: httpx.Client, changes: dict[str, Any]) -> None:
+    client.post("/api/participants", json={"code": "P-whole"})
+    assert client.post("/api/consents", json=consent("P-whole") | changes).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "code", ["", " ", "홍 길동", "a@b.kr", "010-1234-5678", "01012345678", "../x", "x" * 33, "a\nb"]
+)
+def test_a_code_names_nobody(client: httpx.Client, code: str) -> None:
+    answer = client.post("/api/participants", json={"code": code})
+    assert answer.status_code == 422
+
+
+def test_the_same_code_is_the_same_participant(client: httpx.Client) -> None:
+    first, second = (client.post("/api/participants", json={"code": "참여자-7"}) for _ in range(2))
+    assert first.json() == second.json()
+
+
+def test_no_session_without_a_consent_of_this_participant(client: httpx.Client) -> None:
+    for code in ("P-a", "P-b"):
+        client.post("/api/participants", json={"code": code})
+    agreed = client.post("/api/consents", json=consent("P-a")).json()["id"]
+    for given, code in (
+        ({"participant": "P-b", "consent": agreed}, "no_consent"),
+        ({"participant": "P-a", "consent": "none"}, "no_consent"),
+        ({"participant": "P-c", "consent": agreed}, "no_participant"),
+        ({"participant": "P-a", "consent": agreed, "retention_days": 31}, "kept_too_long"),
+        ({"participant": "P-a"}, "invalid"),
+    ):
+        answer = client.post("/api/sessions", json=given)
+        assert answer.json()["error"]["code"] == code
+    narrow = consent("P-a", scope={"face": True, "voice": True, "words": False, "media": False})
+    agreed = client.post("/api/consents", json=narrow).json()["id"]
+    given = {"participant": "P-a", "consent": agreed, "keep_media": True}
+    answer = client.post("/api/sessions", json=given)
+    assert answer.json()["error"]["code"] == "not_in_scope"
+
+
+def test_the_consent_lies_beside_the_data_and_is_exported_with_it(
+    app: RunningApp, client: httpx.Client
+) -> None:
+    mine = new_session(client, "P-export")
+    told = json.loads((app.folder / "sessions" / mine["id"] / "consent.json").read_text("utf-8"))
+    assert told["participant"] == "P-export"
+    assert told["everybody_agrees"] is True
+    assert "면담자" in told["statement"]["ko"]
+    for name in ("purpose", "purpose_text", "date", "scope", "retention_days", "keep_until"):
+        assert told[name] is not None
+    headers = {"X-Session-Key": mine["key"]}
+    assert client.get(f"/api/sessions/{mine['id']}", headers=headers).json()["consent"] == told
+    packed = client.get(f"/api/sessions/{mine['id']}/exports/zip", headers=headers)
+    assert f"{mine['id']}/consent.json".encode() in packed.content
+    assert mine["key"].encode() not in packed.content
+
+
+# -- notes -----------------------------------------------------------------------------------------
+
+
+def test_notes_stand_on_the_axis_by_time(app: RunningApp, client: httpx.Client) -> None:
+    mine = new_session(client)
+    headers = {"X-Session-Key": mine["key"]}
+    place = f"/api/sessions/{mine['id']}"
+    for note in ({"t": 9.5, "kind": "answer", "text": "네"}, {"t": 2.0, "kind": "question",
+                 "text": "어제는 어땠나요?"}, {"t": 4, "kind": "marker"}):  # fmt: skip
+        assert client.post(f"{place}/notes", json=note, headers=headers).status_code == 201
+    for bad in ({"t": -1}, {"t": 1e9}, {"t": "NaN"}, {"t": 1, "kind": "smell"},
+                {"t": 1, "text": "x" * 5000}):  # fmt: skip
+        assert client.post(f"{place}/notes", json=bad, headers=headers).status_code == 422
+    notes = client.get(place, headers=headers).json()["notes"]
+    assert [(n["t"], n["kind"]) for n in notes] == [
+        (2.0, "question"), (4.0, "marker"), (9.5, "answer")]  # fmt: skip
+    written = (app.folder / "sessions" / mine["id"] / "notes.csv").read_text("utf-8")
+    assert written.splitlines()[1] == "2.0,question,어제는 어땠나요?"
+    table = client.get(f"{place}/tables/notes?format=json", headers=headers).json()
+    assert table["rows"][2]["text"] == "네"
+
+
+# -- deletion --------------------------------------------------------------------------------------
+
+
+def test_deletion_lists_verifies_and_gives_a_receipt(app: RunningApp, client: httpx.Client) -> None:
+    mine = new_session(client, "P-gone")
+    headers = {"X-Session-Key": mine["key"]}
+    place = app.folder / "sessions" / mine["id"]
+    secret = "a sentence that nobody may find again"
+    client.post(f"/api/sessions/{mine['id']}/notes", json={"t": 1, "text": secret}, headers=headers)
+    (place / "parts").mkdir()
+    (place / "parts" / "one.part").write_bytes(b"x" * 10)
+    (place / "link").symlink_to(app.folder / "key")
+    wrong = client.request("DELETE", f"/api/sessions/{mine['id']}", json={"confirm": "P-other"})
+    assert wrong.json()["error"]["code"] == "confirm"
+    assert place.exists()
+    receipt = client.request("DELETE", f"/api/sessions/{mine['id']}", json={"confirm": "P-gone"})
+    told = receipt.json()
+    assert receipt.status_code == 200
+    assert told["verified"] is True
+    names = {file["name"]: file for file in told["deleted"]}
+    assert {"consent.json", "notes.csv", "parts/one.part", "link", ".key"} <= set(names)
+    assert names["parts/one.part"] == {"name": "parts/one.part", "bytes": 10, "gone": True}
+    assert not place.exists()
+    assert (app.folder / "key").exists()
+    answer = client.get(f"/api/sessions/{mine['id']}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "deleted_session")
+    assert mine["id"] not in [s["id"] for s in client.get("/api/sessions").json()["sessions"]]
+    for path in app.folder.iterdir():
+        assert path.is_dir() or secret.encode() not in path.read_bytes(), path
+    with sqlite3.connect(app.folder / "nunbit.sqlite") as base:
+        stored = base.execute("SELECT document FROM receipts WHERE id = ?", (told["receipt"],))
+        assert json.loads(stored.fetchone()[0])["session"] == mine["id"]
+
+
+def test_what_cannot_be_deleted_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row, _ = sessions.create_for_upload(1)
+    monkeypatch.setattr("nunbit.app.sessions._remove", lambda path: None)
+    with pytest.raises(Exception, match="remain"):
+        sessions.delete(row["id"])
+    assert sessions.find(row["id"])["state"] == "open"
+    assert store.rows("receipts") == []
+    store.close()
+
+
+def test_withdrawing_a_consent_deletes_what_rests_on_it(
+    app: RunningApp, client: httpx.Client
+) -> None:
+    client.post("/api/participants", json={"code": "P-withdraws"})
+    agreed = client.post("/api/consents", json=consent("P-withdraws")).json()["id"]
+    given = {"participant": "P-withdraws", "consent": agreed}
+    made = [client.post("/api/sessions", json=given).json() for _ in range(2)]
+    answer = client.delete(f"/api/consents/{agreed}").json()
+    assert {r["session"] for r in answer["receipts"]} == {m["id"] for m in made}
+    assert not any((app.folder / "sessions" / m["id"]).exists() for m in made)
+    refused = client.post("/api/sessions", json=given)
+    assert refused.json()["error"]["code"] == "withdrawn"
+
+
+def test_a_participant_can_be_forgotten(app: RunningApp, client: httpx.Client) -> None:
+    mine = new_session(client, "P-forgotten")
+    url = "/api/participants/P-forgotten"
+    assert client.request("DELETE", url, json={"confirm": "P-1"}).status_code == 422
+    told = client.request("DELETE", url, json={"confirm": "P-forgotten"}).json()
+    assert [r["session"] for r in told["receipts"]] == [mine["id"]]
+    for path in app.folder.iterdir():
+        assert path.is_dir() or b"P-forgotten" not in path.read_bytes(), path
+
+
+def test_retention_is_enforced_at_the_start(tmp_path: Path) -> None:
+    with running_app(tmp_path) as app, app.client() as client:
+        old, new = new_session(client, "P-old"), new_session(client, "P-new")
+    with sqlite3.connect(tmp_path / "nunbit.sqlite") as base:
+        base.execute("UPDATE sessions SET keep_until = '2020-01-01T00:00:00.000+00:00' "
+                     "WHERE id = ?", (old["id"],))  # fmt: skip
+    base.close()
+    with running_app(tmp_path) as app, app.client() as client:
+        left = [s["id"] for s in client.get("/api/sessions").json()["sessions"]]
+        assert left == [new["id"]]
+        assert not (tmp_path / "sessions" / old["id"]).exists()
+        assert ("session_deleted", "retention, 2 files") in _audit(app)
+
+
+def test_retention_is_enforced_daily(tmp_path: Path) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    over, kept = (sessions.create_for_upload(1)[0]["id"] for _ in range(2))
+    assert sessions.end_retention() == 0
+    store.set("sessions", over, keep_until="2020-01-01T00:00:00.000+00:00")
+    assert sessions.end_retention() == 1
+    assert sessions.find(kept)
+    store.close()
+
+
+def test_every_change_is_in_the_audit_and_nothing_that_was_said(
+    app: RunningApp, client: httpx.Client
+) -> None:
+    mine = new_session(client, "P-audit")
+    headers = {"X-Session-Key": mine["key"]}
+    client.post(f"/api/sessions/{mine['id']}/notes", json={"t": 1, "text": "말한 것"},
+                headers=headers)  # fmt: skip
+    client.post("/api/consents", json=consent("P-audit", purpose="rating_people"))
+    client.request("DELETE", f"/api/sessions/{mine['id']}", json={"confirm": "P-audit"})
+    actions = _audit(app)
+    assert {"participant_added", "consent_added", "consent_refused", "session_added", "note_added",
+            "session_deleted"} <= {action for action, _ in actions}  # fmt: skip
+    assert not any("말한 것" in detail or "P-audit" in detail for _, detail in actions)
+
+
+# -- the database ----------------------------------------------------------------------------------
+
+
+def test_the_database_is_in_wal_mode_and_has_a_version(app: RunningApp) -> None:
+    with sqlite3.connect(app.folder / "nunbit.sqlite") as base:
+        assert base.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert base.execute("PRAGMA user_version").fetchone()[0] >= 1
+
+
+def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "old.sqlite").close()  # version 0, no tables
+    store = Store(tmp_path / "old.sqlite")
+    assert store.rows("sessions") == []
+    store.close()
+    Store(tmp_path / "old.sqlite").close()  # and again
+
+
+@pytest.mark.parametrize("damage", ["newer", "no_database"])
+def test_a_database_that_cannot_be_used_is_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "base.sqlite"
+    if damage == "newer":
+        with sqlite3.connect(path) as base:
+            base.execute("PRAGMA user_version = 99")
+        base.close()
+    else:
+        path.write_bytes(b"no database" * 1000)
+    with pytest.raises(InputError, match=str(path)):
+        Store(path)
+
+
+def test_a_change_is_whole_or_not_there(tmp_path: Path) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    with pytest.raises(RuntimeError), store.changing():
+        store.add("participants", id="a", code="A", created="now")
+        raise RuntimeError
+    assert store.rows("participants") == []
+    store.close()
+
+
+def test_openapi_describes_every_route(client: httpx.Client) -> None:
+    schema = client.get("/openapi.json").json()
+    expected = {
+        "/api/health", "/api/about", "/api/predict", "/api/analyses", "/api/jobs",
+        "/api/jobs/{job}", "/api/participants", "/api/participants/{participant}",
+        "/api/consents", "/api/consents/{consent}", "/api/sessions", "/api/sessions/{session}",
+        "/api/sessions/{session}/notes", "/api/sessions/{session}/baseline",
+        "/api/sessions/{session}/tables/{name}", "/api/sessions/{session}/exports/{kind}",
+        "/api/sessions/{session}/report", "/api/sessions/{session}/media",
+        "/api/sessions/{session}/ticket",
+    }  # fmt: skip
+    assert expected == set(schema["paths"])
+    for path, methods in schema["paths"].items():
+        for method, told in methods.items():
+            assert told["description"], (method, path)
+            assert told["security"] == [] if path == "/api/health" else told["security"]
+            if method == "post":
+                assert told["requestBody"]["content"], path
+    for name in ("Consent", "Receipt", "Outline", "SessionWhole", "Problem"):
+        assert schema["components"]["schemas"][name]["properties"]
+
+
+def test_a_session_whose_tables_are_being_written_is_not_deleted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row, _ = sessions.create_for_upload(1)
+    for state in ("recording", "analysing"):
+        store.set("sessions", row["id"], state=state, keep_until="2020-01-01")
+        with pytest.raises(Refusal, match="still being"):
+            sessions.delete(row["id"])
+        assert sessions.end_retention() == 0
+    assert (tmp_path / "sessions" / row["id"] / ".key").is_file()
+    store.close()
+
+
+def test_an_upload_that_was_never_answered_is_removed_at_the_start(tmp_path: Path) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row, _ = sessions.create_for_upload(1)
+    assert sessions.end_cut_off() == []
+    assert not (tmp_path / "sessions" / row["id"]).exists()
+    store.close()

@@ -1,0 +1,139 @@
+"""Conditions within persons: planted differences, honest intervals, tables for lme4."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from command import run_command
+from make_timeline import Recipe, make_timeline
+
+LENGTH_S = 600.0
+
+
+def plant(folder: Path, person: str, group: str, level: Any, seed: int) -> None:
+    """A made-up recording whose face.p_joy is a slow series around ``level`` (number or row)."""
+    make_timeline(folder, Recipe(duration_s=LENGTH_S, seed=seed))
+    path = folder / "timeline.parquet"
+    table = pq.read_table(path)
+    rows = [i for i, (s, m, q, t) in enumerate(zip(*(table[c].to_pylist() for c in (
+        "scope", "modality", "measure", "track")), strict=True))
+        if (s, m, q) == ("window", "face", "p_joy") and not t]  # fmt: skip
+    noise, rng = np.zeros(len(rows)), np.random.default_rng(seed)
+    for k in range(1, len(rows)):
+        noise[k] = 0.5 * noise[k - 1] + rng.normal(0, 0.05)
+    values = np.array(table["value"].to_pylist(), float)
+    values[rows] = level + noise
+    table = table.set_column(table.column_names.index("value"), "value", pa.array(values))
+    pq.write_table(table, path)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary |= {"subject": person, "about": {"group": group} if group else {}}
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_planted_difference_between_sessions_is_found_and_persons_are_counted(
+    tmp_path: Path,
+) -> None:
+    for n, person in enumerate(("P1", "P2", "P3")):
+        for k, group in enumerate(("before", "after")):
+            level = 0.3 + 0.1 * n + 0.15 * k
+            plant(tmp_path / "t" / f"{person}_{k}", person, group, level, 40 + 2 * n + k)
+    done = run_command("compare", tmp_path / "t", "--out", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stderr
+    found = [d for d in json.loads(done.stdout)["differences"] if d["measure"] == "face.p_joy"]
+    assert [d["person"] for d in found] == ["P1", "P2", "P3", "*"]
+    sign = 1 if found[0]["from"] == "before" else -1
+    for each in found:
+        assert sign * each["difference"] == pytest.approx(0.15, abs=0.05)
+        low, high = sorted((sign * each["low"], sign * each["high"]))
+        assert low > 0 or each["person"] != "*"
+        assert low < 0.15 < high
+    assert [d["interval_of"] for d in found] == ["time", "time", "time", "persons"]
+    cells = [r for r in rows_of(tmp_path / "c" / "cells.csv") if r["measure"] == "face.p_joy"]
+    assert len(cells) == 6
+    # 597 windows, far fewer independent stretches.
+    assert all(20 < float(r["n_independent"]) < 400 < int(r["n_windows"]) for r in cells)
+
+
+def test_conditions_within_a_recording(tmp_path: Path) -> None:
+    level = np.where(np.arange(int(LENGTH_S) - 3) < 300, 0.2, 0.5)
+    plant(tmp_path / "t" / "talk", "P1", "", level, 5)
+    table = tmp_path / "questions.csv"
+    table.write_text(
+        "condition,recording,start,end\nneutral,talk,0,5:00\npersonal,talk,5:04,10:00\n",
+        encoding="utf-8",
+    )
+    done = run_command("compare", tmp_path / "t", "--conditions", table, "--measure", "face.p_joy",
+                       "--out", tmp_path / "c")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = rows_of(tmp_path / "c" / "differences.csv")
+    assert float(row["difference"]) == pytest.approx(0.3, abs=0.06)
+    assert float(row["low"]) > 0.1
+    assert (row["from"], row["to"], row["interval_of"]) == ("neutral", "personal", "time")
+    cells = rows_of(tmp_path / "c" / "cells.csv")
+    assert [int(c["n_windows"]) for c in cells] == [297, 293]  # windows wholly inside
+
+
+def test_nothing_planted_is_rarely_found(tmp_path: Path) -> None:
+    """The naive interval of windows as cases would leave out 0 in half of these."""
+    from nunbit.statistics.series import summarise
+    from nunbit.stories.within_person import _half_in_time
+
+    rng, wrong, naive, n = np.random.default_rng(1), 0, 0, 120
+    for _ in range(n):
+        cells, means, spreads = [], [], []
+        for _ in range(2):
+            x = np.zeros(900)
+            for k in range(1, 900):
+                x[k] = 0.8 * x[k - 1] + rng.normal()
+            found = summarise(x, 1.0)
+            assert found.ci95 is not None
+            cells.append([{"low": found.ci95[0], "high": found.ci95[1]}])
+            means.append(found.mean)
+            spreads.append(x.var() / 900)
+        wrong += abs(means[1] - means[0]) > _half_in_time(*cells)
+        naive += abs(means[1] - means[0]) > 1.96 * sum(spreads) ** 0.5
+    assert wrong <= 0.08 * n
+    assert naive >= 0.3 * n
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nobody,0,10,a", "questions.csv, row 2: no recording 'nobody' here; there are: s"),
+        ("s,soon,10,a", "questions.csv, row 2: --start soon: expected seconds or minutes:seconds"),
+        ("s,20,10,a", "questions.csv, row 2: the end is not after the start"),
+        ("s,0,20,", "questions.csv, row 2: no condition is given"),
+        ("s,0,20,a", "nothing to compare: the recordings have one condition (a)"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(tmp_path: Path, line: str, message: str) -> None:
+    make_timeline(tmp_path / "t" / "s", Recipe(duration_s=30.0))
+    table = tmp_path / "questions.csv"
+    table.write_text(f"recording,start,end,condition\n{line}\n", encoding="utf-8")
+    done = run_command("compare", tmp_path / "t", "--conditions", table, "--out", tmp_path / "c")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_speaking_and_not(tmp_path: Path) -> None:
+    make_timeline(tmp_path / "t" / "s", Recipe(duration_s=120.0))
+    done = run_command("compare", tmp_path / "t", "--by", "speaking", "--out", tmp_path / "c")
+    if done.returncode == 1:  # the made-up recording has no share of speech a window
+        assert "nothing to compare" in done.stderr
+        return
+    assert {r["condition"] for r in rows_of(tmp_path / "c" / "cells.csv")} == {
+        "speaking", "not_speaking"}  # fmt: skip
