@@ -14,7 +14,16 @@ from nunbit.core.messages import Text
 from nunbit.core.streams import Interval, Transcript, Utterance, Word
 from nunbit.core.timebase import place_text
 from nunbit.language.spoken import is_filler, is_hangul_text, syllables_per_word
-from nunbit.recording.transcript.cues import CUES, Cue, Cues, Notes, RawWord, bad_file, read_text
+from nunbit.recording.transcript.cues import (
+    CUES,
+    Cue,
+    Cues,
+    Notes,
+    RawWord,
+    bad_file,
+    read_text,
+    spoken_tokens,
+)
 from nunbit.recording.transcript.service_json import read_json_transcript
 from nunbit.recording.transcript.speaker_files import read_eaf
 from nunbit.recording.transcript.speakers import with_speakers, without_sounds
@@ -181,7 +190,7 @@ def _note_overlaps(cues: Sequence[Cue], notices: list[Text]) -> None:
 
 
 def _utterance(cue: Cue, language: str | None, duration_s: float | None) -> Utterance | None:
-    raw = cue.words or tuple(RawWord(token) for token in _tokens(cue.text))
+    raw = cue.words or tuple(RawWord(token) for token in spoken_tokens(cue.text))
     if duration_s is not None:
         raw = tuple(w for w in raw if w.span is None or w.span[0] < duration_s)
     if not raw:
@@ -196,17 +205,6 @@ def _utterance(cue: Cue, language: str | None, duration_s: float | None) -> Utte
     known = [word.confidence for word in words if word.confidence is not None]
     confidence = sum(known) / len(known) if cue.confidence is None and known else cue.confidence
     return Utterance(Interval(cue.start_s, cue.end_s), cue.text, cue.speaker, confidence, words)
-
-
-def _tokens(text: str) -> list[str]:
-    """Words between blanks; punctuation on its own goes with the word before it."""
-    tokens: list[str] = []
-    for token in text.split():
-        if tokens and not any(c.isalnum() for c in token):
-            tokens[-1] += token
-        else:
-            tokens.append(token)
-    return tokens
 
 
 def _times(

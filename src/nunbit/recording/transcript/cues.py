@@ -223,6 +223,17 @@ def unit_of(
     return 0.001
 
 
+def spoken_tokens(text: str) -> list[str]:
+    """Words between blanks; punctuation on its own goes with the word before it."""
+    tokens: list[str] = []
+    for token in text.split():
+        if tokens and not any(c.isalnum() for c in token):
+            tokens[-1] += token
+        else:
+            tokens.append(token)
+    return tokens
+
+
 def grouped(words: Sequence[RawWord], speaker: str | None = None) -> list[Cue]:
     """Join timed words into cues; a gap of 0.7 s or more begins a new one.
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nunbit.core.messages import InputError, MissingExtra, Text
 from nunbit.core.streams import Floats, Interval, Transcript, Utterance, Word
 from nunbit.language.spoken import is_filler, spoken_form, syllables_per_word
+from nunbit.recording.transcript.cues import spoken_tokens
 from nunbit.recording.transcript.untimed import Script
 
 LEAST_HEARD = 0.4
@@ -67,7 +68,7 @@ def place_script(
             recogniser does not understand this one.
         MissingExtra: rapidfuzz is not installed.
     """
-    words = [word for line in script.lines for word in _tokens(line.text)]
+    words = [word for line in script.lines for word in spoken_tokens(line.text)]
     letters = [_letters(word, language) for word in words]
     spans, share = _matched(letters, _heard_letters(heard, language))
     if share < LEAST_HEARD:
@@ -89,7 +90,7 @@ def place_script(
     ]  # fmt: skip
     utterances, at = [], 0
     for line in script.lines:
-        own = tuple(timed[at : at + len(_tokens(line.text))])
+        own = tuple(timed[at : at + len(spoken_tokens(line.text))])
         at += len(own)
         interval = Interval(own[0].interval.start_s, max(w.interval.end_s for w in own))
         utterances.append(Utterance(interval, line.text, line.speaker, None, own))
@@ -162,17 +163,6 @@ def _within_cue(utterance: Utterance, spans: Sequence[tuple[float, float] | None
     start = min(utterance.interval.start_s, words[0].interval.start_s)
     end = max(utterance.interval.end_s, *(word.interval.end_s for word in words))
     return replace(utterance, interval=Interval(start, end), words=words)
-
-
-def _tokens(text: str) -> list[str]:
-    """Words between blanks; punctuation on its own goes with the word before it."""
-    tokens: list[str] = []
-    for token in text.split():
-        if tokens and not any(c.isalnum() for c in token):
-            tokens[-1] += token
-        else:
-            tokens.append(token)
-    return tokens
 
 
 def _letters(word: str, language: str | None) -> str:
