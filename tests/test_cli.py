@@ -36,7 +36,7 @@ def test_every_command_has_help_with_an_example_and_few_options(name: str) -> No
     assert "Example" in (command.help or "")
     shared = {"as_json", "lang", "config", "overrides", "forget"}
     options = [p for p in command.params if isinstance(p, click.Option) and p.name not in shared]
-    assert len(options) <= 16
+    assert len(options) <= 14
     assert all(option.help for option in options)
 
 
