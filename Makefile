@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NUNBIT_LANG ?=
 
-.PHONY: setup demo test test-slow test-all check check-fast lint bench clean
+.PHONY: setup demo test test-slow test-all check check-fast check-package check-deps lint bench bench-quick clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -53,13 +53,21 @@ check: lint test
 check-fast: lint
 	$(PYTEST) -m fast
 
-# A script that asks for arguments (argparse exits with 2) is passed over with a line.
+# sdist and wheel in empty environments of every Python that is here, with every extra; takes long.
+check-package: setup
+	$(BIN)/python scripts/check_package.py
+
+# Licences of all dependencies; known vulnerabilities where pip-audit is installed and PyPI answers.
+check-deps: setup
+	$(BIN)/python scripts/check_deps.py
+
+# Every speed, memory and size figure beside its baseline; kept in docs/measured/bench.json, from which
+# docs/results.md is rendered. bench-quick: what fits into three minutes of two idle cores.
 bench: setup
-	@for script in benchmarks/*.py; do \
-	  echo "== $$script"; $(BIN)/python $$script; code=$$?; \
-	  if [ $$code -eq 2 ]; then echo "-- $$script: skipped, it needs arguments"; \
-	  elif [ $$code -ne 0 ]; then exit 1; fi; \
-	done
+	$(BIN)/python benchmarks/bench.py; code=$$?; $(BIN)/python scripts/measured_docs.py; exit $$code
+
+bench-quick: setup
+	$(BIN)/python benchmarks/bench.py --quick
 
 clean:
 	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
 """``nunbit analyze`` on 720p video: times real time, memory over length, beside a peer.
 
 python benchmarks/analyze_speed.py [--seconds 60] [--minutes 10,120] [--peer-env DIR]
-    [--older-network]
+    [--older-network] [--stages]
 
 A drawn talking face at 1280 x 720 is analysed end to end by the command line: decoding, faces at
 10 Hz, landmarks, emotions, voice, measures, Parquet and report. The peer is the package ``fer`` as
@@ -11,20 +11,26 @@ with TensorFlow), made at first use. Memory: peak of the whole tree of processes
 counted once (PSS), for files of different lengths: the same small clip repeated without decoding it
 again. Bars: 5 times real time and 0.22 CPU seconds a second; two hours within 10% of ten minutes
 and below 1.5 GB. ``--older-network`` also analyses without face-landmarker: the detector in every
-frame, landmarks by face-mesh.
+frame, landmarks by face-mesh. ``--stages`` analyses the same file again in one thread and prints
+where its CPU goes (``--stages-of FILE`` any file of yours, and nothing else).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import psutil
@@ -36,6 +42,40 @@ SPEED_BAR = 5.0
 CPU_BAR = 0.22
 MEMORY_BAR_MB = 1500.0
 GROWTH_BAR = 1.1
+
+STAGES = {
+    "decoding": ("recording.media.container:Source.decoded",),
+    "upright RGB": ("recording.media.frames:Upright.convert",),
+    "cuts": ("recording.face_search:FaceSearch._is_cut",),
+    "detector (its process apart)": ("recording.face_search:detect_faces",),
+    "landmark network": ("pictures.face_mesh:Landmarker._run",),
+    "its square": ("pictures.face_mesh:_cut", "pictures.face_mesh:_scaled"),
+    "channels": ("pictures.face_mesh:Landmarker.channels",),
+    "crop, size, blur": ("recording.face_reader:frame_face", "model.encoders:resize_crop"),
+    "expression model": ("model.encoders:Bundle._run",),
+    "looks, sharpness, cover, pose": (
+        "recording.face_reader:looks_of",
+        "recording.face_reader:sharpness",
+        "recording.face_reader:mouth_is_covered",
+        "recording.face_reader:head_rotation",
+    ),
+    "voice": (
+        "recording.voice.voice_reader:VoiceReader.add",
+        "recording.voice.voice_reader:VoiceReader.finish",
+        "recording.observer:read_quality",
+    ),
+    "synchrony": ("stories.analyze.answers:check_synchrony",),
+    "measures": (
+        "stories.analyze.session:compute_measures",
+        "stories.analyze.session:fuse_windows",
+    ),
+    "tables and report": (
+        "stories.analyze.session:write_timeline",
+        "stories.analyze.session:render_timeline",
+        "stories.analyze:_join",
+    ),
+}
+"""Stage -> functions whose CPU it is, without that of other stages they call."""
 
 PEER = "fer==25.10.3"
 SAMPLE_S = 0.25
@@ -140,6 +180,63 @@ def analysed(
     return run([*line, "--set", "single_speaker=true"], environment)
 
 
+class Stages:
+    """CPU seconds by stage; threads of their own are those of the check of synchrony."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+        self._own = threading.local()
+        self._turn = threading.Lock()
+
+    def watch(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose CPU is counted."""
+
+        def watched(*given: Any, **named: Any) -> Any:
+            stack = self._own.__dict__.setdefault("stack", [])
+            stack.append(0.0)  # of stages that it calls
+            began = time.thread_time()
+            try:
+                return function(*given, **named)
+            finally:
+                used, others = time.thread_time() - began, stack.pop()
+                if stack:
+                    stack[-1] += used
+                main = threading.current_thread() is threading.main_thread()
+                with self._turn:
+                    self.spent[name if main else "synchrony"] += used - others
+
+        return watched
+
+
+def print_stages(media: Path) -> None:
+    """Analyse a file here, in one thread, and print where the CPU goes."""
+    import nunbit.stories.analyze as story
+    from nunbit.stories.analyze.job import AnalyzeSettings
+
+    stages = Stages()
+    for name, places in STAGES.items():
+        for place in places:
+            module, _, path = place.partition(":")
+            owner: Any = importlib.import_module(f"nunbit.{module}")
+            *heads, last = path.split(".")
+            for head in heads:
+                owner = getattr(owner, head)
+            setattr(owner, last, stages.watch(name, getattr(owner, last)))
+    with av.open(str(media)) as opened, tempfile.TemporaryDirectory() as out:
+        seconds = float(opened.duration / 1e6)
+        start = time.process_time()
+        settings = AnalyzeSettings(single_speaker=True, overlap=False)
+        story.analyze([media], Path(out) / "out", settings)
+    used = time.process_time() - start
+    child = resource.getrusage(resource.RUSAGE_CHILDREN)
+    rows = dict(stages.spent) | {"the detector's process": child.ru_utime + child.ru_stime}
+    rows |= {"imports": start, "all else": used - sum(stages.spent.values())}
+    print(f"{media.name}, {seconds:.0f} s: ms of CPU a second, one thread")
+    for name, value in sorted(rows.items(), key=lambda row: -row[1]):
+        print(f"  {name:32} {1e3 * value / seconds:6.1f}")
+    print(f"  {'together':32} {1e3 * sum(rows.values()) / seconds:6.1f}", flush=True)
+
+
 def main() -> int:
     """Measure, print, and say whether the bars are reached."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -148,7 +245,12 @@ def main() -> int:
     parser.add_argument("--peer-env", type=Path, help="folder for fer's own environment")
     parser.add_argument("--older-network", action="store_true")
     parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--stages", action="store_true")
+    parser.add_argument("--stages-of", type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
+    if a.stages_of is not None:
+        print_stages(a.stages_of)
+        return 0
     good = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -167,6 +269,9 @@ def main() -> int:
                 f"bars {SPEED_BAR}, {CPU_BAR}"
             )
             good &= seconds / wall >= SPEED_BAR and cpu / seconds <= CPU_BAR
+            if a.stages:
+                line = [sys.executable, __file__, "--stages-of", str(long)]
+                subprocess.run(line, check=True, stderr=subprocess.DEVNULL)
             if a.older_network:
                 (folder / "none").mkdir()
                 without = {"NUNBIT_WEIGHTS": str(folder / "none")}

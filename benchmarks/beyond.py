@@ -1,15 +1,20 @@
 """Faces beyond FER2013: the shipped model, peers, and what ``nunbit adapt`` makes of it.
 
-python benchmarks/beyond.py [--sets ferplus_validation,faces_web] [--bundle fer7-lite]
-    [--draws 200] [--cache FOLDER] [--peers-env FOLDER]
+python benchmarks/beyond.py [--sets ferplus_validation,faces_web_validation]
+    [--bundle [NAME=]FOLDER …] [--draws 200] [--cache FOLDER] [--peers-env FOLDER]
+    [--classifier RUN …]
 
 Needs ``NUNBIT_DATA``. Sets: ``ferplus_validation``, ``ferplus_test`` (both policies: the class with
-most votes, and that with five of ten), ``faces_web``, and, report only and never to choose on,
-``ck48`` and ``mead`` (eight frames a clip). Every person weighs the same (FER+ names none: images
-do); intervals draw persons. ``adapt`` is run on 5 and 10 labelled persons drawn at random (of those
-with five pictures or more; not on FER+, nor on the three persons of mead) and judged on all others,
-200 draws; where it refuses to write, the model stays as it is. Embeddings and draws are kept in
-``--cache``, so that an interrupted run goes on.
+most votes, and that with five of ten), ``faces_web_validation``, ``faces_web_test`` (the persons of
+``faces_web_persons.csv``; the shipped model learned from the others), ``faces_web`` (all), and,
+report only and never to choose on, ``ck48`` and ``mead`` (eight frames a clip). Every person weighs
+the same (FER+ names none: images do); intervals draw persons. ``adapt`` is run on 5 and 10 labelled
+persons drawn at random (of those with five pictures or more; not on FER+, nor on the three persons
+of mead) and judged on all others, 200 draws; where it refuses to write, the model stays
+as it is. ``--classifier`` is the folder of
+``nunbit train --baseline efficientnet`` or ``resnet``: the project's own classifiers, which need
+the extra ``train``. Several bundles are set beside the first, with paired differences. Embeddings
+and draws are kept in ``--cache``, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -21,9 +26,10 @@ import json
 import os
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +44,7 @@ from nunbit import statistics
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import BUNDLE_FILE, find_bundle
-from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.encoders import Bundle, load_bundle, resize_crop, standardise
 from nunbit.model.posterior import Posterior, carried_shares
 from nunbit.model.zeroshot import ensemble_cosines, probabilities
 from nunbit.pictures.faces import detect_faces, frame_face, framing_of
@@ -47,7 +53,7 @@ from nunbit.stories.adapt.choice import FORMS, OF_NEUTRAL, Labelled, helps, judg
 from nunbit.stories.adapt.labelled_faces import neutral_of_others
 
 REPORT_ONLY = ("ck48", "mead")
-SETS = ("ferplus_validation", "faces_web")
+SETS = ("ferplus_validation", "faces_web_validation")
 SIZES = (5, 10)
 RESAMPLES, SEED = 2_000, 0
 FEWEST_IMAGES = 5  # of a person that is drawn: who labels persons labels several pictures of each
@@ -95,14 +101,21 @@ def read_set(name: str, data: Path, labels: LabelSet, bundle: Bundle) -> Faces:
         return _ferplus(name, data / "fer2013", labels)
     if name == "mead":
         return _mead(data / "video", labels, bundle)
+    folder, part = ("faces_web", name[10:]) if name.startswith("faces_web_") else (name, "")
+    kept = _persons(part)
     rows = [
         row
-        for row in csv.DictReader((data / name / "labels.csv").open(encoding="utf-8"))
-        if row["label"] in SPELLINGS
+        for row in csv.DictReader((data / folder / "labels.csv").open(encoding="utf-8"))
+        if row["label"] in SPELLINGS and (not part or row["person"] in kept)
     ]
-    crops = list(_pictures(data / name / "faces.zip", [row["file"] for row in rows]))
+    crops = list(_pictures(data / folder / "faces.zip", [row["file"] for row in rows]))
     truth = np.array([labels.index(SPELLINGS[row["label"]]) for row in rows], np.int64)
     return Faces(name, crops, truth, _codes([row["person"] for row in rows]), True)
+
+
+def _persons(part: str) -> set[str]:
+    listed = Path(__file__).with_name("faces_web_persons.csv").open(encoding="utf-8")
+    return {row["person"] for row in csv.DictReader(listed) if row["part"] == part}
 
 
 def _ferplus(name: str, folder: Path, labels: LabelSet) -> Faces:
@@ -181,21 +194,34 @@ def _grouped(crops: list[NDArray[np.uint8]], n: int) -> Iterator[NDArray[np.uint
         yield np.stack(crops[start : start + n])
 
 
-def scores(answers: Codes, faces: Faces, rows: NDArray[np.bool_], k: int) -> dict[str, Any]:
-    """Top-1 and mean recall, every person weighing the same, with intervals by persons."""
+SCORES = (
+    ("top1", statistics.top1),
+    ("uar", statistics.uar),
+    ("macro_f1", statistics.macro_f1),
+)
+
+
+def scores(
+    answers: Codes, faces: Faces, rows: NDArray[np.bool_], k: int, before: Codes | None = None
+) -> dict[str, Any]:
+    """Top-1 and mean recall, every person weighing the same, with intervals by persons.
+
+    With ``before``, the paired differences from those answers.
+    """
     person = np.unique(faces.person[rows], return_inverse=True)[1]
     weights = (1.0 / np.bincount(person))[person]
     truth = faces.truth[rows]
-    entry = statistics.Additive(truth * k + answers[rows], k * k, weights)
-    drawn = statistics.resample({"c": entry}, person, n_resamples=RESAMPLES, seed=SEED)["c"]
+    entries = {"c": statistics.Additive(truth * k + answers[rows], k * k, weights)}
+    if before is not None:
+        entries["b"] = statistics.Additive(truth * k + before[rows], k * k, weights)
+    drawn = statistics.resample(entries, person, n_resamples=RESAMPLES, seed=SEED)
     found: dict[str, Any] = {"n": int(rows.sum()), "persons": int(person.max()) + 1}
-    for name, score in (
-        ("top1", statistics.top1),
-        ("uar", statistics.uar),
-        ("macro_f1", statistics.macro_f1),
-    ):
-        found[name] = float(score(entry.total().reshape(k, k)))
-        found[f"{name}_ci95"] = statistics.interval(score(drawn.reshape(-1, k, k)))
+    for name, score in SCORES:
+        value = {e: float(score(entry.total().reshape(k, k))) for e, entry in entries.items()}
+        each = {e: score(drawn[e].reshape(-1, k, k)) for e in entries}
+        paired = before is not None
+        found[name] = value["c"] - value["b"] if paired else value["c"]
+        found[f"{name}_ci95"] = statistics.interval(each["c"] - each["b"] if paired else each["c"])
     return found
 
 
@@ -284,8 +310,14 @@ def shown(found: dict[str, Any], name: str) -> str:
     )
 
 
-def report(faces: Faces, models: dict[str, Codes], k: int) -> None:
-    """A row a model and policy."""
+def change(found: dict[str, Any], name: str) -> str:
+    """A paired difference in points with its interval."""
+    low, high = found[f"{name}_ci95"] or (float("nan"), float("nan"))
+    return f"{100 * found[name]:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def report(faces: Faces, models: dict[str, Codes], pairs: dict[str, str], k: int) -> None:
+    """A row a model and policy; ``pairs``: model -> the one it is compared with."""
     everything = np.ones(len(faces.truth), bool)
     policies = {"": everything}
     if faces.majority is not None:
@@ -297,6 +329,14 @@ def report(faces: Faces, models: dict[str, Codes], k: int) -> None:
                 f"| {faces.name}{policy} | {name} | {s['n']} | "
                 f"{s['persons'] if faces.knows_persons else '–'} | {shown(s, 'top1')} | "
                 f"{shown(s, 'uar')} | {shown(s, 'macro_f1')} |",
+                flush=True,
+            )
+        for new, old in pairs.items():
+            s = scores(models[new], faces, rows, k, models[old])
+            print(
+                f"| {faces.name}{policy} | {new} − {old} | {s['n']} | "
+                f"{s['persons'] if faces.knows_persons else '–'} | {change(s, 'top1')} | "
+                f"{change(s, 'uar')} | {change(s, 'macro_f1')} |",
                 flush=True,
             )
 
@@ -329,46 +369,59 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--bundle", default="fer7-lite")
+    parser.add_argument("--bundle", action="append", metavar="[NAME=]BUNDLE")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "nunbit" / "beyond")
     parser.add_argument("--peers-env", type=Path, help="Folder of the peers; without it, no peers.")
+    parser.add_argument("--classifier", type=Path, action="append", default=[], metavar="RUN")
     options = parser.parse_args()
     data = os.environ.get("NUNBIT_DATA")
     if not data:
         print("beyond.py: NUNBIT_DATA does not name the data; skipped", file=sys.stderr)
         return 2
     options.cache.mkdir(parents=True, exist_ok=True)
-    bundle = load_bundle(find_bundle(options.bundle), threads=1)
-    labels, k = bundle.label_set, len(bundle.label_set.ids)
+    bundles = {}
+    for text in options.bundle or ["fer7-lite"]:
+        name, _, folder = text.rpartition("=")
+        bundles[name or folder] = load_bundle(find_bundle(folder), threads=1)
+    names = list(bundles)
+    first = bundles[names[0]]
+    labels, k = first.label_set, len(first.label_set.ids)
     began = time.perf_counter()
     print("| set | model | n | persons | top-1 | UAR | macro-F1 |\n|---|---|---|---|---|---|---|")
-    read: list[tuple[Faces, NDArray[np.float32]]] = []
+    read: list[tuple[str, Bundle, Faces, NDArray[np.float32]]] = []
     for name in options.sets.split(","):
-        faces = read_set(name, Path(data), labels, bundle)
-        raw = raw_answers(bundle, faces, options.cache)
-        read.append((faces, raw))
-        report(faces, _models(bundle, faces, raw, options.peers_env, labels), k)
+        faces = read_set(name, Path(data), labels, first)
+        models: dict[str, Codes] = {}
+        pairs: dict[str, str] = {}
+        for given, bundle in bundles.items():
+            raw = raw_answers(bundle, faces, options.cache)
+            read.append((given, bundle, faces, raw))
+            own = _models(given, bundle, faces, raw)
+            if bundle is not first:
+                pairs |= {model: names[0] + model.removeprefix(given) for model in own}
+            models |= own
+        models |= _peers(faces, options.peers_env, labels)
+        models |= dict(_classified(run, faces) for run in options.classifier)
+        report(faces, models, pairs, k)
     print(
         "\n| set | persons labelled | answers | images | written | top-1 before → after | "
         "UAR before → after | without the guard | methods |\n|---|---|---|---|---|---|---|---|---|"
     )
-    for faces, raw in read:
+    for given, bundle, faces, raw in read:
         # FER+ names no persons, and mead has three.
         for size in SIZES if faces.knows_persons and faces.name != "mead" and options.draws else ():
             file = options.cache / f"{bundle.hash[:16]}-{faces.name}-{size}-draws.json"
             at = labels.index("neutral")
             draws = adapted(raw, faces, size, at, options.draws, file)
+            shown_as = f"{faces.name}, {given}" if len(bundles) > 1 else faces.name
             for forced in (False, True):
-                report_draws(faces.name, size, draws, forced=forced)
+                report_draws(shown_as, size, draws, forced=forced)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)
     return 0
 
 
-def _models(
-    bundle: Bundle, faces: Faces, raw: NDArray[np.float32], peers: Path | None, labels: LabelSet
-) -> dict[str, Codes]:
-    name = bundle.document.name
+def _models(name: str, bundle: Bundle, faces: Faces, raw: NDArray[np.float32]) -> dict[str, Codes]:
     models = {name: allowed(raw, faces, forced=False)}
     if len(np.unique(faces.truth)) < raw.shape[1]:
         models[f"{name}, forced choice"] = allowed(raw, faces, forced=True)
@@ -376,18 +429,45 @@ def _models(
         balanced = Posterior.of(bundle, prior="balanced").probabilities(raw)
         models[f"{name}, balanced prior"] = allowed(balanced, faces, forced=False)
     if faces.knows_persons:
-        relative = _relative(bundle, faces, raw, labels)
+        relative = _relative(bundle, faces, raw, bundle.label_set)
         if relative is not None:
             models[f"{name}, own neutral"] = allowed(relative, faces, forced=False)
-    if peers is not None:
-        from peers_fer import peer_answers
-
-        crops = np.stack(
-            [np.asarray(Image.fromarray(c).convert("L").resize((48, 48))) for c in faces.crops]
-        )
-        for peer in peer_answers(np.repeat(crops[..., None], 3, axis=3), peers, labels):
-            models[peer.name] = peer.answers
     return models
+
+
+def _peers(faces: Faces, folder: Path | None, labels: LabelSet) -> dict[str, Codes]:
+    if folder is None:
+        return {}
+    from peers_fer import peer_answers
+
+    crops = np.stack(
+        [np.asarray(Image.fromarray(c).convert("L").resize((48, 48))) for c in faces.crops]
+    )
+    peers = peer_answers(np.repeat(crops[..., None], 3, axis=3), folder, labels)
+    return {peer.name: peer.answers for peer in peers}
+
+
+def _classified(run: Path, faces: Faces) -> tuple[str, Codes]:
+    """Name and answers of a classifier that ``train --baseline`` wrote, seven answers allowed."""
+    import torch
+
+    from nunbit.training.checkpoints import BEST, load_state
+    from nunbit.training.classifiers import build_classifier
+    from nunbit.training.networks import plain_preprocessing
+    from nunbit.training.settings import TrainSettings
+
+    said = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    kind, size = said["baseline"], int(said["image_size"])
+    model = build_classifier(kind, size, len(VOTES)).eval()
+    model.load_state_dict(load_state(run / "checkpoints" / BEST)["model"])
+    given = replace(TrainSettings(), image_size=size, grey=bool(said["grey"]))
+    seen = plain_preprocessing(given, {"kind": "square", "margin": 0.0, "size": 48})
+    rows = []
+    with torch.no_grad():
+        for group in _grouped(faces.crops, 64):
+            pixels = standardise(np.stack([resize_crop(c, seen) for c in group]), seen)
+            rows.append(model(torch.from_numpy(pixels)).argmax(dim=1).numpy())
+    return f"{kind} classifier ({run.name})", np.concatenate(rows)
 
 
 def _relative(

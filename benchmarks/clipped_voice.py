@@ -19,8 +19,8 @@ import numpy as np
 from nunbit.core.streams import AUDIO_RATE_HZ as RATE
 from nunbit.core.streams import AudioChunk, Singles, VoiceStream
 from nunbit.recording.media import SoundMeter, iter_audio
-from nunbit.recording.voice import StretchQuality, VoiceReader, read_quality
-from nunbit.recording.voice.quality import quality_stretches
+from nunbit.recording.voice.quality import StretchQuality, quality_stretches, read_quality
+from nunbit.recording.voice.voice_reader import VoiceReader
 
 GAINS = (1.1, 1.3, 1.6, 2.0, 2.6, 3.5, 5.0)
 SHARES = (0.0, 1e-9, 0.05, 0.1, 0.2, 0.4, 1.01)

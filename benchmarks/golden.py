@@ -57,6 +57,7 @@ SAID = ("정말 즐거웠어요", "너무 외롭고 눈물이 나요", "오늘�
         "화가 나서 참을 수 없었어요", "내일이 기다려집니다", "무서워서 잠을 못 잤어요",
         "책상 위에 책이 있습니다")  # invented words of these clips  # fmt: skip
 EVERYTHING = "eaf,textgrid,vtt,csv,openface"
+ROW_KEY = ("modality", "measure", "track", "scope", "t_start", "t_end")  # of timeline.parquet
 IMAGES, SHOWN = 3027, 5  # test pictures; differing values of a JSON file that are printed
 
 
@@ -337,6 +338,9 @@ def columns_differ(old: pa.Table, new: pa.Table) -> Iterator[str]:
         yield f"other columns or order: without {gone}, with {come}"
     if old.num_rows != new.num_rows:
         yield f"{old.num_rows} rows → {new.num_rows}"
+        if not {*ROW_KEY} <= {*old.column_names} & {*new.column_names}:
+            return
+        yield from measures_differ(old, new)
         return
     for name in old.column_names:
         if name not in new.column_names:
@@ -357,6 +361,26 @@ def columns_differ(old: pa.Table, new: pa.Table) -> Iterator[str]:
                 x, y = pairs[at[0]]
                 first = f"first, row {at[0]}: {x!r} → {y!r}"
                 yield f"column {name}: {len(at)} of {len(pairs)} rows; {first}"
+
+
+def measures_differ(old: pa.Table, new: pa.Table) -> Iterator[str]:
+    """Lines about tables of measures with other rows: what came and went, and what differs."""
+    rows = [{tuple(row[k] for k in ROW_KEY): row for row in t.to_pylist()} for t in (old, new)]
+    for sign, some in (
+        ("gone", rows[0].keys() - rows[1].keys()),
+        ("new", rows[1].keys() - rows[0].keys()),
+    ):
+        if names := sorted({f"{key[0]}.{key[1]}" for key in some}):
+            yield f"rows {sign}: {len(some)}, of {', '.join(names)}"
+    for column in (c for c in old.column_names if c in new.column_names):
+        changed: dict[str, int] = {}
+        for key in rows[0].keys() & rows[1].keys():
+            x, y = (side[key][column] for side in rows)
+            if x != y and not (x != x and y != y):
+                changed[f"{key[0]}.{key[1]}"] = changed.get(f"{key[0]}.{key[1]}", 0) + 1
+        if changed:
+            told = ", ".join(f"{name} {n}" for name, n in sorted(changed.items()))
+            yield f"column {column}: rows that both have differ: {told}"
 
 
 def arrays_differ(name: str, old: Any, new: Any) -> Iterator[str]:

@@ -36,10 +36,12 @@ from nunbit.core.timebase import window_grid
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set
 from nunbit.measures import MeasureInput
+from nunbit.measures.class_probabilities import emotion_scores
 from nunbit.measures.episodes import find_episodes
 from nunbit.measures.fusion import fuse_windows
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.said import words_side_of
 from nunbit.model.zeroshot import ensemble_cosines, probabilities
 from nunbit.report.exports import read_timeline_table
 from nunbit.runtime.files import read_json
@@ -122,11 +124,11 @@ def fused(face: Table, text: Table) -> Table:
 # -- class-paired faces and comments --------------------------------------------------------------
 
 
-def read_faces(bundle: Bundle, count: int | None) -> tuple[Table, Codes]:
-    """Probabilities and classes of FER+ test faces that at least five of ten raters agree on."""
+def read_faces(bundle: Bundle, count: int | None, split: str = "test") -> tuple[Table, Codes]:
+    """Probabilities and classes of FER+ faces that at least five of ten raters agree on."""
     rows, _ = rows_of(DATA / "fer2013", "ferplus")
-    some = [r for r in rows if r["split"] == "test" and r["label"]][:count]
-    with zipfile.ZipFile(DATA / "fer2013" / "test.zip") as archive:
+    some = [r for r in rows if r["split"] == split and r["label"]][:count]
+    with zipfile.ZipFile(DATA / "fer2013" / f"{split}.zip") as archive:
         crops = np.stack(
             [
                 np.asarray(
@@ -152,6 +154,10 @@ def read_comments(bundle: Bundle, count: int | None) -> tuple[Table, Codes]:
             [order[comments.truth[order] == c][:count] for c in range(len(LABELS))]
         )
     texts = [comments.texts[i][-LONGEST:] for i in keep]
+    side = words_side_of(bundle)
+    if side is not None:  # as `analyze` reads them
+        chances = side.chances(emotion_scores(bundle, side, texts))
+        return chances.astype(np.float64), comments.truth[keep]
     order = np.argsort([len(text) for text in texts], kind="stable")
     vectors = np.empty((len(texts), bundle.embedding_size), np.float32)
     vectors[order] = bundle.embed_sentences([texts[i] for i in order])

@@ -4,6 +4,7 @@ Every sentence of ``tests/sentences`` goes alone through the shipped model's tex
 lists, as ``nunbit analyze`` takes it. ``polarity.toml`` (185) and ``plain.toml`` (100) were written
 before the code. Three lists of unseen sentences were each run once before anything was changed in
 their light; what the first two showed was mended, the third was the figure for unseen sentences.
+List 7 (``held_out_7.toml``) was split by ``read_half``, too, and mended since.
 ``second_eyes.toml`` (220) comes from somebody who had read no rule; half A was looked at, half B
 run once at the end. Lists 4 to 6 are later ones of the same person. What they showed was mended, so
 the figures here are those of sentences already seen; docs/results.md has those of the first run.
@@ -40,8 +41,9 @@ HELD_OUT = "held_out_3"
 
 SECOND = "second_eyes"
 LATER = ("held_out_4", "held_out_5", "held_out_6")
-SEED = 14
-"""Splits each kind of the second list into halves."""
+SEVENTH = "held_out_7"
+SEEDS = {SECOND: 14, SEVENTH: 20}
+"""Split each kind of a list into halves."""
 
 _SAYS = {"despair": "not_scored", "open": "wish"}
 
@@ -49,6 +51,7 @@ OLD = {
     "polarity": "55 of 94", "words": "48 of 185", "not_scored": "31 of 31", "masked": "0",
     "held": "18 of 24", "half": "30 of 41", "half_not_scored": "30 of 30", "later": "64 of 69",
     "later_not_scored": "64 of 64", "held_not_scored": "10 of 10", "signs": "18 of 160",
+    "seventh": "–",
 }  # fmt: skip
 """What the baseline gives (see above)."""
 
@@ -96,10 +99,10 @@ def read(name: str) -> list[tuple[str, str, bool]]:
     ]
 
 
-def read_half(half: str) -> list[tuple[str, str, bool]]:
-    """Half ``A`` or ``B`` of the second list; each kind is split at random."""
-    groups = tomllib.loads((SENTENCES / f"{SECOND}.toml").read_text(encoding="utf-8"))["group"]
-    rng, every, at = random.Random(SEED), read(SECOND), 0
+def read_half(half: str, name: str = SECOND) -> list[tuple[str, str, bool]]:
+    """Half ``A`` or ``B`` of a list; each kind is split at random."""
+    groups = tomllib.loads((SENTENCES / f"{name}.toml").read_text(encoding="utf-8"))["group"]
+    rng, every, at = random.Random(SEEDS[name]), read(name), 0
     chosen = []
     for group in groups:
         order = list(range(len(group["sentences"])))
@@ -223,6 +226,7 @@ def figures(counts: Any, *, show: bool = False) -> list[Row]:
     held = judge(read(HELD_OUT), counts)
     half = judge(read_half("B"), counts)
     later = judge([said for name in LATER for said in read(name)], counts)
+    seventh = judge(read(SEVENTH), counts)
     rows = []
     for key, what, some, bad, bar in (
         ("polarity", "negated, wished, double, idiom: class of the wrong sign",
@@ -247,6 +251,8 @@ def figures(counts: Any, *, show: bool = False) -> list[Row]:
         ("later_not_scored", "lists 4 to 6, since mended, wanting to die, self-harm: scored",
          _despair(later), _wrong, None),
         ("masked", "lists 4 to 6, plain and figurative: masked", _plain(later), _masked, None),
+        ("seventh", "list 7, since mended, wanting to die, self-harm: scored", _despair(seventh),
+         _wrong, None),
         ("signs", "plain sentences with a class of the wrong sign (the model's own errors)",
          [*_plain(polarity), *plain], _wrong_class, None),
     ):  # fmt: skip

@@ -301,7 +301,7 @@ def loose_dicts(tree: Tree) -> tuple[int, int, int]:
             if any(_is_edge(owner) for owner in owners):
                 continue
             outside += 1
-            top = owners[0].name if owners else ""
+            top = owners[0].name if owners else "*"  # an alias is imported by its own name
             public = not any(owner.name.startswith("_") for owner in owners)
             crossing += in_signature and public and bool(imported[module, top] - {room(module)})
     return total, outside, crossing
@@ -326,8 +326,9 @@ def _dict_uses(parsed: ast.Module) -> Iterator[tuple[list[Definition], bool]]:
 
 
 def _is_edge(owner: Definition) -> bool:
-    calls = (n.func for n in ast.walk(owner) if isinstance(n, ast.Call))
+    calls = [n.func for n in ast.walk(owner) if isinstance(n, ast.Call)]
     named = {getattr(f, "id", getattr(f, "attr", "")) for f in calls}
+    named |= {"loads" for f in calls if ast.unparse(f).startswith("msgspec.json.")}
     return bool(EDGE.search(owner.name)) or (
         isinstance(owner, Function) and bool(named & READS_JSON)
     )

@@ -42,7 +42,7 @@ from nunbit.pictures.landmarks import (
     pose_angles,
 )
 from nunbit.recording.media import read_media
-from nunbit.synth.actors import Expression, Person, sample_person
+from nunbit.synth.actors import DrawnPerson, Expression, sample_person
 from nunbit.synth.drawing import Pose, rotation_of
 from nunbit.synth.drawn_face import render_face
 
@@ -50,7 +50,7 @@ NETWORKS: tuple[LandmarkNetwork, ...] = ("face-mesh", "face-landmarker")
 FRAMES_A_CLIP, REPEATS = 6, 8
 
 
-def drawn(person: Person, pose: Pose, expression: Expression) -> tuple[np.ndarray, Box]:
+def drawn(person: DrawnPerson, pose: Pose, expression: Expression) -> tuple[np.ndarray, Box]:
     """A drawn head before a plain wall."""
     figure = render_face(person, expression, pose, (400, 400), turning=True)
     canvas = Image.new("RGB", figure.image.size, (120, 140, 130))

@@ -1,6 +1,7 @@
 """`nunbit app` live, with a real browser on the same machine: speed, delay, memory, clock.
 
-python benchmarks/live.py [--minutes 10] [--clock-seconds 40] [--face FOLDER] [--only PART…]
+python benchmarks/live.py [--minutes 10] [--clock-seconds 40] [--face FOLDER] [--asr NAME]
+                           [--only PART…]
 
 Parts, each against what is named beside it: **start** (command to page, command to face),
 **run** (analysed frames a second, captured to drawn, memory of the server and slopes over the run;
@@ -216,20 +217,22 @@ def start(fake: Fake, folder: Path, times: int) -> dict[str, Any]:
     return {"listening_s": sorted(listening)[times // 2], "face_s": sorted(face)[times // 2]}
 
 
-def run(fake: Fake, folder: Path, minutes: float) -> dict[str, Any]:
-    """A recorded session of some minutes."""
-    with running_app(folder / "run" / "data") as app, browsing(app, *fake.options) as page:
+def run(fake: Fake, folder: Path, minutes: float, asr: str | None = None) -> dict[str, Any]:
+    """A recorded session of some minutes; with ``asr`` its words are recognised too."""
+    line = ("--asr", asr) if asr else ()
+    with running_app(folder / "run" / "data", *line) as app, browsing(app, *fake.options) as page:
         page.begin(record=True)
         page.until("window.seen.some((e) => e.p)")
         page.page.wait_for_timeout(3000)
         page.drain("window.seen"), page.drain("window.sent.drawn")
-        began, rows, latencies = time.monotonic(), [], []
+        began, rows, latencies, words = time.monotonic(), [], [], 0
         before = cpu_s(app.process.pid)
         while (passed := time.monotonic() - began) < 60 * minutes:
             page.page.wait_for_timeout(5000)
             events, drawn = page.drain("window.seen"), page.drain("window.sent.drawn")
             page.drain("window.sent.frames"), page.drain("window.sent.sounds")
             faces = [e for e in events if e["type"] == "face"]
+            words += sum(1 for e in events if e["type"] == "words" and e["text"])
             took = time.monotonic() - began - passed
             delays = [d[2] for d in drawn]
             latencies += delays
@@ -246,6 +249,8 @@ def run(fake: Fake, folder: Path, minutes: float) -> dict[str, Any]:
     at = [row["at_s"] for row in settled]
     return {
         "minutes": minutes,
+        "words": words,
+        "asr": asr,
         "fps": float(np.mean([row["fps"] for row in rows])),
         "p50_ms": float(np.percentile(latencies, 50)),
         "p95_ms": float(np.percentile(latencies, 95)),
@@ -422,6 +427,8 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield f"| … its slope | {b:+.2f} ± {w:.2f} MB a minute | – |"
         yield f"| frames left out | {r['dropped']} | said |"
         yield f"| cores used, app / browser | {r['cpu_app']:.2f} / {r['cpu_browser']:.2f} | 2 |"
+        if r["asr"]:
+            yield f"| utterances by {r['asr']}, open ones too | {r['words']} | – |"
         yield f"| load of the machine meanwhile | {r['load']:.1f} | – |"
     if c := found.get("scripted"):
         yield f"| smile seen after it was half made | {c['smile_s']:+.2f} s | 1 s |"
@@ -444,6 +451,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=["start", "run", "clock", "busy", "scripted"])
     parser.add_argument("--face", type=Path, help="folder that keeps the drawn face for other runs")
+    parser.add_argument("--asr", help="recognise the words of the part run")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     parts = given.only or ["start", "run", "scripted", "clock", "busy"]
@@ -455,7 +463,7 @@ def main() -> None:
             found["start"] = start(fake, folder, given.starts)
         if "run" in parts:
             found["alone"] = alone(fake)
-            found["run"] = run(fake, folder, given.minutes)
+            found["run"] = run(fake, folder, given.minutes, given.asr)
         if "scripted" in parts:
             found["scripted"] = scripted(fake)
         if "clock" in parts:

@@ -19,8 +19,9 @@ from nunbit.datasets.shards import open_dataset
 from nunbit.language.prompts import load_template_set
 from nunbit.model.encoders import load_bundle
 from nunbit.model.zeroshot import ensemble_cosines, normalise
+from nunbit.training.checkpoints import load_final
 from nunbit.training.export import torch_embed_images
-from nunbit.training.networks import load_final, load_network
+from nunbit.training.networks import load_network
 from nunbit.training.settings import RunFolder
 
 

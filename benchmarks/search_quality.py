@@ -1,6 +1,7 @@
 """How well the words of ``nunbit search`` are found: real Korean comments as simulated windows.
 
 python benchmarks/search_quality.py DATA [--part test] [--limit 2000] [--bundle BUNDLE]
+    [--unseen CACHE/val-unseen.npy] [--weights]
 
 DATA holds text/kote.csv (comments with the emotions that raters found in them). Each comment stands
 for the words of one window, the mean of all comments is taken out as in an alignment, and windows
@@ -11,6 +12,10 @@ was there to learn them from. Two tasks:
   the comments in which raters found that emotion. Mean average precision and precision at 10,
   intervals by emotion, against shuffled relevance and against TF-IDF of letters (1 to 3).
 * known item: a comment without its spaces and with a word left out must find its own window.
+
+The side for words was fitted to part val: there its scores have to be those of comments that it had
+not seen, which `scripts/fit_words.py` writes (`--unseen`). `--weights` prints the grid from which
+the weights of emotions and exact words were chosen, on part val; part test was opened once.
 """
 
 from __future__ import annotations
@@ -20,16 +25,19 @@ import csv
 import sys
 import tomllib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nunbit.measures.class_probabilities import emotion_scores
 from nunbit.model.bundle import default_bundle_path
-from nunbit.model.encoders import load_bundle
+from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.said import words_side_of
 from nunbit.model.zeroshot import normalise
+from nunbit.space.exact_words import ExactWords
 from nunbit.statistics.resampling import interval
+from nunbit.stories.search import combined
 
 Array = np.ndarray[Any, Any]
 QUERIES = {
@@ -49,17 +57,17 @@ QUERIES = {
     "불쌍함/연민": ("불쌍하고 안쓰럽다", "딱해서 마음이 쓰인다"),
 }
 DRAWS, KNOWN, TOP = 2000, 400, 10
+MAPPING = Path(__file__).parents[1] / "scripts/development/data/mappings/kote.toml"
 
 
-def read(data: Path, part: str, limit: int) -> tuple[list[str], list[set[str]]]:
-    """Comments of a part, drawn at random, and the names of their emotions."""
-    mapping = resources.files("nunbit") / "data" / "mappings" / "kote.toml"
-    names = tomllib.loads(mapping.read_text(encoding="utf-8"))["names"]
+def read(data: Path, part: str, limit: int) -> tuple[list[str], list[set[str]], list[int]]:
+    """Comments of a part, drawn at random, the names of their emotions, and their places."""
+    names = tomllib.loads(MAPPING.read_text(encoding="utf-8"))["names"]
     with (data / "text" / "kote.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["part"] == part]
     labels = [{names[int(n)] for n in row["labels"].replace(",", " ").split()} for row in rows]
     picked = sorted(np.random.default_rng(0).permutation(len(rows))[:limit].tolist())
-    return [rows[i]["text"] for i in picked], [labels[i] for i in picked]
+    return [rows[i]["text"] for i in picked], [labels[i] for i in picked], picked
 
 
 def embedded(embed: Callable[[list[str]], Array], texts: list[str]) -> Array:
@@ -109,6 +117,39 @@ def row(name: str, found: Array, null: Array) -> str:
     )
 
 
+def parts_of(
+    bundle: Bundle, texts: list[str], asked: list[str], unseen: Array | None
+) -> tuple[Array, Array, Array]:
+    """(Q, N) similarity by the tower, by emotions, and by exact words, as `search` has them."""
+    windows = embedded(bundle.embed_texts, texts)
+    mean = windows.mean(axis=0)
+    similar = normalise(embedded(bundle.embed_texts, asked) - mean) @ normalise(windows - mean).T
+    words = ExactWords(texts)
+    exact = np.stack([words.scores(text) for text in asked])
+    side = words_side_of(bundle)
+    if side is None:
+        return similar, np.zeros_like(similar), exact
+    own = emotion_scores(bundle, side, texts) if unseen is None else unseen
+    rows = side.logits(own.astype(np.float32))
+    usual = rows.mean(axis=0)
+    sought = side.logits(emotion_scores(bundle, side, asked))
+    return similar, normalise(sought - usual) @ normalise(rows - usual).T, exact
+
+
+def judged(
+    score: Array, labels: list[set[str]], own: list[int], rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Precision of the emotions, that of shuffled relevance, and the places of known items."""
+    found, null = [], []
+    for number, emotion in enumerate(QUERIES):
+        relevant = np.array([emotion in each for each in labels])
+        both = [score[2 * number + i] for i in (0, 1)]
+        found.append(np.mean([average_precision(s, relevant) for s in both], axis=0))
+        chance = [average_precision(s, rng.permutation(relevant)) for s in both]
+        null.append(np.mean(chance, axis=0))
+    return np.array(found), np.array(null), ranks(score[2 * len(QUERIES) :], own)
+
+
 def main() -> int:
     """Rank, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -116,43 +157,40 @@ def main() -> int:
     parser.add_argument("--part", default="test", choices=("val", "test"))
     parser.add_argument("--limit", type=int, default=2000, help="comments")
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
+    parser.add_argument("--unseen", type=Path, help="scores of part val by a side without them")
+    parser.add_argument("--weights", action="store_true")
     given = parser.parse_args()
+    if given.part == "val" and given.unseen is None:
+        parser.error("part val was fitted to: give --unseen")
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     bundle = load_bundle(given.bundle)
-    texts, labels = read(given.data, given.part, given.limit)
+    texts, labels, picked = read(given.data, given.part, given.limit)
     queries = [q for both in QUERIES.values() for q in both]
     own, changed = noisy(texts, 0)
     asked = queries + changed
-    scores: dict[str, Array] = {}
-    for name, embed in (
-        ("text tower (what search takes)", bundle.embed_texts),
-        ("text tower with the map fitted to comments", bundle.embed_sentences),
-    ):
-        windows = embedded(embed, texts)
-        mean = windows.mean(axis=0)
-        scores[name] = normalise(embedded(embed, asked) - mean) @ normalise(windows - mean).T
+    unseen = None if given.unseen is None else np.load(given.unseen)[picked]
+    similar, emotion, exact = parts_of(bundle, texts, asked, unseen)
     letters = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
     table = letters.fit_transform(texts)
-    scores["TF-IDF of letters"] = (letters.transform(asked) @ table.T).toarray()
+    scores: dict[str, Array] = {
+        "**one ranking (what search takes)**": combined(similar, emotion, exact),
+        "text tower (what search took before)": similar,
+        "emotions alone": emotion,
+        "exact words alone": exact,
+        "TF-IDF of letters": (letters.transform(asked) @ table.T).toarray(),
+    }
+    if given.weights:
+        for e in (0.25, 0.5, 1.0, 2.0, 4.0):
+            for x in (1.0, 2.0, 4.0, 8.0):
+                scores[f"emotions {e}, exact {x}"] = similar + e * emotion + x * exact**2
     print(f"{len(texts)} comments of part {given.part}, {len(queries)} queries\n")
-    print("| emotion | mAP % | precision at 10, % | shuffled mAP % |\n|---|---|---|---:|")
-    rng = np.random.default_rng(0)
+    print("| | emotion: mAP % | precision at 10, % | shuffled mAP % | known item first, % | "
+          f"among ten, % ({len(own)} queries) |\n|---|---|---|---:|---:|---:|")  # fmt: skip
     for name, score in scores.items():
-        found, null = [], []
-        for number, emotion in enumerate(QUERIES):
-            relevant = np.array([emotion in each for each in labels])
-            own_two = [average_precision(score[2 * number + i], relevant) for i in (0, 1)]
-            chance = [
-                average_precision(score[2 * number + i], rng.permutation(relevant)) for i in (0, 1)
-            ]
-            found.append(np.mean(own_two, axis=0))
-            null.append(np.mean(chance, axis=0))
-        print(row(name, np.array(found), np.array(null)), flush=True)
-    print(f"\n| known item, {len(own)} queries | first, % | among ten, % |\n|---|---:|---:|")
-    for name, score in scores.items():
-        places = ranks(score[len(queries) :], own)
-        print(f"| {name} | {100 * (places == 1).mean():.1f} | {100 * (places <= TOP).mean():.1f} |")
+        found, null, places = judged(score, labels, own, np.random.default_rng(0))
+        first, ten = 100 * (places == 1).mean(), 100 * (places <= TOP).mean()
+        print(f"{row(name, found, null)} {first:.1f} | {ten:.1f} |", flush=True)
     return 0
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from nunbit.core.streams import Interval, Singles
 from nunbit.space.windows import AlignedWindows, write_windows
-from nunbit.stories.search import SearchSettings, load_index, nearest_windows
+from nunbit.stories.search import Query, SearchSettings, load_index, nearest_windows
 
 WINDOWS_AN_HOUR = 3600
 SEARCH_BAR_S, MEMORY_BAR_MB = 1.0, 1000.0
@@ -57,7 +57,7 @@ def measure(folder: Path) -> int:
     seconds = []
     for query in rows(rng, 5):
         began = time.perf_counter()
-        hits = nearest_windows(index, query, SearchSettings())
+        hits = nearest_windows(index, Query(query), SearchSettings())
         seconds.append(time.perf_counter() - began)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{len(index):,} windows: loaded in {loaded:.1f} s; search {np.median(seconds):.3f} s "

@@ -1,6 +1,7 @@
 """Do studies judge planted worlds rightly, and how long do they take?
 
-``python benchmarks/study_worlds.py [--runs 200] [--worlds null,effect,leak,site,fusion,speed]``
+``python benchmarks/study_worlds.py [--runs 200] [--worlds null,effect,leak] [--keep runs.jsonl]``;
+worlds: null, null60, effect, leak, site, fusion, speed. With ``--keep`` a stopped run goes on.
 
 Worlds are drawn as numbers with the same draw that ``nunbit synth study`` writes to files
 (``tests/test_study.py`` checks that both give the same result). Baselines in the same run: the
@@ -13,15 +14,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from nunbit.statistics.outcome_scores import above_by_chance
 from nunbit.stories.study import outcome_study
 from nunbit.stories.study.emotions import assess_stretches
 from nunbit.stories.study.fusions import LabelledStretches
@@ -76,18 +81,24 @@ def run_outcome(given: tuple[WorldSettings, int]) -> dict[str, Any]:
     settings = StudySettings(seed=world.seed, permutations=permutations)
     sample = outcome_sample(world)
     plain = outcome_study._Nested.permuted
-    # First without permutations: a null below every score passes whatever has to be passed.
-    outcome_study._Nested.permuted = lambda study, store: {
-        n: np.full(permutations, -1.0) for n in (*study.tables, "mean", "hybrid")
-    }
+    studies: list[Any] = []
+
+    def passed(study: Any, _store: Any) -> dict[str, Any]:
+        """First without permutations: a null below every score passes whatever has to be."""
+        studies.append(study)
+        return {n: np.full(permutations, -1.0) for n in (*study.tables, "mean", "hybrid")}
+
+    outcome_study._Nested.permuted = passed
     try:
         found = assess_outcomes(sample, settings)
     finally:
         outcome_study._Nested.permuted = plain
-    if found["code"] == "more_than_controls":
-        found = assess_outcomes(sample, settings)
-    head = found["models"][settings.headline]
-    return {"code": found["code"], "naive": head["ci95"][0] > 0, "ccc": head["ccc"],
+    head, code = found["models"][settings.headline], found["code"]
+    if code == "more_than_controls":
+        null = plain(studies[0], None)[settings.headline]
+        if above_by_chance(head["ccc"], null) >= outcome_study.ALPHA:
+            code = "not_more_than_controls"
+    return {"code": code, "naive": head["ci95"][0] > 0, "ccc": head["ccc"],
             "asked": found["controls"]["interviewer"].get("ccc")}  # fmt: skip
 
 
@@ -112,7 +123,31 @@ def share(hits: int, n: int) -> str:
     return f"{hits}/{n} = {p:.1%} [{low:.1%}, {middle + half:.1%}]"
 
 
-def outcome_worlds(names: list[str], runs: int, first: int, workers: int) -> None:
+class Runs:
+    """Finished runs, each kept as a line of a file as soon as it is done."""
+
+    def __init__(self, path: Path | None, workers: int) -> None:
+        self._path, self._workers = path, workers
+        lines = path.read_text().splitlines() if path is not None and path.is_file() else []
+        self._done = {(r["world"], r["seed"]): r for r in map(json.loads, lines)}
+
+    def of(
+        self, world: str, seeds: range, run: Callable[[Any], dict[str, Any]], given: list[Any]
+    ) -> list[dict[str, Any]]:
+        """The results of all seeds, those that are kept and those that are run now."""
+        missing = [i for i, seed in enumerate(seeds) if (world, seed) not in self._done]
+        with ProcessPoolExecutor(self._workers) as pool:
+            running = {pool.submit(run, given[i]): seeds[i] for i in missing}
+            for future in as_completed(running):
+                found = {"world": world, "seed": running[future], **future.result()}
+                self._done[world, found["seed"]] = found
+                if self._path is not None:
+                    with self._path.open("a") as stream:
+                        stream.write(json.dumps(found) + "\n")
+        return [self._done[world, seed] for seed in seeds]
+
+
+def outcome_worlds(names: list[str], seeds: range, runs: Runs) -> None:
     """A line a world after every block of runs, so that a stopped run has figures, too."""
     kinds = {
         "null": WorldSettings(world="null"),
@@ -121,14 +156,13 @@ def outcome_worlds(names: list[str], runs: int, first: int, workers: int) -> Non
         "leak": WorldSettings(world="leak"),
         "site": WorldSettings(world="site"),
     }
-    found: dict[str, list[dict[str, Any]]] = {n: [] for n in names if n in kinds}
-    with ProcessPoolExecutor(workers) as pool:
-        for start in range(0, runs, _BLOCK):
-            for name, done in found.items():
-                seeds = range(first + start, first + min(start + _BLOCK, runs))
-                worlds = [(dataclasses.replace(kinds[name], seed=seed), 99) for seed in seeds]
-                done += pool.map(run_outcome, worlds)
-                print(_line(name, kinds[name].persons, done), flush=True)
+    for name in (n for n in names if n in kinds):
+        found: list[dict[str, Any]] = []
+        for at in range(0, len(seeds), _BLOCK):
+            block = seeds[at : at + _BLOCK]
+            worlds = [(dataclasses.replace(kinds[name], seed=seed), 99) for seed in block]
+            found += runs.of(name, block, run_outcome, worlds)
+            print(_line(name, kinds[name].persons, found), flush=True)
 
 
 _BLOCK = 20
@@ -145,24 +179,23 @@ def _line(name: str, persons: int, done: list[dict[str, Any]]) -> str:
     )
 
 
-def fusion_worlds(runs: int, first: int, workers: int) -> None:
+def fusion_worlds(seeds: range, runs: Runs) -> None:
     """A line a world of stretches."""
-    with ProcessPoolExecutor(workers) as pool:
-        for name in ("null", "complementary", "redundant", "useless"):
-            worlds = [
-                WorldSettings(world=name, labels="emotion", persons=40, seed=first + i)  # type: ignore[arg-type]
-                for i in range(runs)
-            ]
-            found = list(pool.map(run_fusion, worlds))
-            called = sum(f["code"] == "more_than_controls" for f in found)
-            means = {k: np.mean([f[k] for f in found]) for k in ("uar", "hybrid", "best", "index")}
-            print(
-                f"{name} (40 persons, 16 stretches): more_than_controls {share(called, runs)}; "
-                f"fusion adds {share(sum(f['adds'] for f in found), runs)}; UAR one ridge "
-                f"{means['uar']:.3f}, hybrid {means['hybrid']:.3f}, best single "
-                f"{means['best']:.3f}, label-free index {means['index']:.3f}",
-                flush=True,
-            )
+    for name in ("null", "complementary", "redundant", "useless"):
+        worlds = [
+            WorldSettings(world=name, labels="emotion", persons=40, seed=seed)  # type: ignore[arg-type]
+            for seed in seeds
+        ]
+        found = runs.of(f"fusion-{name}", seeds, run_fusion, worlds)
+        called = sum(f["code"] == "more_than_controls" for f in found)
+        means = {k: np.mean([f[k] for f in found]) for k in ("uar", "hybrid", "best", "index")}
+        print(
+            f"{name} (40 persons, 16 stretches): more_than_controls {share(called, len(seeds))}; "
+            f"fusion adds {share(sum(f['adds'] for f in found), len(seeds))}; UAR one ridge "
+            f"{means['uar']:.3f}, hybrid {means['hybrid']:.3f}, best single "
+            f"{means['best']:.3f}, label-free index {means['index']:.3f}",
+            flush=True,
+        )
 
 
 def speed() -> None:
@@ -180,11 +213,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1, help="seed of the first run")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--worlds", default="null,null60,effect,leak,site,fusion,speed")
+    parser.add_argument("--keep", type=Path, help="file that finished runs are kept in")
     given = parser.parse_args()
     names = given.worlds.split(",")
-    outcome_worlds(names, given.runs, given.first, given.workers)
+    runs = Runs(given.keep, given.workers)
+    outcome_worlds(names, range(given.first, given.first + given.runs), runs)
     if "fusion" in names:
-        fusion_worlds(max(given.runs // 10, 5), given.first, given.workers)
+        fusion_worlds(range(given.first, given.first + max(given.runs // 5, 5)), runs)
     if "speed" in names:
         speed()
 

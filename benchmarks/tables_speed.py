@@ -1,12 +1,14 @@
 """How long the tables and the list over many recordings take, and a figure.
 
-``python benchmarks/tables_speed.py [N] [SECONDS]``: N copies (500) of a made-up recording of so
-many seconds (600). Baseline: reading the same Parquet files, no more.
+``python benchmarks/tables_speed.py [N] [SECONDS] [FOLDER]``: N copies (500) of a made-up recording
+of so many seconds (600), made in FOLDER and kept there for the next time (default: made anew, and
+only whole things are timed where they are kept). Baseline: reading the same Parquet files, no more.
 """
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,13 +39,28 @@ def timed(name: str, work: Callable[[], object]) -> None:
           f"{time.process_time() - processor:7.1f} s")  # fmt: skip
 
 
-def main(n: int, length_s: float) -> None:
+def whole(out: Path) -> None:
+    """What a user waits for: tables with the list, and a figure from the command line."""
+    files = sorted(out.glob("*/timeline.parquet"))
+    line = ["figure", str(files[0].parent), "--out", str(out / "f.pdf")]
+    timed(f"all of {len(files)}, written", lambda: write_joined(out, lang="en"))
+    timed("nunbit figure, whole command", lambda: subprocess.run(
+        [sys.executable, "-m", "nunbit", *line], check=True, capture_output=True))  # fmt: skip
+    timed("baseline: reading the files", lambda: [pq.read_table(f) for f in files])
+
+
+def main(n: int, length_s: float, kept: Path | None) -> None:
     """Make, measure, remove."""
     with tempfile.TemporaryDirectory() as name:
-        out = Path(name)
-        first = make_timeline(out / "r0000", Recipe(duration_s=length_s))
-        for k in range(1, n):
+        out = kept or Path(name)
+        there = (out / "r0000").is_dir()
+        first = out / "r0000" if there else make_timeline(
+            out / "r0000", Recipe(duration_s=length_s))  # fmt: skip
+        for k in range(1, 0 if there else n):
             shutil.copytree(first, out / f"r{k:04d}")
+        if there:
+            whole(out)
+            return
         files = sorted(out.glob("*/timeline.parquet"))
         timed("baseline: reading the files", lambda: [pq.read_table(f) for f in files])
         found = find_recordings(out)
@@ -59,4 +76,8 @@ def main(n: int, length_s: float) -> None:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    main(int(given[0]) if given else 500, float(given[1]) if len(given) > 1 else 600.0)
+    main(
+        int(given[0]) if given else 500,
+        float(given[1]) if len(given) > 1 else 600.0,
+        Path(given[2]) if len(given) > 2 else None,
+    )

@@ -30,7 +30,8 @@ from parselmouth.praat import call
 
 from nunbit.core.streams import AUDIO_RATE_HZ as RATE
 from nunbit.core.streams import AudioChunk, Interval, Singles, VoiceStream
-from nunbit.recording.voice import VoiceReader, read_quality, voice_quality
+from nunbit.recording.voice.quality import read_quality, voice_quality
+from nunbit.recording.voice.voice_reader import VoiceReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))

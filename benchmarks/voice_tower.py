@@ -42,7 +42,7 @@ from nunbit.datasets.shards import open_dataset
 from nunbit.language.prompts import load_template_set
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import ensemble_cosines, normalise, probabilities
-from nunbit.recording.voice.functionals import standardise
+from nunbit.recording.voice.functionals import standardise_persons
 from nunbit.statistics import confusion_matrix, uar
 from nunbit.statistics.resampling import confusion_cells, interval, resample
 
@@ -115,8 +115,10 @@ def prepare(data: Path, bundle: Bundle, cache: Path) -> Corpus:
     usual = replace(info, rows=egemaps).spread
     return Corpus(
         info,
-        standardise(info.rows, info.person, info.spread),
-        np.stack([standardise(egemaps, info.person, usual, trust=t) for t in (np.inf, 0.0)]),
+        standardise_persons(info.rows, info.person, info.spread),
+        np.stack(
+            [standardise_persons(egemaps, info.person, usual, trust=t) for t in (np.inf, 0.0)]
+        ),
         truth,
         prompts,
         labels.ids,

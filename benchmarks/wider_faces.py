@@ -1,6 +1,7 @@
 """Bundles beside one another on FER2013 and on faces from elsewhere, sharp and blurred.
 
     python benchmarks/wider_faces.py FERPLUS FACES --bundle OLD --bundle NEW... [--test]
+    python benchmarks/wider_faces.py FERPLUS FACES --bundle OLD --mix '0.6*RUN:800,1200+0.4*start'
 
 `FERPLUS` is FER2013 prepared with `fer2013_table.py --truth ferplus`, `FACES` the table of
 `faces_web_table.py` prepared alone (see docs/results.md). The first bundle is the baseline: changes
@@ -8,11 +9,15 @@ against it are paired; all are averaged over mirror images, as the shipped one i
 the validation parts are read, which may choose; with it the test split and the persons that are
 held out, which may not.
 
+`--mix` is a mean of averages that `scripts/train_wider.py` kept, in the place of the first bundle's
+image tower (`start`): to choose before exporting; validation only.
+
 * FER+: images on which one class has 5 of 10 votes or more; intervals by image.
 * faces_web: recall of joy, surprise, anger, sadness and neutral, in which each person who shows a
   class counts once in it, and their mean; seven answers allowed; intervals by person. Disgust and
   fear show too few persons.
-* blur: the same FER+ images after a Gaussian blur of 2 px of 48, the change of top-1.
+* blur: the same FER+ images (the first `--blur-images` of them) after a Gaussian blur of 2 px of
+  48, the change of top-1.
 """
 
 from __future__ import annotations
@@ -85,6 +90,27 @@ def answers(bundle: Bundle, crops: Pixels) -> Codes:
     return np.asarray(cosines.argmax(axis=1), np.int64)
 
 
+def with_mixture(folder: Path, text: str) -> Bundle:
+    """The bundle of a folder, its image tower a mean of kept averages; run by torch."""
+    import torch
+
+    from nunbit.training.bundle_start import folded_weights, load_on_bundle, mixture
+
+    torch.set_num_threads(1)
+    bundle = load_bundle(folder, threads=1)
+    tower = load_on_bundle(folder)[0].image.eval()
+    tower.load_state_dict(mixture(text, folded_weights(folder, tower)))
+    tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run(_name: str, feed: dict[str, Any]) -> Any:
+        pixels = torch.from_numpy(feed["pixels"]).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return tower(pixels).numpy()
+
+    bundle._run = run  # type: ignore[method-assign,assignment]
+    return bundle
+
+
 def recalls(right: NDArray[np.bool_], part: Part, classes: int) -> Floats:
     """(P, K) share of a person's pictures of a class that are right; NaN where there is none."""
     assert part.persons is not None
@@ -124,10 +150,10 @@ def f1_draws(truth: Codes, given: Codes, classes: int) -> Floats:
     return np.array(found)
 
 
-def shown(value: float, draws: Floats, sign: bool = False) -> str:
+def shown(value: float, draws: Floats, sign: bool = False, digits: int = 1) -> str:
     """A figure in points with its 95% interval."""
     low, high = np.percentile(draws, [2.5, 97.5])
-    form = "+.1f" if sign else ".1f"
+    form = f"{'+' if sign else ''}.{digits}f"
     return f"{100 * value:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
 
 
@@ -137,7 +163,8 @@ def judge(bundle: Bundle, fer: Part, web: Part, soft: Pixels) -> dict[str, Any]:
     judged = [bundle.label_set.ids.index(name) for name in JUDGED]
     fer_given, web_given = answers(bundle, fer.crops), answers(bundle, web.crops)
     right = fer_given == fer.truth
-    soft_right = answers(bundle, soft) == fer.truth
+    soft_right = answers(bundle, soft) == fer.truth[: len(soft)]
+    sharp_right = right[: len(soft)]
     table = recalls(web_given == web.truth, web, k)
     return {
         "top1": (right.mean(), top1_draws(right)),
@@ -147,13 +174,17 @@ def judge(bundle: Bundle, fer: Part, web: Part, soft: Pixels) -> dict[str, Any]:
         ),
         "web": (mean_recall(table, judged), person_draws(table, judged)),
         "blur": (
-            soft_right.mean() - right.mean(),
-            top1_draws(soft_right.astype(float) - right.astype(float)),  # type: ignore[arg-type]
+            soft_right.mean() - sharp_right.mean(),
+            top1_draws(soft_right.astype(float) - sharp_right.astype(float)),  # type: ignore[arg-type]
         ),
         "web_classes": np.nanmean(table, axis=0),
         "fer_classes": np.array([right[fer.truth == c].mean() for c in range(k)]),
         "web_top1": float((web_given == web.truth).mean()),
     }
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.name == "bundle" else path.name
 
 
 def main() -> int:
@@ -163,28 +194,34 @@ def main() -> int:
     parser.add_argument("faces", type=Path)
     parser.add_argument("--bundle", type=Path, action="append", required=True)
     parser.add_argument("--images", type=int, default=0, help="of FER+; 0 = all")
+    parser.add_argument("--blur-images", type=int, help="of these; default: all")
+    parser.add_argument("--mix", action="append", default=[], metavar="SHARE*RUN:STEPS+…")
     parser.add_argument("--test", action="store_true")
     arguments = parser.parse_args()
+    if arguments.test and arguments.mix:
+        parser.error("--mix is to choose, and --test may not choose: export the mean first")
     split = "test" if arguments.test else "validation"
     fer = read_part(open_dataset(arguments.ferplus), split, arguments.images)
     web = read_part(open_dataset(arguments.faces), split, 0)
-    soft = blurred(fer.crops)
+    soft = blurred(fer.crops[: arguments.blur_images])
     print(f"{split}: FER+ {len(fer.truth):,} images; faces_web {len(web.truth):,} images\n")
     print("| | FER+ top-1 | change | macro-F1 | change | faces_web | change | blur 2 px |")
     print("|---|---|---|---|---|---|---|---|")
     base: dict[str, Any] = {}
     classes = []
-    for path in arguments.bundle:
-        bundle = load_bundle(find_bundle(path), threads=1)
+    found_bundles = [(_name(path), find_bundle(path), "") for path in arguments.bundle]
+    first = found_bundles[0][1]
+    for name, folder, mix in [*found_bundles, *((text, first, text) for text in arguments.mix)]:
+        bundle = with_mixture(folder, mix) if mix else load_bundle(folder, threads=1)
         bundle.preprocessing = replace(bundle.preprocessing, mirror=True)
         found = judge(bundle, fer, web, soft)
         base = base or found
-        name = path.parent.name if path.name == "bundle" else path.name
         cells = [name]
         for key in ("top1", "macro_f1", "web"):
             value, draws = found[key]
             # The same seed draws the same images and persons: the differences are paired.
-            change = shown(value - base[key][0], draws - base[key][1], sign=True)
+            digits = 2 if key == "top1" else 1
+            change = shown(value - base[key][0], draws - base[key][1], True, digits)
             cells += [shown(value, draws), change if found is not base else "–"]
         print("| " + " | ".join([*cells, shown(*found["blur"], sign=True)]) + " |", flush=True)
         for part in ("fer", "web"):

@@ -21,7 +21,7 @@ import numpy as np
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
 from nunbit.recording.media import iter_audio
 from nunbit.recording.transcript import fit_words
-from nunbit.recording.voice import VoiceReader
+from nunbit.recording.voice.voice_reader import VoiceReader
 
 Spans = list[tuple[float, float]]
 LENGTHS_S = (30.0, 120.0, 600.0)

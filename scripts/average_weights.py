@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 
 from nunbit.training.bundle_start import START_BUNDLE, folded_weights
+from nunbit.training.checkpoints import AVERAGED, load_final, save_weights
 from nunbit.training.export import export_run
-from nunbit.training.networks import AVERAGED, load_final, load_network, save_weights
+from nunbit.training.networks import load_network
 from nunbit.training.optimisers import mixed_with_start
 from nunbit.training.settings import RunFolder
 

@@ -24,6 +24,7 @@ from development.comments import Comments, read_kote
 from development.text_stage import SentenceSettings, fit_sentences
 from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import BUNDLE_FILE, SENTENCES_FILE
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import normalise
 from nunbit.runtime.files import sha256_file
@@ -129,7 +130,7 @@ def main() -> int:
         "fitted_on": "KOTE, part val: Korean comments",
         "macro_f1": result.get("test", result["aside"]),
     }
-    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(sealed_document(document), ensure_ascii=False, indent=2) + "\n"
     (a.out / BUNDLE_FILE).write_text(text, encoding="utf-8")
     print(json.dumps(result, indent=2))
     return 0

@@ -29,7 +29,7 @@ from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import BUNDLE_FILE, VoiceSection
 from nunbit.model.encoders import load_bundle
 from nunbit.model.zeroshot import ensemble_cosines
-from nunbit.recording.voice.functionals import FEATURE_FORMAT, standardise
+from nunbit.recording.voice.functionals import FEATURE_FORMAT, standardise_persons
 from nunbit.statistics import confusion_matrix
 from nunbit.statistics.resampling import cluster_codes, confusion_cells, interval, resample
 from nunbit.statistics.scores import fit_temperature
@@ -68,7 +68,7 @@ def fit(source: Path, data: Path, out: Path, cache: Path) -> dict[str, Any]:
     heard = heard.take(np.isfinite(heard.rows).any(axis=1))
     truth = np.array([labels.index(names[e]) for e in heard.emotion])
     spread = rounded(heard.spread)
-    rows = standardise(heard.rows, heard.person, spread)
+    rows = standardise_persons(heard.rows, heard.person, spread)
 
     # What analyze answers with: the label set's own classes, the corpora's further ones left out.
     k = len(bundle.label_set.labels)

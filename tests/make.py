@@ -12,7 +12,7 @@ from nunbit.language.labels import LabelSet, load_label_set
 from nunbit.language.prompts import load_template_set
 from nunbit.model.zeroshot import combine_cosines, normalise, probabilities
 from nunbit.stories.evaluate.compare import paper_table
-from nunbit.stories.evaluate.scoring import Cosines, TextBank, Wording
+from nunbit.stories.evaluate.scoring import Cosines, PromptWording, TextBank
 from nunbit.stories.evaluate.variants import PromptEvidence
 
 SCALE = 20.0
@@ -118,9 +118,11 @@ def _bank(rng: np.random.Generator, labels: LabelSet) -> TextBank:
     members = [labels.index(label) for label in labels.groups["depression_related"].labels]
     rest = [k for k in range(7) if k not in members]
     wordings = (
-        Wording("class_means", None),
-        Wording("named", ("이 사람의 표정은 슬픔, 불안, 상처 가운데 하나이다.", "그렇지 않다.")),
-        Wording("negated", ("이 사람은 우울해 보인다.", "이 사람은 우울해 보이지 않는다.")),
+        PromptWording("class_means", None),
+        PromptWording(
+            "named", ("이 사람의 표정은 슬픔, 불안, 상처 가운데 하나이다.", "그렇지 않다.")
+        ),
+        PromptWording("negated", ("이 사람은 우울해 보인다.", "이 사람은 우울해 보이지 않는다.")),
     )
     sides = np.stack(
         [np.stack([classes[members].mean(axis=0), classes[rest].mean(axis=0)])] * len(wordings)

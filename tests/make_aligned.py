@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nunbit.model.bundle import default_bundle_path
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import load_bundle
 from nunbit.runtime.files import sha256_file
 from nunbit.space.cca import Head, Heads
@@ -27,5 +28,5 @@ def aligned_bundle(target: Path, modalities: tuple[str, ...]) -> Path:
     document = json.loads((target / "bundle.json").read_text(encoding="utf-8"))
     document["checksums"]["alignment.npz"] = sha256_file(target / "alignment.npz")
     document["alignment"] = {"modalities": list(modalities), "method": "cca"}
-    (target / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
+    (target / "bundle.json").write_text(json.dumps(sealed_document(document)), encoding="utf-8")
     return target

@@ -208,3 +208,41 @@ class Sender:
     def of(self, kind: str) -> list[dict[str, Any]]:
         """What came of a kind."""
         return [event for event in self.events if event["type"] == kind]
+
+
+def stocked(folder: Path, sessions: int, hours: float = 0.0) -> str:
+    """A data folder with so many sessions of fifty people, made without the app.
+
+    The last one has the tables of an interview of ``hours``; returns its id.
+    """
+    from make_timeline import Recipe, make_timeline
+    from nunbit.app.sessions import Sessions
+    from nunbit.app.store import Consent, Scope, Store
+
+    (folder / "sessions").mkdir(parents=True)
+    store = Store(folder / "nunbit.sqlite")
+    kept = Sessions(store, folder / "sessions")
+    agreed = {}
+    for n in range(50):
+        code = f"P-{n:03}"
+        kept.add_participant(code)
+        agreed[code] = kept.add_consent(
+            Consent(code, True, "research_interview", "면담 연구", date.today(), 365, Scope())
+        )
+    new = ""
+    for n in range(sessions):
+        code = f"P-{n % 50:03}"
+        row, _ = kept.create(code, agreed[code], False, None)
+        new = row["id"]
+        store.set("sessions", new, state="done", origin="file", title=f"면담 {n // 50 + 1}회.mp4",
+                  duration_s=3600.0 * hours or 1800.0)  # fmt: skip
+    if hours:
+        place = folder / "sessions" / new
+        made = make_timeline(folder / "made" / new, Recipe(duration_s=3600 * hours))
+        for each in made.iterdir():
+            each.replace(place / each.name)
+        from nunbit.report.timeline_page import render_timeline
+
+        render_timeline(place, lang="ko")
+    store.close()
+    return new

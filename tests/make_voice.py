@@ -9,7 +9,7 @@ import numpy as np
 
 from nunbit.core.streams import AUDIO_RATE_HZ as RATE
 from nunbit.core.streams import AudioChunk, Singles, VoiceStream
-from nunbit.recording.voice import VoiceReader
+from nunbit.recording.voice.voice_reader import VoiceReader
 
 VOWELS = ((750, 1250, 2600), (300, 2250, 3000), (350, 800, 2500), (480, 1900, 2600))
 

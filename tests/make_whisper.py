@@ -1,7 +1,7 @@
 """A Whisper model whose words are known: its folder as CTranslate2 reads it, made without weights.
 
 Every token leads to one next token, whatever is heard: the layers add nothing, and the output layer
-holds, for each token of a chain, the direction of the token before it. The attention from text to
+holds, for each token of a chain, the directions of the tokens before it. The attention from text to
 sound looks for each word at a place of its own. Needs ctranslate2, no torch.
 """
 
@@ -34,7 +34,12 @@ _TASKS = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>",
 
 
 def write_whisper(
-    folder: Path, words: Sequence[str] = WORDS, *, language: str = "ko", end_s: float = 1.5
+    folder: Path,
+    words: Sequence[str] = WORDS,
+    *,
+    language: str = "ko",
+    end_s: float = 1.5,
+    loops: bool = False,
 ) -> Path:
     """Write the model.
 
@@ -44,6 +49,7 @@ def write_whisper(
         language: What it takes every sound for.
         end_s: Time that it gives to the end of its only segment, a multiple of 0.02. Each word is
             looked for in the middle of its equal share of the time before.
+        loops: After the last word it says the first again, without end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokens = _tokens(words)
@@ -53,7 +59,12 @@ def write_whisper(
         "<|transcribe|>", "<|0.00|>", *map(_as_bytes, words), f"<|{end_s:.2f}|>", "<|endoftext|>",
     ]  # fmt: skip
     steps = [(at[a], at[b]) for a, b in itertools.pairwise(chain)]
+    if loops:
+        last = at[_as_bytes(words[-1])]
+        steps = [step for step in steps if step[0] != last] + [(last, at[_as_bytes(words[0])])]
     steps.append((at["<|startoftranscript|>"], at[f"<|{language}|>"]))
+    # Where no times are asked for. The time after the last word is silent then.
+    steps.append((at["<|notimestamps|>"], at[_as_bytes(words[0])]))
     share = end_s / FRAME_S / len(words)
     # A word's place is where the network looks while it still has the token before.
     before = ["<|notimestamps|>", *map(_as_bytes, words)]
@@ -108,7 +119,7 @@ def _spec(n_tokens: int, steps: Sequence[tuple[int, int]], looks: Sequence[tuple
     embeddings = rng.normal(size=(n_tokens, _WIDTH)).astype(np.float32)
     output = np.zeros((n_tokens, _WIDTH), np.float32)
     for before, after in steps:
-        output[after] = _normed(embeddings[before])
+        output[after] += _normed(embeddings[before])
     spec.decoder.embeddings.weight = embeddings
     spec.decoder.projection.weight = output
     spec.decoder.position_encodings.encodings = np.zeros((448, _WIDTH), np.float32)

@@ -199,6 +199,7 @@ def few(table: Path, keep: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_data_that_cannot_serve_are_refused_in_one_line(bundle: Path, tmp_path: Path) -> None:
     people = paint_people(tmp_path / "people")
     other = tmp_path / "people" / "other.csv"
@@ -286,6 +287,7 @@ def test_a_damaged_adaptation_is_said(adapted: AdaptResult, tmp_path: Path) -> N
         (copy / file.name).write_bytes(file.read_bytes())
     document = json.loads((copy / "bundle.json").read_text(encoding="utf-8"))
     document["adaptation"]["plain"]["bias"] = [1.0]
+    del document["document_sha256"]  # somebody changed it on purpose
     (copy / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(BundleError, match="finite numbers of 7 classes"):
         Posterior.of(load_bundle(copy))
@@ -344,6 +346,7 @@ def test_few_photos_without_labels_are_refused(bundle: Path, tmp_path: Path) -> 
 # Where it is used
 
 
+@pytest.mark.slow
 def test_evaluate_shows_both_priors_and_the_adaptation(tmp_path: Path) -> None:
     data, labels = make_colours(tmp_path / "colours"), None
     model = make_bundle(tmp_path / "bundle")

@@ -182,8 +182,9 @@ def test_the_bundle_has_the_heads(run: tuple[Path, dict[str, Any]], bundle: Path
     assert verdict["n_people"] == 6
     assert verdict["null"] < 0.1 < verdict["above_null_ci"][0]
     assert section["identity"]["face"]["margin"] == 0.05
-    found = set(read_json(aligned.path / BUNDLE_FILE)) - set(read_json(plain.path / BUNDLE_FILE))
-    assert found == {"alignment"}
+    new, old = read_json(aligned.path / BUNDLE_FILE), read_json(plain.path / BUNDLE_FILE)
+    assert set(new) - set(old) - {"document_sha256"} == {"alignment"}  # 0.1 wrote no checksum
+    assert "document_sha256" in new
 
 
 def test_damaged_heads_are_refused(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -238,6 +239,7 @@ def test_one_person_and_no_words_are_stated(tmp_path: Path, bundle: Path) -> Non
     assert heads.modalities == ("face", "voice")
 
 
+@pytest.mark.slow
 def test_a_recording_that_fails_is_left_out(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=4)
@@ -257,6 +259,7 @@ def test_contrastive_learning_without_torch_is_refused(tmp_path: Path) -> None:
         align([tmp_path], tmp_path, settings, contrastive=None)
 
 
+@pytest.mark.slow
 def test_a_null_alignment_is_said_wherever_it_is_used(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=6, shared=False, without=("text",))
@@ -290,12 +293,14 @@ def test_a_null_alignment_is_said_wherever_it_is_used(tmp_path: Path, bundle: Pa
     assert list(shown.mask_reason) == ["", "", "silence"]
 
 
+@pytest.mark.slow
 def test_a_bundle_without_a_verdict_is_read_and_says_so(
     run: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     old = tmp_path / "b"
     shutil.copytree(run[0] / "bundle", old)
     document = json.loads((old / "bundle.json").read_text(encoding="utf-8"))
+    del document["document_sha256"]  # version 0.1 wrote none
     for key in ("verdict", "identity", "trend", "headline"):
         del document["alignment"][key]
     document["alignment"]["within_r1"] = {"face-voice": 0.6}
@@ -315,6 +320,7 @@ def test_an_earlier_result_is_not_rendered_as_if_judged(tmp_path: Path) -> None:
         render_any(tmp_path, lang="en")
 
 
+@pytest.mark.slow
 def test_readings_are_deleted_and_a_rerun_says_so(
     tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +343,7 @@ def test_readings_are_deleted_and_a_rerun_says_so(
         forget(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_readings_of_the_first_version_are_counted_and_deleted_too(
     tmp_path: Path, bundle: Path
 ) -> None:
@@ -442,6 +449,7 @@ def test_a_plain_bundle_gives_no_agreement(bundle: Path) -> None:
     assert align_windows(load_bundle(bundle), _seen()) is None
 
 
+@pytest.mark.slow
 def test_missing_modalities_are_missing_with_a_reason(run: tuple[Path, dict[str, Any]]) -> None:
     aligned = align_windows(load_bundle(run[0] / "bundle"), _seen())
     assert aligned is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,6 +36,7 @@ from nunbit.space.vectors import (
     prosody_vectors,
     text_vectors,
 )
+from nunbit.statistics.resampling import distinct_draws
 
 SIZES = {"face": 24, "voice": 12, "text": 16}
 QUICK = CcaSettings(ridges=(0.1,), n_folds=3)
@@ -213,7 +216,7 @@ def test_a_constant_series_and_holes_are_no_agreement() -> None:
     assert verdict["code"] != "found"
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_nothing_found_says_what_is_ruled_out() -> None:
     raw = planted(identity=True, shared=False, people=30)
     verdict = assess_alignment(centred(raw), raw, fit, RETRIEVAL).document["pairs"]["face-voice"][
@@ -314,6 +317,57 @@ def test_ranks_of_perfect_reversed_and_constant_answers() -> None:
     assert (tied.rank == 10.5).all()
     assert tied.first.mean() == pytest.approx(0.05)
     assert tied.five.mean() == pytest.approx(0.25)
+
+
+def test_candidates_are_other_people_and_all_of_them_are_as_likely() -> None:
+    people, n = 6, 10
+    table = _line(n, people=people)
+    # Each window's answer says its number: the best of its 19 candidates is read from the rank.
+    angle = np.arange(n * people) / (n * people) * np.pi / 2
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    settings = RetrievalSettings(n_candidates=n * (people - 1) + 1)
+    every = ranks_of(table, rows, rows, settings, against="others")
+    assert (every.rank == 1).all()  # all 50 windows of the others, and none twice
+    turned = ranks_of(table, rows, rows[::-1].copy(), settings, against="others")
+    score = rows.astype(np.float64) @ rows[::-1].T.astype(np.float64)
+    for rank, row in zip(turned.rank, turned.row, strict=True):
+        others = score[row][table.person != table.person[row]]
+        own = score[row, row]
+        assert rank == 1 + (others > own + 1e-7).sum() + (abs(others - own) <= 1e-7).sum() / 2
+    drawn = distinct_draws(np.random.default_rng(0), np.full(50_000, 5), 3)
+    counts = collections.Counter(tuple(sorted(each)) for each in drawn.tolist())
+    assert len(counts) == 10
+    assert all(abs(count - 5_000) < 350 for count in counts.values())  # five standard deviations
+
+
+@pytest.mark.seconds
+def test_time_does_not_grow_with_the_square_of_people() -> None:
+    def seconds(people: int, work: Callable[[WindowTable], object]) -> float:
+        table = planted(identity=True, shared=True, people=people, windows=30)
+        begun = time.process_time()
+        work(table)
+        return time.process_time() - begun
+
+    def ranked(table: WindowTable) -> object:
+        rows = _unit(np.random.default_rng(0), len(table))
+        return ranks_of(table, rows, rows, RETRIEVAL, against="others")
+
+    def probed(table: WindowTable) -> object:
+        return identity_probe(table, {"embeddings": table.vectors["face"]})
+
+    for work in (ranked, probed):
+        few, many = (min(seconds(people, work) for _ in range(3)) for people in (100, 400))
+        assert many < 8 * few  # 16 times as much work before
+
+
+def test_people_are_told_apart_in_circles_of_twenty() -> None:
+    table = planted(identity=True, shared=True, people=50, windows=24)
+    probe = identity_probe(table, {"embeddings": table.vectors["face"]})
+    assert probe is not None
+    assert probe["people"] == 50
+    assert probe["chance"] == pytest.approx(3 / 50, abs=0.001)  # 17, 17 and 16 people, not 50
+    assert probe["accuracy"]["embeddings"]["logistic"] > 0.9
+    assert probe["state"] == "failed"
 
 
 def test_chance_is_one_in_twenty() -> None:

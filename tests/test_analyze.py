@@ -27,9 +27,10 @@ from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.pictures.face_mesh import landmark_network
 from nunbit.recording.paths import companion, list_media, session_names
 from nunbit.runtime.files import read_json
-from nunbit.stories.analyze import Outcome, analyze, outcomes_text
+from nunbit.stories.analyze import Outcome, analyze
 from nunbit.stories.analyze.findings import baseline_notices
 from nunbit.stories.analyze.job import AnalyzeSettings
+from nunbit.stories.analyze.outcome import outcomes_text
 from nunbit.synth.script import load_script
 from nunbit.synth.video import render_video
 
@@ -227,6 +228,7 @@ def test_one_bad_recording_does_not_stop_the_others(clip: Path, tmp_path: Path) 
     assert masked == {"no_video"}
 
 
+@pytest.mark.slow
 def test_a_silent_film_without_a_face_is_a_timeline_of_reasons(tmp_path: Path) -> None:
     path = tmp_path / "numbers.mp4"
     write_media(path, [film("25", 50)])
@@ -246,6 +248,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_media(path, sounds=[Sound(clicks([0.5, 1.5], 2.0), codec="pcm_s16le")])
 
 
+@pytest.mark.slow
 def test_sound_alone_has_no_export_of_faces_and_the_protocol_says_so(
     quick: Path, tmp_path: Path
 ) -> None:
@@ -337,13 +340,14 @@ def test_a_recording_whose_worker_dies_leaves_the_others_done(quick: Path, tmp_p
     script.write_text(code)
     shutil.copy(quick, big)
     line = [sys.executable, str(script), str(tmp_path / "out"), str(big), str(quick)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=220)
     states, error = done.stdout.splitlines()[:2]
     assert states == "[('big', 'failed'), ('clicks', 'done')]"
     assert "SIGKILL" in error
     assert "big.wav" in error
 
 
+@pytest.mark.slow
 def test_nothing_is_written_outside_the_output_folder(quick: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     media = tmp_path / "in" / "...wav"
@@ -492,6 +496,7 @@ def _said(*texts: str) -> Transcript:
     return Transcript(lines, "srt")
 
 
+@pytest.mark.slow
 def test_words_get_classes_only_in_a_language_the_bundle_was_tested_on(fitted: Any) -> None:
     found = text_chances(fitted, _said("너무 슬퍼서 눈물이 나요", "정말 행복해요"))
     assert found.chances is not None

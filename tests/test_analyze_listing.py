@@ -10,7 +10,7 @@ import pytest
 from nunbit.core.messages import Lang
 from nunbit.language.labels import label_set_to_dict, load_label_set
 from nunbit.runtime.progress import width
-from nunbit.stories.analyze import Outcome, outcomes_text
+from nunbit.stories.analyze.outcome import Outcome, outcomes_text
 
 
 def _row(measure: str, modality: str, value: float | None, **rest: Any) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def test_the_address_that_is_printed_holds_the_key(app: RunningApp) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_everything_else_needs_the_key(app: RunningApp) -> None:
     with app.client() as client:
         schema = client.get("/openapi.json").json()
@@ -296,6 +297,7 @@ def test_another_address_needs_a_token_and_says_what_it_means(tmp_path: Path) ->
     assert not (tmp_path / "key").exists()
 
 
+@pytest.mark.slow
 def test_with_a_token_others_are_answered_by_address_and_not_by_name(tmp_path: Path) -> None:
     token = "a-long-enough-token-of-words"
     with running_app(tmp_path, "--bind", "0.0.0.0", "--token", token) as app:

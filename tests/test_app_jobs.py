@@ -101,6 +101,7 @@ def test_what_it_is_is_said_in_words(client: httpx.Client) -> None:
     assert "텍스트" in error["ko"]
 
 
+@pytest.mark.slow
 def test_ten_gigabytes_are_refused_before_they_come(app: RunningApp) -> None:
     head = (
         f"POST /api/analyses HTTP/1.1\r\nHost: 127.0.0.1:{app.told['port']}\r\n"
@@ -286,6 +287,7 @@ def test_a_recording_that_cannot_be_read_fails_with_its_reason(client: httpx.Cli
     assert len(done["problem"]["en"]) > 10
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_has_its_place_and_can_be_cancelled(client: httpx.Client) -> None:
     made = [_upload(client, sound(20)).json() for _ in range(4)]
     ids = [one["job"]["id"] for one in made]
@@ -381,7 +383,7 @@ def test_twenty_at_once_and_a_kill_lose_nothing(tmp_path: Path) -> None:
 def test_a_job_survives_the_app(tmp_path: Path) -> None:
     """The child of a killed app goes on; the next app waits for it and does not start it anew."""
     with running_app(tmp_path) as app, app.client() as client:
-        job = _upload(client, sound(30)).json()["job"]["id"]
+        job = _upload(client, sound(150)).json()["job"]["id"]
         until = time.monotonic() + 60
         while client.get(f"/api/jobs/{job}").json()["state"] != "running":
             assert time.monotonic() < until

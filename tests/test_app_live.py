@@ -63,6 +63,7 @@ def _record(app: RunningApp, seconds: float, jpeg: bytes | None = None, **sessio
     return made, sender
 
 
+@pytest.mark.slow
 def test_a_try_out_is_shown_and_nothing_is_stored(app: RunningApp, hopper: Image.Image) -> None:
     before = sorted(p.name for p in app.folder.rglob("*"))
     with app.socket(hello={}) as live:
@@ -125,6 +126,7 @@ def test_without_keep_media_no_picture_and_no_sound_is_written(app: RunningApp) 
     assert {".eaf", ".json", ".csv"} <= set(inside), packed.text[:300]
 
 
+@pytest.mark.slow
 def test_a_session_is_recorded_once(app: RunningApp) -> None:
     made, _ = _record(app, 1)
     with app.socket(hello={"session": made["id"], "session_key": made["key"]}) as live:
@@ -146,6 +148,7 @@ def test_recording_needs_the_sessions_key_and_a_standing_consent(app: RunningApp
         assert json.loads(live.recv(timeout=20))["code"] == "deleted_session"
 
 
+@pytest.mark.slow
 def test_what_the_consent_leaves_out_is_not_taken(app: RunningApp, hopper: Image.Image) -> None:
     scope = {"face": False, "voice": True, "words": False, "media": False}
     with app.client() as client:
@@ -395,6 +398,7 @@ def test_with_a_blocked_network_everything_works_and_nothing_asks_for_it(
         assert address not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "unshare") and shutil.which("unshare") is None,
                     reason="no namespaces here")  # fmt: skip
 def test_it_starts_without_any_network_at_all(tmp_path: Path) -> None:
@@ -423,6 +427,7 @@ def test_it_starts_within_three_seconds_of_computing(tmp_path: Path) -> None:
     assert spent < 3
 
 
+@pytest.mark.slow
 def test_the_audit_has_the_recording(app: RunningApp) -> None:
     made, _ = _record(app, 1)
     with sqlite3.connect(app.folder / "nunbit.sqlite") as base:

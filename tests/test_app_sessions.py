@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("websockets")
 
 from make_app import RunningApp, consent, new_session, running_app
+from make_timeline import make_timeline
 from nunbit.app.access import Refusal
 from nunbit.app.sessions import Sessions
 from nunbit.app.store import Store
@@ -239,6 +242,7 @@ def test_a_participant_can_be_forgotten(app: RunningApp, client: httpx.Client) -
         assert path.is_dir() or b"P-forgotten" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_retention_is_enforced_at_the_start(tmp_path: Path) -> None:
     with running_app(tmp_path) as app, app.client() as client:
         old, new = new_session(client, "P-old"), new_session(client, "P-new")
@@ -327,14 +331,24 @@ def test_openapi_describes_every_route(client: httpx.Client) -> None:
         "/api/sessions/{session}/notes", "/api/sessions/{session}/baseline",
         "/api/sessions/{session}/tables/{name}", "/api/sessions/{session}/exports/{kind}",
         "/api/sessions/{session}/report", "/api/sessions/{session}/media",
-        "/api/sessions/{session}/ticket",
+        "/api/sessions/{session}/ticket", "/api/sessions/{session}/key",
+        "/api/sessions/{session}/recording", "/api/sessions/{session}/frames/{number}",
+        "/api/sessions/{session}/start", "/api/sessions/{session}/plain",
+        "/api/sessions/{session}/check", "/api/checks", "/api/comparisons", "/api/evaluations",
+        "/api/exports", "/api/exports/report", "/api/measures", "/api/models", "/api/receipts",
+        "/api/participants/{participant}/holdings", "/api/face-sets", "/api/face-sets/{face_set}",
+        "/api/face-sets/{face_set}/pictures", "/api/face-sets/{face_set}/pictures/{number}",
+        "/api/face-sets/{face_set}/report", "/api/face-sets/{face_set}/start", "/api/program",
+        "/api/program/shortcut", "/api/program/end",
     }  # fmt: skip
+    bare = {"/api/sessions/{session}/key", "/api/face-sets/{face_set}/start",
+            "/api/program/shortcut", "/api/program/end"}  # fmt: skip  # nothing is sent
     assert expected == set(schema["paths"])
     for path, methods in schema["paths"].items():
         for method, told in methods.items():
             assert told["description"], (method, path)
             assert told["security"] == [] if path == "/api/health" else told["security"]
-            if method == "post":
+            if method == "post" and path not in bare:
                 assert told["requestBody"]["content"], path
     for name in ("Consent", "Receipt", "Outline", "SessionWhole", "Problem"):
         assert schema["components"]["schemas"][name]["properties"]
@@ -360,3 +374,50 @@ def test_an_upload_that_was_never_answered_is_removed_at_the_start(tmp_path: Pat
     assert sessions.end_cut_off() == []
     assert not (tmp_path / "sessions" / row["id"]).exists()
     store.close()
+
+
+@pytest.mark.parametrize("page", ["plain", "frame"])
+def test_a_page_drawn_while_its_session_is_deleted_brings_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    """The drawing began before, and would write after."""
+    from nunbit.app import plain_result
+    from nunbit.report import timeline_data
+
+    folder = make_timeline(tmp_path / "session")
+    name = "read_glance" if page == "plain" else "read_recording"
+    read = getattr(timeline_data, name)
+
+    def deleted_meanwhile(*given: Any, **more: Any) -> Any:
+        recording = read(*given, **more)
+        shutil.rmtree(folder)
+        return recording
+
+    def draw() -> Any:
+        if page == "plain":
+            return plain_result.kept_plain(folder, "ko")
+        return plain_result.kept_frame(folder, "ko", has_media=False)
+
+    monkeypatch.setattr(timeline_data, name, deleted_meanwhile)
+    for _ in range(2):  # while it is drawn, and afterwards
+        with pytest.raises(Refusal):
+            draw()
+        assert not folder.exists()
+
+
+def test_who_deletes_waits_for_a_page_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nunbit.app import plain_result
+
+    folder = make_timeline(tmp_path / "session")
+    write, waited = plain_result.write_text, []
+
+    def held(*given: Any) -> None:
+        with ThreadPoolExecutor(1) as other:
+            waited.append(not other.submit(Store.folders.acquire, timeout=0.2).result())
+        write(*given)
+
+    monkeypatch.setattr(plain_result, "write_text", held)
+    assert plain_result.kept_plain(folder, "ko")
+    assert waited == [True]

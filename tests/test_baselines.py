@@ -86,6 +86,7 @@ def test_a_baseline_ends_in_a_file_that_evaluate_reads(
         assert "constant_classifier" in {w["id"] for w in found["warnings"]}
 
 
+@pytest.mark.slow
 def test_a_table_puts_zero_shot_beside_the_baselines(
     colours: Path, bundle: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_shuffled_labels_are_not_learned(bundle: Path, tmp_path: Path) -> None:
     assert (p.predicted == p.truth).mean() < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resnet", "efficientnet"])
 def test_networks_train_and_resume_exactly(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+import nunbit
 from make_data import make_data
 from nunbit.datasets.shards import open_dataset
 from nunbit.language.labels import load_label_set
@@ -297,6 +298,20 @@ def test_the_way_through_a_story_is_that_of_its_calls_in_any_layout(
     assert house.way(after, "analyze", "recording") == ["stories.predict", *rooms[1:]]
     assert house.way(after, "analyze") == ["stories.predict", "media", "recording"]
     assert len(house.story_imports(after)) == 1
+
+
+def test_the_house_stays_in_order(part: Any) -> None:
+    """What the plan of the house asks of its structure holds for the package as it is."""
+    house = part("house")
+    tree = house.Tree.read(Path(nunbit.__file__).parents[1])
+    forms = house.bilingual(tree)
+    assert [form for form in house.FORMS if forms[form]] == []
+    assert house.repeated_blocks(tree.texts) == []
+    assert house.story_imports(tree) == []
+    assert house.loose_dicts(tree)[2] == 0
+    for story in ("analyze", "prepare"):
+        for through in ("", house.READING):
+            assert house.steps_back(house.way(tree, story, through)) <= 10, (story, through)
 
 
 def test_the_house_counts_documented_names_forms_and_loose_dicts(part: Any, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch")
 
 from make_data import make_data, training_settings
 from nunbit.core.messages import InputError
-from nunbit.model.bundle import default_bundle_path
-from nunbit.model.encoders import load_bundle, tokenise
+from nunbit.model.bundle import default_bundle_path, tokenise
+from nunbit.model.encoders import load_bundle
 from nunbit.runtime.files import read_json, sha256_file, write_json
-from nunbit.training.bundle_start import START_BUNDLE, load_on_bundle
+from nunbit.training.bundle_start import START_BUNDLE, load_on_bundle, mixture
 from nunbit.training.export import torch_embed_images
 from nunbit.training.loop import train
 from nunbit.training.networks import load_network, load_start
@@ -49,6 +49,7 @@ def test_a_bundle_is_recognised_by_name_and_by_folder(tmp_path: Path) -> None:
     assert start_kind(str(tmp_path)) == "clip"
 
 
+@pytest.mark.slow
 def test_the_image_tower_answers_as_the_bundle_does() -> None:
     model, bundle, _, _ = load_on_bundle(SHIPPED)
     network, _ = load_start(on_bundle(), bundle.label_set, _templates(), {})
@@ -61,6 +62,7 @@ def test_the_image_tower_answers_as_the_bundle_does() -> None:
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
 
 
+@pytest.mark.slow
 def test_cached_prompts_come_to_the_bit_and_other_texts_from_the_text_tower() -> None:
     model, bundle, _, _ = load_on_bundle(SHIPPED)
     with np.load(SHIPPED / "prompts.npz") as cache:
@@ -124,3 +126,17 @@ def _pixels(crops: np.ndarray[Any, Any], bundle: Any) -> np.ndarray[Any, Any]:
 
     resized = np.stack([resize_crop(crop, bundle.preprocessing) for crop in crops])
     return standardise(resized, bundle.preprocessing)
+
+
+def test_a_mean_of_kept_averages_is_the_mean_that_its_text_names(tmp_path: Path) -> None:
+    start = {"w": torch.tensor([1.0, 2.0])}
+    for step, value in ((200, 10.0), (400, 30.0)):
+        torch.save({"w": torch.full((2,), value)}, tmp_path / f"average-{step}.pt")
+    found = mixture(f"0.6*{tmp_path}:200,400+0.4*start", start)
+    torch.testing.assert_close(found["w"], torch.tensor([12.4, 12.8]))
+    torch.testing.assert_close(mixture("1*start", start)["w"], start["w"])
+    for wrong in ("0.5*start", "start", f"1*{tmp_path}", "0.5*start+0.6*start"):
+        with pytest.raises(ValueError, match=r"SHARE|do not make 1"):
+            mixture(wrong, start)
+    with pytest.raises(OSError, match="average-600"):
+        mixture(f"1*{tmp_path}:600", start)

@@ -22,7 +22,14 @@ from command import run_command
 from make_media import Sound, clicks, film, write_media
 from make_voice import talk
 from nunbit.core.messages import InputError
-from nunbit.core.schema import PLAIN_CODES, ReadingNote, reading_document
+from nunbit.core.schema import (
+    PLAIN_CODES,
+    ReadingNote,
+    notes_of_document,
+    problems,
+    reading_document,
+    unsaid,
+)
 from nunbit.core.streams import (
     AudioChunk,
     AudioInfo,
@@ -37,7 +44,7 @@ from nunbit.core.streams import (
 from nunbit.recording.media import read_media
 from nunbit.recording.media.decoder import sample_stretches
 from nunbit.recording.media.frames import sample_frames
-from nunbit.recording.read import notes_of_document, problems, protocol, unsaid
+from nunbit.recording.read import protocol
 from nunbit.recording.transcript import Diarisation
 from nunbit.recording.transcript.cues import KINDS
 from nunbit.runtime.progress import width
@@ -123,6 +130,7 @@ def test_words_where_nobody_speaks_are_told() -> None:
     assert (elsewhere.words, notes) == (0, [])
 
 
+@pytest.mark.slow
 def test_what_is_odd_is_noted_and_what_is_broken_fails(folder: Path) -> None:
     assert "silent" in codes(one(folder / "silent.wav"))
     numbers = one(folder / "numbers.mp4")
@@ -135,6 +143,7 @@ def test_what_is_odd_is_noted_and_what_is_broken_fails(folder: Path) -> None:
     assert "text.mp4" in broken.error.en
 
 
+@pytest.mark.slow
 def test_faces_in_ten_frames(tmp_path: Path) -> None:
     person = sample_person(np.random.default_rng(94))
     figure = render_face(person, NEUTRAL, Pose(160, 110, 66), (320, 240))
@@ -149,6 +158,7 @@ def test_faces_in_ten_frames(tmp_path: Path) -> None:
     assert seen.size_px > 60
 
 
+@pytest.mark.slow
 def test_a_folder_is_judged_in_one_call(folder: Path) -> None:
     results, unread = check([folder], replace(ONE, transcript=str(folder)))
     states = {Path(r.file).name: r.state for r in results}
@@ -341,7 +351,7 @@ def _codes_in_source() -> set[str]:
     return found
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_every_code_has_a_few_words_in_both_languages() -> None:
     contract = {
         "speaker_names_with_spaces", "time_not_a_number", "no_times", "not_a_timing_line",
@@ -400,6 +410,7 @@ def test_a_film_of_one_picture_is_looked_at(tmp_path: Path) -> None:
     assert "no_frame" not in codes(result)
 
 
+@pytest.mark.slow
 def test_interlaced_pictures_show_in_ten_frames(tmp_path: Path) -> None:
     def two_moments(number: int) -> Any:
         picture = np.full((240, 320, 3), 60, np.uint8)

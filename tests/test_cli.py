@@ -34,7 +34,7 @@ def _commands(group: click.Group = cli, prefix: str = "") -> dict[str, click.Com
 def test_every_command_has_help_with_an_example_and_few_options(name: str) -> None:
     command = _commands()[name]
     assert "Example" in (command.help or "")
-    shared = {"as_json", "lang", "config", "overrides", "forget"}
+    shared = {"as_json", "lang", "config", "overrides", "forget", "engine", "address", "part"}
     options = [p for p in command.params if isinstance(p, click.Option) and p.name not in shared]
     assert len(options) <= 14
     assert all(option.help for option in options)
@@ -142,3 +142,11 @@ def test_progress_lines_name_flags_too(capfd: pytest.CaptureFixture[str]) -> Non
     finally:
         put_in_words(str)
     assert capfd.readouterr().err.strip() == "a: give --set workers=1, or --out"
+
+
+def test_the_name_alone_shows_what_there_is() -> None:
+    """What a newcomer types first."""
+    result = run_command()
+    assert "Traceback" not in result.stderr
+    assert "predict" in result.stdout + result.stderr
+    assert "report" in result.stdout + result.stderr

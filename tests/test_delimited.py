@@ -12,7 +12,7 @@ from nunbit.core.messages import InputError
 from nunbit.datasets.sources import read_source
 from nunbit.datasets.tabular import open_table
 from nunbit.language.labels import load_label_set
-from nunbit.report.page import Table, csv_text
+from nunbit.report.page import ReportTable, csv_text
 from nunbit.runtime.textfile import delimiter_of, encoding_of, first_cells, read_rows, sep_line
 from nunbit.space.window_reading import persons_of
 from test_sources_folder_table import write_images
@@ -119,5 +119,5 @@ def test_cells_of_other_peoples_tables_stay_as_they_are() -> None:
 
 
 def test_tables_of_an_evaluation_hold_no_formula() -> None:
-    table = Table("subgroups", ("=name", "n"), (("@place", -0.5), ("Seoul", None)))
+    table = ReportTable("subgroups", ("=name", "n"), (("@place", -0.5), ("Seoul", None)))
     assert csv_text(table) == "'=name,n\n'@place,-0.5\nSeoul,\n"

@@ -66,7 +66,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise AssertionError("the recording is read")
 
-    for name in ("session.read_recording", "answers.iter_audio", "answers.check_synchrony"):
+    for name in ("session.observe_recording", "answers.iter_audio", "answers.check_synchrony"):
         monkeypatch.setattr(f"nunbit.stories.analyze.{name}", fail)
 
 
@@ -147,7 +147,7 @@ def test_other_windows_hear_the_sound_again_and_see_no_picture(
 ) -> None:
     shutil.copytree(first, tmp_path / "out")
     settings = _with_words(clip, hop_s=2.0, window_s=3.0)
-    monkeypatch.setattr("nunbit.stories.analyze.session.read_recording", None)
+    monkeypatch.setattr("nunbit.stories.analyze.session.observe_recording", None)
     analyze([clip], tmp_path / "out", settings)
     monkeypatch.undo()
     analyze([clip], tmp_path / "whole", settings)
@@ -225,6 +225,7 @@ def test_forget_leaves_only_the_tables(quick: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "late" / "clicks" / OBSERVED_FILE).exists()
 
 
+@pytest.mark.slow
 def test_nothing_that_is_kept_tells_who_it_is(quick: Path, tmp_path: Path) -> None:
     analyze([quick], tmp_path, SETTINGS)
     with np.load(tmp_path / "clicks" / OBSERVED_FILE) as stored:
@@ -262,7 +263,7 @@ def test_windows_of_an_aligned_bundle_are_kept_and_other_ones_read_again(
     windows = (tmp_path / "out" / "talk" / "windows.npz").read_bytes()
     derived = replace(settings, export=("vtt",))
     with monkeypatch.context() as patch:
-        patch.setattr("nunbit.stories.analyze.session.read_recording", None)
+        patch.setattr("nunbit.stories.analyze.session.observe_recording", None)
         analyze([clip], tmp_path / "out", derived, bundle=bundle)
     analyze([clip], tmp_path / "whole", derived, bundle=bundle)
     _same(tmp_path / "out" / "talk", tmp_path / "whole" / "talk")

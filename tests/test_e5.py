@@ -18,7 +18,7 @@ import torch
 from nunbit.core.messages import InputError, MissingExtra
 from nunbit.training import e5
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 SENTENCES = [
     "이 사람의 표정은 슬픔이다",

@@ -12,7 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+import nunbit
+from command import run_command
 from make import World, make_world, rebuilt
 from make_eval import IDS, make_bundle, make_colours
 from nunbit import statistics
@@ -22,6 +25,7 @@ from nunbit.datasets.predictions import SEEN, read_predictions, write_prediction
 from nunbit.language.labels import load_label_set
 from nunbit.model.encoders import Bundle
 from nunbit.model.zeroshot import ENSEMBLES, combine_cosines, prompt_cosines
+from nunbit.report import render_any
 from nunbit.runtime.progress import set_lang
 from nunbit.runtime.results import EvalResult
 from nunbit.stories.evaluate import (
@@ -172,6 +176,34 @@ def test_split_defaults_to_validation_without_test(bundle: Path, tmp_path: Path)
     assert evaluate(data, bundle, tmp_path / "e", QUICK).split == "validation"
 
 
+def test_all_splits_together_are_told_of(bundle: Path, tmp_path: Path) -> None:
+    data = make_colours(tmp_path / "d", n=14)
+    document = evaluate(data, bundle, tmp_path / "e", replace(QUICK, split="all")).document
+    assert (document["split"], document["n"]) == ("all", 42)
+    assert "all_splits" in warning_ids(document)
+    page = render_any(tmp_path / "e", lang="ko").read_text(encoding="utf-8")
+    assert "전체" in page
+
+
+@pytest.mark.slow
+def test_class_folders_are_prepared_and_evaluated_whole(bundle: Path, tmp_path: Path) -> None:
+    for label, colour in (("joy", (220, 30, 30)), ("sadness", (30, 30, 220)), ("hurt", (9, 9, 9))):
+        for n in range(4):
+            (tmp_path / "faces" / label).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (48, 48), colour).save(tmp_path / "faces" / label / f"{n}.png")
+    done = run_command("evaluate", tmp_path / "faces", "--bundle", bundle,
+                       "--out", tmp_path / "e", "--json", "--set", "n_resamples=100")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 12
+    assert "class folders; prepared as" in done.stderr
+    again = nunbit.evaluate(tmp_path / "faces", tmp_path / "e2", model=bundle, n_resamples=100)
+    assert (again.split, again.n) == ("all", 12)
+    # What has no folder called after a class is refused as before.
+    (tmp_path / "others" / "cats").mkdir(parents=True)
+    done = run_command("evaluate", tmp_path / "others", "--bundle", bundle, "--out", tmp_path / "x")
+    assert "not a complete data set" in done.stderr
+
+
 class CountingTower:
     """Counts the images that are embedded, and is interrupted after some."""
 
@@ -192,6 +224,7 @@ class CountingTower:
         self.seen, self.limit = 0, limit
 
 
+@pytest.mark.slow
 def test_interrupted_evaluation_goes_on(
     colours: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +246,7 @@ def test_interrupted_evaluation_goes_on(
     assert not list((tmp_path / "e").glob(".*"))
 
 
+@pytest.mark.slow
 def test_shares_of_jobs_join_to_what_one_run_gives(
     colours: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +281,7 @@ def test_a_share_that_is_none_is_refused(
         evaluate_part(file, None, tmp_path / "f", replace(QUICK, part="1/2"))
 
 
+@pytest.mark.slow
 def test_parts_of_another_bundle_are_not_taken_over(
     colours: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -670,6 +705,7 @@ def test_prompts_that_say_the_same_are_pointed_out(world: World) -> None:
     assert document["prompt_similarity"]["most_alike"]["labels"] == ["anxiety", "hurt"]
 
 
+@pytest.mark.slow
 def test_training_images_and_missing_persons_are_said(
     colours: Path, bundle: Path, tmp_path: Path
 ) -> None:
@@ -856,6 +892,7 @@ def test_compare_with_the_paper_names_the_policy(
     assert any("uploader" in note["en"] for note in document["comparison"]["notes"])
 
 
+@pytest.mark.slow
 def test_compare_with_an_evaluation_is_paired(
     colours: Path, bundle: Path, evaluated: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -19,7 +19,8 @@ from nunbit.datasets.shards import open_dataset
 from nunbit.language.labels import label_set_names, load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for, template_set_names
 from nunbit.model.encoders import load_bundle
-from nunbit.model.zeroshot import ensemble_cosines
+from nunbit.model.posterior import carried_shares
+from nunbit.model.zeroshot import ensemble_cosines, probabilities
 from nunbit.runtime.files import read_json
 from nunbit.runtime.progress import set_lang
 
@@ -29,7 +30,7 @@ from nunbit.training.export import export_run, torch_embed_images, torch_embed_t
 from nunbit.training.loop import fit, train
 from nunbit.training.networks import load_network
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 FILES = {
     "MODEL_CARD.md",
@@ -102,6 +103,24 @@ def test_the_bundle_scores_the_selection_split_as_the_run_did(
     label = dataset.column("label")
     truth = [dataset.label_set.index(label[row]) for row in rows]
     assert (answers == truth).mean() == pytest.approx(summary["validation"]["top1"])
+
+
+def test_a_bundle_says_what_class_shares_its_probabilities_carry(
+    data: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    dataset, bundle = open_dataset(data), load_bundle(trained[0] / "bundle", threads=1)
+    rows = dataset.split_rows("validation")
+    prompts = bundle.prompt_embeddings(load_template_set("paper"), dataset.label_set)
+    images = bundle.embed_images(np.stack([dataset.pixels(int(row)) for row in rows]))
+    cosines = ensemble_cosines(images, prompts, "mean_embedding")
+    chances = probabilities(cosines, bundle.logit_scale, bundle.temperature)
+    said = bundle.document.class_shares
+    assert said is not None
+    assert list(said) == list(bundle.label_set.ids)
+    assert list(said.values()) == pytest.approx(chances.mean(axis=0), abs=1e-3)
+    carried = carried_shares(bundle)
+    assert carried is not None
+    assert carried.sum() == pytest.approx(1)
 
 
 def test_every_template_set_and_label_set_is_cached(

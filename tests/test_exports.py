@@ -164,10 +164,8 @@ def timeline(**change: Any) -> Timeline:
             Episode("silence", Interval(4.0, 6.0)),
             Episode("joy", Interval(0.0, 1.5), peak=0.8),
         ),
-        document={
-            "label_set": {"labels": [{"id": "joy", "ko": "기쁨"}, {"id": "sadness", "ko": "슬픔"}]},
-            "media": {"path": "../녹화 1.mp4"},
-        },
+        path="../녹화 1.mp4",
+        names={"joy": "기쁨", "sadness": "슬픔"},
     )  # fmt: skip
     return replace(made, **change)
 

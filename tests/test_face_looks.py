@@ -16,7 +16,7 @@ from nunbit.recording.face_looks import FaceChange, Looks, LooksWatch, apart, ch
 from nunbit.recording.face_looks import split_tracks as split
 from nunbit.recording.face_part import Unfinished
 from nunbit.recording.face_reader import FaceReader, FaceReadings, FaceSettings
-from nunbit.synth.actors import Expression, Person, sample_person
+from nunbit.synth.actors import DrawnPerson, Expression, sample_person
 from nunbit.synth.drawing import Pose
 from nunbit.synth.drawn_face import render_face
 
@@ -29,7 +29,7 @@ needs_landmarks = pytest.mark.skipif(
 )
 
 
-def person(seed: int) -> Person:
+def person(seed: int) -> DrawnPerson:
     return replace(sample_person(np.random.default_rng(seed)), glasses=None)
 
 
@@ -40,7 +40,7 @@ BEN = replace(person(2), gender="m", style="up", skin=(170, 122, 92), hair=(150,
 
 
 def picture(
-    *shown: tuple[Person, Expression, float, tuple[float, float]],
+    *shown: tuple[DrawnPerson, Expression, float, tuple[float, float]],
 ) -> NDArray[np.uint8]:
     """People with an expression and a turn at their places, before a wall."""
     canvas = Image.new("RGB", SIZE, (150, 165, 150))

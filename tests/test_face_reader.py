@@ -328,6 +328,7 @@ def test_two_hours_of_rows_stay_small() -> None:
     assert per_sample * 72_000 < 60e6
 
 
+@pytest.mark.slow
 def test_a_reading_goes_on_from_its_parts_as_if_it_had_not_ended(
     hopper: Image.Image, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -440,6 +441,7 @@ def _clip(path: Path, rate_hz: float | None) -> Iterator[Frame]:
             yield item
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "share"),

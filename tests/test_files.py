@@ -6,11 +6,14 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nunbit.core.messages import BundleError, InputError, MissingExtra, Text
+import nunbit
+from nunbit.core.messages import BundleError, InputError, MissingExtra, NunbitError, Text
 from nunbit.recording.paths import list_media
 from nunbit.runtime.files import (
+    as_given,
     atomic_path,
     from_spreadsheet_text,
     parse_toml,
@@ -126,3 +129,13 @@ def test_half_characters_do_not_stop_a_file_from_being_written(tmp_path: Path) -
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "가\ufffd나"
     write_json(tmp_path / "a.json", {"name": "\udcff가"})
     assert read_json(tmp_path / "a.json") == {"name": "\udcff가"}  # as a JSON escape
+
+
+def test_the_home_of_somebody_unknown_is_a_name_as_any_other() -> None:
+    """pathlib raises a RuntimeError there, which ended in a traceback."""
+    assert as_given("~nobody-of-this-name/b") == Path("~nobody-of-this-name/b")
+    assert as_given("~") == Path.home()
+    with pytest.raises(NunbitError, match="~nobody-of-this-name"):
+        nunbit.load("~nobody-of-this-name/b")
+    with pytest.raises(NunbitError, match="~nobody-of-this-name"):
+        nunbit.predict(np.zeros((48, 48, 3), np.uint8), crops=True, prior="~nobody-of-this-name/b")

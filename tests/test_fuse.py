@@ -26,6 +26,7 @@ from make_measures import (
 from nunbit.core.streams import MODALITIES, Interval
 from nunbit.core.timebase import window_grid
 from nunbit.measures import compute_measures, definitions, turns_from
+from nunbit.measures.compute import FUSED_HERE
 from nunbit.measures.episodes import find_episodes, find_states
 from nunbit.measures.fusion import USED_BITS, fuse_windows
 
@@ -132,7 +133,7 @@ def test_nothing_at_all_is_missing_everywhere() -> None:
 def test_every_class_and_incongruence_has_rows_in_every_scope() -> None:
     given = long_recording(0.05)
     blocks = fuse_windows(given)
-    wanted = {d.id for d in definitions() if d.id.startswith("incongruence")}
+    wanted = {d.id for d in definitions() if d.id.startswith(FUSED_HERE)}
     for scope in SCOPES:
         for modality in (*MODALITIES, "fused"):
             for label in AIHUB:

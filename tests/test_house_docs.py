@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +29,13 @@ def _script() -> ModuleType:
 house_docs = _script()
 
 
-@pytest.mark.parametrize("pages", ["settings_pages", "map_pages", "tables_pages"])
-def test_generated_pages_are_up_to_date(pages: str) -> None:
-    assert house_docs.stale(getattr(house_docs, pages)()) == [], "run scripts/house_docs.py"
+def test_generated_pages_are_up_to_date() -> None:
+    # In a process of its own: other tests leave their mark on what is loaded here.
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "house_docs.py"), "--check"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_command_with_settings_is_in_the_reference() -> None:

@@ -34,7 +34,7 @@ from nunbit.pictures.landmarks import (
 )
 from nunbit.runtime.optional_weights import FOLDER_VARIABLE, weights_named
 from nunbit.stories.doctor import examine
-from nunbit.synth.actors import Expression, Person, sample_person
+from nunbit.synth.actors import DrawnPerson, Expression, sample_person
 from nunbit.synth.drawing import Pose
 from nunbit.synth.drawn_face import render_face
 
@@ -205,7 +205,7 @@ def test_the_better_network_is_taken_where_it_is_here(
     assert load_landmarker("face-landmarker") is None
 
 
-def drawn(person: Person, expression: Expression) -> tuple[Image.Image, tuple[float, ...]]:
+def drawn(person: DrawnPerson, expression: Expression) -> tuple[Image.Image, tuple[float, ...]]:
     figure = render_face(person, expression, Pose(160, 120, 70), (320, 300))
     canvas = Image.new("RGB", figure.image.size, (120, 140, 130))
     canvas.paste(figure.image, (0, 0), figure.mask)

@@ -343,6 +343,36 @@ def test_prompts_that_are_none_are_refused(
         model.score(photo, prompts)
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: nunbit.predict(""), nunbit.InputError, "`images` is an empty text"),
+        (lambda: nunbit.analyze(""), nunbit.InputError, "`media` is an empty text"),
+        (lambda: nunbit.load(""), nunbit.InputError, "`name_or_path` is an empty text"),
+        (lambda: nunbit.load(threads="two"), TypeError, "threads: expected a whole number"),
+        (lambda: nunbit.load(threads=-1), TypeError, "threads: expected a whole number"),
+        (lambda: nunbit.start_live(emit=5), TypeError, "emit: expected a function"),
+        (
+            lambda: nunbit.analyze("a.mp4", baseline=("a", "b")),
+            nunbit.SettingsError,
+            "baseline=a-b",
+        ),
+        (
+            lambda: nunbit.analyze("a.mp4", window_s="6"),
+            nunbit.SettingsError,
+            "`window_s`: Expected",
+        ),
+    ],
+    ids=[*["predict", "analyze", "load", "word", "negative", "emit", "baseline", "window"]],
+)
+def test_what_cannot_be_meant_is_one_line_that_names_the_argument(
+    call: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=re.escape(says)) as told:
+        call()
+    assert "\n" not in str(told.value)
+
+
 def test_an_unknown_setting_names_those_there_are(model: nunbit.Model, photo: Image.Image) -> None:
     with pytest.raises(SettingsError, match="predict: unknown setting colour; there are: batch"):
         model.predict(photo, colour="red")
@@ -461,6 +491,7 @@ def test_pictures_without_a_face_are_named(model: nunbit.Model, photo: Image.Ima
         model.embed(photo, missing="skip")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_is_no_face_crop_is_refused(
     model: nunbit.Model, photo: Image.Image, crop: Image.Image
 ) -> None:
@@ -630,7 +661,7 @@ def test_one_recording_that_fails_is_said_and_not_dropped(clip: Path, tmp_path: 
         ([], {}, InputError, "`media` is empty"),
         (7, {}, TypeError, r"media\[0\]: expected a path|media: expected a path"),
         ("nofile.mp4", {}, InputError, "nofile.mp4: there is no such file"),
-        (".", {"colour": 1}, SettingsError, "analyze: unknown setting colour; there are: asr"),
+        (".", {"colour": 1}, SettingsError, "analyze: unknown setting colour; there are: a"),
         (".", {"export": "pdf"}, SettingsError, "choose from eaf, textgrid"),
         (".", {"settings": 3}, TypeError, "settings: expected AnalyzeSettings, got int"),
     ],

@@ -375,6 +375,7 @@ def test_the_file_is_what_was_analysed(recorded: Recorded, tmp_path: Path) -> No
 
 def test_deleted_with_a_receipt(recorded: Recorded) -> None:
     page = recorded.live.page
+    page.click("#delete > summary")
     page.fill("#delete-code", "someone else")
     page.click("#delete-go")
     assert recorded.folder.is_dir()
@@ -503,6 +504,23 @@ def test_a_microphone_of_another_rate_is_resampled(browser: Any, app: App) -> No
         live.stage("ended", 30)
 
 
+def test_without_a_sound_output_pictures_go_on(browser: Any, app: App) -> None:
+    """Firefox reads no microphone then, and its promise stays open for ever."""
+    with _page(browser, app) as live:
+        live.page.add_init_script(
+            "Object.defineProperty(AudioContext.prototype, 'state', { get: () => 'suspended' });"
+            "AudioContext.prototype.resume = () => new Promise(() => {});"
+        )
+        live.open()
+        live.turn_on()
+        live.start()
+        live.page.wait_for_selector(".problem")
+        assert "스피커나 이어폰이 열리지 않아" in live.page.inner_text("#problems")
+        live.until("window.seen.filter((e) => e.type === 'face').length > 5")
+        live.stop()
+        live.stage("ended", 30)
+
+
 def test_refused_permission_is_said(launch: Callable[..., Any], app: App) -> None:
     options = ("--use-fake-device-for-media-stream", "--deny-permission-prompts")
     with launch(*options) as browser, _page(browser, app) as live:
@@ -573,7 +591,7 @@ def test_a_wrong_key_is_said(browser: Any, app: App) -> None:
         live.page.fill("#key", "wrong")
         live.page.keyboard.press("Enter")
         live.page.wait_for_timeout(500)
-        assert "열쇠가 맞지 않습니다" in live.page.inner_text("main")
+        assert "주소가 맞지 않습니다" in live.page.inner_text("main")
         live.page.fill("#key", app.url)  # the whole address does, too
         live.page.keyboard.press("Enter")
         live.page.wait_for_selector(".choices")
@@ -599,7 +617,7 @@ WIDER = "document.documentElement.scrollWidth - document.documentElement.clientW
 def test_every_view_fits_and_is_named(browser: Any, app: App, width: int, scheme: str) -> None:
     look = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     with _page(browser, app, **look) as live:
-        for address in ("#/", "#/consent", "#/sessions", "#/files", "#/live"):
+        for address in ("#/", "#/consent", "#/sessions", "#/choose", "#/live"):
             live.open(address)
             live.page.wait_for_timeout(400)
             assert live.page.evaluate(WIDER) <= 0, address

@@ -22,10 +22,15 @@ HANGUL = re.compile("[가-힣]")
 
 
 def _texts() -> dict[str, tuple[str, str]]:
-    source = (PAGE / "texts.js").read_text(encoding="utf-8")
-    rows = re.findall(r'^  "?([\w.]+)"?: (\[".*"\]),$', source, re.MULTILINE)
-    assert len(rows) == sum(line.endswith("],") for line in source.splitlines())
-    return {key: tuple(json.loads(pair)) for key, pair in rows}
+    found: dict[str, tuple[str, str]] = {}
+    for path in sorted(PAGE.glob("texts*.js")):
+        source = path.read_text(encoding="utf-8")
+        rows = re.findall(r'^  "?([\w.]+)"?: (\[".*"\]),$', source, re.MULTILINE)
+        assert len(rows) == sum(line.endswith("],") for line in source.splitlines())
+        twice = [key for key, _ in rows if key in found]
+        assert twice == [], f"{path.name}: said elsewhere, too: {twice}"
+        found |= {key: tuple(json.loads(pair)) for key, pair in rows}
+    return found
 
 
 TEXTS = _texts()

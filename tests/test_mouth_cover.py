@@ -68,6 +68,7 @@ def test_a_face_that_is_mostly_outside_the_picture_is_not_judged() -> None:
     assert not mouth_is_covered(np.zeros((40, 40, 3), np.uint8), points)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_faces_are_bare(landmarker: Landmarker, real_data: Path) -> None:
     from nunbit.recording.media import read_media

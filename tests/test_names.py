@@ -22,25 +22,8 @@ CONVENTIONAL_PLACE = "cli"
 
 # Clashes to resolve; each is two meanings of one word.
 MODULE_CLASHES: set[str] = set()
-FUNCTION_CLASHES: set[str] = {
-    "frame_times",
-    "grouped",
-    "measure_tables",
-    "mix",
-    "points",
-    "read_recording",
-    "resample",
-    "standardise",
-}
-CLASS_CLASHES: set[str] = {
-    "Motion",
-    "Person",
-    "Photo",
-    "Plan",
-    "Table",
-    "Texts",
-    "Wording",
-}
+FUNCTION_CLASHES: set[str] = set()
+CLASS_CLASHES: set[str] = set()
 
 
 def _modules() -> list[Path]:

@@ -150,6 +150,7 @@ def test_persons_are_the_units(visits: Path) -> None:
     assert len(read_values(sorted(p for p in visits.iterdir()), "face.expressivity")) == 8
 
 
+@pytest.mark.slow
 def test_the_report_gives_the_line_of_the_figure(session: Path, browser_page: Any) -> None:
     browser_page.goto(render_timeline(session, lang="en").as_uri())
     browser_page.evaluate("document.getElementById('paper').open = true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from command import run_command
 from make_media import Sound, clicks, write_media
 from make_timeline import Recipe, make_timeline
 from nunbit.core.messages import InputError, SettingsError
-from nunbit.report.joined_tables import find_recordings, write_joined
+from nunbit.report import draw_timeline, render_any
+from nunbit.report.joined_tables import find_recordings, keep_current, write_joined
 from nunbit.stories.analyze import analyze
 from nunbit.stories.analyze.job import AnalyzeSettings
 from nunbit.stories.analyze.roster import folder_names, read_people
@@ -43,6 +45,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_a_table_names_person_session_group_and_words_of_every_recording(visits: Path) -> None:
     table = visits / "people.csv"
     # Excel's 'Unicode text': UTF-16 with tabs; columns in another order, Korean heads, one more.
@@ -75,6 +78,7 @@ def test_a_table_names_person_session_group_and_words_of_every_recording(visits:
     assert json.loads(done.stdout)["sessions"][0]["summary"]["about"]["group"] == "before"
 
 
+@pytest.mark.slow
 def test_bad_rows_are_named_and_the_good_ones_done(visits: Path) -> None:
     table = visits / "people.csv"
     table.write_text(
@@ -108,6 +112,20 @@ def test_a_table_without_file_or_with_a_column_twice_is_refused(tmp_path: Path) 
         read_people(table, SETTINGS)
 
 
+def test_names_that_no_file_can_have_are_rows_that_are_told(tmp_path: Path) -> None:
+    (tmp_path / "lee.wav").touch()
+    table = tmp_path / "people.csv"
+    table.write_text(
+        f"file,person\nlee.wav,P01\n~nobody-of-this-name/a.wav,P02\n{'x' * 300}.wav,P03\n",
+        encoding="utf-8",
+    )
+    people = read_people(table, SETTINGS)
+    assert [row.media.name for row in people.rows] == ["lee.wav"]
+    told = [bad.error.en for bad in people.bad]
+    assert [re.search(r"row (\d)", text)[1] for text in told] == ["3", "4"]  # type: ignore[index]
+    assert all("is not there" in text for text in told)
+
+
 def test_three_thousand_rows_are_read_at_once(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for n in range(3000):
@@ -117,6 +135,18 @@ def test_three_thousand_rows_are_read_at_once(tmp_path: Path) -> None:
     people = read_people(tmp_path / "people.csv", AnalyzeSettings(codes=True))
     assert (len(people.rows), len(people.bad)) == (3000, 0)
     assert folder_names(people, AnalyzeSettings(codes=True))[2999] == "P099_29"
+
+
+def test_a_table_of_missing_files_names_every_row_and_no_page_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    rows = "".join(f"none{n}.wav,P{n}\n" for n in range(40))
+    (tmp_path / "people.csv").write_text("file,person\n" + rows, encoding="utf-8")
+    done = run_command("analyze", "--people", tmp_path / "people.csv", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert all(f"row {n + 2}: the recording none{n}.wav" in done.stdout for n in range(40))
+    assert "index.html" not in done.stdout
+    assert "40 of 40 recordings could not be analysed" in done.stderr
 
 
 def test_codes_must_be_there_and_differ(visits: Path) -> None:
@@ -155,6 +185,7 @@ def test_without_words_and_with_codes_nothing_tells_file_or_words(visits: Path) 
     assert len(nunbit.read_timeline(outcome.folder).words) == 0
 
 
+@pytest.mark.slow
 def test_what_the_table_says_changes_without_a_new_analysis(visits: Path) -> None:
     table, out = visits / "people.csv", visits / "out"
     table.write_text("file,person,group\nlee.wav,P01,before\n", encoding="utf-8")
@@ -168,6 +199,7 @@ def test_what_the_table_says_changes_without_a_new_analysis(visits: Path) -> Non
     assert [r["group"] for r in rows_of(out / "sessions_wide.csv")] == ["after"]
 
 
+@pytest.mark.slow
 def test_tables_are_current_when_recordings_come_and_go(visits: Path) -> None:
     out = visits / "out"
     for name in ("lee", "김민지 1"):
@@ -257,3 +289,47 @@ def test_an_unknown_format_is_one_line(tmp_path: Path) -> None:
     done = run_command("tables", tmp_path, "--format", "sas")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "nunbit: error: --format sas: choose from csv, xlsx, sav\n"
+
+
+def test_tables_follow_folders_that_were_deleted_or_added_by_hand(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for n, name in enumerate(("a", "b", "=c")):
+        make_timeline(out / name, Recipe(duration_s=20.0, seed=n))
+    write_joined(out, lang="en")
+    before = (out / "sessions_wide.csv").stat().st_mtime_ns
+    assert keep_current(out, lang="en") == ()
+    assert (out / "sessions_wide.csv").stat().st_mtime_ns == before
+    shutil.rmtree(out / "b")
+    assert len(nunbit.read_sessions(out)) == 2
+    assert "b" in capfd.readouterr().err
+    for name in ("sessions_wide.csv", "windows_wide.csv", "episodes.csv"):
+        assert "b" not in {row["recording"] for row in rows_of(out / name)}
+    assert [row["recording"] for row in rows_of(out / "sessions_wide.csv")] == ["'=c", "a"]
+    make_timeline(out / "d", Recipe(duration_s=20.0, seed=7))
+    render_any(out, lang="en")
+    assert [row["recording"] for row in rows_of(out / "sessions_wide.csv")] == ["'=c", "a", "d"]
+    assert ">d<" in (out / "index.html").read_text(encoding="utf-8")
+    for name in ("a", "=c", "d"):
+        shutil.rmtree(out / name)
+    with pytest.raises(InputError, match="no analysed recordings"):
+        nunbit.read_sessions(out)
+    assert "out of date" in capfd.readouterr().err  # they still tell of people who are gone
+
+
+def test_no_tables_are_made_where_there_were_none(tmp_path: Path) -> None:
+    make_timeline(tmp_path / "a", Recipe(duration_s=20.0))
+    assert keep_current(tmp_path, lang="en") == ()
+    assert len(nunbit.read_sessions(tmp_path)) == 1
+    assert not (tmp_path / "sessions_wide.csv").exists()
+
+
+def test_the_picture_of_a_timeline_follows_the_language(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = make_timeline(tmp_path / "a", Recipe(duration_s=20.0))
+    _, svg = draw_timeline(folder, lang="ko")
+    korean = svg.read_bytes()
+    render_any(folder, lang="en")
+    assert svg.read_bytes() != korean
+    assert 'lang="en"' in (folder / "report.html").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import nunbit
 from command import run_command
 from make_shifts import SHIFTS, plant
 from nunbit.core.messages import BundleError, InputError
+from nunbit.model.bundle import default_bundle_path
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import load_bundle
-from nunbit.model.posterior import Posterior, check_neutral, neutral_face
+from nunbit.model.posterior import Posterior, base_shares, check_neutral, neutral_face
 from nunbit.statistics.remapping import Form, centred_logs, fit_correction, prior_by_em, softmax
 from nunbit.stories.adapt.choice import FORMS, OF_NEUTRAL, helps, judge
 from test_predict import COLOUR, paint, toy_bundle
@@ -90,6 +93,39 @@ def test_the_shipped_bundle_knows_its_shares() -> None:
     assert "nowhere.csv" in missing.stderr
 
 
+# Of the bundle that shipped first: its training data, its temperature, and no class shares.
+FIRST = "e8eef329a21634789666840274cc9ea2be6b1dfa00aa756f33cd9685a9f631b9"
+
+
+def test_a_bundle_adapted_before_new_weights_shipped_works_as_before(tmp_path: Path) -> None:
+    """It holds all it needs: nothing of it is looked up in the shipped one."""
+    folder = tmp_path / "mine"
+    shutil.copytree(default_bundle_path(), folder)
+    document = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    document.pop("class_shares", None)
+    document["training_data"] = document["training_data"] | {"sha256": FIRST}
+    document |= {"name": "mine", "temperature": 0.608881}
+    document["adaptation"] = {
+        "method": "bias",
+        "plain": {"scale": 1.0, "bias": [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0]},
+        "own_neutral": None,
+        "class_shares": None,
+        "evidence": {},
+        "base": {"name": "fer7-lite", "sha256": "c" * 64},
+    }
+    text = json.dumps(sealed_document(document), ensure_ascii=False)
+    (folder / "bundle.json").write_text(text, encoding="utf-8")
+    mine = load_bundle(folder, threads=1)
+    assert mine.temperature == 0.608881
+    shares = base_shares(mine)
+    assert shares is not None
+    assert shares[0] == pytest.approx(0.258, abs=1e-3)
+    raw = np.full((1, 7), 1 / 7, np.float32)
+    assert Posterior.of(mine).probabilities(raw).argmax() == 4
+    crop = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), np.uint8)
+    assert np.isfinite(mine.embed_images(crop)).all()
+
+
 def test_an_own_neutral_takes_off_what_it_is_misread_as(bundle: Path) -> None:
     posterior = Posterior.of(load_bundle(bundle))
     sad_at_rest = neutral_face(np.array([[0.01, 0.01, 0.02, 0.02, 0.01, 0.63, 0.3]]))
@@ -112,6 +148,7 @@ def test_a_joyful_neutral_is_refused_and_a_doubtful_one_said(bundle: Path) -> No
     assert check_neutral(np.eye(7)[[6]] * 0.9 + 0.01, labels, "a.jpg") == ()
 
 
+@pytest.mark.slow
 def test_predict_relative_to_the_own_neutral(bundle: Path, tmp_path: Path) -> None:
     sad, white, joy = (paint(tmp_path, name) for name in ("sadness", "neutral", "joy"))
     bluish = tmp_path / "rest.png"

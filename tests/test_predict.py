@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from command import run_command
 from nunbit.core.messages import BundleError, InputError, SettingsError
 from nunbit.language.labels import label_set_to_dict, load_label_set
 from nunbit.language.prompts import load_template_set, prompts_for
@@ -239,6 +240,7 @@ def test_framing_comes_from_the_bundle(tmp_path: Path, monkeypatch: pytest.Monke
     assert labels(run([tmp_path / "low.png"], lower)) == [["disgust"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_batches_change_nothing(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
@@ -434,6 +436,9 @@ def test_a_template_file_takes_the_place_of_the_templates(tmp_path: Path, bundle
 def test_another_label_set(tmp_path: Path, bundle: Path) -> None:
     result = run([paint(tmp_path, "anger")], bundle, crops=True, label_set="aihub7")
     assert list(result.label_set.ids)[1] == "flustered"
+    assert [n.en.split(":")[0] for n in result.notices] == ["flustered, anxiety, hurt"]
+    assert "거의 찾지 못합니다" in result.text("ko")
+    assert not run([paint(tmp_path, "anger")], bundle, crops=True).notices
     assert len(result.files[0].faces[0].probabilities) == 7
 
 
@@ -525,7 +530,9 @@ def test_the_table_is_aligned_in_terminal_columns(
         Image.new("RGB", (90, 90), COLOUR["fear"]).save(tmp_path / name)
     see(monkeypatch, (0.0, 0.0, 60.0, 60.0), (10.0, 10.0, 30.0, 30.0))
     lines = run([tmp_path], bundle, prompt=("red", "blue 얼굴")).text(lang).splitlines()
-    head, rows = lines[0], lines[1:7]
+    # Under every face stand its sentences.
+    head, rows = lines[0], [each for each in lines[1:19] if not each.startswith("    ")]
+    assert len(rows) == 6
     word, sentence = ("expression", "closest") if lang == "en" else ("표정", "가장 가까운")
     fear = "fear" if lang == "en" else "공포"
     for row in rows:
@@ -598,7 +605,6 @@ def test_annotating_a_reduced_photo_puts_the_box_where_the_face_is(
     [
         (["a.png"], "marked.png", ["marked.png"]),
         (["a.png"], "folder", ["folder/a.annotated.jpg"]),
-        (["a.png", "b.png"], "x.png", ["x.png/a.annotated.jpg", "x.png/b.annotated.jpg"]),
         (
             ["one/a.png", "two/A.jpg", "two/a.gif"],
             "out",
@@ -611,6 +617,34 @@ def test_where_annotated_copies_go(
 ) -> None:
     targets = annotation_targets([tmp_path / n for n in names], tmp_path / out)
     assert list(targets.values()) == [tmp_path / w for w in wanted]
+
+
+def test_a_picture_is_no_place_for_the_copies_of_two_photos(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="names a picture, but there are 2 photos; give a folder"):
+        annotation_targets([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "two.jpg")
+
+
+def test_the_table_names_the_copies_and_a_csv_has_a_row_a_face(
+    tmp_path: Path, bundle: Path
+) -> None:
+    photo = paint(tmp_path, "joy")
+    done = run_command(
+        "predict", photo, "--crops", "--bundle", bundle, "--annotate", tmp_path / "marked",
+        "--csv", tmp_path / "faces.csv", "--prompt", "red", "--prompt", "blue",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"annotated copies: {tmp_path / 'marked'}" in done.stdout
+    head, row = (tmp_path / "faces.csv").read_text(encoding="utf-8-sig").splitlines()
+    cells = dict(zip(head.replace('"', "").split(","), row.replace('"', "").split(","),
+                     strict=True))  # fmt: skip
+    assert cells["label"] == "joy"
+    assert {"p_joy", "p: red", "p: blue", "cosine: red"} <= set(cells)
+    assert "detection" in done.stdout.splitlines()[0]
+    # Every sentence is shown with its share, the closest first.
+    shown = [line.split() for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert {line[2] for line in shown} == {"red", "blue"}
+    assert float(shown[0][0]) >= float(shown[1][0])
+    assert sum(float(line[1]) for line in shown) == pytest.approx(1.0, abs=0.011)
 
 
 def test_no_photo_is_ever_overwritten(tmp_path: Path, bundle: Path) -> None:

@@ -36,6 +36,7 @@ class Terminal(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
 def test_a_bar_goes_on_while_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
@@ -50,6 +51,7 @@ def test_a_bar_goes_on_while_nothing_is_counted(monkeypatch: pytest.MonkeyPatch)
         assert words in last
 
 
+@pytest.mark.slow
 def test_a_log_gets_a_line_while_nothing_is_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def _told(task: str, tools: Tools) -> str:
     return task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_worker_does_is_told_to_the_parent(workers: int) -> None:
     heard: list[str] = []
@@ -77,6 +80,7 @@ def test_what_a_worker_does_is_told_to_the_parent(workers: int) -> None:
     assert sorted(heard) == ["a: part", "b: part"]
 
 
+@pytest.mark.slow
 def test_analyze_tells_file_part_rate_and_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +96,7 @@ def test_analyze_tells_file_part_rate_and_time_left(
         assert words in text, words
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_a_recording(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_media(tmp_path / f"{name}.wav", sounds=[Sound(clicks([0.5], 3.0), codec="pcm_s16le")])

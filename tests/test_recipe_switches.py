@@ -141,6 +141,7 @@ def test_an_average_is_nearer_to_the_optimum_that_noisy_steps_jump_around() -> N
         assert float(model.weight.detach().mean()) == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 8])
 def test_a_resumed_average_is_the_uninterrupted_one(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
@@ -293,6 +294,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(data: Path, tmp_path: Path) -
 # ---------------------------------------------------------------- resuming with switches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -12,8 +12,12 @@ import pytest
 from make_aligned import aligned_bundle
 from nunbit.core.messages import BundleError, InputError
 from nunbit.core.streams import Interval, Singles
+from nunbit.measures.class_probabilities import emotion_scores
 from nunbit.model.bundle import default_bundle_path
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import load_bundle
+from nunbit.model.said import words_side_of
+from nunbit.space.exact_words import ExactWords
 from nunbit.space.windows import AlignedWindows, read_heads, write_windows
 from nunbit.stories.search import (
     SearchSettings,
@@ -110,6 +114,7 @@ def test_ranking_equals_the_naive_one(timelines: Path, bundle: Path, query: Sing
     assert everything == np.lexsort((np.arange(180), -found)).tolist()
 
 
+@pytest.mark.slow
 def test_one_modality_alone(timelines: Path, bundle: Path) -> None:
     index = load_index([timelines / "b", timelines / "c"])
     hits = search(index, load_bundle(bundle), SENTENCE, SearchSettings(modality="text"))
@@ -130,7 +135,7 @@ def test_a_search_says_what_the_alignment_is_worth(bundle: Path, tmp_path: Path)
     verdict = {"code": "found", "r1": 0.6, "null": 0.05, "nuisance": 0.1, "left": 0.4,
                "left_null": 0.05, "n_people": 30}  # fmt: skip
     document["alignment"]["verdict"] = {"face-text": verdict, "voice-text": verdict}
-    (found / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
+    (found / "bundle.json").write_text(json.dumps(sealed_document(document)), encoding="utf-8")
     notices = search_notices(load_bundle(found), "face")
     assert len(notices) == 1
     assert "found" in notices[0].en
@@ -160,3 +165,50 @@ def test_what_cannot_be_searched(timelines: Path, bundle: Path, tmp_path: Path) 
              np.full((9, 128), np.nan, np.float32), "another")  # fmt: skip
     with pytest.raises(BundleError, match="another bundle"):
         search(load_index([timelines]), load_bundle(bundle), SENTENCE)
+
+
+def test_exact_words_do_not_mind_blanks_endings_and_case() -> None:
+    texts = ["어제 회의에서 크게 싸웠어요", "날씨가 참 좋네요", "", "Hello World 3"]
+    words = ExactWords(texts)
+    assert words.scores("어제회의에서크게싸웠어요").argmax() == 0
+    assert words.scores("어제회의에서크게싸웠어요")[0] == pytest.approx(1.0)
+    assert words.scores("회의에서 싸웠다")[0] > 0.4 > words.scores("회의에서 싸웠다")[1]
+    assert words.scores("hello WORLD")[3] > 0.8
+    assert not words.scores("?!").any()
+    assert ExactWords([]).scores("말").shape == (0,)
+
+
+@pytest.mark.slow
+def test_exact_words_come_first_in_the_one_ranking(
+    timelines: Path, bundle: Path, query: Singles
+) -> None:
+    index = load_index([timelines])
+    hits = search(index, load_bundle(bundle), "a 17", SearchSettings(top=3))
+    assert (hits[0].session, hits[0].t_start) == ("a", 17.0)
+    assert hits[0].exact == pytest.approx(1.0)
+    assert hits[0].score > hits[0].similarity
+
+
+@pytest.mark.slow
+def test_emotions_of_what_is_said_are_compared(tmp_path: Path, bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    side = words_side_of(loaded)
+    assert side is not None
+    said = emotion_scores(
+        loaded, side, ["너무 슬퍼서 울었어요", "정말 기쁘고 행복해요", "회의는 세 시입니다"]
+    )
+    nothing = np.full((1, said.shape[1]), np.nan, np.float32)
+    rng = np.random.default_rng(1)
+    windows = tuple(Interval(10.0 * k, 10.0 * k + 4.0) for k in range(4))
+    folder = tmp_path / "s"
+    folder.mkdir()
+    text = _noise(rng, 4)
+    aligned = AlignedWindows(
+        windows, {"text": text}, {}, {}, ("", "", "", ""), said=np.vstack([said, nothing])
+    )
+    write_windows(folder, aligned, session="s", bundle_hash=loaded.hash)
+    index = load_index([folder])
+    hits = search(index, loaded, "눈물이 나고 마음이 아프다", SearchSettings(top=4))
+    by_time = {hit.t_start: hit.emotion for hit in hits}
+    assert max(by_time, key=by_time.__getitem__) == 0.0
+    assert by_time[30.0] == 0.0

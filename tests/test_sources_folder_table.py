@@ -496,3 +496,12 @@ def test_ferplus_votes_as_a_table(real_data: Path, tmp_path: Path) -> None:
     ignored = ("contempt", "unknown", "NF")
     assert nulls == sum(int(row[f"ferplus_{n}"] or 0) for row in rows for n in ignored)
     assert read_image_bytes(listing.records[-1].image)[:2] == b"\xff\xd8"
+
+
+def test_folders_of_another_label_set_are_told_which(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/a.jpg", "angry/b.jpg", "fear/c.jpg")
+    with pytest.raises(InputError, match="of fer7 and not of aihub7 .*: give `label_set=fer7`"):
+        read_source((tmp_path,), None, load_label_set("aihub7"))
+    write_images(tmp_path, "neutral/d.jpg")  # a label of both
+    with pytest.raises(InputError, match="labels of fer7: give `label_set=fer7`"):
+        read_source((tmp_path,), None, load_label_set("aihub7"))

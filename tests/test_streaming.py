@@ -145,7 +145,7 @@ def test_a_prefix_gives_what_is_causal_and_nothing_else_is_called_so() -> None:
 
 def test_causal_is_said_of_the_face_alone() -> None:
     assert {d.modality for d in definitions() if d.causal} == {"face"}
-    assert {f.name for f in fields(FaceTrack)} - CAUSAL_FACES == {"motion", "tremor"}
+    assert {f.name for f in fields(FaceTrack)} - CAUSAL_FACES == {"lips", "motion", "tremor"}
     assert {f.name for f in fields(VoiceStream)} - CAUSAL_VOICE == {
         *("speech", "f0_hz", "level_dbfs", "segments", "f0_range_hz")
     }

@@ -20,6 +20,7 @@ from command import run_command
 from nunbit.core.messages import InputError, SettingsError
 from nunbit.report import render_any
 from nunbit.runtime.config import read_settings, settings_to_dict
+from nunbit.statistics.nested import splits_of
 from nunbit.stories.study import outcome_study, study
 from nunbit.stories.study.emotions import assess_stretches
 from nunbit.stories.study.outcome_study import assess_outcomes
@@ -88,6 +89,7 @@ def _labels(path: Path, rows: list[dict[str, Any]]) -> Path:
 # -- the two kinds, end to end ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_effect_is_found_and_written_without_persons(
     worlds: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -297,6 +299,84 @@ def test_an_interrupted_study_goes_on(
     assert again["permutations"] == whole["permutations"]
 
 
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from _numbers(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, float):
+        yield value
+
+
+def test_no_score_of_a_person_is_written_also_not_by_an_interrupted_study(
+    worlds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prediction is caught where it is made, and looked for in every file."""
+    import msgspec
+
+    from nunbit.runtime.files import PartStore
+
+    world, made, kept = worlds("effect", **EFFECT), [], []
+    predictions, write = outcome_study._Nested.predictions, PartStore.write
+
+    def caught(self: Any) -> Any:
+        found = predictions(self)
+        made.extend(np.concatenate([p.ravel() for p in found.values()]).tolist())
+        return found
+
+    def written(self: Any, name: str, part: Any) -> None:
+        kept.append(msgspec.to_builtins(part))
+        write(self, name, part)
+
+    monkeypatch.setattr(outcome_study._Nested, "predictions", caught)
+    monkeypatch.setattr(PartStore, "write", written)
+    document = _run(world, tmp_path / "study")
+    render_any(tmp_path / "study", lang="en")
+    assert len(made) > 52 * 8
+    assert kept
+    scores = {f"{value:.9g}" for value in made}
+    assert not scores & {f"{value:.9g}" for value in _numbers([document, kept])}
+    assert max(_lengths(document)) < 52
+    names = {r["person"] for r in _rows(world)} | {r["session"] for r in _rows(world)}
+    for path in (p for p in (tmp_path / "study").rglob("*") if p.is_file() and p.suffix != ".png"):
+        text = path.read_text(encoding="utf-8")
+        assert not [n for n in names if n and n in text], path
+
+
+def test_a_study_of_stretches_keeps_no_prediction_either(
+    worlds: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nunbit.stories.study.fusions import CrossModalTask
+
+    world, kept = worlds("complementary", persons=12), []
+    write = nunbit.runtime.files.PartStore.write  # type: ignore[attr-defined]
+
+    def written(self: Any, name: str, part: Any) -> None:
+        kept.append(part)
+        write(self, name, part)
+
+    def even(task: CrossModalTask) -> np.ndarray:
+        """The transformer's place: even shares."""
+        m = len(next(iter(task.test.values())))
+        return np.full((len(task.patterns), m, task.n_classes), 1.0 / task.n_classes)
+
+    monkeypatch.setattr("nunbit.runtime.files.PartStore.write", written)
+    settings = StudySettings(**{**_plain(QUICK), "transformer": True})
+    document = _run(world, tmp_path / "s", settings, cross_modal=even)
+    assert {type(part).__name__ for part in kept} == {"PermutedUars"}
+    # Every pattern of missing modalities, for every model that joins them.
+    patterns = {tuple(p["modalities"]): set(p["models"]) for p in document["patterns"]}
+    assert set(patterns) == {
+        ("face", "voice", "text"), ("face", "voice"), ("face", "text"), ("voice", "text"),
+        ("face",), ("voice",), ("text",)}  # fmt: skip
+    assert all(
+        names == {"mean", "pool", "concat", "hybrid", "transformer"} for names in patterns.values()
+    )
+    assert max(_lengths(document)) < 12
+
+
 # -- what is refused, left out, or only described --------------------------------------------------
 
 
@@ -334,7 +414,7 @@ def test_bad_outcomes_are_one_line(
 
 
 def test_labels_without_timelines_and_timelines_without_labels_are_named(
-    worlds: Callable[..., Path], tmp_path: Path
+    worlds: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = worlds("effect", **EFFECT)
     rows = _rows(world)
@@ -344,9 +424,49 @@ def test_labels_without_timelines_and_timelines_without_labels_are_named(
     assert left["labels_without_timeline"] == 1
     assert left["timelines_without_label"] == 2
     said = " ".join(en for en, _ in document["notices"])
-    assert "1 rows of labels have no timeline and are left out (Z)" in said
+    assert "1 rows of labels have no timeline and are left out" in said
     assert "2 timelines have no label" in said
+    # Who they are is for the terminal; names of sessions are names of persons.
+    shown = capsys.readouterr().err
+    assert "labels without a timeline: Z" in shown
+    gone = {r["session"] or r["person"] for r in rows[:2]}
+    assert all(name in shown for name in gone)
+    written = (tmp_path / "s" / "result.json").read_text(encoding="utf-8")
+    assert not any(name in written for name in (*gone, "(Z)"))
     assert document["n_persons"] == 50
+
+
+def test_rows_that_contradict_one_another_are_named_however_they_name_a_session(
+    worlds: Callable[..., Path], tmp_path: Path
+) -> None:
+    world = worlds("effect", **EFFECT)
+    rows = _rows(world)
+    first = next(r for r in rows if r["session"] or r["person"])
+    name = first["session"] or first["person"]
+    other = "1" if first["phq9"] != "1" else "2"
+    for change, says in (
+        ({"session": f"{name}.mp4", "phq9": other}, "give two values of phq9"),
+        ({"session": name, "person": "Q", "phq9": first["phq9"]}, "two persons"),
+    ):
+        row = {**first, "session": name, **change}
+        labels = _labels(tmp_path / f"{len(says)}.csv", [*rows, row])
+        with pytest.raises(InputError, match=says):
+            _run(world, tmp_path / f"s{len(says)}", labels=labels)
+    # An empty row of the same session takes nothing away.
+    whole = _labels(tmp_path / "w.csv", [{**first, "phq9": ""}, *rows])
+    assert _run(world, tmp_path / "w", labels=whole)["n_persons"] == 52
+    one = [r if i < 3 else {**r, "session": f"X{i}", "person": f"X{i}"} for i, r in enumerate(rows)]
+    same = _labels(tmp_path / "o.csv", [{**r, "phq9": "7"} if i < 3 else r
+                                        for i, r in enumerate(one)])  # fmt: skip
+    with pytest.raises(InputError, match="all rows that have a timeline have the same phq9"):
+        _run(world, tmp_path / "o", labels=same)
+
+
+def test_a_person_of_two_sites_is_never_trained_and_tested() -> None:
+    person = np.repeat(np.arange(6), 2)
+    site = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1])
+    for split in splits_of(site, person, 2, 0):
+        assert not set(person[split.train]) & set(person[split.test])
 
 
 def test_below_fifty_persons_there_are_correlations_and_no_predictions(
@@ -417,6 +537,15 @@ def test_two_labels_for_one_time_and_one_class_are_refused(
     one = _labels(tmp_path / "one.csv", [{**r, "label": "joy"} for r in rows])
     with pytest.raises(InputError, match=r"only one class \(joy\)"):
         _run(world, tmp_path / "b", labels=one)
+    # A long stretch over several short ones, and one session written in two ways.
+    at = {k: rows[0][k] for k in rows[0]}
+    ends = [{**at, "t_start": f"{500 + k}", "t_end": f"{500 + k + w}", "label": label}
+            for k, w, label in ((0, 9, "x"), (1, 1, "x"), (3, 1, "y"))]  # fmt: skip
+    with pytest.raises(InputError, match="give two labels"):
+        _run(world, tmp_path / "g", labels=_labels(tmp_path / "long.csv", [*rows, *ends]))
+    spelt = {**at, "session": f"{at['session']}.mp4", "label": other}
+    with pytest.raises(InputError, match="give two labels"):
+        _run(world, tmp_path / "h", labels=_labels(tmp_path / "spelt.csv", [*rows, spelt]))
     same = _labels(tmp_path / "same.csv", [*rows, rows[0]])
     assert _run(world, tmp_path / "c", labels=same)["n_rows"] == len(rows)
     five = [r for r in rows if r["person"] in ("P0001", "P0002", "P0003", "P0004", "P0005")]

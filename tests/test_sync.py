@@ -248,6 +248,37 @@ def test_the_third_stretch_is_read_where_two_do_not_settle_it(
     assert ("reason" in found) is not same
 
 
+def test_much_speech_needs_no_second_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lips of the sampled frames settle it; foreign ones do not, and the recording is read."""
+
+    def read_again(*_: object) -> tuple[np.ndarray, np.ndarray]:
+        raise LookupError
+
+    monkeypatch.setattr(synchrony, "iter_frames", lambda _, stretch: stretch)
+    monkeypatch.setattr(synchrony, "load_landmarker", object)
+    monkeypatch.setattr(synchrony, "landmarks_missing", lambda: None)
+    monkeypatch.setattr(synchrony, "mouth_curve", read_again)
+    media = MediaInfo("a.mp4", 90.0, VideoInfo(64, 64, 0, "25", 0.0, 90.0), None)
+
+    def checked(seed: int, *, same: bool, speech_s: float = 90) -> dict[str, float | str]:
+        frames, mouth, times, level = talk(seed, 0.2, duration_s=90, fps=10, same=same)
+        track = replace(make_track(frames), lips=mouth)
+        faces = make_faces([track], duration_s=90)
+        voice = replace(make_voice(90, [(0, 90)]), times_s=times, level_dbfs=level)
+        speech = (Interval(0, speech_s),)
+        return synchrony.check_synchrony(Path("a.mp4"), media, faces, voice, speech)
+
+    found = checked(4, same=True)
+    assert found["offset_s"] == pytest.approx(0.2, abs=0.02)
+    assert found["stretches"] >= 6
+    assert found["warning"]
+    for seed in range(6):
+        with pytest.raises(LookupError):
+            checked(seed, same=False)
+    with pytest.raises(LookupError):  # too little speech to be sure of
+        checked(4, same=True, speech_s=30)
+
+
 # ---------------------------------------------------------------- real talkers
 
 

@@ -28,8 +28,8 @@ from nunbit.synth.actors import (
     AGES,
     EMOTIONS,
     NEUTRAL,
+    DrawnPerson,
     Expression,
-    Person,
     blend,
     expression_of,
     sample_person,
@@ -46,7 +46,7 @@ from nunbit.synth.aihub_records import (
     SynthSettings,
     sample_votes,
 )
-from nunbit.synth.aihub_tree import MARK, TRUTH, Plan, write_tree
+from nunbit.synth.aihub_tree import MARK, TRUTH, TreePlan, write_tree
 from nunbit.synth.drawing import Pose
 from nunbit.synth.drawn_face import face_box, render_face
 from nunbit.synth.drawn_photo import draw_photo, encode_photo, sample_photo
@@ -104,7 +104,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return Tree(path, document, images, records, truth)
 
 
-def _person(seed: int = 0) -> Person:
+def _person(seed: int = 0) -> DrawnPerson:
     return sample_person(np.random.default_rng(seed))
 
 
@@ -249,9 +249,11 @@ def test_every_place_can_be_drawn(place: tuple[str, int, str]) -> None:
     assert draw_photo(photo).tobytes() == picture.tobytes()
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_emotions_can_be_learned_from_pixels_of_unseen_people() -> None:
-    plan = Plan(SynthSettings(per_class=30, per_class_validation=10, photo_width=200, shared=0.0))
+    plan = TreePlan(
+        SynthSettings(per_class=30, per_class_validation=10, photo_width=200, shared=0.0)
+    )
     x_train, y_train = _crops(plan, "train")
     x_test, y_test = _crops(plan, "validation")
 
@@ -268,7 +270,7 @@ def test_emotions_can_be_learned_from_pixels_of_unseen_people() -> None:
     assert accuracy(shuffled) < 0.30
 
 
-def _crops(plan: Plan, part: Part) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _crops(plan: TreePlan, part: Part) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     rows, labels = [], []
     for label in EMOTIONS:
         for record in plan.records(part, label):
@@ -494,7 +496,7 @@ def test_very_large_files_are_valid(
 
 @pytest.mark.seconds
 def test_people_of_both_parts() -> None:
-    plan = Plan(SynthSettings(per_class=40, per_class_validation=40))
+    plan = TreePlan(SynthSettings(per_class=40, per_class_validation=40))
     keys = {
         part: [r.subject.key for label in EMOTIONS for r in plan.records(part, label)]
         for part in PARTS
@@ -510,7 +512,7 @@ def test_people_of_both_parts() -> None:
 
 
 def test_tags_follow_the_published_distribution() -> None:
-    plan = Plan(SynthSettings(per_class=300, persons=400, photo_width=240))
+    plan = TreePlan(SynthSettings(per_class=300, persons=400, photo_width=240))
     tags = Counter(r.orientation for r in plan.records("train", "joy"))
     assert tags[1] / 300 == pytest.approx(0.595, abs=0.12)
     assert tags[3] / 300 == pytest.approx(0.252, abs=0.12)
@@ -590,12 +592,12 @@ def test_refusals(plain: Path, tmp_path: Path) -> None:
 
 
 def test_extras_and_oddities_can_be_left_out() -> None:
-    plan = Plan(replace(SMALL, oddities=False, extra_records=0.0))
+    plan = TreePlan(replace(SMALL, oddities=False, extra_records=0.0))
     assert all(not plan.odd(part, label) for part in PARTS for label in EMOTIONS)
     assert not plan.extras("train", "joy")
-    kinds = {r.oddity for label in EMOTIONS for r in Plan(SMALL).odd("train", label)}
+    kinds = {r.oddity for label in EMOTIONS for r in TreePlan(SMALL).odd("train", label)}
     assert "giant" in kinds
-    small = Plan(replace(SMALL, giant=False))
+    small = TreePlan(replace(SMALL, giant=False))
     without: list[SynthRecord] = [r for label in EMOTIONS for r in small.odd("train", label)]
     assert "giant" not in {r.oddity for r in without}
 

@@ -29,7 +29,7 @@ from nunbit.recording.media import probe_media, read_media
 from nunbit.runtime.progress import set_lang
 from nunbit.synth import speech as speech_module
 from nunbit.synth.actors import EMOTIONS, NEUTRAL, PARAMETERS, Expression, rows_of, sample_person
-from nunbit.synth.drawing import Pose, Projector, points, rotation_of
+from nunbit.synth.drawing import Pose, Projector, point_rows, rotation_of
 from nunbit.synth.drawn_face import render_face
 from nunbit.synth.filming import LABELS, frame_ticks, plan_motion
 from nunbit.synth.phones import plain_text, split_pauses, syllables_of
@@ -415,7 +415,7 @@ def test_the_head_turns_at_the_scripted_speed(talk: Clip) -> None:
 @pytest.mark.parametrize("angles", [(20.0, 0.0, 0.0), (0.0, 12.0, 0.0), (0.0, 0.0, 15.0),
                                     (-18.0, 8.0, -10.0)])  # fmt: skip
 def test_drawn_points_turn_as_the_rotation_says(angles: tuple[float, float, float]) -> None:
-    marks = points((-0.4, 0.0), (0.4, 0.0), (0.0, 0.5), (0.0, 0.8), (0.3, 0.6))
+    marks = point_rows((-0.4, 0.0), (0.4, 0.0), (0.0, 0.5), (0.0, 0.8), (0.3, 0.6))
     depth = Projector(Pose(0, 0, 1), relief=True)._depth(marks[:, 0], marks[:, 1])
     head = np.column_stack([marks[:, 0], marks[:, 1] - 0.25, -depth])  # z away from the viewer
     yaw, pitch, roll = angles

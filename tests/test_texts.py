@@ -101,7 +101,7 @@ def _problem(en: str, ko: str) -> str | None:
     return f"English in the Korean: {', '.join(english)}" if english else None
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_every_text_has_its_korean() -> None:
     texts = list(_texts())
     assert len(texts) > 500  # or they are written in a way this test does not see
@@ -141,7 +141,7 @@ def _choices(tree: ast.AST) -> Iterator[ast.expr]:
             yield node
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_only_the_edges_choose_a_language() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import wave
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from make_timeline import Recipe, add_channels, make_timeline
-from nunbit.report import render_timeline
+from nunbit.report import render_sessions, render_timeline
 
 LENGTH_S = 40.0
 PLAYED = "document.querySelector('audio').currentTime"
@@ -104,6 +106,7 @@ def test_the_cursor_runs_with_the_sound(opened: Opened) -> None:
     opened.until(f"Math.abs({CURSOR} - {PLAYED}) < 0.6")
 
 
+@pytest.mark.slow
 def test_expression_channels_unfold(browser_page: Any, tmp_path: Path) -> None:
     folder = make_timeline(tmp_path / "s", Recipe(duration_s=20.0))
     page = browser_page
@@ -118,3 +121,29 @@ def test_expression_channels_unfold(browser_page: Any, tmp_path: Path) -> None:
     assert track.evaluate(drawn)
     page.locator("#fold").click()
     assert not track.is_visible()
+
+
+def test_a_long_list_is_searched(browser_page: Any, tmp_path: Path) -> None:
+    first = make_timeline(tmp_path / "r00", Recipe(duration_s=20.0))
+    for n in range(14):
+        folder = first if n == 0 else tmp_path / f"r{n:02d}"
+        if n:
+            shutil.copytree(first, folder)
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary |= {"session": f"r{n:02d}", "subject": f"P{n % 3}",
+                    "about": {"group": "전" if n < 7 else "후"}}  # fmt: skip
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    page = browser_page
+    page.goto(render_sessions(tmp_path, lang="ko").as_uri())
+    rows = page.locator(".sessions tbody tr:visible")
+    assert rows.count() == 14
+    page.fill("#find", "P1 후")
+    assert rows.count() == 3
+    assert page.locator("main > section:visible").count() == 1
+    assert page.locator("#found").inner_text() == "14개 중 3개"
+    page.fill("#find", "")
+    assert rows.count() == 14
+    # A short list has none, and no script.
+    for n in range(3, 14):
+        shutil.rmtree(tmp_path / f"r{n:02d}")
+    assert "<script" not in render_sessions(tmp_path, lang="en").read_text(encoding="utf-8")

@@ -523,7 +523,7 @@ def test_measures_say_value_baseline_grade_and_why_missing(interview: Path) -> N
     found = Page(kept(interview))
     assert "no baseline" in found.text
     assert "too few samples" in found.text
-    assert "needs --full-rate" in found.text
+    assert "needs every frame of the film" in found.text
 
 
 def test_depgroup_names_its_classes(interview: Path, odd: Path) -> None:

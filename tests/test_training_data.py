@@ -30,6 +30,7 @@ torch = pytest.importorskip("torch")
 from nunbit.training.data import (
     Crops,
     Schedule,
+    _held_out,
     image_weights,
     plain_batches,
     select_rows,
@@ -161,6 +162,19 @@ def test_without_a_test_split_persons_of_train_choose_and_validation_is_untouche
     assert len(chosen.choosing_rows) == 14
     again = select_rows(data, settings(holdout=0.2, seed=5))
     np.testing.assert_array_equal(chosen.choosing_rows, again.choosing_rows)
+
+
+def test_a_small_set_takes_a_deal_in_which_no_class_is_missing() -> None:
+    """29 pictures a class without persons: one deal in three loses a class by chance."""
+    codes = np.repeat(np.arange(7), 12)
+    for size in range(40, 84, 4):
+        names, own = [f"{n}.jpg" for n in range(size)], np.tile(np.arange(7), 12)[:size]
+        held, deal = _held_out([None] * size, names, own, 0.2)
+        assert set(own[held]) == set(own[~held]) == set(range(7))
+        assert _held_out([None] * size, names, own, 0.2)[1] == deal
+    # Where no deal can have them all, the first one stands.
+    held, deal = _held_out(["a", "b"] * 42, [str(n) for n in range(84)], codes * 0 + 1, 0.1)
+    assert deal == 0
 
 
 @pytest.mark.parametrize(
@@ -448,6 +462,7 @@ def test_a_hugging_face_folder_gives_its_own_preprocessing_and_embeddings(tmp_pa
     torch.testing.assert_close(network.model.logit_scale, clip.logit_scale.exp())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "changes", "kind", "message"),
     [

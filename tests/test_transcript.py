@@ -177,6 +177,13 @@ def test_rolling_captions_are_not_counted_twice(put: Put) -> None:
     assert timed(found)[-1] == (3.0, 4.0, "나갔다")
 
 
+def test_an_arrow_behind_its_times_is_no_traceback(put: Put) -> None:
+    found = read_transcript(
+        put("a.vtt", "WEBVTT\n\n00:00:04.000 -- 00:00:05.500 align:start -->\n안녕하세요\n")
+    )
+    assert [(u.interval.start_s, u.interval.end_s) for u in found.utterances] == [(4.0, 5.5)]
+
+
 def test_an_unreadable_time_costs_one_cue(put: Put) -> None:
     text = SRT.replace("00:00:03,200", "00:oo:03,200")
     found = read_transcript(put("a.srt", text))

@@ -25,7 +25,7 @@ import pytest
 
 from nunbit.core.messages import InputError, MissingExtra
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval
-from nunbit.recording.transcript import KeptBlocks, Recogniser, load_recogniser, transcribe
+from nunbit.recording.transcript import KeptBlocks, Recogniser, load_recogniser
 from nunbit.recording.transcript.asr import vosk_model_folder
 from nunbit.recording.transcript.cues import Cue, RawWord
 from nunbit.recording.transcript.speech_blocks import blocks
@@ -244,14 +244,14 @@ def test_whisper_words_are_on_the_media_clock(
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     calls: list[dict[str, Any]] = []
     monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module(calls))
-    found = transcribe([sound(3.0, 2.0), sound(100.0, 1.0)], "faster-whisper")
+    found = load_recogniser("faster-whisper").transcribe([sound(3.0, 2.0), sound(100.0, 1.0)])
     assert calls[0] == {"model": "small", "local": True}  # nothing is downloaded by default
     assert [call["language"] for call in calls[1:]] == [None, "ko"]  # found once, then kept
     assert all(call["words"] and not call["vad"] for call in calls[1:])
     assert (found.source, found.language) == ("faster-whisper", "ko")
     first, second = found.utterances
     assert [w.text for w in first.words] == ["저는", "3명,", "음"]
-    assert [w.interval.start_s for w in first.words] == pytest.approx([3.1, 3.4, 4.8])
+    assert [w.interval.start_s for w in first.words] == pytest.approx([3.1, 3.44, 4.8])
     assert [w.confidence for w in first.words] == [0.9, 0.6, 0.3]
     assert [w.syllables for w in first.words] == [2, 2, 1]
     assert [w.filler for w in first.words] == [False, False, True]
@@ -262,11 +262,24 @@ def test_whisper_words_are_on_the_media_clock(
 def test_whisper_words_in_silence_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module([]))
     speech = [Interval(0.0, 0.05), Interval(1.9, 1.95)]  # one stretch with its pause
-    found = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=speech)
+    found = load_recogniser("faster-whisper").transcribe([sound(0.0, 5.0)], speech=speech)
     assert [w.text for u in found.utterances for w in u.words] == ["저는", "음"]
     assert any("1 recognised word(s) outside detected speech" in n.en for n in found.notices)
-    nothing = transcribe([sound(0.0, 5.0)], "faster-whisper", speech=[Interval(9.0, 9.5)])
+    nothing = load_recogniser("faster-whisper").transcribe(
+        [sound(0.0, 5.0)], speech=[Interval(9.0, 9.5)]
+    )
     assert nothing.utterances == ()
+
+
+def test_where_nobody_speaks_nothing_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "faster_whisper", whisper_module(calls))
+    nothing = load_recogniser("faster-whisper").transcribe([sound(0.0, 5.0)], speech=())
+    assert nothing.utterances == ()
+    assert len(calls) == 1  # the model was loaded and not asked
+    assert (
+        load_recogniser("faster-whisper").transcribe([sound(0.0, 5.0)]).utterances
+    )  # speech is not known
 
 
 @pytest.mark.parametrize(
@@ -305,7 +318,7 @@ def test_missing_packages_say_how(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra) as caught:
-        transcribe([sound(0.0, 1.0)], engine)
+        load_recogniser(engine).transcribe([sound(0.0, 1.0)])
     assert line in caught.value.text.en
     assert line in caught.value.text.ko
 
@@ -361,7 +374,9 @@ def test_vosk_gets_16_bit_sound_and_gives_times(
 ) -> None:
     fed: list[bytes] = []
     monkeypatch.setitem(sys.modules, "vosk", vosk_module(fed))
-    found = transcribe([sound(2.0, 1.0, level=0.5)], "vosk", str(vosk_folder), language="ko")
+    found = load_recogniser("vosk", str(vosk_folder)).transcribe(
+        [sound(2.0, 1.0, level=0.5)], language="ko"
+    )
     heard = np.frombuffer(b"".join(fed), "<i2")
     assert len(heard) == AUDIO_RATE_HZ
     assert 16_000 < heard.max() < 16_400  # half of full scale
@@ -397,7 +412,7 @@ def test_vosk_itself_on_real_speech(real_data: Path) -> None:
         row = next(iter(csv.DictReader(stream)))
     samples, rate = soundfile.read(real_data / row["file"], dtype="float32")
     assert rate == AUDIO_RATE_HZ
-    found = transcribe([AudioChunk(0.0, samples)], "vosk")
+    found = load_recogniser("vosk").transcribe([AudioChunk(0.0, samples)])
     words = [word for utterance in found.utterances for word in utterance.words]
     assert len(words) >= 3
     assert all(0 <= w.interval.start_s < w.interval.end_s for w in words)

@@ -133,7 +133,10 @@ def test_the_time_grows_with_the_number_of_cues(tmp_path: Path) -> None:
             for k in range(n)
         ]
         path.write_text(json.dumps({"segments": segments}))
-        start = time.process_time()
-        assert len(read_transcript(path).utterances) == n
-        took.append(time.process_time() - start)
+        tries = []
+        for _ in range(3):  # the best of three: other work on the machine costs this process too
+            start = time.process_time()
+            assert len(read_transcript(path).utterances) == n
+            tries.append(time.process_time() - start)
+        took.append(min(tries))
     assert took[1] < 8 * took[0] + 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,7 @@ from nunbit.recording.transcript.speech_blocks import spoken
 from nunbit.recording.transcript.untimed import Line, Script
 from nunbit.recording.transcript.whisper import (
     Block,
+    later_boundaries,
     whisper_cue,
     without_loops,
     without_repeats,
@@ -65,6 +67,14 @@ def test_sentences_and_speakers_of_a_text(tmp_path: Path) -> None:
         ("내담자", "잠은 못 잤습니다.", 2),
     ]
     assert [(note.code, note.first) for note in found.reading] == [("speakers_inferred", "line 1")]
+
+
+def test_a_text_may_begin_with_a_note_in_brackets(tmp_path: Path) -> None:
+    """It was taken for JSON."""
+    found = script_of(tmp_path / "a.txt", "[웃음] 네 그래요. (한숨)\n[음악]\n잘 지냈어요 [박수]\n")
+    assert [line.text for line in found.lines] == ["네 그래요.", "잘 지냈어요"]
+    (tmp_path / "b.json").write_text('[{"start": 0, "end": 1, "text": "네"}]', encoding="utf-8")
+    assert not isinstance(read_words(tmp_path / "b.json"), Script)
 
 
 def test_clock_times_of_a_dictation_service_are_no_words(tmp_path: Path) -> None:
@@ -121,6 +131,22 @@ def test_what_nobody_says_is_refused(tmp_path: Path, name: str, content: str) ->
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=name):
+        read_words(path)
+
+
+@pytest.mark.parametrize("harm", ["version", "name"])
+def test_a_document_whose_directory_is_damaged_is_refused(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "harmed.docx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/문서.xml" if harm == "name" else "word/document.xml", "<a/>")
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    if harm == "version":
+        data[entry + 6] = 99  # the version needed to read it: zipfile knows up to 6.3
+    else:
+        data[entry + 46 + len("word/")] = 0xFF  # UTF-8 is promised
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"harmed\.docx.*no Word document"):
         read_words(path)
 
 
@@ -244,7 +270,7 @@ def test_loops_are_kept_once(said: str, kept: str) -> None:
 
 def test_a_sentence_that_fills_four_cues_is_kept_once_and_marked() -> None:
     cues = [cue("시청해 주셔서 감사합니다", float(k)) for k in range(5)] + [cue("네", 9.0)] * 4
-    found = without_repeats(cues)
+    found = [*without_repeats(cues)]
     assert [c.doubt for c in found] == ["repeated_text", "", "", "", ""]
 
 
@@ -311,3 +337,38 @@ def test_the_analysis_places_a_text_and_refines_cues(tmp_path: Path) -> None:
     starts = [w.interval.start_s for u in found.utterances for w in u.words]
     np.testing.assert_allclose(starts, STARTS, atol=1e-9)
     assert found.source == "txt"
+
+
+def test_boundaries_between_words_are_set_later_and_pauses_stay() -> None:
+    words = (
+        RawWord("하나", (1.0, 1.4)),
+        RawWord("둘", (1.4, 1.44)),
+        RawWord("셋", (1.44, 2.0)),
+        RawWord("넷", (2.5, 3.0)),
+        RawWord("다섯", None),
+    )
+    spans = [word.span for word in later_boundaries(words)]
+    assert spans == [
+        (1.0, pytest.approx(1.42)),
+        (pytest.approx(1.42), pytest.approx(1.48)),
+        (pytest.approx(1.48), 2.0),
+        (2.5, 3.0),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "words", "told"), [(0.4, 9, True), (0.75, 9, False), (0.4, 3, False)]
+)
+def test_a_recording_whose_words_are_unsure_is_told(
+    confidence: float, words: int, told: bool
+) -> None:
+    raw = tuple(RawWord(f"말{k}", (k / 2, k / 2 + 0.4), confidence) for k in range(words))
+
+    def run(block: Block, language: str | None) -> tuple[list[Cue], str | None]:
+        return [cue_of_words(raw)], language
+
+    chunk = AudioChunk(0.0, np.zeros(8 * AUDIO_RATE_HZ, np.float32))
+    found = Recogniser("faster-whisper", None, run).transcribe([chunk], language="en")
+    assert len(found.utterances[0].words) == words  # all are kept
+    assert any("unsure" in notice.en and "0.40" in notice.en for notice in found.notices) == told

@@ -179,6 +179,18 @@ FILES: list[tuple[str, object, str, list[Row], list[float]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"tStartMs": 0, "dDurationMs": 9000, "id": 1}],
+        [{"tStartMs": 0, "dDurationMs": 900, "segs": []}],
+    ],
+)
+def test_captions_without_a_word_are_refused(tmp_path: Path, events: list[object]) -> None:
+    with pytest.raises(InputError, match="json"):
+        read(tmp_path, {"wireMagic": "pb3", "events": events})
+
+
 def read(tmp_path: Path, value: object) -> Transcript:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")

@@ -16,9 +16,9 @@ pytest.importorskip("tokenizers")
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from nunbit.core.messages import BundleError, MissingExtra
+from nunbit.core.messages import BundleError, InputError, MissingExtra
 from nunbit.language.tokenizer import UnigramTokenizer, _rewrite, read_unigram
-from nunbit.model.bundle import default_bundle_path, load_tokenizer
+from nunbit.model.bundle import default_bundle_path, load_tokenizer, tokenise
 
 FILE = default_bundle_path() / "tokenizer.json"
 CASES = (
@@ -85,6 +85,7 @@ def test_random_text_becomes_the_same_tokens(own: UnigramTokenizer, library: Any
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_real_comments_become_the_same_tokens(
     own: UnigramTokenizer, library: Any, real_data: Path
 ) -> None:
@@ -163,3 +164,14 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="tokenizer.json"):
         load_tokenizer(path)
+
+
+def test_a_text_without_a_token_is_one_line(tmp_path: Path) -> None:
+    """The library raises a plain Exception where a vocabulary has no token for what is unknown."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text(
+        json.dumps({"version": "1.0", "model": {
+            "type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}})
+    )  # fmt: skip
+    with pytest.raises(InputError, match="text '가나다…': the bundle's tokenizer cannot read it"):
+        tokenise(load_tokenizer(path), ["가나다"], None)

@@ -15,8 +15,15 @@ from development.voice_tracks import f0_track, level_track
 from make_voice import RATE, chunked, noise, read, silence, talk
 from nunbit.core.messages import MissingExtra
 from nunbit.core.streams import AudioChunk, Interval, Singles, VoiceStream
-from nunbit.recording.voice import ActivitySettings, StretchQuality, VoiceReader, read_quality
-from nunbit.recording.voice.voice_reader import CHUNK, SpeechDetector, frames_of, speech_runs
+from nunbit.recording.voice.quality import StretchQuality, read_quality
+from nunbit.recording.voice.voice_reader import (
+    CHUNK,
+    ActivitySettings,
+    SpeechDetector,
+    VoiceReader,
+    frames_of,
+    speech_runs,
+)
 
 
 def _hz(x: Singles) -> float:

@@ -71,6 +71,7 @@ def test_smoothing_leaves_unvoiced_frames_out(peers: Any) -> None:
     np.testing.assert_allclose(got, [5 / 3, 2, nan, 5, nan, nan, 3, 5, 22 / 3])
 
 
+@pytest.mark.slow
 def test_opensmile_describes_the_middle_of_its_window(peers: Any) -> None:
     """The times compared follow from its framing; signals of known pitch bear it out."""
     with peers.OpenSmile() as smile:

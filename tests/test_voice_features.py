@@ -20,7 +20,7 @@ from nunbit.recording.voice.functionals import (
     describe,
     functional_names,
     log_mel,
-    standardise,
+    standardise_persons,
 )
 from nunbit.recording.voice.level import iter_blocks
 from nunbit.recording.voice.pitch import cut_frames
@@ -130,7 +130,7 @@ def test_standardising_takes_the_person_away_and_nothing_else() -> None:
     rows[9] = np.nan
     spread = usual_spread(rows, persons)
     assert np.allclose(spread, [1, 5, 0.1], rtol=0.1)
-    out = standardise(rows, persons, spread, trust=0)
+    out = standardise_persons(rows, persons, spread, trust=0)
     assert np.isnan(out[9]).all()
     assert out[7, 1] == 0
     heard = np.arange(400) != 9
@@ -138,9 +138,9 @@ def test_standardising_takes_the_person_away_and_nothing_else() -> None:
         own = out[heard & (persons == person)]
         assert np.allclose(own.mean(axis=0), 0, atol=0.02)
         assert np.allclose(own.std(axis=0), 1, atol=0.02)
-    fixed = standardise(rows, persons, 2 * spread)
+    fixed = standardise_persons(rows, persons, 2 * spread)
     assert np.nanstd(fixed[:, 0]) == pytest.approx(0.5, abs=0.05)
-    between = standardise(rows, persons, 2 * spread, trust=200)
+    between = standardise_persons(rows, persons, 2 * spread, trust=200)
     assert 0.5 < np.nanstd(between[:, 0]) < 1
 
 

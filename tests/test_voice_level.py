@@ -17,12 +17,12 @@ from nunbit.recording.voice.level import (
     MARGIN,
     Cells,
     frame_count,
-    frame_times,
     iter_blocks,
     level_of,
     measure_cells,
     peak_of,
     swift_level_of,
+    voice_times,
 )
 
 
@@ -32,7 +32,7 @@ from nunbit.recording.voice.level import (
 )
 def test_frames_have_their_centre_before_the_end(duration_s: float, n: int) -> None:
     assert frame_count(duration_s) == n
-    assert (frame_times(n) < duration_s).all()
+    assert (voice_times(n) < duration_s).all()
 
 
 @pytest.mark.parametrize("sizes", [[100_000_000], [1], [160], [7, 1600, 333], [82_000]])

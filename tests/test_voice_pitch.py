@@ -11,8 +11,7 @@ import pytest
 from development.voice_tracks import f0_track
 from make_voice import RATE, chunked, noise, pulses, silence, talk
 from nunbit.core.streams import AudioChunk, Interval, VoiceStream
-from nunbit.recording.voice import read_quality, voice_quality
-from nunbit.recording.voice.level import CENTRE, HOP, frame_times, iter_blocks
+from nunbit.recording.voice.level import CENTRE, HOP, iter_blocks, voice_times
 from nunbit.recording.voice.pitch import (
     WIDE_RANGE_HZ,
     Candidates,
@@ -23,6 +22,7 @@ from nunbit.recording.voice.pitch import (
     half_window,
     personal_range,
 )
+from nunbit.recording.voice.quality import read_quality, voice_quality
 
 
 @pytest.mark.parametrize("f0_hz", [70.0, 120.0, 210.0, 333.3, 450.0])
@@ -46,7 +46,7 @@ def test_glide() -> None:
     phase = 2 * math.pi * (100 * t + 25 * t**2)  # 100 to 200 Hz
     x = sum(np.cos(h * phase) / h for h in range(1, 20)).astype(np.float32) * 0.1
     f0, _ = f0_track(x)
-    want = 100 + 50 * frame_times(len(f0))
+    want = 100 + 50 * voice_times(len(f0))
     assert np.abs(12 * np.log2(f0 / want))[10:-10].max() < 0.1
 
 

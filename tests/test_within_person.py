@@ -43,6 +43,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_a_planted_difference_between_sessions_is_found_and_persons_are_counted(
     tmp_path: Path,
 ) -> None:

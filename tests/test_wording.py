@@ -17,10 +17,12 @@ pytest.importorskip("kiwipiepy")
 from make_measures import AIHUB, make_input, pick
 from make_measures import chances as chances_of
 from make_measures import reason as reason_of
+from nunbit.core.messages import MissingExtra
 from nunbit.core.streams import Interval, Transcript, Utterance, Word
 from nunbit.language import morphemes as adapter
 from nunbit.language.labels import load_label_set
-from nunbit.language.morphemes import analyser_missing, find_passages, has_passage, morphemes
+from nunbit.language.morphemes import analyser_missing, morphemes
+from nunbit.language.passages import find_passages, has_passage, may_hold_passage
 from nunbit.language.polarity import find_turns
 from nunbit.measures.class_probabilities import reasons_left_out, text_chances
 from nunbit.measures.definitions import definition_of
@@ -131,7 +133,7 @@ def test_no_class_of_the_wrong_sign_with_the_shipped_model(bundle: Bundle) -> No
         said, found.chances, found.reasons, strict=True
     ):
         assert np.isnan(row).all() == bool(reason)
-        assert reason in ("", "negated", "wish", "not_scored")
+        assert reason in ("", "negated", "wish", "not_scored", "low_conf")
         assert (reason == "not_scored") == (says == "not_scored")
         if plain:
             masked += [text] if reason and len(said) else []
@@ -139,8 +141,8 @@ def test_no_class_of_the_wrong_sign_with_the_shipped_model(bundle: Bundle) -> No
         sign = 0 if reason else signs[row.argmax()]
         if sign == {"positive": -1, "negative": 1, "wish": 1}.get(says):
             wrong.append((kind, text))
-    # The tower's own error: nothing is negated there (docs/results.md has those on plain ones).
-    assert wrong == [("idiom", "끝없이 우울해요")]
+
+    assert wrong == []
     plain = {text for _, text, _, _ in listed("plain")}
     assert len(plain & set(masked)) <= 5
     assert len(masked) <= 0.05 * sum(p for *_, p in said)
@@ -430,13 +432,46 @@ STILL_HARMLESS = """\
 부담 갖지 마세요"""
 
 
+STILL_MISSED = (
+    "어떻게 하면 안 아프게 갈 수 있는지 찾아봤어요",
+    "그때 성공했으면 지금 이 고생도 안 하죠",
+    "What's the point of living",
+)
+"""Of list 7; nothing in these words alone says what is meant."""
+
+FRAMED = """\
+살아갈 까닭이라고는 조금도 남아 있지 않아요|저는 왜 굳이 지금까지 살아 있나 싶어요
+허벅지를 세게 꼬집고 나면 마음이 가라앉아요|내가 사라지고 나면 누가 슬퍼하기나 하겠어요
+짐밖에 안 되니까 얼른 없어져야죠|인생을 이쯤에서 접을까 싶어요
+죽는다는 게 예전만큼 두렵지가 않더라고요"""
+
+NOT_FRAMED = """\
+걱정이 사라졌으면 좋겠어요|모기 물린 팔을 긁으니까 시원해요|늦잠 자서 못 일어났어요|사는 게 힘들어요
+졸업하면 집을 떠나고 싶어요|내일 비가 안 왔으면 좋겠어요|숙제를 다 끝내고 쉬고 싶어요
+그 가게가 없어졌으면 좋겠어요|인생 계획을 정리했어요|팔이 타서 긴팔을 입었어요
+머리를 벽에 박아서 혹이 났어요"""
+
+
+def test_a_kind_of_wording_is_noticed_with_other_endings_and_words_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [s for s in _parts(FRAMED) if not has_passage(s)] == []
+    assert [s for s in _parts(NOT_FRAMED) if has_passage(s)] == []
+    assert all(may_hold_passage(s) for s in _parts(FRAMED))
+    assert has_passage("밥은 먹었어요. 짐밖에 안 되니까 얼른 없어져야죠. 네.")
+    assert not has_passage("짐을 다 쌌어요. 벌레가 없어졌어요.")
+    missing = MissingExtra("kiwipiepy", "asr")  # then nothing Korean is scored at all
+    monkeypatch.setattr("nunbit.language.passages.analyser_missing", lambda: missing)
+    assert [s for s in _parts(FRAMED) if has_passage(s)] == []
+
+
 def test_other_words_of_the_same_fields_are_noticed() -> None:
     assert [s for s in _parts(IN_OTHER_WORDS) if not has_passage(s)] == []
     assert [s for s in _parts(STILL_HARMLESS) if has_passage(s)] == []
-    for name in ("second_eyes", "held_out_3", "held_out_4", "held_out_5", "held_out_6"):
+    for name in ("second_eyes", "held_out_3", *(f"held_out_{k}" for k in range(4, 8))):
         said = [(text, says) for _, text, says, _ in listed(name)]
-        grave = ("despair", "not_scored")
-        assert [text for text, says in said if says in grave and not has_passage(text)] == []
+        grave = [text for text, says in said if says in ("despair", "not_scored")]
+        assert [t for t in grave if not has_passage(t) and t not in STILL_MISSED] == []
         plain = [t for _, t, says, p in listed(name) if p or says in ("plain", "scored")]
         assert [text for text in plain if has_passage(text)] == []
 
@@ -536,7 +571,7 @@ def test_passages_are_found_without_the_analyser_where_there_are_none(
             said.append(Utterance(Interval(at, at + 0.4), str(text), speaker))
         found = find_passage_groups(said)
         with monkeypatch.context() as patch:
-            patch.setattr("nunbit.measures.wording._may_hold_passage", lambda _: True)
+            patch.setattr("nunbit.measures.wording._may_hold_passage", lambda *_: True)
             assert found == find_passage_groups(said), trial
 
     def never(text: str) -> None:
@@ -545,3 +580,24 @@ def test_passages_are_found_without_the_analyser_where_there_are_none(
     monkeypatch.setattr("nunbit.measures.wording.morphemes", never)
     calm = [Utterance(Interval(k, k + 0.9), "오늘은 정말 좋았어요", "A") for k in range(5)]
     assert find_passage_groups(calm) == ()
+
+
+def test_what_was_scored_is_not_analysed_again_for_the_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour's report needs no analyser where the wording is known and all of it was scored."""
+    given = spoken("내일은 더 좋을 거예요", "내일 아침에 안 깨어났으면 좋겠어요", "네 그렇죠")
+    wordings = read_wording(given)
+    unscored = {i for i, w in enumerate(wordings) if w.unscored == "not_scored"}
+    assert unscored == {1, 2}
+    assert find_passage_groups(given.utterances, unscored) == ((1,),)
+    assert find_passage_groups(given.utterances) == ((1,),)
+
+    def never(text: str) -> None:
+        raise AssertionError(f"analysed: {text}")
+
+    monkeypatch.setattr("nunbit.measures.wording.morphemes", never)
+    calm = spoken("내일은 더 좋을 거예요", "네 그렇죠")
+    assert find_passage_groups(calm.utterances, {1}) == ()
+    with pytest.raises(AssertionError, match="내일은"):
+        find_passage_groups(calm.utterances)

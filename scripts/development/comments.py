@@ -84,12 +84,7 @@ def read_kote(path: Path, part: str, label_set: LabelSet) -> Comments:
                     texts.append(unicodedata.normalize("NFC", row["text"]))
                     rows.append(counts / counts.sum())
     except (OSError, UnicodeDecodeError, KeyError, ValueError, IndexError, TypeError) as exc:
-        raise InputError(
-            Text(
-                f"{path}: not a table with the columns part, id, text, labels: {exc!r}",
-                f"{path}: part, id, text, labels 열이 있는 표가 아닙니다: {exc!r}",
-            )
-        ) from exc
+        raise InputError(_no_table(path, exc)) from exc
     if not texts:
         raise InputError(
             Text(
@@ -98,3 +93,45 @@ def read_kote(path: Path, part: str, label_set: LabelSet) -> Comments:
             )
         )
     return Comments(tuple(texts), np.stack(rows).astype(np.float32))
+
+
+def read_named(path: Path, part: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Every comment of a part, NFC, and (M, 44) which emotions raters named.
+
+    Raises:
+        InputError: The table cannot be read, or the part is empty.
+    """
+    texts, rows = [], []
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row["part"] == part:
+                    named = np.zeros(44, np.float32)
+                    named[[int(n) for n in row["labels"].split(",") if n.strip()]] = 1.0
+                    texts.append(unicodedata.normalize("NFC", row["text"]))
+                    rows.append(named)
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, IndexError, TypeError) as exc:
+        raise InputError(_no_table(path, exc)) from exc
+    if not texts:
+        raise InputError(
+            Text(f"{path}: no comment in part '{part}'", f"{path}: '{part}' 부분이 없습니다")
+        )
+    return tuple(texts), np.stack(rows)
+
+
+def emotion_names() -> tuple[str, ...]:
+    """KOTE's 44 emotions, in the order of their numbers."""
+    return tuple(tomllib.loads(_MAPPING.read_text(encoding="utf-8"))["names"])
+
+
+def shares(named: NDArray[np.float32], label_set: LabelSet) -> NDArray[np.float32]:
+    """(M, K) shares of the classes among the mapped emotions; rows of zeros where there is none."""
+    counts = named @ load_mapping(label_set)
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9), np.float32)
+
+
+def _no_table(path: Path, exc: Exception) -> Text:
+    return Text(
+        f"{path}: not a table with the columns part, id, text, labels: {exc!r}",
+        f"{path}: part, id, text, labels 열이 있는 표가 아닙니다: {exc!r}",
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Floats, Interval, Sin
 from nunbit.language.labels import LabelSet, label_set_from_dict
 from nunbit.measures.class_probabilities import describe_windows, own_speech
 from nunbit.recording.media import iter_audio
-from nunbit.recording.voice import VoiceReader
 from nunbit.recording.voice.functionals import FEATURE_FORMAT
+from nunbit.recording.voice.voice_reader import VoiceReader
 from nunbit.runtime.files import atomic_path
 from nunbit.runtime.progress import say
 
@@ -107,12 +107,13 @@ def label_set_with_own(label_set: LabelSet) -> tuple[LabelSet, dict[str, str]]:
     return more, ids | {e: e for e in own}
 
 
-def load_recordings(root: Path, cache: Path) -> Recordings:
-    """The three corpora, from the cache where it fits this version of the functionals.
+def load_recordings(root: Path, cache: Path, corpora: Sequence[str] = CORPORA) -> Recordings:
+    """The corpora, from the cache where it fits this version of the functionals.
 
     Args:
         root: Folder with ``speech/ravdess`` and so on.
-        cache: An ``.npz`` that is written where it is missing or old.
+        cache: An ``.npz`` that is written where it is missing or old; one a choice of corpora.
+        corpora: Which; all three by default.
 
     Raises:
         InputError: A corpus or file is missing.
@@ -122,7 +123,7 @@ def load_recordings(root: Path, cache: Path) -> Recordings:
         with np.load(cache, allow_pickle=False) as kept:
             if str(kept["format"]) == FEATURE_FORMAT:
                 return Recordings(*(kept[f"column_{name}"] for name in names))
-    tables = [_read_speaker(root, c, s, r) for c in CORPORA for s, r in _speakers(root, c)]
+    tables = [_read_speaker(root, c, s, r) for c in corpora for s, r in _speakers(root, c)]
     columns = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
     with atomic_path(cache) as partial, partial.open("wb") as file:
         named: dict[str, Any] = {f"column_{name}": values for name, values in columns.items()}

@@ -17,9 +17,9 @@ import torch
 
 from development.voice_stage import FittedVoice
 from nunbit.core.messages import InputError, Text, TrainingError
+from nunbit.core.streams import Singles
 from nunbit.model.bundle import BUNDLE_FILE, VOICE_FILE, VoiceSection
 from nunbit.model.encoders import load_bundle
-from nunbit.model.zeroshot import Array
 from nunbit.runtime.files import read_json, sha256_file, write_json, write_text, writing
 from nunbit.training.onnx import CARD_FILE, DYNAMIC, export_tower
 
@@ -41,7 +41,7 @@ def write_voice_bundle(
     out: Path,
     fitted: FittedVoice,
     section: VoiceSection,
-    samples: Array,
+    samples: Singles,
     figures: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Copy a bundle and put a voice tower into it.
@@ -97,7 +97,7 @@ def _seal(folder: Path, document: dict[str, Any]) -> None:
     write_json(folder / BUNDLE_FILE, document)
 
 
-def _parity(folder: Path, fitted: FittedVoice, samples: Array) -> dict[str, float]:
+def _parity(folder: Path, fitted: FittedVoice, samples: Singles) -> dict[str, float]:
     cosines = (load_bundle(folder, threads=1).embed_voice(samples) * fitted.embed(samples)).sum(1)
     smallest, size = float(cosines.min()), (folder / VOICE_FILE).stat().st_size
     if smallest < PARITY_COSINE or size > MOST_BYTES:

@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from development.voice_tower import Ensemble, VoiceTower
-from nunbit.model.zeroshot import Array, normalise
+from nunbit.core.streams import Singles
+from nunbit.model.zeroshot import normalise
 
 _MAX_SCALE = 100.0
 _FOLDS = 5
@@ -65,15 +66,15 @@ class FittedVoice:
     tower: nn.Module
     logit_scale: float
 
-    def embed(self, rows: Array) -> Array:
+    def embed(self, rows: Singles) -> Singles:
         """(N, D) unit rows of (N, F) standardised functionals."""
         with torch.no_grad():
-            vectors: Array = self.tower(torch.from_numpy(rows)).numpy()
+            vectors: Singles = self.tower(torch.from_numpy(rows)).numpy()
         return normalise(vectors)
 
 
 def fit_voice(
-    rows: Array, truth: NDArray[np.int64], prompts: Array, settings: VoiceSettings
+    rows: Singles, truth: NDArray[np.int64], prompts: Singles, settings: VoiceSettings
 ) -> FittedVoice:
     """Train on stretches of speech whose class is known.
 
@@ -91,7 +92,7 @@ def fit_voice(
 
 
 def _fit_one(
-    rows: Array, truth: NDArray[np.int64], prompts: Array, settings: VoiceSettings, member: int
+    rows: Singles, truth: NDArray[np.int64], prompts: Singles, settings: VoiceSettings, member: int
 ) -> FittedVoice:
     shown = np.unique(truth)
     n_templates, size = len(prompts), prompts.shape[2]
@@ -129,12 +130,12 @@ def _fit_one(
 
 
 def held_out(
-    rows: Array,
+    rows: Singles,
     truth: NDArray[np.int64],
-    prompts: Array,
+    prompts: Singles,
     speakers: NDArray[np.str_],
     settings: VoiceSettings,
-) -> tuple[Array, float]:
+) -> tuple[Singles, float]:
     """Embeddings of all stretches by towers trained without their speaker.
 
     Args:

@@ -110,7 +110,9 @@ def analyze(
     paths = [] if media is None else as_paths(media, "media")
     table = None if people is None else as_path(people, "people")
     if isinstance(settings.get("baseline"), tuple | list):
-        settings["baseline"] = "-".join(f"{float(edge):g}" for edge in settings["baseline"])
+        settings["baseline"] = "-".join(
+            f"{edge:g}" if isinstance(edge, float) else str(edge) for edge in settings["baseline"]
+        )
     made = settings_from(AnalyzeSettings, settings, "analyze")
     folder, owner = place_results(out)
     outcomes = run_analysis(paths, folder, made, bundle=_bundle(model), people=table)
@@ -212,7 +214,8 @@ def evaluate(
     """Evaluate a model zero-shot on a prepared data set.
 
     Args:
-        data: From :func:`prepare`, or its folder; or a file of predictions.
+        data: From :func:`prepare`, or its folder; a file of predictions; or a folder of class
+            folders, which is prepared in ``out/data`` and evaluated whole.
         out: Folder of the evaluation; None takes a temporary one that lives as long as the
             result.
         model: A model, its folder or a shipped name; None takes the shipped one.
@@ -223,6 +226,7 @@ def evaluate(
         InputError: The data cannot be read, or no image has a label.
         BundleError: The model does not serve the label set.
     """
+    from nunbit.api.folders import prepared
     from nunbit.stories.evaluate import evaluate as run_evaluation
     from nunbit.stories.evaluate.assess import EvaluateSettings
 
@@ -235,7 +239,8 @@ def evaluate(
             )
         )
     folder, owner = place_results(out)
-    result = run_evaluation(_data(data), _bundle(model), folder, made)
+    ready, made = prepared(_data(data), _bundle(model), folder, made)
+    result = run_evaluation(ready, _bundle(model), folder, made)
     return dataclasses.replace(result, folder=folder, owner=owner)
 
 
@@ -279,8 +284,7 @@ def adapt(
             )
         )
     base = model.bundle if isinstance(model, Model) else _bundle(model)
-    given = None if data is None else _data(data)
-    return run_adaptation(base, given, as_path(out, "out"), made)
+    return run_adaptation(base, None if data is None else _data(data), as_path(out, "out"), made)
 
 
 @in_language
@@ -386,6 +390,8 @@ def start_live(
     from nunbit.live import LiveSession, LiveSettings
     from nunbit.stories.analyze.live_end import finish_live
 
+    if emit is not None and not callable(emit):
+        raise TypeError(f"emit: expected a function of an event, got {type(emit).__name__}")
     made = settings_from(LiveSettings, settings, "start_live")
     folder = None if out is None else as_path(out, "out")
     bundle = load(model, threads=made.threads).bundle

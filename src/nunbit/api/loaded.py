@@ -16,12 +16,12 @@ from nunbit.core.messages import InputError, NunbitError, SettingsError, Text
 from nunbit.language.prompts import template_set_names
 from nunbit.model.bundle import BUNDLE_FILE, find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
-from nunbit.pictures.given import GivenPicture, Pictures, given_pictures, require_crop
-from nunbit.pictures.photos import Photo, list_photos, read_photo
+from nunbit.pictures.given import Pictures, given_pictures, require_crop
 from nunbit.runtime.config import settings_from
-from nunbit.runtime.results import PathLike
+from nunbit.runtime.results import PathLike, as_path
 from nunbit.stories.predict import framing_of_bundle, regions_of
 from nunbit.stories.predict import predict as run_prediction
+from nunbit.stories.predict.neutral import photos_of
 from nunbit.stories.predict.result import PredictResult
 from nunbit.stories.predict.texts import PredictSettings, is_sentence_file
 
@@ -136,7 +136,7 @@ class Model:
         settings, framing = PredictSettings(crops=crops), framing_of_bundle(self.bundle)
         found: list[NDArray[np.uint8] | None] = []
         faceless = []
-        for name, photo in _photos(given_pictures(images)):
+        for name, photo in photos_of(given_pictures(images)):
             if crops:
                 require_crop(photo.pixels, name)
             region = next(iter(regions_of(photo, settings, framing)), None)
@@ -194,7 +194,11 @@ def load(name_or_path: PathLike | Model | None = None, *, threads: int | None = 
         raise TypeError(
             f"name_or_path: expected a name, a path or nothing, got {type(name_or_path).__name__}"
         )
-    path = find_bundle(None if name_or_path is None else os.fspath(name_or_path)).resolve()
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise TypeError(f"threads: expected a whole number from 1 on or nothing, got {threads!r}")
+    path = find_bundle(
+        None if name_or_path is None else as_path(name_or_path, "name_or_path")
+    ).resolve()
     file = path / BUNDLE_FILE
     stamp = file.stat().st_mtime_ns if file.is_file() else 0
     return Model(_opened(path, stamp, threads))
@@ -252,15 +256,6 @@ def sentences_of(texts: Any, argument: str) -> tuple[str, ...]:
 def _is_set(text: str) -> bool:
     is_file = text.lower().endswith(_PROMPT_FILES) or is_sentence_file(text)
     return is_file or text in template_set_names()
-
-
-def _photos(given: Iterable[Path | GivenPicture]) -> Iterable[tuple[str, Photo]]:
-    for item in given:
-        if isinstance(item, GivenPicture):
-            yield item.name, item.photo()
-            continue
-        for path in list_photos(item):
-            yield str(path), read_photo(path)
 
 
 def _all_unreadable(result: PredictResult) -> NunbitError:

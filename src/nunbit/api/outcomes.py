@@ -156,14 +156,13 @@ class AlignResult(_Written):
         """A row a pair and step: R@1, its interval, and what chance gives (NaN where absent)."""
         import pyarrow as pa
 
-        rows = []
-        for name, pair in self.document["assessment"]["pairs"].items():
-            for step, found in pair["steps"].items():
-                low, high = found.get("ci95") or (math.nan, math.nan)
-                rows.append(
-                    {"pair": name, "step": step, "r1": _number(found.get("r1")), "ci_low": low,
-                     "ci_high": high, "null": _number(found.get("null"))}
-                )  # fmt: skip
+        rows = [
+            {"pair": name, "step": step, "r1": _number(found.get("r1")), "ci_low": low,
+             "ci_high": high, "null": _number(found.get("null"))}
+            for name, pair in self.document["assessment"]["pairs"].items()
+            for step, found in pair["steps"].items()
+            for low, high in [found.get("ci95") or _NO_INTERVAL]
+        ]  # fmt: skip
         return pa.Table.from_pylist(rows)
 
     def __repr__(self) -> str:
@@ -203,18 +202,16 @@ class StudyResult(_Written):
         import pyarrow as pa
 
         key = "uar" if self.document.get("kind") == "emotion" else "ccc"
-        nothing = (math.nan, math.nan)
-        rows = []
-        for role in ("models", "controls"):
-            for name, found in self.document.get(role, {}).items():
-                low, high = found.get("ci95") or nothing
-                under, over = found.get("difference_ci95") or nothing
-                rows.append(
-                    {"role": role.removesuffix("s"), "name": name, "metric": key,
-                     "score": _number(found.get(key)), "ci_low": low, "ci_high": high,
-                     "difference": _number(found.get("difference")), "difference_low": under,
-                     "difference_high": over, "p": _number(found.get("p"))}
-                )  # fmt: skip
+        rows = [
+            {"role": role.removesuffix("s"), "name": name, "metric": key,
+             "score": _number(found.get(key)), "ci_low": low, "ci_high": high,
+             "difference": _number(found.get("difference")), "difference_low": under,
+             "difference_high": over, "p": _number(found.get("p"))}
+            for role in ("models", "controls")
+            for name, found in self.document.get(role, {}).items()
+            for low, high in [found.get("ci95") or _NO_INTERVAL]
+            for under, over in [found.get("difference_ci95") or _NO_INTERVAL]
+        ]  # fmt: skip
         texts = ("role", "name", "metric")
         numbers = ("score", "ci_low", "ci_high", "difference", "difference_low",
                    "difference_high", "p")  # fmt: skip
@@ -270,7 +267,8 @@ class SearchResult(Result):
 
         schema = pa.schema(
             [("session", pa.string()), ("t_start", pa.float64()), ("t_end", pa.float64()),
-             ("similarity", pa.float64()), ("modalities", pa.list_(pa.string())),
+             ("score", pa.float64()), ("similarity", pa.float64()), ("exact", pa.float64()),
+             ("emotion", pa.float64()), ("modalities", pa.list_(pa.string())),
              ("excerpt", pa.string()), ("report", pa.string())]
         )  # fmt: skip
         return pa.Table.from_pylist([hit.to_dict() for hit in self.hits], schema)
@@ -280,6 +278,9 @@ class SearchResult(Result):
 
     def __repr__(self) -> str:
         return f"<SearchResult: {len(self)} windows nearest to '{self.text}'>"
+
+
+_NO_INTERVAL = (math.nan, math.nan)
 
 
 def _number(value: float | None) -> float:

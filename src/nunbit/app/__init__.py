@@ -11,21 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 
 from nunbit.app.access import app_key, is_loopback, require_token
 from nunbit.core.messages import InputError, SettingsError, Text
+from nunbit.runtime.files import write_text, writing
 
 DEFAULT_PORT = 8709
+ADDRESS_FILE, _LOCK = "address.json", "app.lock"
 
 
 @dataclass(frozen=True)
@@ -94,26 +98,31 @@ class Address:
     port: int
     key: str
 
+    @property
+    def opens(self) -> str:
+        """The page with its key, as a browser opens it."""
+        return f"{self.url}#key={self.key}" if self.key else self.url
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
-        return {"url": self.url, "opens": f"{self.url}#key={self.key}", "port": self.port,
-                "key": self.key}  # fmt: skip
+        return {"url": self.url, "opens": self.opens, "port": self.port, "key": self.key}
 
 
 def run_app(
     settings: AppSettings,
     folder: Path,
     *,
-    port: int = DEFAULT_PORT,
+    port: int | None = None,
     bundle: Path | None = None,
     ready: Callable[[Address], None] = lambda _: None,
 ) -> None:
-    """Serve the page until the process is interrupted.
+    """Serve the page until the process is interrupted or the page ends it.
 
     Args:
         settings: How.
         folder: The data folder; made if missing.
-        port: Of TCP; 0 takes a free one.
+        port: Of TCP; 0 takes a free one, None the usual one or, where another program has it, a
+            free one.
         bundle: Bundle folder; None takes the shipped one.
         ready: Called once requests are answered.
 
@@ -126,7 +135,7 @@ def run_app(
     from nunbit.app.house import create_app
 
     require_token(settings.bind, settings.token)
-    with _listening(settings.bind, port) as listener, _only_one(folder):
+    with _only_one(folder), _listening(settings.bind, port) as listener:
         _log_to(folder / "app.log")
         key = settings.token or app_key(folder)
         everywhere = settings.bind in ("0.0.0.0", "::")
@@ -134,35 +143,50 @@ def run_app(
         name = f"[{host}]" if ":" in host else host
         actual = listener.getsockname()[1]
         address = Address(f"http://{name}:{actual}/", actual, key)
-        app = create_app(settings, folder, key, bundle=bundle, ready=lambda: ready(address))
+        servers: list[uvicorn.Server] = []
+
+        def end() -> None:
+            servers[0].should_exit = True
+
+        def answered() -> None:
+            told = {"url": address.url, "port": actual, "own_key": not settings.token}
+            write_text(folder / ADDRESS_FILE, json.dumps(told))
+            ready(address)
+
+        app = create_app(settings, folder, key, bundle=bundle, ready=answered, end=end)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, proxy_headers=False,
             ws="websockets-sansio", ws_max_size=4_100_000, ws_per_message_deflate=False,
             timeout_graceful_shutdown=5, lifespan="on",
         )  # fmt: skip
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+        servers.append(uvicorn.Server(config))
+        try:
+            asyncio.run(servers[0].serve(sockets=[listener]))
+        finally:
+            (folder / ADDRESS_FILE).unlink(missing_ok=True)
 
 
 # -- the process -----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _listening(bind: str, port: int) -> Iterator[socket.socket]:
+def _listening(bind: str, port: int | None) -> Iterator[socket.socket]:
     """A socket that listens.
 
     Raises:
         SettingsError: The address or the port cannot be used.
     """
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((bind.strip("[]"), port))
-        listener.listen(128)
+        listener = _bound(bind, DEFAULT_PORT if port is None else port)
     except (OSError, OverflowError) as exc:
-        listener.close()
-        if getattr(exc, "errno", 0) == errno.EADDRINUSE:
+        if getattr(exc, "errno", 0) != errno.EADDRINUSE:
+            raise SettingsError(
+                Text(
+                    f"cannot listen on {bind}, port {port or DEFAULT_PORT}: {exc}",
+                    f"{bind} 주소의 {port or DEFAULT_PORT}번 포트를 열 수 없습니다: {exc}",
+                )
+            ) from exc
+        if port is not None:
             raise SettingsError(
                 Text(
                     f"port {port} is taken; perhaps nunbit app is running already. Choose another "
@@ -171,14 +195,23 @@ def _listening(bind: str, port: int) -> Iterator[socket.socket]:
                     "--port로 다른 포트를 고르거나 0으로 빈 포트를 쓰십시오",
                 )
             ) from exc
-        raise SettingsError(
-            Text(
-                f"cannot listen on {bind}, port {port}: {exc}",
-                f"{bind} 주소의 {port}번 포트를 열 수 없습니다: {exc}",
-            )
-        ) from exc
+        listener = _bound(bind, 0)  # nobody asked for the usual one
     with listener:
         yield listener
+
+
+def _bound(bind: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bind.strip("[]"), port))
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 @contextlib.contextmanager
@@ -188,19 +221,13 @@ def _only_one(folder: Path) -> Iterator[None]:
     Raises:
         InputError: Another one uses it, or it cannot be written.
     """
-    from nunbit.runtime.files import writing
-
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        stream = (folder / "app.lock").open("a")
+        stream = (folder / _LOCK).open("a")
     with stream:
         try:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows: the port alone keeps a second app away
-            pass
+            _lock(stream, tries=5)
         except OSError as exc:
             raise InputError(
                 Text(
@@ -210,6 +237,42 @@ def _only_one(folder: Path) -> Iterator[None]:
                 )
             ) from exc
         yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether an app runs on a data folder."""
+    try:
+        with (folder / _LOCK).open("a") as stream:
+            _lock(stream)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _lock(stream: IO[str], tries: int = 1) -> None:
+    """Lock a file until it is closed; raises OSError where another process has it.
+
+    Who only asks has it for a moment, so that whoever needs it tries again.
+    """
+    for left in range(tries - 1, -1, -1):
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                stream.seek(0)
+                msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if not left:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _log_to(path: Path) -> None:

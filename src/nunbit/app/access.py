@@ -13,6 +13,7 @@ import hmac
 import ipaddress
 import json
 import os
+import re
 import secrets
 import socket
 import time
@@ -41,7 +42,7 @@ MOST_JSON_BYTES = 256_000
 _KEY_BYTES = 32
 _SHORTEST_TOKEN = 16
 _TICKET_S = 60.0
-_PLAYER_S = 600.0  # a player asks for one file in many ranges
+_PLAYER_S = 3600.0  # a player asks for one file in many ranges; counted from the last one
 
 _POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; "
@@ -49,7 +50,7 @@ _POLICY = (
 )
 REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
-    "media-src data:; font-src data:; base-uri 'none'; form-action 'none'; "
+    "media-src 'self' data: blob:; font-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox allow-scripts allow-popups"
 )
 """A report has its script inside; in a sandbox it is no page of this app and knows no key."""
@@ -68,7 +69,10 @@ _HEADERS = {
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _OPEN_PATHS = {"/", "/api/health", "/openapi.json", "/favicon.ico"}
 _OPEN_FOLDERS = ("/page/", "/open/")
-_UPLOADS = ("/api/analyses", "/api/predict")
+_UPLOADS = re.compile(
+    r"/api/(?:analyses|predict|checks|evaluations|"
+    r"sessions/[\w-]{1,40}/recording|face-sets/[\w-]{1,40}/pictures)"
+)
 
 
 class Refusal(NunbitError):  # noqa: N818  (it is an answer, not a fault)
@@ -214,8 +218,11 @@ class Tickets:
         what, until, once = self.issued.get(ticket, (None, 0.0, True))
         if once:
             self.issued.pop(ticket, None)
-        if until < time.monotonic():
+        now = time.monotonic()
+        if until < now:
             raise Refusal("ticket_over")
+        if not once:
+            self.issued[ticket] = (what, now + _PLAYER_S, once)
         return what
 
 
@@ -264,7 +271,10 @@ class Guard:
         hosts = [value for name, value in headers if name == "host"]
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             raise Refusal("wrong_host", host=", ".join(hosts)[:80] or "-")
-        origins = [value for name, value in headers if name == "origin"]
+        ticket = scope["type"] == "http" and scope["path"].startswith("/open/")
+        # The player of a framed report, which has no origin, sends "null" with its ticket.
+        framed = ("null",) if ticket and scope["method"] == "GET" else ()
+        origins = [v for name, v in headers if name == "origin" and v not in framed]
         for origin in origins:
             scheme, _, place = origin.partition("://")
             if scheme not in ("http", "https") or place.lower() != hosts[0].lower():
@@ -330,6 +340,10 @@ def _is_open(path: str) -> bool:
     return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)
 
 
+def _is_upload(path: str) -> bool:
+    return _UPLOADS.fullmatch(path) is not None
+
+
 def _bounded(scope: Message, headers: Iterable[tuple[str, str]], receive: Receive) -> Receive:
     """Reading that ends where a request is longer than any that is no upload.
 
@@ -339,7 +353,7 @@ def _bounded(scope: Message, headers: Iterable[tuple[str, str]], receive: Receiv
     given = dict(headers)
     if given.get("content-encoding", "identity") != "identity":
         raise Refusal("packed")
-    if scope["path"] in _UPLOADS:
+    if _is_upload(scope["path"]):
         return receive
     length = given.get("content-length", "0")
     if not length.isdigit() or int(length) > MOST_JSON_BYTES:
@@ -363,7 +377,7 @@ def _with_headers(scope: Message, send: Send) -> Send:
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            if scope["path"] in _UPLOADS and message["status"] >= 400:
+            if _is_upload(scope["path"]) and message["status"] >= 400:
                 # Else what is left of the upload is still read, to the last gigabyte.
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             there = {name.lower() for name, _ in message.get("headers", ())}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 import shutil
@@ -24,11 +25,30 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from nunbit.app import AppSettings
-from nunbit.app.access import Guard, Refusal, Tickets, error_document
-from nunbit.app.jobs import CHILD, FINISH, LENGTH_FILE, JobQueue, baseline_option, bundle_option
+from nunbit.app import (
+    AppSettings,
+    choosing,
+    comparing,
+    exporting,
+    face_sets,
+    looking,
+    plain_result,
+    shortcut,
+)
+from nunbit.app.access import Guard, Refusal, Tickets, error_document, is_loopback
+from nunbit.app.children import CHILD, FINISH
+from nunbit.app.choosing import end_of_analysis
+from nunbit.app.face_work import (
+    FACE_JOBS,
+    erase_old_sets,
+    face_command,
+    face_job_ended,
+    model_folder,
+)
+from nunbit.app.jobs import LENGTH_FILE, JobQueue, bundle_option, choice_options
 from nunbit.app.live_socket import LiveDesk
-from nunbit.app.routes import Desk, open_ticket, router
+from nunbit.app.plain_result import open_ticket
+from nunbit.app.routes import Desk, router
 from nunbit.app.sessions import EXPORTS, Sessions
 from nunbit.app.store import MOST_RETENTION_DAYS, Row, Store
 from nunbit.core.messages import NunbitError, Text
@@ -47,6 +67,7 @@ def create_app(
     *,
     bundle: Path | None = None,
     ready: Callable[[], None] = lambda: None,
+    end: Callable[[], None] = lambda: None,
 ) -> Any:
     """The app as an ASGI application, guarded.
 
@@ -56,6 +77,7 @@ def create_app(
         key: What opens it.
         bundle: Bundle folder; None takes the shipped one.
         ready: Called when it has started.
+        end: Ends the app; called when somebody asks for it on the page.
 
     Raises:
         InputError: The data folder cannot be used.
@@ -79,8 +101,19 @@ def create_app(
         description="The local interface of nunbit. Apparent expression; not a diagnosis.",
         redirect_slashes=False,
     )  # fmt: skip
+    house.desk.end = end
     app.state.desk = house.desk
-    app.include_router(router)
+    for each in (
+        router,
+        choosing.router,
+        plain_result.router,
+        comparing.router,
+        exporting.router,
+        looking.router,
+        face_sets.router,
+        shortcut.routes(),
+    ):
+        app.include_router(each)
     _add_page(app, house)
     _add_answers(app, folder / "app.log")
     _describe_key(app)
@@ -91,7 +124,7 @@ class _House:
     """All parts of one app, on one data folder."""
 
     def __init__(self, settings: AppSettings, folder: Path, key: str, bundle: Path | None) -> None:
-        self.settings, self.folder, self.bundle = settings, folder, bundle
+        self.settings, self.folder, self.base = settings, folder, bundle
         self._model: Any = None
         self._loading, self._asking = threading.Lock(), threading.Lock()
         self.store = Store(folder / "nunbit.sqlite")
@@ -103,9 +136,20 @@ class _House:
         limits = {"media": settings.media_mb, "image": settings.image_mb,
                   "transcript": settings.transcript_mb}  # fmt: skip
         self.desk = Desk(self.sessions, self.jobs, Tickets(), folder, self._about, self._predict,
-                         limits, settings.keep_free_mb, bundle)  # fmt: skip
+                         limits, settings.keep_free_mb, bundle,
+                         here=is_loopback(settings.bind) and not settings.token,
+                         model_changed=self._forget_model)  # fmt: skip
         self.live = LiveDesk(self.sessions, lambda: self.model().bundle, self._live_settings, key,
                              self._session_ended, settings.keep_free_mb)  # fmt: skip
+
+    @property
+    def bundle(self) -> Path | None:
+        """Folder of the model of later analyses; None takes the shipped one."""
+        return model_folder(self.folder, self.base)
+
+    def _forget_model(self) -> None:
+        with self._loading:
+            self._model = None
 
     def start(self) -> None:
         """Take up what an earlier app left, and load the model beside the first requests."""
@@ -115,6 +159,7 @@ class _House:
             if row["origin"] == "live":
                 self._session_ended(row, False)
         self.sessions.end_retention()
+        erase_old_sets(self.folder)
         self.jobs.start()
         threading.Thread(target=self._warm, name="model", daemon=True).start()
 
@@ -156,12 +201,14 @@ class _House:
         try:
             self._live_settings()
             self.model()
+            for name in ("nunbit.report.timeline_page", "pyarrow.dataset"):
+                importlib.import_module(name)
         except Exception as exc:  # said again, in words, to whoever asks for it
             logging.getLogger("nunbit.app").warning("the model cannot be loaded: %s", exc)
 
     def _about(self) -> dict[str, Any]:
         from nunbit.report.timeline_meaning import class_colours
-        from nunbit.stories.analyze import NOT_A_DIAGNOSIS
+        from nunbit.stories.analyze.outcome import NOT_A_DIAGNOSIS
 
         found = self.model().bundle
         colours = class_colours(found.label_set)
@@ -195,6 +242,8 @@ class _House:
 
     def _command(self, row: Row) -> list[str]:
         """The command of a job, as arguments of Python."""
+        if row["kind"] in FACE_JOBS:
+            return face_command(self.folder, row, self.base)
         session = self.sessions.find(row["session"])
         place, options = self.sessions.place(session), json.loads(row["options"])
         if row["kind"] == "finish":
@@ -202,17 +251,23 @@ class _House:
         media = options.get("media")
         beside = self.folder / "jobs" / row["id"] / LENGTH_FILE
         line = ["-c", CHILD, str(beside), str(place / media) if media else ""]
+        model = self.desk.bundle_of(session) if row["kind"] == "baseline" else self.bundle
         line += ["analyze", "--json", "--out", str(self.sessions.folder),
-                 "--lang", options.get("lang", "ko"), *bundle_option(self.bundle)]  # fmt: skip
+                 "--lang", options.get("lang", "ko"), *bundle_option(model)]  # fmt: skip
         if row["kind"] == "baseline":
             asked = {"baseline_from": options["from"], "baseline_to": options["to"]}
-            return [*line, *baseline_option(asked), str(place)]
+            return [*line, *choice_options(session | asked), str(place)]
         if words := options.get("transcript"):
             line += ["--transcript", str(place / words)]
-        return [*line, str(place / media)]
+        if speakers := options.get("speakers"):
+            line += ["--speakers", str(place / speakers)]
+        return [*line, *choice_options(session), str(place / media)]
 
     def _job_ended(self, row: Row, state: str, document: dict[str, Any] | None) -> None:
         """Put into a session what its job has come to."""
+        if row["kind"] in FACE_JOBS:
+            face_job_ended(self.folder, row, state, document)
+            return
         session = self.store.row("sessions", id=row["session"])
         if session is None or session["state"] == "deleted":
             return
@@ -223,13 +278,32 @@ class _House:
                 new |= {"baseline_from": options["from"], "baseline_to": options["to"]}
             self.store.set("sessions", session["id"], **new)
             return
-        whole = "done" if state == "done" else "failed"
+        if session["origin"] == "file":
+            end_of_analysis(self.sessions, session, done=state == "done")
+        ended = {"done": "done", "cancelled": "open" if session["origin"] == "file" else "failed"}
+        whole = ended.get(state, "failed")
         self.store.set("sessions", session["id"], state=whole, problem=row["problem"],
                        duration_s=_duration(document) or session["duration_s"])  # fmt: skip
+        if whole == "done":
+            self._draw_pages(session["id"])
+
+    def _draw_pages(self, session: str) -> None:
+        """Make the pages of a result beforehand; who opens it sooner waits for them."""
+
+        def draw() -> None:
+            try:
+                row = self.sessions.find(session)
+                has_media = self.sessions.media(row) is not None
+                plain_result.draw_pages(self.sessions.place(row), has_media=has_media)
+            except Exception as exc:  # said again, in words, to whoever opens it
+                logging.getLogger("nunbit.app").warning("the pages of a result failed: %s", exc)
+
+        threading.Thread(target=draw, name="pages", daemon=True).start()
 
     def _session_ended(self, row: Row, whole: bool) -> str | None:
         """After a live session: nothing where its tables are there, else a job that makes them."""
         if whole and "summary.json" in self.sessions.files(row):
+            self._draw_pages(row["id"])
             return None
         with self.store.changing():
             self.store.set("sessions", row["id"], state="analysing")

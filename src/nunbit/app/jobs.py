@@ -25,7 +25,7 @@ from typing import Any
 from nunbit.app.access import Refusal
 from nunbit.app.store import Row, Store, now_text
 from nunbit.core.messages import Text, text_of
-from nunbit.runtime.files import json_text, remove_folder
+from nunbit.runtime.files import remove_folder
 
 try:
     import fcntl
@@ -35,7 +35,7 @@ except ImportError:  # Windows: a child that outlived the app is not found, its 
 _LOOK_S = 0.2
 _MOST_TRIES = 3
 LENGTH_FILE = "length_s"
-_PROGRESS = re.compile(r": (\d+) s, ([\d.]+) s/s")
+_PROGRESS = re.compile(r": (\d+)(?:/\d+)? s, ([\d.]+) s/s")
 _REMEMBERED = 20
 Done = Callable[[Row, str, dict[str, Any] | None], None]
 
@@ -97,8 +97,8 @@ class JobQueue:
     def start(self) -> None:
         """Take up what an earlier app left, and begin."""
         for row in self._store.rows("jobs", order="number", state="running"):
-            if not self._is_alive(row["id"]):
-                self._store.set("jobs", row["id"], state="queued", pid=None)
+            if not self._is_alive(row["id"]):  # it may have ended well meanwhile
+                self._judge(row, self._folder / row["id"], None)
         for thread in self._threads:
             thread.start()
 
@@ -175,14 +175,29 @@ class JobQueue:
             self._done(row, "cancelled", None)
         return self.find(job)
 
-    def cancel_session(self, session: str) -> None:
-        """End all jobs of a session and wait until they have ended."""
+    def cancel_session(self, session: str) -> int:
+        """End all jobs of a session and wait until they have ended; returns how many."""
+        ended = 0
         for row in self._store.rows("jobs", order="number", session=session):
             with contextlib.suppress(Refusal):
                 self.cancel(row["id"])
+                ended += 1
+        self._wait_until_over(session=session)
+        return ended
+
+    def cancel_and_wait(self, job: str) -> None:
+        """End a job and wait until it has ended.
+
+        Raises:
+            Refusal: There is none, or it has ended already.
+        """
+        self.cancel(job)
+        self._wait_until_over(id=job)
+
+    def _wait_until_over(self, **where: str) -> None:
         until = time.monotonic() + 15
         while time.monotonic() < until:
-            if not self._store.rows("jobs", order="number", session=session, state="running"):
+            if not self._store.rows("jobs", order="number", state="running", **where):
                 return
             time.sleep(_LOOK_S)
 
@@ -250,7 +265,7 @@ class JobQueue:
         if document is not None and "error" not in document and code in (0, None):
             self._end(row, "done", document, None)
         elif document is not None:
-            self._end(row, "failed", document, text_of(_first_error(document)))
+            self._end(row, "failed", document, self._placeless(text_of(_first_error(document))))
         elif code is not None and code > 0 and not self._closing.is_set():
             said = Text(_last_line(place / "log"), _last_line(place / "log"))
             self._end(row, "failed", None, said)
@@ -268,9 +283,15 @@ class JobQueue:
             self._store.set("jobs", row["id"], state=state, ended=now_text(), pid=None,
                             problem=told, minutes_left=None)  # fmt: skip
             self._store.note_down(f"job_{state}", row["id"])
-        self._done({**row, "problem": told}, state, document)
+            # With its session at once: a page that sees the one must not see the other's past.
+            self._done({**row, "problem": told}, state, document)
         with contextlib.suppress(Exception):
             remove_folder(self._folder / row["id"])
+
+    def _placeless(self, text: Text) -> Text:
+        """A sentence without the place of a file in the data folder, where nobody looks."""
+        place = re.compile(rf"{re.escape(str(self._folder.parent))}\S*: ")
+        return Text(place.sub("", text.en), place.sub("", text.ko))
 
     def _told(self, row: Row) -> tuple[float | None, float | None]:
         """Share done and minutes left, as the child's last line has it."""
@@ -387,39 +408,17 @@ def baseline_option(row: Mapping[str, Any]) -> list[str]:
     return ["--baseline", f"{row['baseline_from']:g}-{row['baseline_to']:g}"]
 
 
-# -- inside the child ------------------------------------------------------------------------------
+def choice_options(row: Mapping[str, Any]) -> list[str]:
+    """Whom and what a session's analysis is of, as options: face, speaker, code, baseline.
 
-FINISH = "from nunbit.app.jobs import run_finish; run_finish()"
-CHILD = (
-    "from nunbit.app.jobs import prepare_child; prepare_child(); "
-    "from nunbit.cli import main; main()"
-)
-
-
-def prepare_child() -> None:
-    """Note how long the recording is, before the command line is run.
-
-    ``sys.argv``: where to note it, the recording (or ''), then the command line, which is left.
+    Everything that is made of the session later must repeat them, or it is of somebody else.
     """
-    from nunbit.core.messages import NunbitError
-    from nunbit.recording.media import probe_media
-    from nunbit.runtime.progress import speak_every
-
-    _, place, media, *line = sys.argv
-    speak_every(1.0)
-    if media:
-        with contextlib.suppress(NunbitError):  # the command says it in full
-            Path(place).write_text(f"{probe_media(Path(media)).duration_s:.3f}")
-    sys.argv = ["nunbit", *line]
-
-
-def run_finish() -> None:
-    """Make the tables of a live session that was cut off; ``sys.argv``: its folder."""
-    from nunbit.core.messages import NunbitError
-    from nunbit.stories.analyze.live_end import finish_live
-
-    try:
-        document: dict[str, Any] = {"summary": finish_live(Path(sys.argv[1]))}
-    except NunbitError as exc:
-        document = {"error": exc.text.to_dict()}
-    print(json_text(document))  # noqa: T201  (the app reads it)
+    choice = json.loads(row["choice"] or "{}")
+    line = baseline_option(row)
+    if box := choice.get("box"):
+        line += ["--set", f"target_box={box}", "--set", f"target_time={choice['time_s']}"]
+    if speaker := choice.get("speaker"):
+        line += ["--set", f"target_speaker={json.dumps(speaker, ensure_ascii=False)}"]
+    if subject := choice.get("subject"):
+        line += ["--subject", subject]
+    return line

@@ -269,7 +269,7 @@ class LiveDesk:
             self._mark(row, "analysing", "recording_stopped", ended=now_text())
         try:
             if running.live is not None:
-                done = await run_in_threadpool(running.live.stop)
+                done = dict(await run_in_threadpool(running.live.stop))
         except Exception as exc:
             whole = False
             logging.getLogger("nunbit.app").exception("a session could not be finished")

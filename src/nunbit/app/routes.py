@@ -7,6 +7,7 @@ session, a consent or a job leaves a line in the audit.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from nunbit.app.access import Keyring, Refusal, Tickets
+from nunbit.app.face_work import model_of
 from nunbit.app.jobs import JobQueue, Outline
-from nunbit.app.sessions import Sessions, SessionWhole, check_baseline
+from nunbit.app.sessions import SUMMARY_FILE, Sessions, SessionWhole, check_baseline
 from nunbit.app.store import (
     MOST_RETENTION_DAYS,
     Consent,
@@ -44,6 +46,7 @@ from nunbit.app.transfers import (
 )
 from nunbit.core.messages import LANGS
 from nunbit.recording.paths import transcript_ending
+from nunbit.runtime.files import read_json
 
 _UPLOAD_DAYS = 30
 
@@ -62,6 +65,10 @@ class Desk:
         limits: Field of an upload -> MB.
         keep_free_mb: Room that stays on the disk.
         bundle: Folder of another bundle than the shipped one.
+        here: Whether only this machine reaches the app.
+        exporting, looking: One at a time, for each takes a core.
+        model_changed: Called when another model was chosen for later analyses.
+        end: Ends the app.
     """
 
     sessions: Sessions
@@ -73,7 +80,20 @@ class Desk:
     limits: dict[str, int]
     keep_free_mb: int
     bundle: Path | None = None
+    here: bool = True
     exporting: threading.Lock = field(default_factory=threading.Lock)
+    looking: threading.Lock = field(default_factory=threading.Lock)
+    model_changed: Callable[[], None] = lambda: None
+    end: Callable[[], None] = lambda: None
+
+    def bundle_of(self, row: Row) -> Path | None:
+        """Folder of the model that a finished session was analysed with; None if shipped.
+
+        Raises:
+            Refusal: It is not there any more.
+        """
+        summary = read_json(self.sessions.place(row) / SUMMARY_FILE)
+        return model_of(self.folder, self.bundle, summary)
 
 
 # -- what is sent ----------------------------------------------------------------------------------
@@ -114,9 +134,11 @@ class BaselineStretch(_Sent):
 
 
 class Wish(_Sent):
-    """What a link is to open: report, media, table:NAME or export:KIND."""
+    """What a link is to open: report, view:LANG, media, table:NAME or export:KIND."""
 
-    what: Annotated[str, Field(max_length=80, pattern=r"^(report|media|table:.+|export:.+)$")]
+    what: Annotated[
+        str, Field(max_length=80, pattern=r"^(report|view:(ko|en)|media|table:.+|export:.+)$")
+    ]
 
 
 class Confirmation(_Sent):
@@ -169,7 +191,7 @@ class Link(BaseModel):
 
 # -- the routes ------------------------------------------------------------------------------------
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "description": words}
     for code, words in {
         401: "No key, or a wrong one", 403: "Another page, or not this session's key",
@@ -177,7 +199,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }  # fmt: skip
 
-router = APIRouter(prefix="/api", responses=_PROBLEMS)
+router = APIRouter(prefix="/api", responses=PROBLEMS)
 
 
 def desk_of(request: Request) -> Desk:
@@ -258,7 +280,7 @@ async def analyse_upload(request: Request, desk: AtDesk) -> Queued:
 
 def _queued(desk: Desk, got: Received) -> Queued:
     media, ending = got.media()
-    transcript = got.transcript()
+    transcript = got.text("transcript")
     spoken = got.fields.get("lang", "ko")
     days = got.fields.get("retention_days", str(_UPLOAD_DAYS))
     if spoken not in LANGS:
@@ -283,8 +305,9 @@ def _queued(desk: Desk, got: Received) -> Queued:
 @router.get("/jobs", dependencies=[Owner])
 def list_jobs(desk: AtDesk) -> dict[Literal["jobs"], list[Outline]]:
     """All jobs, oldest first."""
-    rows = desk.sessions.store.rows("jobs", order="number")
-    return {"jobs": [desk.jobs.outline(row) for row in rows]}
+    with desk.sessions.store.changing():  # places and states of one moment
+        rows = desk.sessions.store.rows("jobs", order="number")
+        return {"jobs": [desk.jobs.outline(row) for row in rows]}
 
 
 @router.get("/jobs/{job}", dependencies=[Owner])
@@ -337,9 +360,7 @@ def withdraw_consent(consent: str, desk: AtDesk) -> Receipts:
 @router.get("/sessions", dependencies=[Owner])
 def list_sessions(desk: AtDesk) -> SessionsShown:
     """All sessions, without what is in them."""
-    rows = desk.sessions.store.rows("sessions")
-    shown = [desk.sessions.summary(row) for row in rows if row["state"] != "deleted"]
-    return SessionsShown(sessions=shown)
+    return SessionsShown(sessions=desk.sessions.summaries())
 
 
 @router.post("/sessions", status_code=201, dependencies=[Owner])
@@ -423,15 +444,3 @@ def make_ticket(row: Opened, sent: Wish, desk: AtDesk) -> Link:
     """A link that a browser may open by itself: once within a minute, media for ten minutes."""
     ticket = desk.tickets.issue((row["id"], sent.what), player=sent.what == "media")
     return Link(url=f"/open/{ticket}")
-
-
-def open_ticket(ticket: str, desk: Desk) -> Response:
-    """What a ticket was made for."""
-    session, what = desk.tickets.use(ticket)
-    row = desk.sessions.find(session)
-    kind, _, name = what.partition(":")
-    if kind == "table":
-        return send_table(desk, row, name, "csv")
-    if kind == "export":
-        return send_export(desk, row, name)
-    return send_report(desk, row) if kind == "report" else send_media(desk, row)

@@ -20,7 +20,16 @@ from typing import Any
 
 from nunbit.app.access import Keyring, Refusal, key_hash, new_key, write_secret
 from nunbit.app.jobs import Outline
-from nunbit.app.store import Consent, NoteShown, Receipt, Row, SessionShown, Store, now_text
+from nunbit.app.store import (
+    Consent,
+    NoteShown,
+    Receipt,
+    Row,
+    SessionFacts,
+    SessionShown,
+    Store,
+    now_text,
+)
 from nunbit.core.messages import NunbitError, Text
 from nunbit.runtime.files import spreadsheet_text, write_json, write_text, writing
 
@@ -36,20 +45,9 @@ _BUSY = ("recording", "analysing")
 
 
 @dataclass(frozen=True)
-class SessionWhole:
+class SessionWhole(SessionFacts):
     """A session with its consent, files, tables, notes and job."""
 
-    id: str
-    origin: str
-    participant: str | None
-    created: str
-    started: str | None
-    ended: str | None
-    duration_s: float | None
-    state: str
-    keep_media: bool
-    keep_until: str
-    problem: dict[str, str] | None
     job: Outline | None
     consent: dict[str, Any] | None
     files: list[dict[str, str | int]]
@@ -59,6 +57,7 @@ class SessionWhole:
     baseline: dict[str, float] | None
     has_report: bool
     has_media: bool
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,12 @@ class Sessions:
     Attributes:
         store: The database.
         folder: ``DATA/sessions``.
-        stop_jobs: Ends the jobs of a session before it is deleted.
+        stop_jobs: Ends the jobs of a session before it is deleted; returns how many.
     """
 
     store: Store
     folder: Path
-    stop_jobs: list[Callable[[str], None]] = field(default_factory=list)
+    stop_jobs: list[Callable[[str], int]] = field(default_factory=list)
 
     # -- people and consents --
 
@@ -216,8 +215,7 @@ class Sessions:
         Raises:
             Refusal: There is none.
         """
-        known = _ID.fullmatch(session)
-        found = self.store.row("sessions", id=session) if known else None
+        found = self.store.row("sessions", id=session) if _ID.fullmatch(session) else None
         if found is None:
             raise Refusal("no_session", id=session[:40])
         if found["state"] == "deleted":
@@ -279,13 +277,26 @@ class Sessions:
 
     def summary(self, row: Row) -> SessionShown:
         """A session as the list has it."""
-        person = self.store.row("participants", id=row["participant"])
-        jobs = self.store.rows("jobs", order="number", session=row["id"])
+        person = self.store.row("participants", id=row["participant"]) or {}
+        jobs = self.store.rows("jobs", order="number", session=row["id"]) or [{}]
+        return self._shown(row, person.get("code"), jobs[-1].get("id"))
+
+    def summaries(self) -> list[SessionShown]:
+        """All sessions that are not deleted, as the list has them: three questions for all."""
+        codes = {row["id"]: row["code"] for row in self.store.rows("participants")}
+        jobs = {row["session"]: row["id"] for row in self.store.rows("jobs", order="number")}
+        return [
+            self._shown(row, codes.get(row["participant"]), jobs.get(row["id"]))
+            for row in self.store.rows("sessions")
+            if row["state"] != "deleted"
+        ]
+
+    @staticmethod
+    def _shown(row: Row, code: str | None, job: str | None) -> SessionShown:
         return SessionShown(
-            row["id"], row["origin"], person["code"] if person else None, row["created"],
-            row["started"], row["ended"], row["duration_s"], row["state"], bool(row["keep_media"]),
-            row["keep_until"], json.loads(row["problem"]) if row["problem"] else None,
-            jobs[-1]["id"] if jobs else None,
+            row["id"], row["origin"], code, row["created"], row["started"], row["ended"],
+            row["duration_s"], row["state"], bool(row["keep_media"]), row["keep_until"],
+            json.loads(row["problem"]) if row["problem"] else None, job, row["title"],
         )  # fmt: skip
 
     def whole(self, row: Row, outline: Callable[[Row], Outline]) -> SessionWhole:
@@ -336,13 +347,12 @@ class Sessions:
         row = self.find(session)
         if row["state"] == "recording":
             raise Refusal("still_recording")
-        for stop in self.stop_jobs:
-            stop(session)
+        ended = sum(stop(session) for stop in self.stop_jobs)
         if self.find(session)["state"] in _BUSY:  # its tables are being written
             raise Refusal("still_recording")
         place = self.place(row)
-        listed = [(path, path.lstat().st_size) for path in _everything_in(place)]
-        with writing(place):
+        with self.store.folders, writing(place):
+            listed = [(path, path.lstat().st_size) for path in _everything_in(place)]
             for path, _ in listed:
                 _remove(path)
             _remove(place)
@@ -358,11 +368,12 @@ class Sessions:
             for path, size in listed
         ]
         receipt = Receipt(secrets.token_hex(8), session, why, now_text(), True, gone,
-                          _NOT_SHREDDED.to_dict())  # fmt: skip
+                          _NOT_SHREDDED.to_dict(), ended)  # fmt: skip
         with self.store.changing():
             self.store.remove("notes", session=session)
             self.store.remove("jobs", session=session)
-            self.store.set("sessions", session, state="deleted", problem=None)
+            self.store.set("sessions", session, state="deleted", problem=None, title="",
+                           choice="{}")  # fmt: skip
             self.store.add("receipts", id=receipt.receipt, session=session,
                            document=asdict(receipt), created=receipt.at)  # fmt: skip
             self.store.note_down("session_deleted", session, f"{why}, {len(gone)} files")

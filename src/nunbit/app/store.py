@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import date as date_type
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -56,6 +56,10 @@ _MIGRATIONS = (
         detail TEXT NOT NULL);
     CREATE INDEX jobs_by_state ON jobs (state, number);
     CREATE INDEX notes_by_session ON notes (session, t);
+    """,
+    """
+    ALTER TABLE sessions ADD COLUMN title TEXT NOT NULL DEFAULT '';
+    ALTER TABLE sessions ADD COLUMN choice TEXT NOT NULL DEFAULT '{}';
     """,
 )
 """Each brings the database from one version to the next; a released one never changes."""
@@ -219,8 +223,8 @@ class NoteShown:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionShown:
-    """A session: state is open, recording, analysing, done, cut_off or failed."""
+class SessionFacts:
+    """What every view of a session tells first."""
 
     id: str
     origin: str
@@ -233,14 +237,25 @@ class SessionShown:
     keep_media: bool
     keep_until: str
     problem: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionShown(SessionFacts):
+    """A session: state is open, recording, analysing, done, cut_off or failed.
+
+    ``title`` is what the researcher calls the recording; it is shown here and never exported.
+    """
+
     job: str | None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What was deleted, and that it is gone: ``why`` is asked, retention, withdrawn, participant.
 
-    ``deleted`` names every file with its ``bytes`` and that it is ``gone``.
+    ``deleted`` names every file with its ``bytes`` and that it is ``gone``; ``cancelled`` counts
+    the jobs that were ended first.
     """
 
     receipt: str
@@ -250,6 +265,7 @@ class Receipt:
     verified: bool
     deleted: list[dict[str, str | int | bool]]
     note: dict[str, str]
+    cancelled: int = 0
 
 
 # -- the database ----------------------------------------------------------------------------------
@@ -264,6 +280,9 @@ class Store:
     Raises:
         InputError: It cannot be opened, is damaged, or was written by a newer nunbit.
     """
+
+    folders: ClassVar = threading.RLock()
+    """Held while a session's folder is deleted, and by who writes into one besides its job."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

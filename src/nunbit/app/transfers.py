@@ -31,7 +31,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from nunbit.app.access import REPORT_POLICY, Refusal
-from nunbit.app.jobs import baseline_option, bundle_option
+from nunbit.app.jobs import bundle_option, choice_options
 from nunbit.app.sessions import (
     CONSENT_FILE,
     EXPORTS,
@@ -103,15 +103,15 @@ class Received:
             raise Refusal("too_many_pixels", limit=_MOST_PIXELS // 1_000_000)
         return path
 
-    def transcript(self) -> Path | None:
-        """The transcript, if one came.
+    def text(self, name: str) -> Path | None:
+        """A transcript, or who speaks when, if one came.
 
         Raises:
             Refusal: It is no text.
         """
-        if "transcript" not in self.files:
+        if name not in self.files:
             return None
-        path, head = self._file("transcript")
+        path, head = self._file(name)
         if not is_text(head):
             raise Refusal("not_text")
         return path
@@ -409,7 +409,8 @@ def _made(desk: Desk, row: Row, kind: str, out: Path) -> dict[str, Path]:
     """Write an export from what was observed; the session's own folder stays as it is."""
     source = desk.sessions.place(row)
     line = [sys.executable, "-m", "nunbit", "analyze", str(source), "--out", str(out),
-            "--export", kind, *bundle_option(desk.bundle), *baseline_option(row)]  # fmt: skip
+            "--export", kind, *bundle_option(desk.bundle_of(row)),
+            *choice_options(row)]  # fmt: skip
     run = subprocess.run(line, capture_output=True, text=True, timeout=_EXPORT_S, check=False)
     if run.returncode:
         said = (run.stderr.strip().splitlines() or ["?"])[-1].removeprefix("nunbit: error: ")

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from itertools import pairwise
 
 import click
 
@@ -20,7 +21,15 @@ from nunbit.cli import (  # noqa: F401 (importing registers the commands)
     machine,
     papers,
 )
-from nunbit.cli.shared import Shown, cli, fit_consoles, in_flags, show_error
+from nunbit.cli.shared import (
+    Shown,
+    cli,
+    fit_consoles,
+    flush_result,
+    in_flags,
+    show_error,
+    system_refusal,
+)
 from nunbit.core.messages import Lang, NunbitError, Text, system_language
 from nunbit.runtime.progress import put_in_words, set_lang, spoken_lang
 
@@ -29,6 +38,13 @@ __all__ = ["cli", "main"]
 _OUT_OF_MEMORY = Text(
     "out of memory: lower batch_size or the number of workers with --set",
     "메모리가 부족합니다. --set으로 batch_size나 작업 프로세스 수를 줄이십시오",
+)
+
+_ENDED = Text(
+    "a file ended before it should: it was not copied completely; look for one of 0 bytes, and "
+    "run the same line again",
+    "파일이 끝나기 전에 끊겼습니다. 완전히 복사되지 않은 파일(0바이트)이 있는지 확인하고 같은 "
+    "명령을 다시 실행하십시오",
 )
 
 
@@ -46,13 +62,21 @@ def main() -> None:
     put_in_words(in_flags)
     try:
         _run(arguments)
+        flush_result()
     except NunbitError as exc:
         show_error(exc.text, arguments)
         sys.exit(1)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (click.exceptions.Abort, KeyboardInterrupt) as exc:
+        # click takes the end of a file for the end of a person's patience.
+        if isinstance(exc.__cause__, EOFError):
+            show_error(_ENDED, arguments)
+            sys.exit(1)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as exc:
+        show_error(system_refusal(exc), arguments)
         sys.exit(1)
     except MemoryError:
         show_error(_OUT_OF_MEMORY, arguments)
@@ -74,7 +98,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _language_of(arguments: list[str]) -> Lang | None:
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         value = following if argument == "--lang" else argument.removeprefix("--lang=")
         if value in ("ko", "en") and argument.startswith("--lang"):
             return "ko" if value == "ko" else "en"

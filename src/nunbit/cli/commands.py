@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,24 +16,12 @@ from nunbit.cli.shared import (
     Given,
     bundle_folder,
     command,
+    engine_options,
     show,
     terminal_columns,
 )
 from nunbit.core.messages import InputError, Text
 from nunbit.runtime.progress import spoken_lang
-
-if TYPE_CHECKING:
-    pass
-
-
-_NO_MEDIA = Text(
-    "Give MEDIA (recordings or folders), or --people TABLE.",
-    "MEDIA(녹화나 폴더) 또는 --people 표를 주십시오.",
-)
-_NOTHING_TO_ALIGN = Text(
-    "give MEDIA (recordings or folders), or --forget with --out",
-    "MEDIA(녹화나 폴더)를 주거나 --out과 --forget을 함께 주십시오",
-)
 
 
 @command("predict", settings=True)
@@ -56,10 +44,12 @@ _NOTHING_TO_ALIGN = Text(
 @click.option(
     "--annotate", type=PATHS, metavar="OUT", help="Draw boxes and labels on copies: file or folder."
 )
+@click.option("--csv", type=PATHS, metavar="FILE", help="Write a table with a row a face.")
 def predict(
     files: tuple[Path, ...],
     bundle: Path | None,
     annotate: Path | None,
+    csv: Path | None,
     neutral: tuple[Path, ...],
     given: Given,
     **options: Any,
@@ -73,7 +63,7 @@ def predict(
     \b
     Examples:
       nunbit predict photo.jpg
-      nunbit predict album/ --annotate marked --json
+      nunbit predict album/ --annotate marked --csv faces.csv
       nunbit predict photo.jpg --prompt '환하게 웃는 얼굴' --prompt '침울한 얼굴'
     """
     from nunbit.stories.predict import predict as run_prediction
@@ -87,6 +77,8 @@ def predict(
         annotate=annotate,
         neutral=neutral,
     )
+    if csv is not None:
+        result.save(csv if csv.suffix.lower() == ".csv" else csv.with_name(f"{csv.name}.csv"))
     show(result.document, result.text(spoken_lang()))
     if result.failure is not None:
         raise result.failure
@@ -164,6 +156,8 @@ def check(
 @click.option("--forget", is_flag=True, default=None, help="Keep only the tables.")
 @click.option("--full-rate", is_flag=True, default=None, help="Read every frame (blinks); slower.")
 @click.option("--without-words", is_flag=True, default=None, help="Write nothing of what was said.")
+@click.option("--part", metavar="I/N", help="Analyse only part I of N (job arrays).")
+@engine_options
 def analyze(
     media: tuple[Path, ...],
     out: Path,
@@ -186,11 +180,16 @@ def analyze(
       nunbit analyze --people people.csv --out timelines
     """
     if not media and people is None:
-        raise click.UsageError(_NO_MEDIA.pick(spoken_lang()))
+        raise click.UsageError(
+            Text(
+                "Give MEDIA (recordings or folders), or --people TABLE.",
+                "MEDIA(녹화나 폴더) 또는 --people 표를 주십시오.",
+            ).pick(spoken_lang())
+        )
     from nunbit.report.measure_tiers import parse_export
     from nunbit.stories.analyze import analyze as run_analysis
-    from nunbit.stories.analyze import outcomes_text
     from nunbit.stories.analyze.job import AnalyzeSettings
+    from nunbit.stories.analyze.outcome import outcomes_text
 
     if options["export"] is not None:
         options["export"], tiers = parse_export(options["export"])
@@ -222,6 +221,7 @@ def analyze(
 @TRANSCRIPT
 @SPEAKERS
 @BUNDLE
+@engine_options
 def align(
     media: tuple[Path, ...],
     out: Path,
@@ -244,7 +244,12 @@ def align(
     """
     if not media:
         if not forget:
-            raise click.UsageError(_NOTHING_TO_ALIGN.pick(spoken_lang()))
+            raise click.UsageError(
+                Text(
+                    "give MEDIA (recordings or folders), or --forget with --out",
+                    "MEDIA(녹화나 폴더)를 주거나 --out과 --forget을 함께 주십시오",
+                ).pick(spoken_lang())
+            )
         from nunbit.stories.align import forget as forget_run
 
         show({"readings": forget_run(out)["readings"]}, str(out))

@@ -17,6 +17,7 @@ from nunbit.cli.shared import (
     bundle_folder,
     cli,
     command,
+    engine_options,
     need,
     show,
 )
@@ -118,6 +119,7 @@ def synth_study(out: Path, given: Given, **options: Any) -> None:
 @click.option("--labels", "policy", help="uploader, annot_a, majority, unanimous or votes.")
 @click.option("--size", type=int, help="Side of the crops in pixels (default 224).")
 @click.option("--part", metavar="I/N", help="Prepare only part I of N (job arrays).")
+@engine_options
 @click.option("--paper", is_flag=True, help="The paper's crop and labels; what you give wins.")
 def prepare(
     src: tuple[Path, ...],
@@ -150,7 +152,10 @@ def prepare(
 @click.argument("data", type=PATHS)
 @click.option("--out", required=True, type=PATHS, help="Folder of the run.")
 @click.option(
-    "--recipe", default="paper", show_default=True, help="paper, fer7-lite or a TOML file."
+    "--recipe",
+    default="paper",
+    show_default=True,
+    help="paper, nunbit, fer7-lite, fer7-lite-words, fer7-lite-wider or a TOML file.",
 )
 @click.option(
     "--init",
@@ -221,7 +226,7 @@ def export(run: Path, out: Path) -> None:
 @click.argument("data", type=PATHS)
 @BUNDLE
 @click.option("--out", required=True, type=PATHS, help="Folder of the evaluation.")
-@click.option("--split", help="train, validation or test (default: test if there is one).")
+@click.option("--split", help="train, validation, test or all (default: test if there is one).")
 @click.option("--labels", "policy", help="Label policy (default: that of the data set).")
 @click.option("--prompts", help="paper, natural, english or a TOML file.")
 @click.option("--ensemble", help="mean_embedding, mean_similarity, max or vote.")
@@ -233,6 +238,7 @@ def export(run: Path, out: Path) -> None:
 )
 @click.option("--seeds", multiple=True, help="Folder of an evaluation of another seed; repeatable.")
 @click.option("--part", metavar="I/N", help="Embed only part I of N (job arrays).")
+@engine_options
 @click.option("--paper", is_flag=True, help="The paper's evaluation; what you give wins.")
 def evaluate(
     data: Path,
@@ -244,21 +250,27 @@ def evaluate(
 ) -> None:
     """Evaluate a bundle zero-shot: cosine to prompts, intervals, calibration, report.
 
+    DATA is a prepared data set, a file of predictions, or a folder of class folders, which is
+    prepared in OUT/data first and evaluated whole.
+
     \b
     Examples:
       nunbit evaluate data --bundle run/bundle --out eval
+      nunbit evaluate faces/ --out eval
       nunbit evaluate data --bundle run/bundle --out eval --paper
       nunbit evaluate data --bundle run/bundle --out eval --prompts natural --compare paper
       nunbit evaluate probe/predictions.parquet --out eval-probe --compare eval
     """
     for key in ("compare", "seeds"):
         options[key] = options[key] or None
+    from nunbit.api.folders import prepared
     from nunbit.report import evaluation_text
     from nunbit.stories.evaluate import Unfinished, evaluate_part
     from nunbit.stories.evaluate import evaluate as run_evaluation
     from nunbit.stories.evaluate.assess import EvaluateSettings
 
     settings = given.read(EvaluateSettings, options, paper="evaluate" if paper else None)
+    data, settings = prepared(data, bundle, out, settings)
     run = run_evaluation if settings.part is None else evaluate_part
     result = run(data, bundle, out, settings)
     if isinstance(result, Unfinished):
@@ -282,9 +294,11 @@ def _prepare_text(document: Mapping[str, Any], out: Path, lang: Lang) -> str:
     counts = document["counts"]
     rows = [(split, str(n)) for split, n in counts["by_split"].items()]
     rows.append((Text("rejects", "제외").pick(lang), str(sum(counts["rejects"].values()))))
-    lines = [pad(name, 12, left=True) + pad(value, 9) for name, value in rows]
-    lines += [f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())]
-    lines += [f"! {text_of(note).pick(lang)}" for note in document["notes"]]
+    lines = (
+        *(pad(name, 12, left=True) + pad(value, 9) for name, value in rows),
+        *(f"  {reason}: {n}" for reason, n in sorted(counts["rejects"].items())),
+        *(f"! {text_of(note).pick(lang)}" for note in document["notes"]),
+    )
     return "\n".join([*lines, str(out)])
 
 

@@ -105,6 +105,10 @@ def _show_weights(found: Sequence[FoundWeights]) -> None:
     show(document, "\n".join([*(each.text(spoken_lang()) for each in found), folder]))
 
 
+_DESKTOP = "-"
+"""Value of an option whose folder was left out."""
+
+
 @command("app", settings=True)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8709; 0 = a free one).")
 @click.option("--no-browser", is_flag=True, help="Do not open the page in the browser.")
@@ -112,44 +116,88 @@ def _show_weights(found: Sequence[FoundWeights]) -> None:
 @click.option("--bind", metavar="ADDR", help="Listen for other machines too; needs --token.")
 @click.option("--token", help="What others must send instead of the key; 16 or more characters.")
 @click.option("--asr", type=click.Choice(["vosk", "faster-whisper"]), help="Recognise the words.")
+@click.option(
+    "--shortcut",
+    type=PATHS,
+    is_flag=False,
+    flag_value=_DESKTOP,
+    metavar="[FOLDER]",
+    help="Put a file on the desktop (or in FOLDER) that starts the app by a double click.",
+)
+@click.option(
+    "--remove-shortcut",
+    type=PATHS,
+    is_flag=False,
+    flag_value=_DESKTOP,
+    metavar="[FOLDER]",
+    help="Take that file away again; data stay.",
+)
 @BUNDLE
 def app(
     port: int | None,
     no_browser: bool,
     data: Path | None,
     bundle: Path | None,
+    shortcut: Path | None,
+    remove_shortcut: Path | None,
     given: Given,
     **options: Any,
 ) -> None:
     """Open the local page: camera and microphone live, uploads, sessions, exports.
 
     It answers this machine alone, and nothing leaves it. Nothing is recorded without a consent;
-    a try-out stores nothing. The address that is printed holds the key: keep it to yourself.
+    a try-out stores nothing. The address that is printed holds the key: keep it to yourself. If
+    the app runs already, its page is opened.
 
     \b
     Examples:
       nunbit app
+      nunbit app --shortcut
       nunbit app --port 0 --no-browser --data study
     """
     need("fastapi", "web")
     need("uvicorn", "web")
     need("av", "media")
-    from nunbit.app import DEFAULT_PORT, Address, AppSettings, default_data_folder, run_app
+    from nunbit.app import Address, AppSettings, default_data_folder, run_app
+    from nunbit.app.shortcut import find_running
+
+    folder = data or default_data_folder()
+    settings = given.read(AppSettings, options)
+    if shortcut or remove_shortcut:
+        words = (
+            *((f"--{name}", value) for name, value in options.items()),
+            ("--port", port),
+            ("--bundle", bundle and bundle.resolve()),
+            ("--config", given.config and given.config.resolve()),
+            *(("--set", each) for each in given.overrides),
+        )
+        line = [word for name, value in words if value is not None for word in (name, str(value))]
+        _desktop_file(shortcut, remove_shortcut, folder, line)
+        return
 
     def ready(address: Address) -> None:
-        opens = f"{address.url}#key={address.key}"
-        show(address.to_dict(), opens)
+        show(address.to_dict(), address.opens)
         sys.stdout.flush()
         if not no_browser:
-            webbrowser.open(opens)
+            webbrowser.open(address.opens)
 
-    run_app(
-        given.read(AppSettings, options),
-        data or default_data_folder(),
-        port=DEFAULT_PORT if port is None else port,
-        bundle=bundle,
-        ready=ready,
-    )
+    if not no_browser and (there := find_running(folder)) is not None:
+        ready(there)
+        return
+    run_app(settings, folder, port=port, bundle=bundle, ready=ready)
+
+
+def _desktop_file(made: Path | None, removed: Path | None, data: Path, options: list[str]) -> None:
+    """Make or remove the file that starts the app by a double click."""
+    from nunbit.app.shortcut import make_shortcut, remove_shortcut
+
+    def place(path: Path) -> Path | None:
+        return None if str(path) == _DESKTOP else path
+
+    gone = [] if removed is None else remove_shortcut(place(removed), data)
+    path = None if made is None else make_shortcut(place(made), data, options)
+    document = {"shortcut": path and str(path), "removed": [str(each) for each in gone]}
+    show(document, "\n".join(map(str, [*gone, *([path] if path else [])])))
 
 
 @command("doctor")

@@ -8,6 +8,7 @@ import click
 
 from nunbit.cli.shared import PATHS, command, show
 from nunbit.runtime.progress import spoken_lang
+from nunbit.runtime.results import as_written
 
 
 @command("figure")
@@ -51,7 +52,8 @@ def figure(
 
     names = tuple(name.strip() for name in (tracks or "").split(",") if name.strip())
     order = FigureOrder(names, start, end, measure, by, width)
-    written = draw_figure(sessions, out, order, lang=spoken_lang())
+    with as_written(*sessions):
+        written = draw_figure(sessions, out, order, lang=spoken_lang())
     show({"figure": str(written)}, str(written))
 
 
@@ -80,7 +82,8 @@ def tables(out: Path, formats: str) -> None:
     from nunbit.report.table_files import write_table_files
 
     kinds = tuple(kind.strip() for kind in formats.split(",") if kind.strip())
-    written = write_table_files(out, kinds, lang=spoken_lang())
+    with as_written(out):
+        written = write_table_files(out, kinds, lang=spoken_lang())
     show({"files": [str(path) for path in written]}, "\n".join(map(str, written)))
 
 
@@ -123,7 +126,8 @@ def compare(
     from nunbit.stories.within_person import compare as run_comparison
 
     names = tuple(name.strip() for name in (measure or "").split(",") if name.strip())
-    result = run_comparison(timelines, out, CompareOrder(names, by, conditions))
+    with as_written(*timelines):
+        result = run_comparison(timelines, out, CompareOrder(names, by, conditions))
     show(result.document, comparison_text(result, out, spoken_lang()))
 
 
@@ -145,7 +149,8 @@ def methods(timelines: tuple[Path, ...], out: Path | None) -> None:
     from nunbit.stories.analyze.job import AnalyzeSettings
     from nunbit.stories.methods import methods_text
 
-    text = methods_text(timelines, spoken_lang(), settings_to_dict(AnalyzeSettings()))
+    with as_written(*timelines):
+        text = methods_text(timelines, spoken_lang(), settings_to_dict(AnalyzeSettings()))
     if out is not None:
         write_text(out, text + "\n")
     show({"methods": text}, text)

@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nunbit.core.messages import Lang, MissingExtra, Text, system_language
+from nunbit.core.messages import NO_TEXT, Lang, MissingExtra, Text, system_language
 from nunbit.runtime.files import json_text, whole_text
 from nunbit.runtime.progress import say, set_lang, spoken_lang
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 FLAGS = {
+    "address": "--address",
     "annotate": "--annotate",
     "asr": "--asr",
     "baseline": "--baseline",
@@ -37,6 +40,7 @@ FLAGS = {
     "crops": "--crops",
     "cutoff": "--cutoff",
     "embed": "--embed",
+    "engine": "--engine",
     "ensemble": "--ensemble",
     "export": "--export",
     "figure": "--figure",
@@ -63,6 +67,7 @@ FLAGS = {
     "resume": "--resume",
     "seeds": "--seeds",
     "size": "--size",
+    "shortcut": "--shortcut",
     "speakers": "--speakers",
     "split": "--split",
     "subject": "--subject",
@@ -131,6 +136,17 @@ SPEAKERS = click.option("--speakers", help="Who speaks when (RTTM); a folder for
 PRIOR = click.option(
     "--prior", metavar="train|balanced|FILE", help="Class shares to assume (default: train)."
 )
+
+
+def engine_options(function: Any) -> Any:
+    """Give a command ``--engine`` and ``--address``."""
+    names = click.Choice(["local", "ray"])
+    told = "Who does the parts: this machine or a Ray cluster (default: local)."
+    where = "Cluster of --engine ray (default: RAY_ADDRESS, else one started here)."
+    return click.option("--engine", type=names, help=told)(
+        click.option("--address", metavar="HOST:PORT", help=where)(function)
+    )
+
 
 _ORDER = (
     *("demo", "synth", "prepare", "train", "export", "evaluate", "predict", "adapt"),
@@ -332,6 +348,32 @@ def show(document: Mapping[str, Any], text: str) -> None:
         click.echo(whole_text(in_flags(text)))
 
 
+def flush_result() -> None:
+    """Write out what was printed, while an error can still be reported."""
+    sys.stdout.flush()
+
+
+def system_refusal(exc: OSError) -> Text:
+    """The line for an error of the system that nothing has reported yet, mostly of stdout."""
+    reason = exc.strerror or exc
+    if exc.filename is not None or not _is_of_stdout(exc):
+        where = Text(f"{exc.filename}: ", f"{exc.filename}: ") if exc.filename else NO_TEXT
+        return Text(
+            f"{where.en}{reason}; finished work is kept: mend that and run the same line again",
+            f"{where.ko}{reason}. 완료된 작업은 보존됩니다. 고친 뒤 같은 명령을 다시 실행하십시오",
+        )
+    # What is left in the buffer would fail once more when Python ends, in its own words.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    Shown.document = True  # nothing more can be printed there
+    return Text(
+        f"standard output: cannot write the result: {reason}; files that were written stay. Send "
+        "the output elsewhere and run the same line again",
+        f"표준 출력: 결과를 쓸 수 없습니다: {reason}. 이미 쓴 파일은 남아 있습니다. 출력을 다른 "
+        "곳으로 보내고 같은 명령을 다시 실행하십시오",
+    )
+
+
 def terminal_columns() -> int | None:
     """Columns of the terminal that reads stdout (or ``COLUMNS``); None for a file or a pipe."""
     if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
@@ -339,9 +381,19 @@ def terminal_columns() -> int | None:
     return shutil.get_terminal_size().columns
 
 
+def _is_of_stdout(exc: OSError) -> bool:
+    """Whether printing raised it; such an error does not name its file."""
+    names = {frame.name for frame in traceback.extract_tb(exc.__traceback__)}
+    return bool(names & {"echo", flush_result.__name__})
+
+
 def show_error(text: Text, arguments: Sequence[str]) -> None:
     """Say an error in one line; with ``--json`` also as ``{"error": line}`` to an empty stdout."""
     line = in_flags(text.line(spoken_lang()))
     if "--json" in arguments and not Shown.document:
-        click.echo(_json_line({"error": line}))
-    click.echo(f"nunbit: error: {line}", err=True)
+        try:
+            click.echo(_json_line({"error": line}))
+        except OSError as exc:  # stdout is on a full disk: the line on stderr must do
+            system_refusal(exc)
+    with suppress(OSError):
+        click.echo(f"nunbit: error: {line}", err=True)

@@ -20,9 +20,11 @@ file never takes the others down (``workers.fault_text``). Knows nothing else of
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Lang = Literal["en", "ko"]
@@ -83,10 +85,7 @@ def text_of(stored: Any) -> Text:
     """
     if isinstance(stored, str):
         return Text(stored, stored)
-    if isinstance(stored, dict):
-        en, ko = stored.get("en"), stored.get("ko")
-    else:
-        en, ko = stored
+    en, ko = (stored.get("en"), stored.get("ko")) if isinstance(stored, dict) else stored
     return Text(str(en or ko or ""), str(ko or en or ""))
 
 
@@ -99,8 +98,7 @@ def joined(separator: str, texts: Iterable[Text]) -> Text:
 def system_language() -> Lang:
     """``ko`` where the system's message language is Korean, else ``en``."""
     for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        value = os.environ.get(variable, "")
-        if value:
+        if value := os.environ.get(variable, ""):
             return "ko" if value.lower().startswith("ko") else "en"
     return "ko" if _windows_language() == _KOREAN else "en"
 
@@ -180,3 +178,29 @@ class MissingExtra(NunbitError):  # noqa: N818  (reads better than MissingExtraE
                 f"{package} 패키지가 설치되어 있지 않습니다: {line}",
             )
         super().__init__(package)
+
+
+def missing_file(path: Path) -> InputError:
+    """The error for a path where there is no file, with the likely reason."""
+    shown = str(path)
+    why = Text("there is no such file; check the path", "파일이 없습니다. 경로를 확인하십시오")
+    # Path('https://x') is spelled 'https:/x'.
+    if found := re.match(r"(https?|ftp|rtsp):/+", shown):
+        shown = f"{found[1]}://{shown[found.end() :]}"
+        why = Text(
+            "an address, not a file; nunbit downloads nothing, so save the file first",
+            "파일이 아니라 주소입니다. nunbit은 파일을 내려받지 않으므로 먼저 저장하십시오",
+        )
+    elif shown.startswith("~"):
+        why = Text(
+            "there is no such file; the shell expands ~ only without quotes",
+            "파일이 없습니다. ~는 따옴표로 싸지 않아야 홈 폴더로 바뀝니다",
+        )
+    elif any(mark in shown for mark in "*?["):
+        why = Text(
+            "there is no such file, and nothing matches this pattern; check the folder, and write "
+            "patterns without quotes",
+            "그런 파일이 없고 이 패턴에 맞는 파일도 없습니다. 폴더를 확인하고, 패턴은 따옴표 없이 "
+            "쓰십시오",
+        )
+    return InputError(why.under(shown))

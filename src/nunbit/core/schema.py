@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.messages import NO_TEXT, Text
+from nunbit.core.messages import NO_TEXT, Text, joined
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -125,6 +125,12 @@ class Reject:
 Treatment = Literal["read", "repaired", "left_out"]
 TREATMENTS: tuple[Treatment, ...] = ("read", "repaired", "left_out")
 
+TREATMENT_NAMES: dict[str, Text] = {
+    "read": Text("read", "읽음"),
+    "repaired": Text("repaired", "고쳐 읽음"),
+    "left_out": Text("left out", "제외"),
+}
+
 PLAIN_CODES = frozenset({"video", "sound", "transcript", "speakers", "photo"})
 """Codes of notes that only state what was read; every other note reports something unusual."""
 
@@ -177,3 +183,43 @@ def first_place(first: str) -> Text:
     if not _PLACES.fullmatch(first):
         return Text(first, first)
     return Text(first, _PLACE.sub(lambda found: f"{found[2]}{_COUNTED[found[1]]}", first))
+
+
+def problems(notes: Iterable[ReadingNote]) -> tuple[ReadingNote, ...]:
+    """Notes about problems: all but those that only state what was read.
+
+    A note of treatment ``read`` with another code than those made here is one of them: the file
+    was read as it is, and the reader should know something about it.
+    """
+    return tuple(n for n in notes if not (n.treatment == "read" and n.code in PLAIN_CODES))
+
+
+def note_lines(notes: Iterable[ReadingNote]) -> list[Text]:
+    """The protocol for a terminal: treatment and sentence, a line each."""
+    return [joined(": ", (TREATMENT_NAMES[n.treatment], _sentence(n))) for n in notes]
+
+
+def unsaid(notices: Iterable[Text], notes: Iterable[ReadingNote]) -> tuple[Text, ...]:
+    """Notices without a note of the same wording, each once."""
+    said = {note.text.en for note in notes}
+    return tuple(text for text in dict.fromkeys(notices) if text.en not in said)
+
+
+def notes_of_document(document: Mapping[str, Any] | None) -> tuple[ReadingNote, ...]:
+    """The notes in ``reading`` of a stored document; what does not fit is passed over."""
+    rows = ((kind, row) for kind in TREATMENTS for row in (document or {}).get(kind) or ())
+    found = []
+    for treatment, row in rows:
+        code, first, en, ko = (str(row.get(key, "")) for key in ("code", "first", "en", "ko"))
+        found.append(ReadingNote(treatment, code, int(row.get("count", 1)), first, Text(en, ko)))
+    return tuple(found)
+
+
+def _sentence(note: ReadingNote) -> Text:
+    text, count = note.text, str(note.count)
+    if note.count < 2 or note.treatment == "read":
+        return text
+    return Text(
+        text.en if count in text.en else f"{text.en} ({note.count:,} places)",
+        text.ko if count in text.ko else f"{text.ko} ({note.count:,}곳)",
+    )

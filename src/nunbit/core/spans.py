@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.streams import Flags, Floats, Interval
+from nunbit.core.streams import Flags, Floats, Interval, Ints
 from nunbit.core.timebase import SAME_S, bounds, merge_intervals
 
-Rows = NDArray[np.int64]
+Rows = Ints
+K = TypeVar("K")
+V = TypeVar("V")
 Kind = Literal["window", "turn", "question", "session", "block", "baseline"]
 
 _MOST_ENTRIES = 1_000_000  # of one padded table in quantile_rows: 8 MB
@@ -98,7 +100,7 @@ def rows_in(times_s: Floats, spans: Spans) -> Rows:
     return np.stack([first, np.maximum(first, last)], axis=1).astype(np.int64)
 
 
-def lengths(rows: Rows) -> NDArray[np.int64]:
+def lengths(rows: Rows) -> Ints:
     """(S,) number of samples in each row."""
     return np.asarray(rows[:, 1] - rows[:, 0])
 
@@ -212,7 +214,7 @@ def covered_s(intervals: Iterable[Interval], spans: Spans) -> Floats:
     return Mass(bounds(merge_intervals(intervals)), shortest_s=0.0).within(spans)
 
 
-def grid_counts(spans: Spans, rate_hz: float) -> NDArray[np.int64]:
+def grid_counts(spans: Spans, rate_hz: float) -> Ints:
     """(S,) grid times k / rate in [start, end): what a complete span would hold."""
     # 0.3 * 10 is 3.0000000000000004 in some spellings: the rounding keeps such edges on the grid.
     first, stop = (np.ceil(np.round(t * rate_hz, 6)) for t in (spans.start_s, spans.end_s))
@@ -232,6 +234,14 @@ def runs(flags: Flags, breaks: Flags | None = None) -> Rows:
     first = flags & (~before[:-1] | breaks)
     last = flags & (~after[1:] | np.append(breaks[1:], True))
     return np.stack([np.flatnonzero(first), np.flatnonzero(last) + 1], axis=1)
+
+
+def flags_of(found: Rows, n: int) -> Flags:
+    """(n,) true within each run, as :func:`runs` gives them."""
+    flags = np.zeros(n, bool)
+    for start, stop in found.tolist():
+        flags[start:stop] = True
+    return flags
 
 
 def after_gaps(times_s: Floats, longest_s: float) -> Flags:
@@ -281,3 +291,19 @@ class Stretches:
     def within(self, spans: Spans) -> Floats:
         """(S,) seconds of them in each span."""
         return Mass(self.edges_s).within(spans)
+
+
+def lists_by_key(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """The values of every key in their order; keys in the order in which they come first."""
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def groups_of(codes: Rows) -> list[Rows]:
+    """The rows of every code, codes and rows in order; one sort, however many codes there are."""
+    if not len(codes):
+        return []
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

@@ -8,8 +8,8 @@ knows a model. N samples of a track, M samples of a stream, W windows, K labels,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from nunbit.core.schema import ReadingNote
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
 
 AUDIO_RATE_HZ = 16_000
 VOICE_HOP_S = 0.01
@@ -135,7 +137,7 @@ class Frame:
     """
 
     time_s: float
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -156,8 +158,7 @@ class AudioChunk:
 
 def _check_rows(owner: object, n: int, names: tuple[str, ...], where: str = "") -> None:
     for name in names:
-        rows = getattr(owner, name)
-        if rows is not None and len(rows) != n:
+        if (rows := getattr(owner, name)) is not None and len(rows) != n:
             raise ValueError(f"{where}{name}: expected {n} rows, got {len(rows)}")
 
 
@@ -185,6 +186,7 @@ class FaceTrack:
         motion: (N,) how far the face moved since about 0.1 s before, tremor included, in eye
             distances per second; or None. Stands for the landmarks where they are not kept.
         tremor: Motion that the landmarks' trembling alone brings about, NaN where unknown.
+        lips: (N,) height of the lips over eye distance, or None; likewise.
     """
 
     track_id: int
@@ -203,14 +205,12 @@ class FaceTrack:
     channels: Singles | None = None
     motion: Floats | None = None
     tremor: float = float("nan")
+    lips: Floats | None = None
 
     def __post_init__(self) -> None:
         if not (np.diff(self.times_s) > 0).all():
             raise ValueError("times_s: expected increasing times")
-        names = (
-            "boxes_xyxy", "det_score", "sharpness", "reasons", "rotation", "pose_deg", "landmarks",
-            "mouth_open", "eye_aspect", "embeddings", "probabilities", "channels", "motion",
-        )  # fmt: skip
+        names = tuple(f.name for f in fields(self) if f.name not in ("track_id", "tremor"))
         _check_rows(self, len(self.times_s), names)
 
 
@@ -231,7 +231,7 @@ class FaceStream:
 
     rate_hz: float
     sample_times_s: Floats
-    n_faces: NDArray[np.int64]
+    n_faces: Ints
     tracks: tuple[FaceTrack, ...]
     targets: tuple[int, ...]
     labels: tuple[str, ...] = ()
@@ -368,8 +368,7 @@ class MeasureBlock:
         mask_reason: (W,) of str; '' where valid.
         ci_low, ci_high: (W,) ends of the 95% interval, or None where there is none.
         baseline: The person's own baseline in the same unit, NaN where there is none.
-        track: Track of a face measure where several persons are reported, else ''.
-        version: Of the definition.
+        track, version: Of a face measure where several persons are reported; of the definition.
         experimental: Left out of summaries unless requested.
         ci_reason: Why a value has no interval; '' if it has one or none was computed.
     """
@@ -382,8 +381,8 @@ class MeasureBlock:
     t_start: Floats
     t_end: Floats
     value: Floats
-    n_expected: NDArray[np.int64]
-    n_valid: NDArray[np.int64]
+    n_expected: Ints
+    n_valid: Ints
     confidence: Floats
     mask_reason: NDArray[np.str_]
     ci_low: Floats | None = None
@@ -433,7 +432,7 @@ class Timeline:
         faces, voice, transcript: None without video, audio, words.
         turns: In order; empty where nobody speaks.
         blocks, episodes: All measures; all episodes and states, by start.
-        document: ``summary.json`` as plain data.
+        path, names: Of the recording, from its folder ('' = untold); label id -> Korean name.
     """
 
     media: MediaInfo
@@ -447,4 +446,5 @@ class Timeline:
     turns: tuple[Turn, ...]
     blocks: tuple[MeasureBlock, ...]
     episodes: tuple[Episode, ...]
-    document: dict[str, Any] = field(default_factory=dict)
+    path: str = ""
+    names: dict[str, str] = field(default_factory=dict)

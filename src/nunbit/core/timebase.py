@@ -7,6 +7,7 @@ stretches at once are in :mod:`nunbit.core.spans`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterable
@@ -14,10 +15,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.messages import SettingsError, Text
-from nunbit.core.streams import Floats, Interval
+from nunbit.core.streams import Floats, Interval, Ints
 
 T = TypeVar("T")
 
@@ -86,9 +86,7 @@ def sample_grid(start_s: float, end_s: float, rate_hz: float) -> Floats:
     return np.arange(first, max(first, stop)) / rate_hz
 
 
-def nearest_within(
-    times_s: Floats, grid_s: Floats, tolerance_s: float = TOLERANCE_S
-) -> NDArray[np.int64]:
+def nearest_within(times_s: Floats, grid_s: Floats, tolerance_s: float = TOLERANCE_S) -> Ints:
     """Assign samples to grid times; grid times without a sample are missing.
 
     A sample belongs to the grid time nearest to it, and a grid time takes the nearest of the
@@ -120,7 +118,7 @@ def nearest_within(
     return found
 
 
-def nearest_indices(grid_s: Floats, times_s: Floats) -> NDArray[np.int64]:
+def nearest_indices(grid_s: Floats, times_s: Floats) -> Ints:
     """Which grid time is nearest to each time, however far; of two equally near the later one.
 
     Args:
@@ -149,6 +147,12 @@ def merge_intervals(intervals: Iterable[Interval], join_s: float = 0.0) -> tuple
         else:
             merged.append(each)
     return tuple(merged)
+
+
+def equal_parts(whole: Interval, n: int) -> list[Interval]:
+    """So many parts of the same length."""
+    edges = np.linspace(whole.start_s, whole.end_s, n + 1).tolist()
+    return [Interval(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def intersect_intervals(a: Iterable[Interval], b: Iterable[Interval]) -> tuple[Interval, ...]:
@@ -196,8 +200,7 @@ def clip_intervals(
 
 def bounds(intervals: Iterable[Interval]) -> Floats:
     """(N, 2) starts and ends."""
-    flat = [(each.start_s, each.end_s) for each in intervals]
-    return np.array(flat, np.float64).reshape(-1, 2)
+    return np.array([(each.start_s, each.end_s) for each in intervals], np.float64).reshape(-1, 2)
 
 
 # -- the clock of a live session -------------------------------------------------------------------
@@ -405,8 +408,7 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
 
 def place_text(seconds: float) -> str:
     """A place in a recording for a note, to the nearest tenth: ``0:03.2``; ``?`` for none."""
-    known = math.isfinite(seconds)
-    return clock(round(max(0.0, seconds), 1), tenths=True) if known else "?"
+    return clock(round(max(0.0, seconds), 1), tenths=True) if math.isfinite(seconds) else "?"
 
 
 def stamp(seconds: float, mark: str = ".") -> str:

@@ -309,9 +309,8 @@ def _person_counts(records: PackedRecords) -> dict[str, int]:
             images.setdefault(split, Counter())[subject] += 1
     train, validation = images["train"], images["validation"]
     unseen = {subject: n for subject, n in validation.items() if subject not in train}
-    counts = {split: len(by_person) for split, by_person in images.items()}
     return {
-        **counts,
+        **{split: len(by_person) for split, by_person in images.items()},
         "train_and_validation": len(validation) - len(unseen),
         "validation_unseen": len(unseen),
         "images_of_validation_unseen": sum(unseen.values()),
@@ -426,9 +425,8 @@ def notes_for(
     counts: Mapping[str, Any], rejects: Sequence[Reject], others: Counter[str]
 ) -> tuple[Text, ...]:
     """Sentences about a listing (its ``raw_counts`` and rejects), broken containers first."""
-    notes = container_notes(rejects, others)
-    bad = [reject for reject in rejects if reject.reason in _LABEL_REASONS]
-    if bad:
+    notes = [*container_notes(rejects, others)]
+    if bad := [reject for reject in rejects if reject.reason in _LABEL_REASONS]:
         first = f"{bad[0].file}: {bad[0].reason}"
         notes.append(
             Text(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -90,13 +90,10 @@ def folder_traits(path: str) -> FolderTraits:
     split: Split | None = None
     part, label = UNKNOWN, None
     for component in reversed(path.split("/")):
-        trait = _TRAIT.search(component)
-        if trait and part == UNKNOWN:
+        if (trait := _TRAIT.search(component)) and part == UNKNOWN:
             split = parse_split(trait.group(1))  # None for the sample
-            number = f"_{int(trait.group(2)):02d}" if trait.group(2) else ""
-            part = _PARTS[split] + number
-        emotion = _CLASS.search(component)
-        if emotion and label is None:
+            part = _PARTS[split] + (f"_{int(trait.group(2)):02d}" if trait.group(2) else "")
+        if (emotion := _CLASS.search(component)) and label is None:
             label = emotion.group(1)
     return FolderTraits(split, part, label)
 
@@ -187,7 +184,8 @@ class LabelRecord(msgspec.Struct, gc=False):
 
     def boxes(self) -> tuple[Box, ...]:
         """The three boxes verbatim; ``MISSING_BOX`` keeps the place of one that is not there."""
-        return tuple(_box(annotation) for annotation in self.annotations())
+        given = (None if each is None else each.boxes for each in self.annotations())
+        return tuple(MISSING_BOX if boxes is None else boxes.box() for boxes in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +246,8 @@ def _is_too_dense(body: bytes) -> bool:
     A record has some 750 bytes, 7 braces and 30 commas; ``[1,1,1,…`` of the same size would become
     a hundred times as many objects, and more memory than a computer has.
     """
-    marks = {b"{": 30, b",": 8, b"[": 30}
     return len(body) >= _JUDGED_FROM and any(
-        n * body.count(m) > len(body) for m, n in marks.items()
+        n * body.count(m) > len(body) for m, n in {b"{": 30, b",": 8, b"[": 30}.items()
     )
 
 
@@ -275,15 +272,9 @@ def _vote(annotation: Annotation | None) -> str | None:
     return annotation.vote
 
 
-def _box(annotation: Annotation | None) -> Box:
-    boxes = None if annotation is None else annotation.boxes
-    return MISSING_BOX if boxes is None else boxes.box()
-
-
 def file_names(records: list[LabelRecord]) -> Iterator[str]:
     """Base names of the records' photos, not normalised."""
-    for record in records:
-        yield record.filename.rpartition("/")[2]
+    return (record.filename.rpartition("/")[2] for record in records)
 
 
 LABELS = ("joy", "flustered", "anger", "anxiety", "hurt", "sadness", "neutral")
@@ -318,7 +309,23 @@ KNOWN_COUNTS: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
-def compare_counts(raw_counts: Mapping[str, Any]) -> dict[str, Any]:
+class CountDifference(TypedDict):
+    """A count that is not the known one."""
+
+    what: str
+    label: str
+    found: int
+    known: int
+
+
+class ComparedCounts(TypedDict):
+    """Counts of a source held against those of the real set; empty for anything else."""
+
+    compared: list[str]
+    differences: list[CountDifference]
+
+
+def compare_counts(raw_counts: Mapping[str, Any]) -> ComparedCounts:
     """Compare a listing's counts with the known ones, part by part.
 
     A part is compared only where the input looks like the real set: some class has more than
@@ -385,10 +392,9 @@ def difference_lines(raw_counts: Mapping[str, Any]) -> tuple[Text, ...]:
 
 def _differences(
     what: str, found: Mapping[str, int], known: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    labels = [*known, *(label for label in sorted(found) if label not in known)]
+) -> list[CountDifference]:
     return [
         {"what": what, "label": label, "found": found.get(label, 0), "known": known.get(label, 0)}
-        for label in labels
+        for label in [*known, *(label for label in sorted(found) if label not in known)]
         if found.get(label, 0) != known.get(label, 0)
     ]

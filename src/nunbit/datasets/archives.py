@@ -13,7 +13,6 @@ import os
 import re
 import unicodedata
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,19 +23,11 @@ from numpy.typing import NDArray
 
 from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.core.schema import ImageRef, Split
-from nunbit.runtime.files import require_regular
+from nunbit.runtime.files import ZIP_ERRORS, require_regular
 
 MAX_IMAGE_BYTES = 1 << 29  # the largest photo of AI Hub (216 megapixels) has some 60 MB
 _MAX_OPEN = 128  # AI Hub has 49 zips; a soft limit of 256 open files is the lowest in use
 _ENCRYPTED = 0x1
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    NotImplementedError,
-    EOFError,
-    UnicodeDecodeError,
-    ValueError,
-    zlib.error,
-)
 
 
 class ReadError(MediaError):
@@ -74,7 +65,7 @@ def list_zip(path: str) -> list[Member]:
         require_regular(Path(path))
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (*_ZIP_ERRORS, OSError, InputError) as exc:
+    except (*ZIP_ERRORS, OSError, InputError) as exc:
         raise ZipListError(str(exc)) from exc
     # Also with the UTF-8 flag: somebody may have zipped a garbled tree again.
     named = ((info, repair_name(info.orig_filename)) for info in infos)
@@ -145,7 +136,8 @@ class _OpenZip:
     be more than the workers' pixels.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stamp: tuple[int, int, int]) -> None:
+        self.stamp = stamp
         self._archive = zipfile.ZipFile(path)
         infos = self._archive.filelist
         self._names = NameIndex(name_hashes(info.orig_filename for info in infos))
@@ -186,7 +178,7 @@ class _OpenZip:
         try:
             with self._archive.open(info) as stream:
                 data = stream.read(limit + 1)  # never more than the directory announced
-        except _ZIP_ERRORS as exc:
+        except ZIP_ERRORS as exc:
             raise ReadError(
                 Text(
                     f"{ref.source_path}: broken inside its zip: {exc}",
@@ -206,12 +198,16 @@ def _open(path: str) -> _OpenZip:
     # The process id is part of the key: a forked child that used its parent's file handle would
     # move the read position under its parent and its sisters.
     key = (os.getpid(), path)
+    about = os.stat(path)  # noqa: PTH116  (for every photo)
+    stamp = (about.st_ino, about.st_size, about.st_mtime_ns)
     if key in _OPEN:
-        _OPEN.move_to_end(key)
-        return _OPEN[key]
+        if _OPEN[key].stamp == stamp:
+            _OPEN.move_to_end(key)
+            return _OPEN[key]
+        _OPEN.pop(key).close()  # another file has its name now
     try:
-        opened = _OpenZip(path)
-    except _ZIP_ERRORS as exc:
+        opened = _OpenZip(path, stamp)
+    except ZIP_ERRORS as exc:
         raise ReadError(
             Text(
                 f"{path}: broken zip: {exc}; download it again",
@@ -347,8 +343,7 @@ def record_id_from(file_name: str) -> str:
     At most ``MAX_ID_BYTES`` bytes of UTF-8; of a longer one the end becomes a digest. Two file
     names can give the same id (``a.jpg``, ``a.jpeg``); ``RecordPacker`` tells them apart.
     """
-    stem = _UNSAFE_IN_ID.sub("_", nfc(split_name(file_name)[0])).strip() or "_"
-    return _shortened(stem, "")
+    return _shortened(_UNSAFE_IN_ID.sub("_", nfc(split_name(file_name)[0])).strip() or "_", "")
 
 
 def distinct_record_id(record_id: str, key: str) -> str:
@@ -368,8 +363,7 @@ def check_record_id(record_id: str) -> bool:
 
 def _shortened(stem: str, tail: str) -> str:
     data = stem.encode("utf-8")
-    room = MAX_ID_BYTES - len(tail)
-    if len(data) > room:
+    if len(data) > MAX_ID_BYTES - len(tail):
         tail = f"-{_digest(stem, 16)}{tail}"
         stem = data[: MAX_ID_BYTES - len(tail)].decode("utf-8", "ignore")
     return stem + tail
@@ -407,5 +401,4 @@ class NameIndex:
 
     def repeated(self) -> NDArray[np.int64]:
         """Indices of names that already occurred before, increasing."""
-        later = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
-        return np.sort(self._order[later])
+        return np.sort(self._order[np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1])

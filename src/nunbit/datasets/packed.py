@@ -194,8 +194,7 @@ class PackedRecords(Sequence[FaceRecord]):
 
     def subjects(self) -> Iterator[tuple[Split, str | None]]:
         """Split and person of each record, without making the records."""
-        for row in self._order.tolist():
-            yield self._labels[row][0], self._persons[row][0]
+        yield from ((self._labels[row][0], self._persons[row][0]) for row in self._order.tolist())
 
 
 class RecordPacker:

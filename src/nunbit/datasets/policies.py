@@ -76,8 +76,7 @@ def vote_distribution(votes: Votes, label_ids: Sequence[str]) -> NDArray[np.floa
     cast = [vote for vote in votes if vote is not None]
     if not cast:
         return None
-    unknown = [vote for vote in cast if vote not in label_ids]
-    if unknown:
+    if unknown := [vote for vote in cast if vote not in label_ids]:
         raise ValueError(f"votes: expected one of {', '.join(label_ids)}, got {unknown[0]}")
     counts = np.array([cast.count(label) for label in label_ids], dtype=np.float32)
     return np.asarray(counts / len(cast), dtype=np.float32)
@@ -160,13 +159,12 @@ def _label_under(
     if not ranked:
         return None
     label, count = ranked[0]
-    if policy == "majority":
-        agreed = 2 * count > len(votes)
-    elif policy == "unanimous":
-        agreed = count == len(votes)
-    else:
-        agreed = len(ranked) == 1 or count > ranked[1][1]
-    return label if agreed else None
+    agreed = {
+        "majority": 2 * count > len(votes),
+        "unanimous": count == len(votes),
+        "votes": len(ranked) == 1 or count > ranked[1][1],
+    }
+    return label if agreed[policy] else None
 
 
 # -- splits by person -----------------------------------------------------------------------------

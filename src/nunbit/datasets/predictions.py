@@ -13,22 +13,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import SPLITS, Split
+from nunbit.core.streams import Ints, Singles
 from nunbit.datasets.policies import labels_under, refuse_anonymous
 from nunbit.datasets.shards import DataSet
 from nunbit.language.labels import LabelSet, label_set_from_dict, label_set_to_dict
 from nunbit.runtime.files import atomic_path, read_parquet
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 FORMAT = "nunbit-predictions-1"
 _META = b"nunbit"
@@ -70,10 +67,10 @@ class Predictions:
     split: str
     policy: str
     record_id: list[str]
-    truth: Codes
-    probability: Floats
-    cosine: Floats | None = None
-    prompt_cosine: Floats | None = None
+    truth: Ints
+    probability: Singles
+    cosine: Singles | None = None
+    prompt_cosine: Singles | None = None
     logit_scale: float = 1.0
     temperature: float = 1.0
     ensemble: str | None = None
@@ -83,9 +80,9 @@ class Predictions:
     votes: list[tuple[str | None, ...]] = field(default_factory=list)
     vote_names: tuple[str, ...] = ()
     attributes: dict[str, list[str | None]] = field(default_factory=dict)
-    box_px: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    blur: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    seen: Codes = field(default_factory=lambda: np.zeros(0, np.int64))
+    box_px: Singles = field(default_factory=lambda: np.zeros(0, np.float32))
+    blur: Singles = field(default_factory=lambda: np.zeros(0, np.float32))
+    seen: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     source_path: list[str | None] = field(default_factory=list)
     model: str | None = None
 
@@ -114,10 +111,9 @@ class Predictions:
         return len(self.record_id)
 
     @property
-    def predicted(self) -> Codes:
+    def predicted(self) -> Ints:
         """(N,) the most probable class."""
-        best: Codes = self.probability.argmax(axis=1)
-        return best
+        return np.asarray(self.probability.argmax(axis=1))
 
     @property
     def knows_persons(self) -> bool:
@@ -125,13 +121,13 @@ class Predictions:
         return any(subject is not None for subject in self.subject_id)
 
 
-def codes_of(labels: Sequence[str | None], label_set: LabelSet) -> Codes:
+def codes_of(labels: Sequence[str | None], label_set: LabelSet) -> Ints:
     """Label ids as class positions, -1 for None; (N,)."""
     index: dict[str | None, int] = {None: -1, **{label: k for k, label in enumerate(label_set.ids)}}
     return np.fromiter((index[label] for label in labels), np.int64, len(labels))
 
 
-def deciding_templates(predictions: Predictions) -> Codes | None:
+def deciding_templates(predictions: Predictions) -> Ints | None:
     """Index of the template with the largest margin of the answer over the runner-up; (N,).
 
     The margin between the two classes is the sum of the templates' margins, so the largest of them
@@ -144,19 +140,19 @@ def deciding_templates(predictions: Predictions) -> Codes | None:
     rows = np.arange(len(predictions))
     best, second = order[:, 0], order[:, min(1, order.shape[1] - 1)]
     margins = cosine[rows, :, best] - cosine[rows, :, second]  # (N, T)
-    deciding: Codes = margins.argmax(axis=1)
-    return deciding
+    return np.asarray(margins.argmax(axis=1))
 
 
-def rows_of_split(dataset: DataSet, asked: Split | None) -> tuple[Codes, Split]:
-    """Rows of the split asked for; of test if there is one, else of validation.
+def rows_of_split(dataset: DataSet, asked: Split | Literal["all"] | None) -> tuple[Ints, str]:
+    """Rows of the split asked for (``all`` = every one); of test if there is one, else validation.
 
     Raises:
         InputError: The split has no image.
     """
+    if asked == "all":
+        return np.sort(np.concatenate([dataset.split_rows(split) for split in SPLITS])), asked
     sizes = {split: len(dataset.split_rows(split)) for split in SPLITS}
-    held_out: Split = "test" if sizes["test"] else "validation"
-    split = asked or held_out
+    split: Split = asked or ("test" if sizes["test"] else "validation")
     if sizes[split]:
         return dataset.split_rows(split), split
     present = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size) or "-"
@@ -170,7 +166,7 @@ def rows_of_split(dataset: DataSet, asked: Split | None) -> tuple[Codes, Split]:
     )
 
 
-def truth_of(dataset: DataSet, rows: Codes, policy: str) -> Codes:
+def truth_of(dataset: DataSet, rows: Ints, policy: str) -> Ints:
     """(N,) class positions under a policy, -1 where it gives no label.
 
     Raises:
@@ -178,10 +174,11 @@ def truth_of(dataset: DataSet, rows: Codes, policy: str) -> Codes:
     """
     votes = column(dataset, "votes", rows)
     refuse_anonymous(policy, dataset.vote_names, votes, str(dataset.path))
-    if policy == dataset.policy:
-        labels = column(dataset, "label", rows)
-    else:
-        labels = labels_under(policy, column(dataset, "uploader_label", rows), votes)
+    labels = (
+        column(dataset, "label", rows)
+        if policy == dataset.policy
+        else labels_under(policy, column(dataset, "uploader_label", rows), votes)
+    )
     return codes_of(labels, dataset.label_set)
 
 
@@ -201,7 +198,7 @@ def require_labels(n: int, policy: str, where: str) -> None:
         )
 
 
-def column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
+def column(dataset: DataSet, name: str, rows: Ints) -> list[Any]:
     """A manifest column as Python values; equal values are one object, lists become tuples."""
     known: dict[Any, Any] = {}
     values = dataset.manifest[name].take(rows).to_pylist()
@@ -212,7 +209,7 @@ def column(dataset: DataSet, name: str, rows: Codes) -> list[Any]:
 
 
 def predictions_of(
-    dataset: DataSet, rows: Codes, truth: Codes, probability: Floats, *, split: str, policy: str
+    dataset: DataSet, rows: Ints, truth: Ints, probability: Singles, *, split: str, policy: str
 ) -> Predictions:
     """Predictions for some rows, with everything that the manifest holds about them.
 
@@ -241,7 +238,7 @@ def predictions_of(
     )
 
 
-def _seen(dataset: DataSet, subjects: list[str | None]) -> Codes:
+def _seen(dataset: DataSet, subjects: list[str | None]) -> Ints:
     """Whether each person occurs in the train split; unknown without a person or a train split."""
     train = dataset.split_rows("train")
     trained = set(column(dataset, "subject_id", train))
@@ -280,12 +277,12 @@ def write_predictions(path: Path, predictions: Predictions, *, origin: dict[str,
             writer.write_table(_rows(p, deciding, slice(start, start + _ROW_GROUP)))
 
 
-def read_predictions(path: Path, label_set: LabelSet | None = None) -> Predictions:
+def read_predictions(path: Path) -> Predictions:
     """Read a prediction file of nunbit or of another program.
 
     Args:
-        path: Parquet with at least ``record_id``, ``truth`` and ``probability`` (a list per row).
-        label_set: The classes, needed for a file that does not carry them.
+        path: Parquet with at least ``record_id``, ``truth`` and ``probability`` (a list per row),
+            and the label set in its metadata.
 
     Raises:
         InputError: The file cannot be read, has no rows, lacks a column, names an unknown label
@@ -296,9 +293,7 @@ def read_predictions(path: Path, label_set: LabelSet | None = None) -> Predictio
     )
     table = read_parquet(path, unreadable)
     meta = json.loads((table.schema.metadata or {}).get(_META, b"{}"))
-    if meta:
-        label_set = label_set_from_dict(meta["label_set"], str(path))
-    if label_set is None:
+    if not meta:
         raise InputError(
             Text(
                 f"{path}: the file does not name its label set; write it with nunbit",
@@ -315,7 +310,7 @@ def read_predictions(path: Path, label_set: LabelSet | None = None) -> Predictio
                 "필요합니다",
             )
         )
-    return _from_table(table, meta, label_set, path)
+    return _from_table(table, meta, label_set_from_dict(meta["label_set"], str(path)), path)
 
 
 def _from_table(
@@ -326,7 +321,7 @@ def _from_table(
     def column(name: str) -> list[Any]:
         return list(table[name].to_pylist()) if name in table.column_names else []
 
-    def numbers(name: str) -> Floats:
+    def numbers(name: str) -> Singles:
         if name not in table.column_names:
             return np.zeros(0, np.float32)
         return np.array([np.nan if v is None else v for v in column(name)], np.float32)
@@ -334,8 +329,7 @@ def _from_table(
     known = set(label_set.ids)
     votes = [tuple(v or ()) for v in column("votes")]
     named = {*column("truth"), *column("uploader_label"), *(v for row in set(votes) for v in row)}
-    unknown = sorted(str(label) for label in named - known - {None})
-    if unknown:
+    if unknown := sorted(str(label) for label in named - known - {None}):
         raise InputError(
             Text(
                 f"{path}: unknown labels {', '.join(unknown)}; label set {label_set.name} has "
@@ -347,7 +341,6 @@ def _from_table(
     prompt_cosine = _matrix(table, "prompt_cosine", path)
     templates = meta.get("templates")
     n_templates = len(templates["templates"]) if templates else 0
-    seen = [UNKNOWN if s is None else int(s) for s in column("seen_subject")]
     return Predictions(
         label_set=label_set,
         split=meta.get("split", "test"),
@@ -368,13 +361,13 @@ def _from_table(
         attributes={a: column(a) for a in ("gender", "age", "place") if a in table.column_names},
         box_px=numbers("box_px"),
         blur=numbers("blur"),
-        seen=np.array(seen, np.int64),
+        seen=np.array([UNKNOWN if s is None else int(s) for s in column("seen_subject")], np.int64),
         source_path=column("source_path"),
         model=meta.get("model"),
     )
 
 
-def _matrix(table: pa.Table, name: str, path: Path) -> Floats | None:
+def _matrix(table: pa.Table, name: str, path: Path) -> Singles | None:
     """A list column as (N, width) float32; None where the file has none."""
     if name not in table.column_names or table[name].null_count == table.num_rows:
         return None
@@ -390,7 +383,7 @@ def _matrix(table: pa.Table, name: str, path: Path) -> Floats | None:
         ) from exc
 
 
-def _checked_probability(values: Floats | None, n: int, k: int, path: Path) -> Floats:
+def _checked_probability(values: Singles | None, n: int, k: int, path: Path) -> Singles:
     if values is None or values.shape != (n, k):
         problem = Text(f"expected {k} numbers a row", f"행마다 숫자가 {k}개 있어야 합니다")
     elif not np.isfinite(values).all():
@@ -408,7 +401,7 @@ def _checked_probability(values: Floats | None, n: int, k: int, path: Path) -> F
     )
 
 
-def _rows(p: Predictions, deciding: Codes | None, part: slice) -> pa.Table:
+def _rows(p: Predictions, deciding: Ints | None, part: slice) -> pa.Table:
     ids = np.array([*p.label_set.ids, None], dtype=object)  # position -1 is None
     columns = {
         "record_id": _strings(p.record_id[part]),
@@ -443,7 +436,7 @@ def _strings(values: Any) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def _lists(values: Floats) -> pa.FixedSizeListArray:
+def _lists(values: Singles) -> pa.FixedSizeListArray:
     """Everything about a row as one list."""
     flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
     return pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:]))

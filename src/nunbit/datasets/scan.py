@@ -12,10 +12,9 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nunbit.core.messages import NO_TEXT, InputError, Text, text_of
 from nunbit.core.schema import FaceRecord, ImageRef, Reject
@@ -51,7 +50,7 @@ class Listing:
     records: Sequence[FaceRecord]
     rejects: tuple[Reject, ...]
     vote_names: tuple[str, ...]
-    raw_counts: dict[str, Any]
+    raw_counts: Mapping[str, object]
     notes: tuple[Text, ...]
 
 
@@ -276,31 +275,23 @@ def _refuse_pieces(found: Scan) -> None:
         )
 
 
-def container_notes(rejects: Sequence[Reject], others: Counter[str]) -> list[Text]:
+def container_notes(rejects: Sequence[Reject], others: Counter[str]) -> Iterator[Text]:
     """Loud sentences about zips and folders that could not be used, or in part."""
-    notes = []
     for reason in CONTAINER_REASONS:
-        hit = [reject for reject in rejects if reject.reason == reason]
-        if hit:
+        if hit := [reject for reject in rejects if reject.reason == reason]:
             names = listed([reject.file for reject in hit], 3)
-            notes.append(
-                Text(
-                    f"WARNING: {len(hit):,} {reason}, continuing without: {names}: "
-                    f"{hit[0].text.en}",
-                    f"경고: {reason} {len(hit):,}건, 나머지만으로 계속합니다: {names}: "
-                    f"{hit[0].text.ko}",
-                )
+            yield Text(
+                f"WARNING: {len(hit):,} {reason}, continuing without: {names}: {hit[0].text.en}",
+                f"경고: {reason} {len(hit):,}건, 나머지만으로 계속합니다: {names}: "
+                f"{hit[0].text.ko}",
             )
     if unread := _counted(others, _UNREAD):
-        notes.append(
-            Text(
-                f"WARNING: files that were not read: {unread}; unpack archives first, "
-                "convert images to JPEG or PNG",
-                f"경고: 읽지 않은 파일이 있습니다: {unread}. 압축은 먼저 풀고, "
-                "이미지는 JPEG나 PNG로 바꾸십시오",
-            )
+        yield Text(
+            f"WARNING: files that were not read: {unread}; unpack archives first, "
+            "convert images to JPEG or PNG",
+            f"경고: 읽지 않은 파일이 있습니다: {unread}. 압축은 먼저 풀고, "
+            "이미지는 JPEG나 PNG로 바꾸십시오",
         )
-    return notes
 
 
 def _counted(others: Counter[str], suffixes: tuple[str, ...]) -> str:
@@ -352,18 +343,15 @@ class ImageFinder:
 
     def find(self, written: str, folder: Path) -> ImageRef | Reject:
         """The reference, or the reject where there is no such image."""
-        shown = nfc(written)
-        path = _existing(written, folder)
-        if path is not None:
+        if (path := _existing(written, folder)) is not None:
             return ImageRef(path, None, _relative(path, folder))
         zip_name, mark, member = written.partition("!")
         while mark:
-            archive = _existing(zip_name, folder)
-            if archive is not None:
+            if (archive := _existing(zip_name, folder)) is not None:
                 return self._find_member(archive, member, folder)
             more, mark, member = member.partition("!")
             zip_name = f"{zip_name}!{more}"
-        return Reject(shown, "missing_file", _TEXTS["file"])
+        return Reject(nfc(written), "missing_file", _TEXTS["file"])
 
     def _find_member(self, archive: str, member: str, folder: Path) -> ImageRef | Reject:
         if archive not in self._zips:
@@ -412,11 +400,8 @@ def _existing(written: str, folder: Path) -> str | None:
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD")]
     if "\\" in written and "/" not in written and os.sep == "/":
         spellings.append(written.replace("\\", "/"))
-    for spelling in spellings:
-        path = os.path.abspath(folder / spelling)  # noqa: PTH100
-        if os.path.isfile(path):  # noqa: PTH113
-            return path
-    return None
+    paths = (os.path.abspath(folder / spelling) for spelling in spellings)  # noqa: PTH100
+    return next(filter(os.path.isfile, paths), None)
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -13,7 +13,7 @@ import tarfile
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -28,7 +28,16 @@ from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.core.schema import POLICIES, SPLITS, Box, FaceRecord, ImageRef, Reject, Split
 from nunbit.datasets.archives import read_image_bytes
 from nunbit.datasets.policies import label_under
-from nunbit.pictures.crops import Crop, CropSettings, decode_crop, sharpness_of
+from nunbit.pictures.crops import (
+    MIN_BOX_PX,
+    PAD_RGB,
+    Crop,
+    CropSettings,
+    decode_crop,
+    sharpness_of,
+)
+from nunbit.pictures.decode import PIXEL_CAP, TRANSPARENT_RGB
+from nunbit.runtime.claims import remove_left
 from nunbit.runtime.files import PartStore, atomic_path
 from nunbit.runtime.workers import Tools
 
@@ -136,9 +145,18 @@ def write_shard(task: ShardTask, tools: Tools) -> int:
                 rows.append(_row(record, task.index, crop, digest, tar))
             tools.advance(1)
         tar_bytes = tar.finish()
-    part = Part(tar_bytes, rows, rejects)
-    part_store(task.out, task.fingerprint).write(_part_name(task.index), part)
+    write_part(task, Part(tar_bytes, rows, rejects))
     return task.index
+
+
+def write_part(task: ShardTask, part: Part) -> None:
+    """Write the part of a shard whose tar is complete: from then on it counts as finished."""
+    part_store(task.out, task.fingerprint).write(_part_name(task.index), part)
+
+
+def part_path(task: ShardTask) -> Path:
+    """Where a shard's part is; without it the shard counts as missing."""
+    return part_store(task.out, task.fingerprint).path(_part_name(task.index))
 
 
 def read_part(out: Path, index: int, fingerprint: str) -> Part | None:
@@ -152,8 +170,7 @@ def read_part(out: Path, index: int, fingerprint: str) -> Part | None:
 def remove_partial_shards(out: Path, index: int | None = None) -> None:
     """Remove the tars that a killed run left half-written: of one shard, or (None) of all."""
     tar = shard_name(index) if index is not None else "shard-[0-9][0-9][0-9][0-9][0-9].tar"
-    for path in out.glob(f".{tar}.*.partial"):
-        path.unlink(missing_ok=True)
+    remove_left(out, f"{tar}.*")
 
 
 def _part_name(index: int) -> str:
@@ -206,8 +223,12 @@ def _crop(
         if not Path(record.image.path).parent.exists():
             raise _source_gone(record.image) from exc
         raise
-    # To tell byte-identical photos, not to protect anything: the fastest digest will do.
-    return crop, hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    return crop, photo_digest(data)
+
+
+def photo_digest(data: bytes) -> str:
+    """Digest of a photo's bytes: tells identical ones, protects nothing, so the fastest will do."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 def _row(record: FaceRecord, index: int, crop: Crop, digest: str, tar: TarWriter) -> ManifestRow:
@@ -286,6 +307,23 @@ class ShardTally:
             self.photos.setdefault(split, array("Q")).append(int(row.image_sha1[:16], 16))
 
 
+def cropping_document(settings: dict[str, Any]) -> dict[str, Any]:
+    """How faces are cropped, as ``dataset.json`` tells it."""
+    return {
+        "kind": settings["crop"],
+        "size": settings["size"],
+        "margin": settings["margin"] if settings["crop"] == "square" else 0.0,
+        "outside_frame_rgb": list(PAD_RGB),
+        "transparent_rgb": list(TRANSPARENT_RGB),
+        "resample": "bicubic",
+        "jpeg_quality": JPEG_QUALITY,
+        "min_box_px": MIN_BOX_PX,
+        "pixel_cap": PIXEL_CAP,
+        "blur": "variance of the 4-neighbour Laplacian of the grey crop",
+        "box_px": "longer side of the box in pixels of the upright photo",
+    }
+
+
 def counts_document(tally: ShardTally, label_ids: tuple[str, ...]) -> dict[str, Any]:
     """The counts of ``dataset.json``, for every policy and not only the chosen one.
 
@@ -309,44 +347,34 @@ def counts_document(tally: ShardTally, label_ids: tuple[str, ...]) -> dict[str, 
     }
 
 
-def count_notes(tally: ShardTally, policy: str, label_ids: tuple[str, ...]) -> list[Text]:
+def count_notes(tally: ShardTally, policy: str, label_ids: tuple[str, ...]) -> Iterator[Text]:
     """Sentences about what a reader of the counts should not overlook."""
-    notes = []
     if tally.rejects:
         listed = ", ".join(f"{reason} {n:,}" for reason, n in sorted(tally.rejects.items()))
-        notes.append(
-            Text(
-                f"inputs not used (rejects.jsonl): {listed}",
-                f"쓰지 않은 입력(rejects.jsonl): {listed}",
-            )
+        yield Text(
+            f"inputs not used (rejects.jsonl): {listed}",
+            f"쓰지 않은 입력(rejects.jsonl): {listed}",
         )
     if n := tally.fallback_boxes:
-        notes.append(
-            Text(
-                f"{n:,} images have an unusable first box; another annotator's was used"
-                " (box_index)",
-                f"이미지 {n:,}개는 첫째 상자를 쓸 수 없어 다른 주석자의 상자를 썼습니다(box_index)",
-            )
+        yield Text(
+            f"{n:,} images have an unusable first box; another annotator's was used (box_index)",
+            f"이미지 {n:,}개는 첫째 상자를 쓸 수 없어 다른 주석자의 상자를 썼습니다(box_index)",
         )
-    for splits, n in _identical_photos(tally)["across_splits"].items():
-        notes.append(
-            Text(
-                f"{n:,} byte-identical photos occur in both {splits} (image_sha1)",
-                f"똑같은 파일 {n:,}개가 {splits} 양쪽에 있습니다(image_sha1)",
-            )
+    yield from (
+        Text(
+            f"{n:,} byte-identical photos occur in both {splits} (image_sha1)",
+            f"똑같은 파일 {n:,}개가 {splits} 양쪽에 있습니다(image_sha1)",
         )
+        for splits, n in _identical_photos(tally)["across_splits"].items()
+    )
     for split in _by_split(tally):
         classes = _classes(tally, policy, split, label_ids)
-        absent = [label for label in label_ids if not classes[label]]
-        if absent:
+        if absent := [label for label in label_ids if not classes[label]]:
             listed = ", ".join(absent)
-            notes.append(
-                Text(
-                    f"classes without a single image in {split} under {policy}: {listed}",
-                    f"{split}에 {policy} 기준으로 한 장도 없는 클래스: {listed}",
-                )
+            yield Text(
+                f"classes without a single image in {split} under {policy}: {listed}",
+                f"{split}에 {policy} 기준으로 한 장도 없는 클래스: {listed}",
             )
-    return notes
 
 
 def _by_split(tally: ShardTally) -> dict[str, int]:
@@ -367,11 +395,9 @@ def _classes(
 
 
 def _subjects(tally: ShardTally) -> dict[str, Any]:
-    persons: dict[str, set[str]] = {}
-    for split, subject in tally.persons:
-        persons.setdefault(split, set()).add(subject)
-    seen = persons.get("train", set())
-    present = [split for split in SPLITS if split in persons]
+    persons = {split: {who for own, who in tally.persons if own == split} for split in SPLITS}
+    seen = persons["train"]
+    present = [split for split in SPLITS if persons[split]]
     return {
         "by_split": {split: len(persons[split]) for split in present},
         "shared": {f"{a}+{b}": len(persons[a] & persons[b]) for a, b in combinations(present, 2)},

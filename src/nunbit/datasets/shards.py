@@ -167,7 +167,7 @@ class DataSet:
                 Text(
                     f"{where}: crop {self.manifest['record_id'][row]} is damaged ({exc}); "
                     "delete the folder and prepare again",
-                    f"{where}: 얼굴 이미지 {self.manifest['record_id'][row]} 이(가) 손상되었습니다 "
+                    f"{where}: 얼굴 이미지 {self.manifest['record_id'][row]}이(가) 손상되었습니다 "
                     f"({exc}). 폴더를 지우고 prepare를 다시 실행하십시오",
                 )
             ) from exc
@@ -203,7 +203,7 @@ class _ShardFile:
             os.close(self._fd)
 
 
-def open_dataset(path: Path, merged: LabelSet | None = None) -> DataSet:
+def open_dataset(path: Path, merged: LabelSet | None = None, *, whole: bool = True) -> DataSet:
     """Open a prepared data set and check that it is whole.
 
     Args:
@@ -211,6 +211,7 @@ def open_dataset(path: Path, merged: LabelSet | None = None) -> DataSet:
         merged: A coarser label set: labels and votes are joined into its classes, and the label
             under the policy is decided anew from the joined votes (three annotators who name three
             sad expressions agree once these are one class). Photos are not read again.
+        whole: Its shards must be there; if False, :func:`broken_shards` says which are not.
 
     Raises:
         InputError: Not a prepared data set, not finished, of another format, a shard is missing
@@ -239,7 +240,8 @@ def open_dataset(path: Path, merged: LabelSet | None = None) -> DataSet:
         )
     label_set = label_set_from_dict(document.get("label_set", {}), str(path / DOCUMENT))
     manifest = _read_manifest(path / MANIFEST)
-    _check_shards(path, manifest)
+    for name, why in broken_shards(path, manifest).items() if whole else ():
+        raise _damaged(path / name, why)
     if merged is None or merged.name == label_set.name:
         return DataSet(path, document, label_set, manifest)
     own, new_id = merge_labels(label_set, merged)
@@ -274,8 +276,7 @@ _UNREADABLE = Text(
 
 def _read_manifest(path: Path) -> pa.Table:
     table = read_parquet(path, _UNREADABLE)
-    missing = [name for name in MANIFEST_SCHEMA.names if name not in table.column_names]
-    if missing:
+    if missing := [name for name in MANIFEST_SCHEMA.names if name not in table.column_names]:
         raise InputError(
             Text(
                 f"{path}: columns missing: {', '.join(missing)}; prepare the data again",
@@ -285,7 +286,9 @@ def _read_manifest(path: Path) -> pa.Table:
     return table
 
 
-def _check_shards(path: Path, manifest: pa.Table) -> None:
+def broken_shards(path: Path, manifest: pa.Table) -> dict[str, Text]:
+    """Shards that are missing or shorter than the manifest says, and which of both."""
+    broken: dict[str, Text] = {}
     ends = pa.table(
         {
             "shard": manifest["shard"],
@@ -293,13 +296,12 @@ def _check_shards(path: Path, manifest: pa.Table) -> None:
         }
     )
     for row in ends.group_by("shard").aggregate([("end", "max")]).to_pylist():
-        where = path / row["shard"]
         try:
-            size = where.stat().st_size
-        except OSError as exc:
-            raise _damaged(where, Text("missing", "파일이 없음")) from exc
-        if size < row["end_max"]:
-            raise _damaged(where, _SHORT)
+            if (path / row["shard"]).stat().st_size < row["end_max"]:
+                broken[row["shard"]] = _SHORT
+        except OSError:
+            broken[row["shard"]] = Text("missing", "파일이 없음")
+    return broken
 
 
 _SHORT = Text("shorter than manifest.parquet says", "manifest.parquet보다 짧음")

@@ -7,7 +7,7 @@ Listing opens no photo; ``archives.read_image_bytes`` does, in the workers of ``
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from nunbit.datasets.scan import (
     scan,
 )
 from nunbit.datasets.table import read_tables
-from nunbit.language.labels import LabelSet
+from nunbit.language.labels import LabelSet, label_set_names, load_label_set
 
 # -- class folders: the name of the folder is the label -------------------------------------------
 # ``joy/a.jpg`` or ``train/joy/a.jpg`` at any depth, on disk or in zips; a zip counts as one more
@@ -82,8 +82,7 @@ class FolderReader:
         candidates = [(_without_zip(part), not _is_zip(part)) for part in deepest_first]
         said: FolderName | None = None
         for name, is_folder in [*candidates, (_without_zip(root), False)]:
-            named_split = parse_split(name)
-            if named_split is not None:
+            if (named_split := parse_split(name)) is not None:
                 split = split or named_split
             elif said is None and (is_folder or unknown is None):
                 try:
@@ -91,8 +90,7 @@ class FolderReader:
                     said = FolderName(label, ignored=label is None)
                 except InputError:
                     unknown = unknown or (name if is_folder else None)
-        found = said or FolderName(unknown=unknown)
-        return replace(found, split=split)
+        return replace(said or FolderName(unknown=unknown), split=split)
 
 
 def read_folders(found: Scan, label_set: LabelSet, where: str) -> Listing:
@@ -151,9 +149,11 @@ def read_folders(found: Scan, label_set: LabelSet, where: str) -> Listing:
             ),
         )
     raw_counts = _raw_counts(found, counts, ignored)
-    notes = container_notes(rejects, found.others)
-    notes += _notes(splits_named, without_split, sum(ignored.values()))
-    return Listing("folder", packer.finish(), tuple(rejects), (), raw_counts, tuple(notes))
+    notes = (
+        *container_notes(rejects, found.others),
+        *_notes(splits_named, without_split, sum(ignored.values())),
+    )
+    return Listing("folder", packer.finish(), tuple(rejects), (), raw_counts, notes)
 
 
 def _raw_counts(
@@ -173,47 +173,58 @@ def _raw_counts(
 _NO_FOLDER = Text("not in a class folder", "클래스 폴더 안에 있지 않음")
 
 
-def _notes(splits_named: bool, without_split: int, ignored: int) -> list[Text]:
-    notes = []
+def _notes(splits_named: bool, without_split: int, ignored: int) -> Iterator[Text]:
     if not splits_named:
-        notes.append(
-            Text(
-                "no train/validation/test folders: one image in ten (by hash of its name) is "
-                "validation; persons are unknown, so the same person may be on both sides",
-                "train/validation/test 폴더가 없어 이미지 열에 하나를 (파일 이름의 해시로) "
-                "validation으로 둡니다. 인물을 알 수 없으니 같은 사람이 양쪽에 있을 수 있습니다",
-            )
+        yield Text(
+            "no train/validation/test folders: one image in ten (by hash of its name) is "
+            "validation; persons are unknown, so the same person may be on both sides",
+            "train/validation/test 폴더가 없어 이미지 열에 하나를 (파일 이름의 해시로) "
+            "validation으로 둡니다. 인물을 알 수 없으니 같은 사람이 양쪽에 있을 수 있습니다",
         )
     elif without_split:
-        notes.append(
-            Text(
-                f"{without_split:,} images outside the split folders count as train",
-                f"분할 폴더 밖의 이미지 {without_split:,}개는 train으로 봅니다",
-            )
+        yield Text(
+            f"{without_split:,} images outside the split folders count as train",
+            f"분할 폴더 밖의 이미지 {without_split:,}개는 train으로 봅니다",
         )
     if ignored:
-        notes.append(
-            Text(
-                f"{ignored:,} images lie in folders whose name means no usable label: not used",
-                f"이미지 {ignored:,}개는 레이블로 쓰지 않는 폴더에 있어 쓰지 않습니다",
-            )
+        yield Text(
+            f"{ignored:,} images lie in folders whose name means no usable label: not used",
+            f"이미지 {ignored:,}개는 레이블로 쓰지 않는 폴더에 있어 쓰지 않습니다",
         )
-    return notes
 
 
 def _unknown_folders(where: str, unknown: Counter[str], label_set: LabelSet) -> InputError:
     names = ", ".join(f"'{name}' ({n:,})" for name, n in unknown.most_common(5))
     known = ", ".join(label_set.ids)
+    if fitting := [name for name in label_set_names() if _takes(load_label_set(name), unknown)]:
+        return InputError(
+            Text(
+                f"{where}: class folder {names} is no label of {label_set.name} ({known}); they "
+                f"are labels of {fitting[0]}: give `label_set={fitting[0]}`",
+                f"{where}: 클래스 폴더 {names}은(는) {label_set.name}의 레이블({known})이 "
+                f"아닙니다. {fitting[0]}의 레이블이니 `label_set={fitting[0]}`을 주십시오",
+            )
+        )
     return InputError(
         Text(
             f"{where}: class folder {names} is no label of {label_set.name} ({known}); rename it, "
             "move it away, or list it under `aliases` or `ignored` in a label set TOML and pass "
             "it as `label_set`",
-            f"{where}: 클래스 폴더 {names} 은(는) {label_set.name}의 레이블({known})이 아닙니다. "
+            f"{where}: 클래스 폴더 {names}은(는) {label_set.name}의 레이블({known})이 아닙니다. "
             "이름을 바꾸거나 옮기거나, 레이블 집합 TOML의 `aliases`나 `ignored`에 적고 "
             "그 파일을 `label_set`으로 주십시오",
         )
     )
+
+
+def _takes(label_set: LabelSet, folders: Counter[str]) -> bool:
+    """Whether all class folders are labels of a set, or names it ignores."""
+    try:
+        for name in folders:
+            label_set.find(name)
+    except InputError:
+        return False
+    return True
 
 
 def _is_zip(part: str) -> bool:
@@ -286,6 +297,18 @@ def _detect(found: Scan, label_set: LabelSet, where: str) -> str:
         return "folder"
     if not found.images and (not found.labels or found.rejects):
         raise nothing_found(where, found)
+    folders = [(found.roots[root], path) for _, root, path, _ in found.directories()]
+    for name in label_set_names():
+        other = FolderReader(load_label_set(name))
+        if any(other.read(root, path).says_class for root, path in folders):
+            raise InputError(
+                Text(
+                    f"{where}: class folders, but of {name} and not of {label_set.name} "
+                    f"({', '.join(label_set.ids)}): give `label_set={name}`",
+                    f"{where}: 클래스 폴더인데 {label_set.name}({', '.join(label_set.ids)})이 "
+                    f"아니라 {name}의 이름입니다. `label_set={name}`을 주십시오",
+                )
+            )
     raise InputError(
         Text(
             f"{where}: neither AI Hub's data (EMOIMG_* names, label JSON) nor folders named after "

@@ -112,8 +112,7 @@ class _TableReader:
 
     def _columns(self, table: OpenTable) -> _Columns:
         names = table.columns
-        twice = [name for name, n in Counter(names).items() if n > 1]
-        if twice:
+        if twice := [name for name, n in Counter(names).items() if n > 1]:
             raise table.error(
                 Text(f"column {twice[0]} occurs twice", f"열 {twice[0]}이(가) 두 번 있음")
             )

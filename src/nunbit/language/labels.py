@@ -103,7 +103,7 @@ class LabelSet:
                 Text(
                     f"unknown label '{spelling}': label set {self.name} has {known}; "
                     "map it with `aliases` in a label set TOML and pass `label_set=FILE`",
-                    f"알 수 없는 레이블 '{spelling}': 레이블 집합 {self.name}에는 {known} 이(가) "
+                    f"알 수 없는 레이블 '{spelling}': 레이블 집합 {self.name}에는 {known}이(가) "
                     "있습니다. 레이블 집합 TOML의 `aliases`에 적고 `label_set=파일`로 주십시오",
                 )
             )
@@ -116,11 +116,22 @@ def load_label_set(name_or_path: str) -> LabelSet:
     Raises:
         InputError: No such set or file, or the file does not describe a label set.
     """
+    return _packaged(name_or_path) if name_or_path in label_set_names() else _read(name_or_path)
+
+
+def _read(name_or_path: str) -> LabelSet:
     document, where = _SHELF.read(name_or_path)
     document.setdefault("groups", {})
     return _validated(document, where)
 
 
+@cache
+def _packaged(name: str) -> LabelSet:
+    """A set of the package, read once: a list over 500 recordings asks for it 1,500 times."""
+    return _read(name)
+
+
+@cache
 def label_set_names() -> tuple[str, ...]:
     """Names of the label sets in the package, sorted."""
     return _SHELF.names()
@@ -167,8 +178,7 @@ def merge_labels(base: LabelSet, merged: LabelSet) -> tuple[LabelSet, dict[str, 
     """
     table = merged.merges.get(base.name, {})
     new_id = {old: new for new, members in table.items() for old in members}
-    lost = [label for label in base.ids if label not in new_id]
-    if lost:
+    if lost := [label for label in base.ids if label not in new_id]:
         raise InputError(
             Text(
                 f"label set {merged.name} does not define the new class of {', '.join(lost)} of "
@@ -189,11 +199,11 @@ def merge_labels(base: LabelSet, merged: LabelSet) -> tuple[LabelSet, dict[str, 
 
 @cache
 def _spellings(labels: tuple[Label, ...], ignored: tuple[str, ...]) -> dict[str, str | None]:
-    table: dict[str, str | None] = {_key(word): None for word in ignored}
-    for label in labels:
-        for word in (label.id, label.name.ko, label.name.en, label.noun.en, *label.aliases):
-            table[_key(word)] = label.id
-    return table
+    return dict.fromkeys(map(_key, ignored)) | {
+        _key(word): label.id
+        for label in labels
+        for word in (label.id, label.name.ko, label.name.en, label.noun.en, *label.aliases)
+    }
 
 
 def _key(spelling: str) -> str:
@@ -205,13 +215,22 @@ def _validated(document: dict[str, Any], where: str) -> LabelSet:
     stored = _SHELF.convert(document, _StoredSet, where)
     label_set = LabelSet(
         stored.name,
-        tuple(_label(label) for label in stored.labels),
+        tuple(
+            Label(
+                each.id,
+                Text(each.en, each.ko),
+                Text(each.en_noun or each.en, each.ko),
+                Text(each.en_adjective or "", each.ko_adjective or ""),
+                each.valence,
+                each.aliases,
+            )
+            for each in stored.labels
+        ),
         stored.groups,
         stored.ignored,
         stored.merges,
     )
-    problem = _problem(label_set)
-    if problem is not None:
+    if (problem := _problem(label_set)) is not None:
         raise _SHELF.refused(where, problem)
     return label_set
 
@@ -237,17 +256,6 @@ class _StoredSet:
     groups: dict[str, Group]
     ignored: tuple[str, ...] = ()
     merges: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
-
-
-def _label(stored: _StoredLabel) -> Label:
-    return Label(
-        stored.id,
-        Text(stored.en, stored.ko),
-        Text(stored.en_noun or stored.en, stored.ko),
-        Text(stored.en_adjective or "", stored.ko_adjective or ""),
-        stored.valence,
-        stored.aliases,
-    )
 
 
 def _stored(label: Label) -> dict[str, Any]:

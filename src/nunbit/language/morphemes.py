@@ -1,4 +1,4 @@
-"""What a text is made of: Korean morphemes, clauses, patterns; passages that are left unscored.
+"""What a text is made of: Korean morphemes, clauses, patterns.
 
 This is the one place that knows the analyser. It was chosen among those that are kept up (looked at
 on 2026-11-29):
@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from itertools import accumulate, pairwise
 from typing import Any
 
 from nunbit.core.messages import MissingExtra, Text
-from nunbit.runtime.resources import packaged_table
 
 _INSTALL = "pip install 'nunbit[asr]'"
 
@@ -110,8 +111,7 @@ _MISSPELLED = (
 
 @cache
 def _analyser() -> Any:
-    missing = analyser_missing()
-    if missing is not None:
+    if (missing := analyser_missing()) is not None:
         raise missing
     from kiwipiepy import Kiwi
 
@@ -224,6 +224,53 @@ def next_predicate(flow: Flow, at: int) -> int | None:
     return next((i for i in range(at + 1, clause_end(flow, at)) if flow[i].tag in predicates), None)
 
 
+SENTENCE = re.compile(r"[^.?!…\n]*(?:[.?!…\n]+|$)")
+"""Up to a mark that ends a sentence."""
+
+
+def said_sentences(text: str) -> tuple[str, ...]:
+    """The sentences of an utterance: by their marks and, since recognisers write none, by endings.
+
+    Raises:
+        MissingExtra: The analyser is not installed.
+    """
+    found = []
+    for match in SENTENCE.finditer(text):
+        part, begin = match[0], 0
+        for m, after in pairwise(morphemes(part)):
+            # 요 and marks behind an ending belong to it; without a blank it is no new sentence.
+            if m.tag == "EF" and after.start > m.end and after.tag not in ("JX", "SF", "SP", "SE"):
+                found.append(part[begin : after.start].strip())
+                begin = after.start
+        found.append(part[begin:].strip())
+    return tuple(sentence for sentence in found if any(c.isalnum() for c in sentence))
+
+
+_FUNCTION = ("J", "E", "VX", "VCP", "VCN", "NP", "NNB", "MM", "MAJ")
+"""Tags of what ties a sentence together and names nothing: particles, endings, auxiliaries,
+pronouns, bound nouns, determiners, conjunctions (in the Sejong set)."""
+
+
+def function_counts(words: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """(function morphemes, all morphemes) of each word of an utterance; marks count for nothing.
+
+    Args:
+        words: As they follow one another, '' where one is left out.
+
+    Raises:
+        MissingExtra: The analyser is not installed.
+    """
+    ends = list(accumulate((len(word) + 1 if word else 0 for word in words), initial=0))
+    counts = [[0, 0] for _ in words]
+    for m in morphemes(" ".join(word for word in words if word)):
+        if m.tag.startswith("S") and m.tag not in ("SL", "SN", "SH"):
+            continue
+        k = min(bisect_right(ends, m.start) - 1, len(words) - 1)
+        counts[k][0] += m.tag.startswith(_FUNCTION)
+        counts[k][1] += 1
+    return tuple((own, every) for own, every in counts)
+
+
 # --- patterns
 
 
@@ -255,79 +302,5 @@ def _parts(
     for k, text in enumerate(texts):
         forms, _, tags = text.lstrip("*?!.").partition("/")
         offset = None if "~" in pattern and k == here - 1 else k - here
-        own = frozenset(forms.split(",")) - {""}
-        parts.append((offset, text[0], own, tuple(tags.split(","))))
+        parts.append((offset, text[0], frozenset(forms.split(",")) - {""}, tuple(tags.split(","))))
     return tuple(sorted(parts, key=lambda part: part[0] != 0))
-
-
-# --- passages: wording about wanting to die or self-harm, which is not scored as an emotion
-#
-# A list of patterns over the text as written, which needs no analyser. It is neither a screening
-# nor an assessment. It also finds denials, questions and quotations, because words do not show who
-# is meant, and it misses every wording that is not listed. Findings stay inside the run: no table,
-# summary or export may hold or count them. The patterns are data (``language/data/passages.toml``).
-
-_NEAR = 12
-"""Characters within which a phrase of ``unless`` is about a place: speech without full stops holds
-several sentences, and a figure of speech in one must not hide another."""
-
-_CHATTED = "(?:싶|십|시퍼|시픈|시프|시포|파|픈|퍼)"
-"""싶 as it is spelled in chats."""
-
-_SENTENCE = re.compile(r"[^.?!…\n]*(?:[.?!…\n]+|$)")
-
-
-def has_passage(text: str) -> bool:
-    """Whether a text (NFC) holds such wording."""
-    return bool(find_passages(text))
-
-
-def find_passages(text: str) -> tuple[tuple[int, int], ...]:
-    """Places of such wording in a text (NFC): first character and after the last, in order."""
-    spans = []
-    for sentence in _SENTENCE.finditer(text):
-        said, first = sentence[0], sentence.start()
-        for wanted, unless in _groups():
-            found = [m.span() for m in wanted.finditer(said)]
-            other = [m.span() for m in unless.finditer(said)] if found and unless else []
-            spans += [
-                (first + a, first + b)
-                for a, b in found
-                if not any(c - _NEAR < b and a < d + _NEAR for c, d in other)
-            ]
-    return tuple(sorted(set(spans)))
-
-
-@cache
-def _groups() -> tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...]:
-    """What is looked for, and what must not stand near it."""
-    return tuple(
-        (
-            _one_of(group["patterns"], blanks=language == "ko"),
-            _one_of(group["unless"], blanks=language == "ko") if group.get("unless") else None,
-        )
-        for language in ("ko", "en")
-        for group in packaged_table("language/data/passages.toml")[language]
-    )
-
-
-def _one_of(patterns: list[str], *, blanks: bool) -> re.Pattern[str]:
-    joined = re.sub(r"\{([가-힣])\}", _endings, "|".join(f"(?:{p})" for p in patterns))
-    if blanks:
-        # Korean blanks are often left out or put in: a blank in a pattern is any or none. Inside a
-        # look-behind it has to keep its length.
-        parts = re.split(r"(\(\?<![^)]*\))", joined)
-        joined = "".join(
-            part if part.startswith("(?<!") else re.sub(r" \??", r"\\s*", part) for part in parts
-        )
-    return re.compile(joined, re.IGNORECASE)
-
-
-def _endings(syllable: re.Match[str]) -> str:
-    """``{하}``: the syllable itself and with ㄴ ㄹ ㅁ ㅂ ㅆ under it, as endings put them there."""
-    if syllable[1] == "싶":
-        return _CHATTED
-    first = ord(syllable[1])
-    if (first - 0xAC00) % 28:  # it has a consonant already: {끝} is 끝
-        return syllable[1]
-    return "[" + "".join(chr(first + final) for final in (0, 4, 8, 16, 17, 20)) + "]"

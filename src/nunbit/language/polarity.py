@@ -138,8 +138,7 @@ def _first(flow: Flow, i: int, opened: frozenset[str] = OPEN) -> int:
     저는 그러지 못해요; 행복했는데 이제는 아니에요.
     """
     first = clause_start(flow, i, opened)
-    said = flow[first:i]
-    if first and all(m.form in _POINTING or m.tag in _LIGHT for m in said):
+    if first and all(m.form in _POINTING or m.tag in _LIGHT for m in flow[first:i]):
         after = next_predicate(flow, i)
         short = is_form(flow, i, "안 못", "MAG") and not is_form(flow, i - 1, "지")
         if not short or (after is not None and flow[after].form in _POINTING):

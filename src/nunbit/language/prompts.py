@@ -277,8 +277,7 @@ def load_descriptions(name_or_path: str, label_set: LabelSet) -> tuple[tuple[str
     document, where = _DESCRIPTIONS.read(name_or_path)
     file = _DESCRIPTIONS.convert(document, _File, where)
     found = {entry.id: entry.ko + entry.en for entry in file.labels}
-    missing = [label for label in label_set.ids if not found.get(label)]
-    if missing:
+    if missing := [label for label in label_set.ids if not found.get(label)]:
         names = ", ".join(missing)
         raise InputError(
             Text(

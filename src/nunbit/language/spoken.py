@@ -70,8 +70,7 @@ def english_number(number: int) -> str:
 
 
 def _speak_english(match: re.Match[str], shouted: bool) -> str:
-    latin = match["latin"]
-    if latin is not None:
+    if (latin := match["latin"]) is not None:
         spelled = latin.isupper() and 1 < len(latin) <= _LONGEST_ACRONYM and not shouted
         return " ".join(latin) if spelled else latin
     digits = match["whole"].replace(",", "")

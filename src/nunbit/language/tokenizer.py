@@ -8,6 +8,7 @@ nothing of bundles or models.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -157,6 +158,8 @@ def read_unigram(document: Mapping[str, Any]) -> UnigramTokenizer | None:
         if table[token["content"]][0] != token["id"]:
             raise ValueError(f"token {token['content']!r} has two ids")
     unknown = int(model["unk_id"])
+    if not all(math.isfinite(score) for _, score in table.values()):
+        raise ValueError("a piece has no finite score")
     worst = min(score for _, score in table.values())
     names = sorted((token["content"] for token in added), key=len, reverse=True)
     return UnigramTokenizer(

@@ -90,6 +90,8 @@ class Ready:
         window_s, hop_s: Of the windows, seconds.
         labels: Classes in the order of the model.
         target_size: Width and height at which pictures are best sent, pixels.
+        aligned: Whether agreement is that of the bundle's shared space; else it is anchored in the
+            prompts.
     """
 
     session: str | None
@@ -100,6 +102,7 @@ class Ready:
     hop_s: float
     labels: tuple[LabelShown, ...]
     target_size: tuple[int, int] = (640, 480)
+    aligned: bool = False
     type: Literal["ready"] = "ready"
 
 
@@ -191,6 +194,8 @@ class WordsEvent:
         p: Class probabilities of the sentence, None where there are none.
         reason: Why ``p`` is None.
         provisional: Words are recognised again from the whole when the session ends.
+        open: The utterance still goes on: the next event of words replaces this one, and without
+            text takes it away. Such words have no probabilities and are not kept.
     """
 
     t_start: float
@@ -200,6 +205,7 @@ class WordsEvent:
     p: Chances | None
     reason: str = ""
     provisional: bool = True
+    open: bool = False
     type: Literal["words"] = "words"
 
 
@@ -258,13 +264,13 @@ class PairAgreement:
 
     Attributes:
         anchor: ``text``: cosine of the places that the class probabilities give in the prompt
-            space. An aligned bundle's own agreement is in the tables.
+            space. ``aligned``: cosine in the space of the aligned bundle, of what is known so far.
     """
 
     face_voice: Value
     face_words: Value
     voice_words: Value
-    anchor: Literal["text"] = "text"
+    anchor: Literal["text", "aligned"] = "text"
     experimental: Literal[True] = True
 
 

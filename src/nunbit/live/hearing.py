@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.spans import runs
+from nunbit.core.spans import flags_of, runs
 from nunbit.core.streams import (
     AUDIO_RATE_HZ,
     VOICE_HOP_S,
@@ -33,9 +33,7 @@ from nunbit.live.recorder import HeardPart
 from nunbit.recording.media.container import load_av
 from nunbit.recording.voice.functionals import FRAME, N_MELS, SILENT_MEL, log_mel
 from nunbit.recording.voice.level import (
-    CENTRE,
     FLOOR_DBFS,
-    HOP,
     Block,
     Cells,
     Framer,
@@ -52,7 +50,7 @@ from nunbit.recording.voice.pitch import (
     find_path,
     half_window,
 )
-from nunbit.recording.voice.voice_reader import CHUNK, SpeechDetector, grid_of, speech_runs
+from nunbit.recording.voice.voice_reader import SpeechFrames, speech_runs
 
 STEP_S = 0.05
 """Of the events."""
@@ -190,9 +188,7 @@ class LiveVoice:
     """
 
     def __init__(self) -> None:
-        self._detector = SpeechDetector()
-        self._splicer, self._framer = Splicer(), Framer(size=_STEP)
-        self._chunks, self._chunks_from = np.zeros(0, np.float32), 0
+        self._splicer, self._frames = Splicer(), SpeechFrames(Framer(size=_STEP))
         self._first = 0  # number of the first held frame
         self._cells, self._present = Cells.absent(0), np.zeros(0, bool)
         self._probability, self._f0 = np.zeros(0, np.float32), np.zeros(0, np.float32)
@@ -212,16 +208,10 @@ class LiveVoice:
         before = self._first + len(self._present)
         for piece in self._splicer.place(chunk):
             if piece.starts:
-                self._chunks = np.concatenate([self._chunks, self._detector.end()])
-                for block in self._framer.flush():
-                    self._look(block)
-                self._chunks, self._chunks_from = np.zeros(0, np.float32), piece.position
-            self._chunks = np.concatenate([self._chunks, self._detector.add(piece.samples)])
-            for block in self._framer.push(piece):
-                self._look(block)
-                done = ((block.first + block.n) * HOP - self._chunks_from) // CHUNK
-                self._chunks = self._chunks[done:]
-                self._chunks_from += done * CHUNK
+                for block, probability in self._frames.flush():
+                    self._look(block, probability)
+            for block, probability in self._frames.push(piece):
+                self._look(block, probability)
         found: list[VoiceEvent | PauseEvent] = []
         if len(self._present) and self._first + len(self._present) > before:
             found += self._event(max(before, self._first))
@@ -264,13 +254,11 @@ class LiveVoice:
             for a, b in runs(self._speech).tolist()
         )
 
-    def _look(self, block: Block) -> None:
+    def _look(self, block: Block, probability: Singles) -> None:
         """Append a block, with silence where sound is missing before it."""
         if not len(self._present):
             self._first = block.first
         self._append(max(0, block.first - self._first - len(self._present)))
-        centres = np.arange(block.first, block.first + block.n) * HOP + CENTRE
-        probability = grid_of(self._chunks, self._chunks_from, centres)
         cells = measure_cells(block)
         self._append(
             block.n, cells, probability, self._pitch(block, cells, probability),
@@ -315,10 +303,7 @@ class LiveVoice:
         found = find_candidates(cut_frames(block, half_window(WIDE_RANGE_HZ)), WIDE_RANGE_HZ)
         peak = np.maximum(cells.high, -cells.low).astype(np.float64)
         self._path = [*self._path[-(_PATH // _STEP) :], (found, peak)]
-        held = Candidates(
-            np.concatenate([c.f0_hz for c, _ in self._path]),
-            np.concatenate([c.strength for c, _ in self._path]),
-        )
+        held = Candidates.joined(c for c, _ in self._path)
         peaks = np.concatenate([p for _, p in self._path])
         path = find_path(held, peaks / max(float(peaks.max()), 1e-9), WIDE_RANGE_HZ)
         f0 = path[-block.n :].astype(np.float32)
@@ -328,9 +313,8 @@ class LiveVoice:
     def _find_speech(self) -> None:
         """Stretches of speech on all that is held."""
         swift = swift_level_of(self._cells, self._present)
-        self._speech = np.zeros(len(self._present), bool)
-        for start, stop in speech_runs(self._probability, swift, self._present).tolist():
-            self._speech[start:stop] = True
+        found = speech_runs(self._probability, swift, self._present)
+        self._speech = flags_of(found, len(self._present))
 
     def _pauses(self) -> Iterator[PauseEvent]:
         """Pauses that have ended; an edge is settled once half a second follows it."""

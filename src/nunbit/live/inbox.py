@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from nunbit.model.encoders import Bundle
 from nunbit.report.timeline_meaning import class_colours
 
 _LATELY_S, _FPS_S = 10.0, 5.0
+_SILENT_S = 3.0  # silence of the sender that is said
 _TURN_S = 0.5  # a thread without work looks around so often
 
 
@@ -34,7 +35,7 @@ def ready_event(bundle: Bundle, given: LiveSettings, *, recording: bool) -> Read
     )
     return Ready(
         given.session or None, recording, given.asr, given.rate_hz, given.window_s, given.hop_s,
-        shown,
+        shown, aligned=bundle.is_aligned,
     )  # fmt: skip
 
 
@@ -213,6 +214,24 @@ class Health:
             dropped=dropped, memory_mb=memory_mb(), clock_error_ms=error_ms, drift_ppm=drift_ppm,
             recording=recording, recorded_bytes=n_bytes,
         )  # fmt: skip
+
+
+class Silences:
+    """What the sender has stopped sending; each is said once until it comes again."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def begun(self, ages_s: Mapping[str, float]) -> list[str]:
+        """What has not come for three seconds, where that was not said yet.
+
+        Args:
+            ages_s: Seconds since each came last.
+        """
+        silent = {name for name, age_s in ages_s.items() if age_s >= _SILENT_S}
+        fresh = sorted(silent - self._told)
+        self._told = silent
+        return fresh
 
 
 def memory_mb() -> float:

@@ -35,6 +35,7 @@ from nunbit.recording.media.container import load_av
 from nunbit.recording.media.frames import GridPicker, Upright
 from nunbit.recording.observer import Observer
 from nunbit.recording.tracking import choose_targets
+from nunbit.space.vectors import face_vectors
 
 MAX_SIDE = 1280
 """Larger pictures are shrunk to this, as those of files are."""
@@ -100,6 +101,10 @@ class LiveFaces:
         observer: With a reader of faces.
         bundle: Gave the observer its model.
         settings: Of the session.
+
+    Attributes:
+        vectors: Start of a window -> (D,) mean of the model's vectors in it, for an aligned bundle;
+            windows without enough of a face are not in it.
     """
 
     def __init__(self, observer: Observer, bundle: Bundle, settings: LiveSettings) -> None:
@@ -117,6 +122,8 @@ class LiveFaces:
         self._size: tuple[int, int] | None = None
         self._target: int | None = None
         self._final_s = 0.0
+        self._keeps_vectors = bundle.is_aligned
+        self.vectors: dict[float, Singles] = {}
         self.jpegs = JpegReader()
 
     @property
@@ -170,8 +177,11 @@ class LiveFaces:
         return self._given(self._windows.add(no_faces(self._settings.rate_hz), time_s))
 
     def _measure(self, faces: FaceStream, window: Interval) -> tuple[MeasureBlock, ...]:
-        chosen = self._persons.choose(self._reader.cuts_s)
-        return self._blocks(_with_person(faces, chosen), window)
+        own = _with_person(faces, self._persons.choose(self._reader.cuts_s))
+        rows = face_vectors(own, [window]) if self._keeps_vectors else None
+        if rows is not None and np.isfinite(rows).all():
+            self.vectors[round(window.start_s, 6)] = rows[0]
+        return self._blocks(own, window)
 
     def valence(self, p: Chances) -> float:
         """Positive less negative probabilities."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,26 @@ from nunbit.core.messages import NunbitError, SettingsError, Text
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, MediaInfo
 from nunbit.core.timebase import Placed, SessionClock, clock
 from nunbit.live import inbox
-from nunbit.live.events import (
-    Event,
-    FaceEvent,
-    LiveSettings,
-    NoteEvent,
-    NoteKind,
-    ProblemEvent,
-)
+from nunbit.live.events import Event, FaceEvent, LiveSettings, NoteEvent, NoteKind, ProblemEvent
 from nunbit.live.hearing import LiveVoice, Samples, SoundLine
 from nunbit.live.live_faces import LiveFaces, video_info
 from nunbit.live.live_windows import LiveWords, SaidStretch, Windows, no_camera
 from nunbit.live.recorder import MEDIA_FILE, Keeper, KeptSound, reading_settings, start_line
+from nunbit.live.shared_agreement import SharedAgreement
+from nunbit.measures.class_probabilities import warm_words
 from nunbit.model.bundle import find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.recording.observer import Observer
 from nunbit.recording.transcript import load_recogniser
 from nunbit.runtime.files import writing
-from nunbit.runtime.workers import fault_text
+from nunbit.runtime.workers import fault_text, give_back_freed_memory
 
 Emit = Callable[[Event], None]
-Finish = Callable[[Path, KeptSound | None], dict[str, Any]]
+Finish = Callable[[Path, KeptSound | None], Mapping[str, Any]]
 """Makes the tables of a session's folder, with its sound where that is in no file."""
 
 _KEPT_EVENTS = {"window", "words", "pause", "note", "problem"}
 _WAIT_FOR_SOUND_S = 2.0  # a microphone that is asked for answers sooner
-_NO_SOUND_S, _NO_FRAMES_S = 3.0, 3.0  # silence of the sender that is said
 _LATE_S = 1.5  # frames come within this after their sound, else their windows go without them
 _PULSE_S = 1.0
 _PART = 50  # frames of the voice that are kept at once: half a second
@@ -91,12 +85,13 @@ class LiveSession:
         self._lock = threading.Lock()  # of the clock and of the windows
         self._said: queue.Queue[SaidStretch | None] = queue.Queue()
         self._aborted = False
+        self._recogniser_free = True
         self._n_notes = self._leaps = self._n_windows = 0
         self._inbox, self._health = inbox.Inbox(), inbox.Health()
         self._first_frame_s: float | None = None
         self._now_s = 0.0
         self._sound_s, self._frame_s = time.monotonic(), time.monotonic()  # when one came last
-        self._silent: set[str] = set()  # what was said to be missing
+        self._silences = inbox.Silences()
         self._keeper: Keeper | None = None
         self._kept_sound: KeptSound | None = None
         if folder is not None:
@@ -114,12 +109,8 @@ class LiveSession:
 
     def _prepare_readers(self, bundle: Bundle) -> None:
         given = self.settings
-        media = MediaInfo(
-            MEDIA_FILE,
-            0.0,
-            video_info(640, 480, given.rate_hz) if given.camera else None,
-            None,  # the voice is read when the session has ended
-        )
+        video = video_info(640, 480, given.rate_hz) if given.camera else None
+        media = MediaInfo(MEDIA_FILE, 0.0, video, None)  # the voice is read when it has ended
         observer = Observer(bundle, reading_settings(given, bundle).face_settings(media), media)
         self._faces = LiveFaces(observer, bundle, given) if given.camera else None
         self._voice = LiveVoice() if given.sound else None
@@ -128,13 +119,15 @@ class LiveSession:
         if given.asr and given.sound:
             recogniser = load_recogniser(given.asr, given.asr_model or None)
             self._words = LiveWords(recogniser, bundle, given.language)
-            bundle.embed_sentences(["말"] if bundle.has_text_tower else [])
+        vectors = self._faces.vectors if self._faces else {}
         self._windows = Windows(
-            bundle, camera=given.camera, sound=given.sound, words=self._words is not None
-        )
+            bundle, camera=given.camera, sound=given.sound, words=self._words is not None,
+            shared=SharedAgreement(bundle, vectors) if bundle.is_aligned else None,
+        )  # fmt: skip
         if self._faces is not None:  # the first frame should not wait for what loads when used
             size = bundle.image_size
             bundle.embed_images(np.zeros((1, size, size, 3), np.uint8))
+        give_back_freed_memory()
 
     def _keep(self, folder: Path, bundle: Bundle, *, keep_media: bool) -> None:
         given = self.settings
@@ -202,7 +195,7 @@ class LiveSession:
         """Return once all that was pushed is read: for sources faster than real time."""
         self._inbox.wait()
 
-    def stop(self) -> dict[str, Any]:
+    def stop(self) -> Mapping[str, Any]:
         """End the session; what waits is still read.
 
         Returns:
@@ -238,7 +231,8 @@ class LiveSession:
 
     def _say(self, *events: Event) -> None:
         for event in events:
-            if self._keeper is not None and event.type in _KEPT_EVENTS:
+            kept = event.type in _KEPT_EVENTS and not (event.type == "words" and event.open)
+            if self._keeper is not None and kept:
                 self._keeper.line(event)
             self._emit(event)
 
@@ -393,15 +387,22 @@ class LiveSession:
                 self._problem("words_late", inbox.WORDS_LATE.fill(at=at))
             else:
                 self._said.put(said)
+        free = self._recogniser_free and self._said.empty() and not ended
+        if free and (said := self._words.going_on(self._voice)) is not None:
+            self._said.put(said)
 
     def _run_words(self) -> None:
+        if self._words is not None:
+            warm_words(self.bundle)  # a second, in which nobody has finished a sentence
         while (said := self._said.get()) is not None:
             if self._words is None or self._aborted:
                 continue
+            self._recogniser_free = False
             for event in self._words.recognise(said):
                 with self._lock:
                     changed = self._windows.add_words(event)
                 self._say(event, *changed)
+            self._recogniser_free = True
 
     # -- once a second -----------------------------------------------------------------------------
 
@@ -412,14 +413,12 @@ class LiveSession:
 
     def _pulse(self) -> None:
         now, given = time.monotonic(), self.settings
-        for name, there, last_s, limit_s in (
-            ("no_audio", given.sound, self._sound_s, _NO_SOUND_S),
-            ("no_frames", given.camera, self._frame_s, _NO_FRAMES_S),
-        ):
-            if not there or now - last_s < limit_s:
-                self._silent.discard(name)
-            elif name not in self._silent and not self._inbox.ending:
-                self._silent.add(name)
+        ages_s = {
+            "no_audio": now - self._sound_s if given.sound else 0.0,
+            "no_frames": now - self._frame_s if given.camera else 0.0,
+        }
+        for name in self._silences.begun(ages_s):
+            if not self._inbox.ending:
                 self._problem(name, inbox.MISSING[name])
         with self._lock:
             error, drift = self._clock.error_ms, self._clock.drift_ppm

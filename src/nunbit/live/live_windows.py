@@ -31,6 +31,7 @@ from nunbit.live.events import (
     WordsWindow,
 )
 from nunbit.live.hearing import HeardSeconds, LiveVoice, Samples
+from nunbit.live.shared_agreement import SharedAgreement
 from nunbit.measures.class_probabilities import (
     MIN_PERSON_S,
     chances_of,
@@ -44,7 +45,7 @@ from nunbit.model.zeroshot import place_cosine, place_of
 from nunbit.recording.transcript import Recogniser
 from nunbit.recording.transcript.assemble import assemble
 from nunbit.recording.transcript.cues import Cues
-from nunbit.recording.voice.functionals import Speech, describe, standardise
+from nunbit.recording.voice.functionals import Speech, describe, standardise_persons
 
 _KEPT = 600  # windows: ten minutes, from which what is usual is told
 _AGAIN = 30  # windows that late words may still change
@@ -56,15 +57,25 @@ _LAG_S = 0.1  # of the speech detector
 _BEFORE_S, _AFTER_S = 0.2, 0.3  # sound around it, which recognisers need
 _LEAST_S = 0.25
 _HELD_S = 20.0
+# An utterance that goes on is shown once so much of it is there, and again once so much is new.
+_SHOWN_S, _FRESH_S = 0.8, 1.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SaidStretch:
-    """Sound that goes to the recogniser: its span, and samples from ``start_s`` on."""
+    """Sound that goes to the recogniser.
+
+    Attributes:
+        span: Of the utterance, as far as it was heard.
+        start_s: Of the sound.
+        samples: 16 kHz, -1 to 1.
+        open: The utterance goes on.
+    """
 
     span: Interval
     start_s: float
     samples: Singles
+    open: bool = False
 
 
 class LiveWords:
@@ -81,7 +92,8 @@ class LiveWords:
         self._recogniser, self._bundle = recogniser, bundle
         self._language = language or recogniser.language
         self._sound: deque[tuple[int, Samples]] = deque()
-        self._taken_s = 0.0
+        self._taken_s = self._shown_s = 0.0
+        self._shows = False  # words of an utterance that goes on
 
     def add(self, position: int, samples: Samples) -> None:
         """Hold the sound of the last seconds."""
@@ -91,11 +103,7 @@ class LiveWords:
 
     def closed(self, voice: LiveVoice, *, ended: bool = False) -> SaidStretch | None:
         """The next utterance that has ended, None where none has."""
-        fresh = [
-            Interval(max(s.start_s, self._taken_s), s.end_s)
-            for s in voice.segments()
-            if s.end_s > self._taken_s + _LEAST_S
-        ]
+        fresh = self._fresh(voice)
         if not fresh:
             return None
         first = merge_intervals(fresh, _CLOSING_S)[0]
@@ -110,6 +118,32 @@ class LiveWords:
         self._taken_s = first.end_s
         samples, start_s = self._cut(before_s, first.end_s + _AFTER_S)
         return SaidStretch(first, start_s, samples) if len(samples) else None
+
+    def going_on(self, voice: LiveVoice) -> SaidStretch | None:
+        """The utterance that goes on, if enough of it is new. Asked when the recogniser is idle.
+
+        After :meth:`closed` gave None.
+        """
+        if voice.end_s < self._shown_s + _FRESH_S:
+            return None
+        fresh = self._fresh(voice)
+        if not fresh or fresh[-1].end_s - fresh[0].start_s < _SHOWN_S:
+            return None
+        if fresh[-1].end_s < self._shown_s:
+            return None  # silence since: it closes soon
+        self._shown_s = voice.end_s
+        before_s = max(fresh[0].start_s - _BEFORE_S, self._taken_s)
+        samples, start_s = self._cut(before_s, voice.end_s)
+        span = Interval(fresh[0].start_s, fresh[-1].end_s)
+        return SaidStretch(span, start_s, samples, open=True) if len(samples) else None
+
+    def _fresh(self, voice: LiveVoice) -> list[Interval]:
+        """Speech that no closed utterance has."""
+        return [
+            Interval(max(s.start_s, self._taken_s), s.end_s)
+            for s in voice.segments()
+            if s.end_s > self._taken_s + _LEAST_S
+        ]
 
     def _cut(self, start_s: float, end_s: float) -> tuple[Singles, float]:
         """The sound between two times, silence where it is missing, and where it begins."""
@@ -126,18 +160,23 @@ class LiveWords:
         return cut / np.float32(32768), a / AUDIO_RATE_HZ
 
     def recognise(self, said: SaidStretch) -> tuple[WordsEvent, ...]:
-        """The words of an utterance; none where nothing was understood."""
-        cues, language = self._recogniser.run((said.start_s, said.samples), self._language)
+        """The words of an utterance; none where nothing was understood and nothing was shown."""
+        run = self._recogniser.swift or self._recogniser.run
+        cues, language = run((said.start_s, said.samples), self._language)
         self._language = self._language or language
+        cues = [cue for cue in cues if not cue.doubt]  # told when the session ends
         engine = self._recogniser.engine
         words = assemble(Path(engine), Cues(tuple(cues), engine, self._language))
-        if not words.utterances:
-            return ()
-        return tuple(self._events(said.span, words))
-
-    def _events(self, span: Interval, words: Transcript) -> Iterable[WordsEvent]:
-        """One event for all: recognisers cut sentences as they like."""
         text = " ".join(u.text for u in words.utterances)
+        shown, self._shows = self._shows, said.open and bool(text)
+        span = said.span
+        if said.open or not text:
+            nothing = (round(span.start_s, 3), round(span.end_s, 3), text, None, None)
+            return (WordsEvent(*nothing, open=True),) if text or shown else ()
+        return tuple(self._events(span, text, words))
+
+    def _events(self, span: Interval, text: str, words: Transcript) -> Iterable[WordsEvent]:
+        """One event for all: recognisers cut sentences as they like."""
         given = [w.confidence for u in words.utterances for w in u.words]
         given += [u.confidence for u in words.utterances]
         sure = [c for c in given if c is not None]
@@ -159,9 +198,19 @@ class Windows:
     Args:
         bundle: Gives the voice its class probabilities and the prompts their places.
         camera, sound, words: What the session has.
+        shared: Gives agreement where the bundle is aligned; None takes the prompts' space.
     """
 
-    def __init__(self, bundle: Bundle, *, camera: bool, sound: bool, words: bool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        camera: bool,
+        sound: bool,
+        words: bool,
+        shared: SharedAgreement | None = None,
+    ) -> None:
+        self._shared = shared
         self._bundle, self._camera, self._sound, self._words = bundle, camera, sound, words
         templates = load_template_set(bundle.default_template_set)
         self._prompts = bundle.prompt_embeddings(templates, bundle.label_set)
@@ -205,13 +254,19 @@ class Windows:
             if heard is not None and wait and not self.is_heard(max(heard.end_s, sound_end_s)):
                 break
             self._waiting.popleft()
+            if self._shared is not None:
+                self._shared.add_window(span, heard)
             found.append(self._event(span, face, self._voice(span, heard)))
             self._given.append(found[-1])
         return found
 
     def add_words(self, event: WordsEvent) -> list[WindowEvent]:
         """Take words; returns the windows given before that they change."""
+        if event.open:
+            return []
         self._said.append(event)
+        if self._shared is not None:
+            self._shared.add_words(Interval(event.t_start, event.t_end), event.text)
         changed = []
         for k, old in enumerate(self._given):
             if old.t_start < event.t_end and event.t_start < old.t_end:
@@ -224,13 +279,20 @@ class Windows:
         words = self._text(span)
         return WindowEvent(
             span.start_s, span.end_s, face, voice, words,
-            self._disagreement(span, face, words),
-            PairAgreement(
-                face_voice=self._agree(face, voice),
-                face_words=self._agree(face, words),
-                voice_words=self._agree(voice, words),
-            ),
+            self._disagreement(span, face, words), self._agreement(span, face, voice, words),
         )  # fmt: skip
+
+    def _agreement(
+        self, span: Interval, face: FaceWindow, voice: VoiceWindow, words: WordsWindow
+    ) -> PairAgreement:
+        if self._shared is not None:
+            reasons = {"face": face.reason, "voice": voice.reason, "text": words.reason}
+            return self._shared.agreement(span, reasons)
+        return PairAgreement(
+            face_voice=self._agree(face, voice),
+            face_words=self._agree(face, words),
+            voice_words=self._agree(voice, words),
+        )
 
     def _voice(self, span: Interval, heard: HeardSeconds | None) -> VoiceWindow:
         if heard is None:
@@ -265,7 +327,7 @@ class Windows:
         if self._spoken_s < MIN_PERSON_S:
             return None, "too_few"
         rows = np.stack(self._rows)
-        last = standardise(rows, np.zeros(len(rows), np.int64), self._tower.spread)[-1:]
+        last = standardise_persons(rows, np.zeros(len(rows), np.int64), self._tower.spread)[-1:]
         vectors = self._bundle.embed_voice(last)
         scale, temperature = self._tower.logit_scale, self._tower.temperature
         return self._chances(chances_of(self._bundle, vectors, scale, temperature)[0]), ""

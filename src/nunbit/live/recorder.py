@@ -35,7 +35,6 @@ from nunbit.recording.media.levels import SoundFacts, SoundMeter
 from nunbit.recording.observer import ReadingSettings
 from nunbit.runtime.files import packed, unpacked
 from nunbit.runtime.resources import nunbit_version
-from nunbit.space.windows import is_aligned
 
 MEDIA_FILE, LINES_FILE, PARTS_FILE = "session.mkv", "live.jsonl", "live.parts"
 
@@ -382,7 +381,7 @@ class KeptSound:
 def reading_settings(given: LiveSettings, bundle: Bundle) -> ReadingSettings:
     """How a file is read as the session is."""
     return ReadingSettings(
-        keep_embeddings=is_aligned(bundle),
+        keep_embeddings=bundle.is_aligned,
         rate_hz=given.rate_hz,
         min_face_px=given.min_face_px,
         asr=given.asr,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.spans import (
     Spans,
@@ -23,7 +22,7 @@ from nunbit.core.spans import (
     runs,
     sum_rows,
 )
-from nunbit.core.streams import Flags, Floats
+from nunbit.core.streams import Flags, Floats, Ints
 from nunbit.core.timebase import SAME_S
 from nunbit.measures.definitions import Roles
 from nunbit.measures.estimate import Codes, Estimate, all_missing, missing
@@ -75,8 +74,7 @@ def estimates_of_face(
     samples: FaceSamples | None, spans: Spans, roles: Roles, speaking: Stretches | None
 ) -> dict[str, Estimate]:
     """All measures of the face that need no particular sampling rate; see ``face_estimates``."""
-    found = face_estimates(samples, spans, roles, speaking)
-    return found | channel_estimates(samples, spans)
+    return face_estimates(samples, spans, roles, speaking) | channel_estimates(samples, spans)
 
 
 def channel_estimates(samples: FaceSamples | None, spans: Spans) -> dict[str, Estimate]:
@@ -86,10 +84,8 @@ def channel_estimates(samples: FaceSamples | None, spans: Spans) -> dict[str, Es
         samples: None without video.
         spans: S spans.
     """
-    if samples is None:
-        return all_missing(NAMES, spans, "no_video")
-    if samples.channels is None:
-        return all_missing(NAMES, spans, "no_landmarks")
+    if samples is None or samples.channels is None:
+        return all_missing(NAMES, spans, "no_video" if samples is None else "no_landmarks")
     seen = np.asarray(np.isfinite(samples.channels).all(axis=1))
     code = with_reason(samples.code, seen, "no_landmarks")
     chosen = choose(samples, spans, code)
@@ -100,7 +96,7 @@ def channel_estimates(samples: FaceSamples | None, spans: Spans) -> dict[str, Es
     return found | _smiles(samples, spans, chosen)
 
 
-def smile_episodes(samples: FaceSamples, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def smile_episodes(samples: FaceSamples, index: Ints) -> tuple[Floats, Floats]:
     """Episodes of smiling among the samples ``index``: on from 0.4 until below 0.25, 0.5 s or more.
 
     Returns:
@@ -132,14 +128,12 @@ def _asymmetry(samples: FaceSamples, spans: Spans, code: Codes) -> Estimate:
     left, right = (_level(samples.channels, name) for name in MEANS["smile"])
     smiling: Flags = (left + right) / 2 >= ASYMMETRY_FROM
     chosen = choose(samples, spans, code)
-    apart = np.where(smiling, np.abs(left - right), 0.0)
     total, count = (
         sum_rows(values[chosen.index], chosen.rows)
-        for values in (apart, smiling.astype(np.float64))
+        for values in (np.where(smiling, np.abs(left - right), 0.0), smiling.astype(np.float64))
     )
     # Ten frames of smiling, one second: fewer are the beginning and end of a smile.
-    few = (count < 10, "too_few")
-    return estimate_over("ratio", (total, count), chosen, few)
+    return estimate_over("ratio", (total, count), chosen, (count < 10, "too_few"))
 
 
 def _level(channels: Floats, *names: str) -> Floats:
@@ -161,8 +155,7 @@ def blink_times(times_s: Floats, eye_aspect: Floats, rate_hz: float) -> Floats:
     usual = quantile_rows(eye_aspect, rows_in(times_s, around), 0.5)
     known = np.isfinite(usual)
     level = np.interp(times_s, centres[known], usual[known])
-    breaks = after_gaps(times_s, 1.5 / rate_hz)
-    shut = runs(eye_aspect < BLINK_SHARE * level, breaks)
+    shut = runs(eye_aspect < BLINK_SHARE * level, after_gaps(times_s, 1.5 / rate_hz))
     lasted = (shut[:, 1] - shut[:, 0]) / rate_hz
     good = (lasted >= BLINK_S[0] - SAME_S) & (lasted <= BLINK_S[1] + SAME_S)
     return np.asarray((times_s[shut[good, 0]] + times_s[shut[good, 1] - 1]) / 2.0)

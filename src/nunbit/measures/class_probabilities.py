@@ -19,11 +19,12 @@ from nunbit.core.streams import (
     VoiceStream,
 )
 from nunbit.language.labels import LabelSet
-from nunbit.language.morphemes import analyser_missing
+from nunbit.language.morphemes import analyser_missing, said_sentences
 from nunbit.language.prompts import load_template_set
-from nunbit.measures.wording import Wording, read_wording
+from nunbit.measures.wording import LISTED, Wording, read_wording
 from nunbit.model.bundle import VoiceSection
 from nunbit.model.encoders import Bundle
+from nunbit.model.said import WordsSide, level, words_side_of
 from nunbit.model.zeroshot import ensemble_cosines, probabilities
 from nunbit.recording.voice.functionals import (
     FEATURE_FORMAT,
@@ -34,7 +35,7 @@ from nunbit.recording.voice.functionals import (
     describe,
     functional_names,
     log_mel,
-    standardise,
+    standardise_persons,
 )
 from nunbit.recording.voice.level import iter_blocks
 from nunbit.recording.voice.pitch import cut_frames
@@ -51,11 +52,16 @@ class TextChances:
             text tower for them.
         missing: What is missing and what installs it.
         reasons: (U,) why a row is left out, '' where it is not; () without ``chances``.
+        none: (U,) probability that readers would name no emotion at all, NaN where left out or
+            where the bundle cannot tell; None without ``chances``.
+        scores: (U, E) of the side for words, NaN where left out; None without that side.
     """
 
     chances: Singles | None
     missing: tuple[Missing, ...] = ()
     reasons: tuple[str, ...] = ()
+    none: Singles | None = None
+    scores: Singles | None = None
 
 
 def text_chances(
@@ -80,11 +86,49 @@ def text_chances(
     texts = [u.text for u in transcript.utterances]
     if fitted is None or _language_of(texts) not in fitted.languages:
         return TextChances(None, (_UNPROVEN, *missing))
-    vectors = bundle.embed_sentences([_shortened(text) for text in texts])
-    chances = chances_of(bundle, vectors, fitted.logit_scale, fitted.temperature)
+    side, scores = words_side_of(bundle), None
+    none = np.full(len(texts), np.nan, np.float32)
+    if side is None:  # a bundle from before there was one
+        vectors = bundle.embed_sentences([_shortened(text) for text in texts])
+        chances = chances_of(bundle, vectors, fitted.logit_scale, fitted.temperature)
+    else:
+        scores = emotion_scores(bundle, side, texts)
+        chances, none = side.chances(scores), side.none_named(scores).astype(np.float32)
     reasons = reasons_left_out(wordings, np.asarray(chances, np.float64), bundle.label_set)
-    kept = np.array([not reason for reason in reasons])[:, None]
-    return TextChances(np.where(kept, chances, np.float32(np.nan)), missing, reasons)
+    kept, nothing = np.array([not reason for reason in reasons]), np.float32(np.nan)
+    return TextChances(
+        np.where(kept[:, None], chances, nothing),
+        missing,
+        reasons,
+        np.where(kept, none, nothing),
+        None if scores is None else np.where(kept[:, None], scores, nothing),
+    )
+
+
+def emotion_scores(bundle: Bundle, side: WordsSide, texts: Sequence[str]) -> Singles:
+    """(M, E) scores of utterances, each the mean of its sentences by their letters.
+
+    The side was fitted to comments of a few sentences; a long answer read as one would be told by
+    whatever feeling has most words for it.
+    """
+    known = analyser_missing() is None
+    parts = [(said_sentences(text) if known else ()) or (text or " ",) for text in texts]
+    flat = [level(_shortened(part)) or " " for own in parts for part in own]
+    scores = side.scores(flat, bundle.text_layers(flat, side.layers))
+    weight = np.array([max(1, sum(c.isalnum() for c in part)) for part in flat], np.float32)
+    first = np.cumsum([0, *(len(own) for own in parts[:-1])])
+    total = np.add.reduceat(scores * weight[:, None], first)
+    return np.asarray(total / np.add.reduceat(weight, first)[:, None], np.float32)
+
+
+def warm_words(bundle: Bundle) -> None:
+    """Load the text tower, so that the first sentence of a live session does not wait for it."""
+    if not bundle.has_text_tower:
+        return
+    if (side := words_side_of(bundle)) is None:
+        bundle.embed_sentences(["말"])
+    else:
+        bundle.text_layers(["말"], side.layers)  # not the analyser: it takes seconds
 
 
 def chances_of(bundle: Bundle, vectors: Singles, scale: float, temperature: float) -> Singles:
@@ -93,6 +137,11 @@ def chances_of(bundle: Bundle, vectors: Singles, scale: float, temperature: floa
     prompts = bundle.prompt_embeddings(templates, bundle.label_set)
     cosines = ensemble_cosines(vectors, prompts, "mean_embedding")
     return probabilities(cosines, scale, temperature)
+
+
+_MOST_JOY = 0.25
+"""Where what is glad is denied or wished for, words that still give joy so much were misread, even
+if another class is first: 행복했던 적이 없어요 with a joy of .42."""
 
 
 def reasons_left_out(
@@ -107,14 +156,27 @@ def reasons_left_out(
     """
     signs = np.array([label.valence for label in label_set.labels], np.float64)
     first = signs[chances.argmax(axis=1)]
-    valence = chances @ signs
+    valence, glad = chances @ signs, chances[:, signs > 0].sum(axis=1)
     found = []
-    for wording, sign, lean in zip(wordings, first.tolist(), valence.tolist(), strict=True):
+    for wording, sign, lean, joy in zip(
+        wordings, first.tolist(), valence.tolist(), glad.tolist(), strict=True
+    ):
         untested = "" if wording.korean else "not_scored"  # a language the tower does not know
-        positive = wording.positive if sign > 0 or (wording.named and lean > 0) else ""
+        taken = sign > 0 or (wording.named and (lean > 0 or joy > _MOST_JOY))
+        positive = wording.positive if taken else ""
         negative = wording.negative if sign < 0 or lean < 0 else ""
-        found.append(wording.unscored or untested or positive or negative)
+        unsure = "low_conf" if contradicted(wording, sign) else ""
+        found.append(wording.unscored or untested or positive or negative or unsure)
     return tuple(found)
+
+
+def contradicted(wording: Wording, sign: float) -> bool:
+    """Whether listed words are neither denied nor wished for, and all of the other sign."""
+    good, bad = (
+        any(row[LISTED.index(name)] for row in wording.counts if row)
+        for name in ("positive", "negative")
+    )
+    return (sign < 0 and good and not bad) or (sign > 0 and bad and not good)
 
 
 def _no_analyser(missing: MissingExtra) -> Missing:
@@ -227,7 +289,7 @@ def embed_windows(
     known = np.flatnonzero(np.isfinite(raw).any(axis=1))
     if not len(known):
         return nothing
-    rows = standardise(raw[known], np.zeros(len(known), np.int64), section.spread)
+    rows = standardise_persons(raw[known], np.zeros(len(known), np.int64), section.spread)
     return known, bundle.embed_voice(rows)
 
 

@@ -81,6 +81,8 @@ class MeasureInput:
         baseline: Stretch the user marked as neutral, or None.
         full_rate: Whether every frame was read.
         text_probabilities: (U, K), NaN rows where there are none; or None without a model.
+        text_none: (U,) probability that readers name no emotion in an utterance, NaN where it is
+            left out; None where the model cannot tell.
         text_reasons: (U,) why a row is NaN, of ``REASONS``, '' if it is valid; () if unknown.
         wordings: (U,) what each utterance says of its sign; None reads it from the transcript.
         voice_probabilities: (W, K), NaN rows where there are none; or None without a model.
@@ -108,6 +110,7 @@ class MeasureInput:
     baseline: Interval | None = None
     full_rate: bool = False
     text_probabilities: Singles | None = None
+    text_none: Singles | None = None
     text_reasons: tuple[str, ...] = ()
     wordings: tuple[Wording, ...] | None = None
     voice_probabilities: Singles | None = None
@@ -241,8 +244,8 @@ def _spans(given: MeasureInput) -> tuple[Spans, dict[Scope, str]]:
 
 # -- measures --------------------------------------------------------------------------------------
 
-FUSED_HERE = ("incongruence",)
-"""Beginning of the measures of :mod:`nunbit.measures.fusion`: they need all modalities."""
+FUSED_HERE = ("incongruence", "no_emotion")
+"""Beginning of the measures of :mod:`nunbit.measures.fusion`: they need class probabilities."""
 
 
 def compute_measures(given: MeasureInput) -> tuple[MeasureBlock, ...]:
@@ -284,15 +287,17 @@ def plain_blocks(prepared: Prepared, found: Mapping[str, Estimate]) -> Iterator[
 def _estimates(p: Prepared) -> dict[str, Estimate]:
     given, spans = p.given, p.spans
     speaking = None if p.voice is None else p.voice.speaking
-    found = estimates_of_face(p.face, spans, p.roles, speaking)
-    found["blink_rate"] = blink_estimate(p.face, spans, given.full_rate)
-    found |= voice_estimates(p.voice, spans, given.single_speaker)
-    found |= quality_estimates(given.voice_quality, p.voice, spans)
-    found |= latency_estimates(given.turns, {} if p.words is None else p.words.first_words_s, spans)
-    found |= rate_estimates(p.words, spans, given.turns, p.voice)
-    found |= lexical_estimates(p.words, spans)
-    found["coupling"] = coupling_estimate(p.face, p.voice, spans, p.roles, given.seed)
-    return found
+    first_words_s = {} if p.words is None else p.words.first_words_s
+    return {
+        **estimates_of_face(p.face, spans, p.roles, speaking),
+        "blink_rate": blink_estimate(p.face, spans, given.full_rate),
+        **voice_estimates(p.voice, spans, given.single_speaker),
+        **quality_estimates(given.voice_quality, p.voice, spans),
+        **latency_estimates(given.turns, first_words_s, spans),
+        **rate_estimates(p.words, spans, given.turns, p.voice),
+        **lexical_estimates(p.words, spans),
+        "coupling": coupling_estimate(p.face, p.voice, spans, p.roles, given.seed),
+    }
 
 
 def speakers_unnamed(given: MeasureInput) -> bool:
@@ -317,8 +322,7 @@ def measure_notices(given: MeasureInput) -> tuple[Text, ...]:
         )
     if given.transcript is None:
         return tuple(notices)
-    unproven = {m for m, name in LISTS.items() if not load_lexicon(name).validated}
-    if unproven:
+    if unproven := {m for m, name in LISTS.items() if not load_lexicon(name).validated}:
         named = joined(", ", [d.name for d in definitions() if d.id in unproven])
         notices.append(
             Text(

@@ -11,7 +11,7 @@ names. Classes that a model knows by their prompt only are not used. K labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Literal
@@ -88,32 +88,26 @@ class Roles:
         kept = np.asarray(probabilities, np.float64) * np.array(self.validated, np.float64)
         return ratio(kept, kept.sum(axis=1, keepdims=True))
 
-    def notices(self) -> tuple[Text, ...]:
+    def notices(self) -> Iterator[Text]:
         """What a reader must know about the classes."""
-        notes = []
         if self.stand_in_for:
             have = self._list(self.parts["depgroup"].ids)
             want = self._list(self.stand_in_for)
-            notes.append(
-                Text(
-                    f"this model lacks classes of the paper's group ({want.en}): {have.en} stand "
-                    "in for them in the sum of the group",
-                    f"이 모델에는 논문의 묶음({want.ko})에 속한 클래스 일부가 없어 묶음의 확률 "
-                    f"합은 {with_particle(have.ko, '로')} 대신했습니다",
-                )
+            yield Text(
+                f"this model lacks classes of the paper's group ({want.en}): {have.en} stand "
+                "in for them in the sum of the group",
+                f"이 모델에는 논문의 묶음({want.ko})에 속한 클래스 일부가 없어 묶음의 확률 "
+                f"합은 {with_particle(have.ko, '로')} 대신했습니다",
             )
         out = [label for label, ok in zip(self.labels, self.validated, strict=True) if not ok]
         left_out = self._list(out)
         if out:
-            notes.append(
-                Text(
-                    f"unvalidated classes, which the model knows by prompt only: {left_out.en}; "
-                    "left out of measures, summaries and fusion",
-                    f"검증되지 않은 클래스(모델이 프롬프트로만 아는 클래스): {left_out.ko}. "
-                    "측정값, 요약, 결합에서 제외했습니다",
-                )
+            yield Text(
+                f"unvalidated classes, which the model knows by prompt only: {left_out.en}; "
+                "left out of measures, summaries and fusion",
+                f"검증되지 않은 클래스(모델이 프롬프트로만 아는 클래스): {left_out.ko}. "
+                "측정값, 요약, 결합에서 제외했습니다",
             )
-        return tuple(notes)
 
     def _list(self, ids: Sequence[str]) -> Text:
         names = [self.names.get(i, Text(i, i)) for i in ids]
@@ -270,10 +264,9 @@ def sum_name(members: Sequence[Text]) -> Text:
 def definition_of(measure: str) -> Definition | None:
     """The definition behind a name in a table; None for class probabilities and unknown names."""
     base, table = measure.split(".")[0], _by_id()
-    for suffix in ("", *reversed(SUFFIXES)):  # the longer one first
-        if base.endswith(suffix) and base.removesuffix(suffix) in table:
-            return table[base.removesuffix(suffix)]
-    return None
+    suffixes = ("", *reversed(SUFFIXES))  # the longer one first
+    names = (base.removesuffix(suffix) for suffix in suffixes if base.endswith(suffix))
+    return next((table[name] for name in names if name in table), None)
 
 
 @cache
@@ -323,6 +316,10 @@ def _entry(d: Definition, lang: Lang) -> str:
     marks = joined(", ", [*grade, *[Text("experimental", "실험적")] * d.experimental]).pick(lang)
     about = "; ".join(part for part in (d.modality, d.unit, marks) if part)
     played, missing = ", ".join(d.classes), ", ".join(d.stand_in_for)
+    floor = Text(
+        f"  noise floor: {d.noise_floor} (less cannot be told from 0)",
+        f"  잡음 한계: {d.noise_floor} (이보다 작은 값은 0과 구별되지 않음)",
+    )
     stand_in = Text(f"{played} stand in for {missing}", f"{missing} 대신 {played}")
     lines = [
         Text(f"{number}{d.id}: {d.name.en} [{about}]", f"{number}{d.id}: {d.name.ko} [{about}]"),
@@ -330,14 +327,7 @@ def _entry(d: Definition, lang: Lang) -> str:
         Text(f"  formula: {d.formula}", f"  식: {d.formula}"),
         Text(f"  valid if: {d.valid_if.en}", f"  유효 조건: {d.valid_if.ko}"),
         *([Text(f"  {stand_in.en}", f"  {stand_in.ko}")] if d.stand_in_for else ()),
-        *([_floor_text(d)] if d.noise_floor is not None else ()),
+        *([floor] if d.noise_floor is not None else ()),
         Text(f"  source: {d.source}", f"  출처: {d.source}"),
     ]
     return joined("\n", lines).pick(lang)
-
-
-def _floor_text(d: Definition) -> Text:
-    return Text(
-        f"  noise floor: {d.noise_floor} (less cannot be told from 0)",
-        f"  잡음 한계: {d.noise_floor} (이보다 작은 값은 0과 구별되지 않음)",
-    )

@@ -207,15 +207,14 @@ def _face_states(given: MeasureInput) -> list[Episode]:
         return []
     times, step = face.times_s, 1.0 / face.rate_hz
     breaks = after_gaps(times, 1.5 * step)
-    states = {
-        "no_face": face.code == CODE["no_face"],
-        "multiple_faces": np.asarray(given.faces.n_faces) > 1,
-        "low_quality": np.isin(face.code, [CODE["low_quality"], CODE["low_conf"]]),
-        "mouth_covered": face.code == CODE["mouth_covered"],
-    }
     found = [
         Episode(kind, _interval(times[a], times[b - 1] + step, given.duration_s))
-        for kind, flags in states.items()
+        for kind, flags in {
+            "no_face": face.code == CODE["no_face"],
+            "multiple_faces": np.asarray(given.faces.n_faces) > 1,
+            "low_quality": np.isin(face.code, [CODE["low_quality"], CODE["low_conf"]]),
+            "mouth_covered": face.code == CODE["mouth_covered"],
+        }.items()
         for a, b in runs(flags, breaks)
         if (b - a) * step >= STATE_MIN_S - SAME_SUM_S
     ]

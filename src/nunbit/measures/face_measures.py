@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.spans import (
     Spans,
@@ -25,7 +24,7 @@ from nunbit.core.spans import (
     runs,
     sum_rows,
 )
-from nunbit.core.streams import FaceStream, FaceTrack, Flags, Floats, Singles
+from nunbit.core.streams import FaceStream, FaceTrack, Flags, Floats, Ints, Singles
 from nunbit.core.timebase import MIN_SPEECH_S, SAME_S, nearest_indices
 from nunbit.measures.definitions import SUFFIXES, Role, Roles, definitions
 from nunbit.measures.estimate import (
@@ -187,8 +186,8 @@ that is less than a second."""
 class Chosen:
     """The samples used by a measure, and the reason if a span has too few of them."""
 
-    index: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    index: Ints
+    rows: Ints
     n_expected: Counts
     n_valid: Counts
     confidence: Floats
@@ -293,10 +292,12 @@ def face_estimates(
     if samples is None:
         names = ("face_coverage", *EXPRESSION, *EPISODES, *MOTION, *parts)
         return all_missing(names, spans, "no_video")
-    found = {"face_coverage": _coverage(samples, spans)}
-    found |= _of_expression(samples, spans, roles, None)
-    found |= _episodes(samples, spans, roles)
-    found |= _of_motion(samples, spans, None)
+    found = {
+        "face_coverage": _coverage(samples, spans),
+        **_of_expression(samples, spans, roles, None),
+        **_episodes(samples, spans, roles),
+        **_of_motion(samples, spans, None),
+    }
     if speaking is None:
         return found | all_missing(parts, spans, "no_audio")
     talks, seconds = speaking.at(samples.times_s), speaking.within(spans)
@@ -367,7 +368,7 @@ def joy_episodes(samples: FaceSamples, roles: Roles) -> tuple[Floats, Floats]:
 
 
 def held_episodes(
-    samples: FaceSamples, index: NDArray[np.int64], values: Floats, on: float, off: float
+    samples: FaceSamples, index: Ints, values: Floats, on: float, off: float
 ) -> tuple[Floats, Floats]:
     """Episodes of half a second or more: from a value >= ``on`` until one < ``off``.
 
@@ -384,8 +385,7 @@ def held_episodes(
     times, used = samples.times_s[index], values[index]
     breaks = after_gaps(times, LONGEST_HOLE_S + SAME_S)
     found = runs(held(used, on, off, breaks), breaks)
-    step = 1.0 / samples.rate_hz
-    edges = np.stack([times[found[:, 0]], times[found[:, 1] - 1] + step], axis=1)
+    edges = np.stack([times[found[:, 0]], times[found[:, 1] - 1] + 1.0 / samples.rate_hz], axis=1)
     long = edges[:, 1] - edges[:, 0] >= JOY_MIN_S - SAME_S
     return edges[long], np.array([used[a:b].max() for a, b in found[long]])
 

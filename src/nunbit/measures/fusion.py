@@ -106,25 +106,30 @@ def fuse_windows(given: MeasureInput) -> tuple[MeasureBlock, ...]:
         "text": _text_evidence(prepared),
     }
     fused, used = _fused(evidence, prepared)
-    blocks: list[MeasureBlock] = []
-    for modality, found in (*evidence.items(), ("fused", fused)):
-        blocks += _probability_blocks(prepared, modality, found)
+    blocks = [
+        block
+        for modality, found in (*evidence.items(), ("fused", fused))
+        for block in _probability_blocks(prepared, modality, found)
+    ]
     blocks += prepared.summariser.context(
         Named("modalities_used", "fused", "", version=FUSED_VERSION), used
     )
     for track, samples in prepared.others:
         apart = _probability_blocks(prepared, "face", _face_evidence(prepared, samples))
         blocks += [replace(block, track=str(track)) for block in apart]
-    valences = {name: _valence(prepared, found) for name, found in evidence.items()}
     estimates = disagreement_estimates(
         prepared.spans,
         prepared.summariser.comparison.in_baseline,
-        valences,
+        {name: _valence(prepared, found) for name, found in evidence.items()},
         given.experimental | given.apart,
     )
-    for definition in definitions():
-        if definition.id in estimates:
-            blocks += prepared.summariser.blocks(definition, estimates[definition.id])
+    estimates["no_emotion"] = _none_named(prepared, evidence["text"])
+    blocks += [
+        block
+        for definition in definitions()
+        if definition.id in estimates
+        for block in prepared.summariser.blocks(definition, estimates[definition.id])
+    ]
     return tuple(blocks)
 
 
@@ -165,7 +170,6 @@ def _face_evidence(prepared: Prepared, face: FaceSamples | None) -> Evidence:
     n, valid = np.maximum(chosen.n_valid, 1)[:, None], (chosen.reason == 0)[:, None]
     sums = (sum_rows(table[chosen.index], chosen.rows) for table in (face.chances, face.raw))
     chances, raw = (np.where(valid, total / n, np.nan) for total in sums)
-    share = evidence_share(chosen.n_valid / np.maximum(chosen.n_expected, 1), MIN_SHARE, 1.0)
     return Evidence(
         chances,
         raw,
@@ -173,7 +177,7 @@ def _face_evidence(prepared: Prepared, face: FaceSamples | None) -> Evidence:
         chosen.n_valid,
         chosen.confidence,
         chosen.reason,
-        share,
+        evidence_share(chosen.n_valid / np.maximum(chosen.n_expected, 1), MIN_SHARE, 1.0),
     )
 
 
@@ -236,6 +240,19 @@ def _text_evidence(prepared: Prepared) -> Evidence:
     n = (n_own.astype(np.int64), np.maximum(n_good, ~few).astype(np.int64))
     share = evidence_share(weight, least, np.maximum(FULL_SPEECH_S, said))
     return _evidence(prepared, raw, n, confidence, reason, share)
+
+
+def _none_named(prepared: Prepared, words: Evidence) -> Estimate:
+    """How likely readers are to name no emotion in what is said, where words are valid."""
+    given, none = prepared.given, prepared.given.text_none
+    utterances = given.transcript.utterances if given.transcript else ()
+    if none is None or not utterances or not np.isfinite(none).any():
+        return missing(len(prepared.spans), "no_model" if utterances else "no_transcript")
+    edges = bounds(u.interval for u in utterances)
+    own, _ = belongs_to_target(given.turns, [u.speaker for u in utterances], edges.mean(axis=1))
+    good = own & np.isfinite(none)
+    mean, _ = _weighted(edges[good], np.asarray(none, np.float64)[good, None], prepared.spans)
+    return words.estimate(np.where(words.reason == 0, mean[:, 0], np.nan))
 
 
 def _why_no_text(given: MeasureInput, edges: Floats, left_out: Flags, spans: Spans) -> Codes:
@@ -385,13 +402,12 @@ def _joined(parts: Sequence[FaceStream], window: Interval) -> FaceStream:
     tracks = tuple(track for track in joined if len(track.times_s))
     times = np.concatenate([part.sample_times_s for part in parts])
     inside = _inside(times, window)
-    targets = tuple(sorted({k for part in parts for k in part.targets}))
     return replace(
         parts[-1],
         sample_times_s=times[inside],
         n_faces=np.concatenate([part.n_faces for part in parts])[inside],
         tracks=tracks,
-        targets=targets or _largest(tracks),
+        targets=tuple(sorted({k for part in parts for k in part.targets})) or _largest(tracks),
     )
 
 

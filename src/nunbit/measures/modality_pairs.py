@@ -20,10 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from nunbit.core.spans import Spans, lengths, rows_in, sum_rows, union_s
-from nunbit.core.streams import Flags, Floats, Modality
+from nunbit.core.streams import Flags, Floats, Ints, Modality, Singles
 from nunbit.core.timebase import SAME_SUM_S, nearest_within, sample_grid
 from nunbit.measures.definitions import Roles
 from nunbit.measures.estimate import CODE, Codes, Estimate, first_reason, missing
@@ -95,23 +94,20 @@ def couple(x: Floats, y: Floats, *, seed: int, n_shifts: int = SHIFTS) -> Coupli
     return Coupling(z, true, used)
 
 
-def _windows(x: Floats, width: int, hop: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _windows(x: Floats, width: int, hop: int) -> tuple[Singles, Ints]:
     """Windows of x as unit vectors (W, width), zero where missing, and where they begin."""
     starts = np.arange(0, len(x) - width + 1, hop)
     rows = sliding_window_view(x, width)[starts]
     there = np.isfinite(rows)
     enough = there.mean(axis=1) >= MIN_FACE
     rows, there, starts = rows[enough], there[enough], starts[enough]
-    mean = np.nanmean(rows, axis=1, keepdims=True)
-    centred = np.where(there, rows - mean, 0.0)
+    centred = np.where(there, rows - np.nanmean(rows, axis=1, keepdims=True), 0.0)
     size = np.linalg.norm(centred, axis=1, keepdims=True)
     moving = size[:, 0] > 0
     return (centred[moving] / size[moving]).astype(np.float32), starts[moving]
 
 
-def _mean_peak(
-    windows: tuple[NDArray[np.float32], NDArray[np.int64]], y: Floats, width: int
-) -> tuple[float, int]:
+def _mean_peak(windows: tuple[Singles, Ints], y: Floats, width: int) -> tuple[float, int]:
     """Mean over the windows of the highest correlation at any lag, and how many had one."""
     x, starts = windows
     if not len(x):
@@ -121,27 +117,27 @@ def _mean_peak(
     centre = float(y[there].mean()) if there.any() else 0.0
     filled = np.pad(np.where(there, y - centre, 0.0), reach)
     mask = np.pad(there.astype(np.float64), reach)
-    sums = np.cumsum([mask, filled, filled**2], axis=1)
-    sums = np.pad(sums, ((0, 0), (1, 0)))
-    count, total, squares = sums[:, width:] - sums[:, :-width]
+    sums = np.zeros((3, len(filled) + 1))
+    np.cumsum([mask, filled, filled**2], axis=1, out=sums[:, 1:])
+    places = starts[:, None] + np.arange(0, 2 * reach + 1, step)  # (W, lags)
+    count, total, squares = sums[:, places + width] - sums[:, places]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / count
         size = np.sqrt(np.maximum(squares - total * mean, 0.0))
-    places = starts[:, None] + np.arange(0, 2 * reach + 1, step)  # (W, lags)
     values = sliding_window_view(filled.astype(np.float32), width)
     masks = sliding_window_view(mask.astype(np.float32), width)
     # sum of x (y - mean of y) over what is there; x is zero where it is missing
     product = np.stack(
         [
             np.einsum("wk,wk->w", x, values[at])
-            - np.nan_to_num(mean[at]) * np.einsum("wk,wk->w", x, masks[at])
-            for at in places.T
+            - np.nan_to_num(own) * np.einsum("wk,wk->w", x, masks[at])
+            for at, own in zip(places.T, mean.T, strict=True)
         ],
         axis=1,
     )
-    usable = (count[places] >= MIN_SPEECH * width) & (size[places] > 1e-9)
+    usable = (count >= MIN_SPEECH * width) & (size > 1e-9)
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = np.where(usable, product / size[places], -np.inf)
+        r = np.where(usable, product / size, -np.inf)
     peaks = r.max(axis=1)
     peaks = peaks[np.isfinite(peaks)]
     return (float(peaks.mean()), len(peaks)) if len(peaks) else (np.nan, 0)
@@ -203,8 +199,7 @@ def _level(voice: VoiceSamples, grid: Floats) -> Floats:
     inside = bins < len(grid)
     bins, level = bins[inside], stream.level_dbfs[loud][inside].astype(np.float64)
     n = np.bincount(bins, minlength=len(grid))
-    total = np.bincount(bins, weights=level, minlength=len(grid))
-    return ratio(total, n)
+    return ratio(np.bincount(bins, weights=level, minlength=len(grid)), n)
 
 
 # -- disagreement ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ nobody knows beforehand for how long. S spans, B seconds, W windows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TypedDict
@@ -128,7 +129,7 @@ class Summariser:
 
     def context(
         self, named: Named, estimate: Estimate, *, marked: bool = False
-    ) -> list[MeasureBlock]:
+    ) -> Iterator[MeasureBlock]:
         """Rows of every scope for what is context and no measure of its own.
 
         Args:
@@ -137,12 +138,10 @@ class Summariser:
             marked: Whether values are shown although they have a reason.
         """
         value = estimate.parts[0] if marked else estimate.value
-        made = []
         for scope, empty in self.scopes.items():
             codes = estimate.reason[self.spans.parts[scope]]
             codes = np.where((codes == 0) & bool(empty), CODE[empty], codes)
-            made.append(self._block(named, scope, estimate, value, codes))
-        return made
+            yield self._block(named, scope, estimate, value, codes)
 
     def _rows(
         self, named: Named, scope: Scope, estimate: Estimate, baseline: Baseline
@@ -230,7 +229,7 @@ class Summariser:
 
     def _normalised(
         self, rows: list[MeasureBlock], compared: Floats, why: NDArray[np.str_]
-    ) -> list[MeasureBlock]:
+    ) -> Iterator[MeasureBlock]:
         """Windows against the baseline's windows; longer spans as the median of their windows.
 
         The spread of a whole session is larger than that of any 4 s of it, so a session's value
@@ -241,28 +240,24 @@ class Summariser:
         within = rows_in(self.spans.of("window").centre_s[good], self.spans)
         middle, counts = quantile_rows(compared[good], within, 0.5), lengths(within)
         usual = commonest(why[np.isnan(compared)])
-        made = []
         for row in rows:
             here, own = self.spans.parts[row.scope], row.scope == "window"
             valid = row.mask_reason == ""
             value = compared if own else np.where(valid, middle[here], np.nan)
-            made.append(
-                replace(
-                    row,
-                    measure=f"{row.measure}.{suffix}",
-                    unit=suffix,
-                    value=value,
-                    n_valid=row.n_valid if own else counts[here],
-                    mask_reason=np.where(
-                        np.isnan(value) & valid, why if own else usual, row.mask_reason
-                    ),
-                    baseline=np.nan,
-                    ci_low=None,
-                    ci_high=None,
-                    ci_reason="",
-                )
+            yield replace(
+                row,
+                measure=f"{row.measure}.{suffix}",
+                unit=suffix,
+                value=value,
+                n_valid=row.n_valid if own else counts[here],
+                mask_reason=np.where(
+                    np.isnan(value) & valid, why if own else usual, row.mask_reason
+                ),
+                baseline=np.nan,
+                ci_low=None,
+                ci_high=None,
+                ci_reason="",
             )
-        return made
 
 
 def commonest(reasons: NDArray[np.str_]) -> str:

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.messages import InputError, Text
 from nunbit.core.spans import Spans, lengths, quantile_rows, rows_in, sum_rows
-from nunbit.core.streams import Flags, Floats, Interval, Transcript, Turn, VoiceStream
+from nunbit.core.streams import Flags, Floats, Interval, Ints, Transcript, Turn, VoiceStream
 from nunbit.core.timebase import bounds, clip_intervals, merge_intervals
 from nunbit.measures.estimate import Estimate, all_missing, estimate_of
 
@@ -70,8 +69,9 @@ def turns_from(
     ]
     if not spans:
         return ()
-    wanted = target or _longest(spans)
-    names = sorted({speaker for _, speaker in spans})
+    seconds = seconds_by_speaker(spans)
+    names = sorted(seconds)
+    wanted = target or max(seconds, key=seconds.__getitem__)
     if wanted not in names:
         listed = ", ".join(names) if any(names) else "-"
         raise InputError(
@@ -106,11 +106,12 @@ def _unnamed(voice: VoiceStream | None, transcript: Transcript | None) -> list[_
     return [(each, UNNAMED) for each in merge_intervals(heard, TURN_BREAK_S)]
 
 
-def _longest(spans: Iterable[_Span]) -> str:
+def seconds_by_speaker(spans: Iterable[tuple[Interval, str]]) -> dict[str, float]:
+    """Seconds of each speaker, in the order of their first stretch."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for interval, speaker in spans:
         seconds[speaker] += interval.duration_s
-    return max(seconds, key=lambda speaker: seconds[speaker])
+    return seconds
 
 
 def _floors(spans: Iterable[_Span]) -> list[_Span]:
@@ -157,7 +158,7 @@ def _sharpened(floors: list[_Span], segments: Sequence[Interval]) -> list[_Span]
 # -- whose turn it is ------------------------------------------------------------------------------
 
 
-def who_speaks(turns: Sequence[Turn], times_s: Floats) -> NDArray[np.int64]:
+def who_speaks(turns: Sequence[Turn], times_s: Floats) -> Ints:
     """Turn at each time, or the nearest within half a second; -1 where there is none."""
     best = np.full(len(times_s), -1, np.int64)
     if not turns:
@@ -175,7 +176,7 @@ def who_speaks(turns: Sequence[Turn], times_s: Floats) -> NDArray[np.int64]:
 
 def belongs_to_target(
     turns: Sequence[Turn], speakers: Sequence[str | None], centres_s: Floats
-) -> tuple[Flags, NDArray[np.int64]]:
+) -> tuple[Flags, Ints]:
     """Whether each word or utterance is the target's, and its turn.
 
     A speaker the turns know decides; else the turn it falls into; in a recording without names

@@ -154,8 +154,11 @@ def voice_estimates(
         (gone, "gap"),
         (np.full(len(spans), not (samples.named or single_speaker)), "uncertain_speaker"),
     )
-    pauses, frames = _of_pauses(samples, spans, gone), _of_frames(samples, spans, gone)
-    return {"speech_share": share} | pauses | frames
+    return {
+        "speech_share": share,
+        **_of_pauses(samples, spans, gone),
+        **_of_frames(samples, spans, gone),
+    }
 
 
 def _of_pauses(samples: VoiceSamples, spans: Spans, gone: Flags) -> dict[str, Estimate]:

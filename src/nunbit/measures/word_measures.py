@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.spans import Mass, Spans, covered_s, lengths, rows_in, spans_of
-from nunbit.core.streams import Floats, Interval, Transcript, Turn, Word
+from nunbit.core.streams import Floats, Interval, Ints, Transcript, Turn, Word
 from nunbit.core.timebase import SAME_SUM_S, bounds, intersect_intervals, merge_intervals
 from nunbit.language.spoken import eojeol
 from nunbit.measures.estimate import Estimate, all_missing, estimate_of, missing
@@ -54,6 +53,7 @@ class WordTable:
         fillers: (n,) 1 for fillers.
         confidence: (n,) NaN where the source gives none.
         hits: (n, lists) words on each list, in the order of ``LISTS``.
+        function: (n, 2) function morphemes and all morphemes, 0 where there are none known.
         unread: (n,) words that cannot be looked up without an analyser.
         kinds: (t,) number of each spoken form in order, for MATTR, and its time.
         first_words_s: First timed word of each turn of the target.
@@ -61,15 +61,16 @@ class WordTable:
     """
 
     edges_s: Floats
-    turn: NDArray[np.int64]
+    turn: Ints
     syllables: Floats
     eojeol: Floats
     scored: Floats
     fillers: Floats
     confidence: Floats
     hits: Floats
+    function: Floats
     unread: Floats
-    kinds: tuple[NDArray[np.int64], Floats]
+    kinds: tuple[Ints, Floats]
     first_words_s: dict[int, float]
     written: tuple[Interval, ...]
 
@@ -80,13 +81,13 @@ def target_words(
     """Pick the target person's words and look them up; ``wordings`` None reads these, too."""
     wordings = read_wording(transcript) if wordings is None else wordings
     pairs = [
-        (word, utterance.speaker, wording, place)
+        (word, utterance, wording, place)
         for utterance, wording in zip(transcript.utterances, wordings, strict=True)
         for place, word in enumerate(utterance.words)
     ]  # fmt: skip
     pairs.sort(key=lambda pair: pair[0].interval.start_s)
     edges = bounds(word.interval for word, *_ in pairs)
-    target, turn = belongs_to_target(turns, [pair[1] for pair in pairs], edges.mean(axis=1))
+    target, turn = belongs_to_target(turns, [u.speaker for _, u, *_ in pairs], edges.mean(axis=1))
     pairs = [pair for pair, own in zip(pairs, target, strict=True) if own]
     words, wordings = [pair[0] for pair in pairs], [pair[2] for pair in pairs]
     # A word between turns, or in a turn of somebody else by its time, is in no turn of the target.
@@ -100,6 +101,8 @@ def target_words(
     counts = [w.counts[place] if w.counts else () for _, _, w, place in pairs]
     column = [LISTED.index(name) for name in LISTS.values()]
     hits = [[bool(row) and row[k] for k in column] for row in counts]
+    # Passages that are not scored leave no morphemes.
+    function = [w.function[place] if w.function else (0, 0) for _, _, w, place in pairs]
     looked_up = np.array([w.unscored != "not_scored" for w in wordings], bool)
     return WordTable(
         edges_s=edges,
@@ -110,6 +113,7 @@ def target_words(
         fillers=np.array([float(w.filler) for w in words]),
         confidence=np.array([np.nan if w.confidence is None else w.confidence for w in words]),
         hits=np.array(hits, np.float64).reshape(len(words), len(LISTS)),
+        function=np.array(function, np.float64).reshape(len(words), 2),
         unread=np.array([float(w.unscored == "no_analyser") for w in wordings]),
         kinds=(kinds.astype(np.int64), np.repeat(edges.mean(axis=1), n_tokens)),
         first_words_s=_first_words(words, turn),
@@ -121,7 +125,7 @@ def target_words(
     )
 
 
-def _clipped(edges: Floats, turn: NDArray[np.int64], turns: Sequence[Turn]) -> Floats:
+def _clipped(edges: Floats, turn: Ints, turns: Sequence[Turn]) -> Floats:
     """Clip words to their turn, because word times drift; so a turn counts all its words."""
     edges = edges.copy()
     inside = turn >= 0
@@ -133,7 +137,7 @@ def _clipped(edges: Floats, turn: NDArray[np.int64], turns: Sequence[Turn]) -> F
     return edges
 
 
-def _first_words(words: Sequence[Word], turn: NDArray[np.int64]) -> dict[int, float]:
+def _first_words(words: Sequence[Word], turn: Ints) -> dict[int, float]:
     first: dict[int, Word] = {}
     for word, i in zip(words, turn.tolist(), strict=True):
         first.setdefault(i, word)
@@ -177,8 +181,7 @@ def rate_estimates(
     edges = bounds(own)
     seconds = Mass(edges).within(spans)
     if voice is not None and voice.absent:
-        lost = bounds(intersect_intervals(own, voice.absent))
-        seconds = seconds - Mass(lost).within(spans)
+        seconds = seconds - Mass(bounds(intersect_intervals(own, voice.absent))).within(spans)
     confidence = _confidence(table, spans)
     none = seconds <= SAME_SUM_S
     unwritten, others = (
@@ -224,7 +227,9 @@ def _confidence(table: WordTable, spans: Spans) -> Floats:
 def lexical_estimates(table: WordTable | None, spans: Spans) -> dict[str, Estimate]:
     """Hits of each word list and fillers per hundred eojeol; MATTR-50."""
     if table is None:
-        return all_missing((*LISTS, "filler_rate", "mattr_50"), spans, "no_transcript")
+        return all_missing(
+            (*LISTS, "function_rate", "filler_rate", "mattr_50"), spans, "no_transcript"
+        )
     said, scored, fillers, unread = (
         Mass(table.edges_s, column).within(spans)
         for column in (table.eojeol, table.scored, table.fillers, table.unread)
@@ -247,7 +252,18 @@ def lexical_estimates(table: WordTable | None, spans: Spans) -> dict[str, Estima
         name: share(Mass(table.edges_s, hits).within(spans), scored, listed=True)
         for name, hits in zip(LISTS, table.hits.T, strict=True)
     }
+    function, every = (Mass(table.edges_s, own).within(spans) for own in table.function.T)
     return found | {
+        "function_rate": estimate_of(
+            "ratio",
+            (100.0 * function, every),
+            (said + fillers, every),
+            (unread > SAME_SUM_S, "no_analyser"),
+            (said + fillers <= SAME_SUM_S, "silence"),
+            (every <= SAME_SUM_S, "not_scored"),
+            (every < MIN_EOJEOL - SAME_SUM_S, "too_few"),
+            confidence=confidence,
+        ),
         "filler_rate": share(fillers, said + fillers, listed=False),
         "mattr_50": _mattr_estimate(table, spans, confidence),
     }
@@ -264,7 +280,7 @@ def _mattr_estimate(table: WordTable, spans: Spans, confidence: Floats) -> Estim
     return estimate_of("given", (value,), (n, n), *rules, confidence=confidence)
 
 
-def mattr(kinds: NDArray[np.int64], window: int) -> float:
+def mattr(kinds: Ints, window: int) -> float:
     """Moving-average type-token ratio: mean share of different words in every window.
 
     A word is new to a window unless it occurred in it before; so each word counts for as many

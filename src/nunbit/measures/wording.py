@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, pairwise
 
@@ -23,7 +23,14 @@ import msgspec
 import numpy as np
 
 from nunbit.core.streams import Flags, Transcript, Utterance
-from nunbit.language.morphemes import Morpheme, Qualifier, analyser_missing, has_passage, morphemes
+from nunbit.language.morphemes import (
+    Morpheme,
+    Qualifier,
+    analyser_missing,
+    function_counts,
+    morphemes,
+)
+from nunbit.language.passages import has_passage, may_hold_passage
 from nunbit.language.polarity import find_turns
 from nunbit.language.spoken import is_hangul_text
 from nunbit.runtime.resources import packaged_table
@@ -237,8 +244,8 @@ class Wording:
         negative: Why a negative class is not: ``negated`` or ''.
         named: Whether the words taken back are on the lists; else only something is negated or
             wished for and no positive word is said plainly.
-        counts: For each word and each of ``LISTED`` whether it counts; () for words that are
-            fillers and everywhere if ``unscored``.
+        counts: Whether each word counts for each of ``LISTED``; () for fillers and if ``unscored``.
+        function: ``function_counts`` of each word; () if not Korean or ``unscored``.
     """
 
     korean: bool
@@ -247,6 +254,7 @@ class Wording:
     negative: str = ""
     named: bool = False
     counts: tuple[tuple[bool, ...], ...] = ()
+    function: tuple[tuple[int, int], ...] = ()
 
 
 def read_wording(transcript: Transcript) -> tuple[Wording, ...]:
@@ -256,16 +264,25 @@ def read_wording(transcript: Transcript) -> tuple[Wording, ...]:
     for group in _sentences(transcript.utterances, known):
         pieces = [_words_of(transcript.utterances[i]) for i in group]
         found |= zip(group, _read(pieces, known), strict=True)
-    return tuple(found[i] for i in range(len(transcript.utterances)))
+    return tuple(_counted(u, found[i]) for i, u in enumerate(transcript.utterances))
 
 
-def find_passage_groups(utterances: Sequence[Utterance]) -> tuple[tuple[int, ...], ...]:
+def _counted(utterance: Utterance, wording: Wording) -> Wording:
+    if not wording.korean or wording.unscored:
+        return wording
+    said = ["" if w.filler else w.text for w in utterance.words]
+    return replace(wording, function=function_counts(said))
+
+
+def find_passage_groups(
+    utterances: Sequence[Utterance], unscored: Container[int] | None = None
+) -> tuple[tuple[int, ...], ...]:
     """Utterances, by place, with wording of wanting to die or of self-harm.
 
-    Only for showing them to a person who has the recording; the result must not be written, counted
-    or exported.
+    Only for showing them to a person who has the recording; not to be written, counted or exported.
+    Where ``unscored`` holds the places ``read_wording`` calls ``not_scored``, the rest is none.
     """
-    if not _may_hold_passage(utterances):
+    if not _may_hold_passage(utterances, unscored):
         return ()
     return tuple(
         tuple(group)
@@ -274,14 +291,16 @@ def find_passage_groups(utterances: Sequence[Utterance]) -> tuple[tuple[int, ...
     )
 
 
-def _may_hold_passage(utterances: Sequence[Utterance]) -> bool:
-    """Whether any pieces that could be one sentence hold such wording.
+def _may_hold_passage(utterances: Sequence[Utterance], unscored: Container[int] | None) -> bool:
+    """Whether any pieces that could be one sentence hold such wording: seldom any do.
 
-    Where sentences end only the analyser knows, which takes a second to load and an hour's talk
-    another: nearly always every way of joining the pieces shows that it is not needed.
+    Where sentences end only the analyser knows, which takes a second to load.
     """
     open_runs: dict[str | None, list[tuple[str, int, float]]] = {}  # text, length, end
-    for u in utterances:
+    for i, u in enumerate(utterances):
+        if unscored is not None and i not in unscored:
+            open_runs.pop(u.speaker, None)
+            continue
         text = " ".join(w for w in _words_of(u) if w)
         runs = [
             (" ".join(part for part in (said, text) if part), length + len(text))
@@ -290,7 +309,7 @@ def _may_hold_passage(utterances: Sequence[Utterance]) -> bool:
             and length + len(text) <= JOINED_CHARACTERS
         ]
         runs.append((text, len(text)))
-        if any(has_passage(said) for said, _ in runs):
+        if any(may_hold_passage(said) for said, _ in runs):
             return True
         closed = not text or text.endswith(_LAST)
         open_runs[u.speaker] = [(*run, u.interval.end_s) for run in runs if not closed]
@@ -346,7 +365,7 @@ def _read(pieces: Sequence[Sequence[str]], known: bool) -> list[Wording]:
         return [_english(words, text) for words, text in zip(pieces, texts, strict=True)]
     if not known:
         return [Wording(is_hangul_text(text), "no_analyser") for text in texts]
-    return _korean(pieces, whole)
+    return [*_korean(pieces, whole)]
 
 
 def _english(words: Sequence[str], text: str) -> Wording:
@@ -371,11 +390,10 @@ class _Hit:
         return not self.turned and not self.wished
 
 
-def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
+def _korean(pieces: Sequence[Sequence[str]], whole: str) -> Iterator[Wording]:
     flow = morphemes(whole)
     turns = find_turns(flow)
-    hits = {name: _hits(name, flow, turns) for name in (*LISTED, UNCOUNTED)}
-    wordings = []
+    hits = {name: [*_hits(name, flow, turns)] for name in (*LISTED, UNCOUNTED)}
     at = 0
     for words in pieces:
         ends = list(accumulate((len(word) + 1 if word else 0 for word in words), initial=at))
@@ -383,7 +401,7 @@ def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
         place = range(inside[0], inside[-1] + 1) if inside else range(0)
         at = ends[-1]
         if not any(flow[i].tag in _CONTENT and flow[i].form not in _EMPTY for i in place):
-            wordings.append(Wording(True, "not_scored"))
+            yield Wording(True, "not_scored")
             continue
         own = {n: [h for h in found if h.place.start in place] for n, found in hits.items()}
         near = [t for t in turns if t.at in place or _overlap(t.reach, place)]
@@ -393,24 +411,21 @@ def _korean(pieces: Sequence[Sequence[str]], whole: str) -> list[Wording]:
             tuple(any(first <= s < last for s in places) for places in counted if last > first)
             for first, last in pairwise(ends)
         )
-        wordings.append(Wording(True, "", *signs, counts))
-    return wordings
+        yield Wording(True, "", *signs, counts)
 
 
 def _overlap(a: range, b: range) -> bool:
     return max(a.start, b.start) < min(a.stop, b.stop)
 
 
-def _hits(name: str, flow: Sequence[Morpheme], turns: Sequence[Qualifier]) -> list[_Hit]:
+def _hits(name: str, flow: Sequence[Morpheme], turns: Sequence[Qualifier]) -> Iterator[_Hit]:
     lexicon = load_lexicon(name)
-    found = []
     for place in find_in_korean(lexicon, flow):
         over = [t for t in turns if lexicon.polar and _overlap(t.reach, place)]
         # What is hard to do or not known takes back good words only: 왜 사는지 모르겠다.
         kinds = ("not", "lack", "hard") if name == "positive" else ("not", "lack")
         turned = sum(t.kind in kinds for t in over)
-        found.append(_Hit(place, turned, any(t.kind in ("wish", "doubt") for t in over)))
-    return found
+        yield _Hit(place, turned, any(t.kind in ("wish", "doubt") for t in over))
 
 
 def _signs(

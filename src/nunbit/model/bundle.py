@@ -7,14 +7,17 @@ A bundle holds ``bundle.json``, ``image.onnx`` and ``prompts.npz``; ``text.onnx`
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nunbit.core.messages import BundleError, InputError, MissingExtra, Text
 from nunbit.language.tokenizer import read_unigram
-from nunbit.runtime.files import read_json, sha256_file
+from nunbit.runtime.files import as_given, read_json, sha256_file
 from nunbit.runtime.resources import packaged_path
 
 DEFAULT_FILE = "default.txt"
@@ -102,7 +105,7 @@ def find_bundle(name_or_path: str | Path | None = None) -> Path:
     """
     if name_or_path is None:
         return default_bundle_path()
-    path = Path(name_or_path).expanduser()
+    path = as_given(name_or_path)
     if path.exists():
         return path
     shipped = {bundle.name: bundle.path for bundle in shipped_bundles()}
@@ -133,6 +136,8 @@ TOKENIZER_FILE, PROMPTS_FILE = "tokenizer.json", "prompts.npz"
 
 SENTENCES_FILE = "sentences.npz"
 
+WORDS_FILE = "words.npz"
+
 CropDocument = dict[str, str | int | float | None]
 """``crop`` of ``dataset.json`` and ``bundle.json``: ``kind``, ``margin`` and ``size``."""
 
@@ -150,6 +155,7 @@ class Preprocessing:
         crop: How training crops were cut: ``kind`` and ``margin`` of ``dataset.json``.
         mirror: Embed every crop and its mirror image and average the two embeddings: it takes twice
             the time, and a face and its reflection get the same result.
+        deblur: Take blur off a face that has much (``pictures.deblur``); of ``grey`` only.
     """
 
     image_size: int
@@ -159,6 +165,7 @@ class Preprocessing:
     grey: bool = False
     crop: CropDocument = field(default_factory=dict)
     mirror: bool = False
+    deblur: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +278,59 @@ class Tokenizer(Protocol):
         ...
 
 
+_DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError),
+    *(RecursionError, OverflowError),
+)
+"""What reading a damaged ``tokenizer.json`` raises."""
+
+
+def tokenise(
+    tokenizer: Tokenizer, texts: list[str], max_tokens: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and attention mask, padded to the longest text of the batch.
+
+    Padding to the longest instead of to the tower's limit gives the same embeddings (the mask or
+    the causal attention hides padding) for a fraction of the work.
+
+    Args:
+        tokenizer: With padding enabled, without truncation.
+        texts: M texts, at least one.
+        max_tokens: What the tower reads; None for no limit.
+
+    Returns:
+        Two (M, L) int64 arrays.
+
+    Raises:
+        InputError: A text is longer than ``max_tokens``, or holds what the tokenizer has no token
+            for.
+    """
+    try:
+        encodings = tokenizer.encode_batch(texts)
+    except Exception as exc:  # the library raises no narrower class
+        raise InputError(
+            Text(
+                f"text '{texts[0][:30]}…': the bundle's tokenizer cannot read it: {exc}",
+                f"문장 '{texts[0][:30]}…': 번들의 토크나이저가 읽지 못합니다: {exc}",
+            )
+        ) from exc
+    ids = np.array([e.ids for e in encodings], np.int64)
+    mask = np.array([e.attention_mask for e in encodings], np.int64)
+    lengths = mask.sum(axis=1)
+    if max_tokens is not None and lengths.max() > max_tokens:
+        longest = int(lengths.argmax())
+        start = texts[longest][:30]
+        raise InputError(
+            Text(
+                f"text '{start}…' has {lengths[longest]} tokens, the text tower reads "
+                f"{max_tokens}: shorten it",
+                f"문장 '{start}…'은(는) {lengths[longest]}토큰인데 텍스트 인코더는 {max_tokens}토큰"
+                "까지 읽습니다. 줄여 주십시오",
+            )
+        )
+    return ids, mask
+
+
 def load_tokenizer(path: Path) -> Tokenizer:
     """Read a ``tokenizer.json``: of kind Unigram here, any other by the ``tokenizers`` library.
 
@@ -280,7 +340,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """
     try:
         own = read_unigram(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except _DAMAGED as exc:
         raise damaged(path, exc) from exc
     found: Tokenizer = load_any_tokenizer(path) if own is None else own
     return found
@@ -296,7 +356,7 @@ def load_any_tokenizer(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         kind = json.loads(text)["model"]["type"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except _DAMAGED as exc:
         raise damaged(path, exc) from exc
     try:
         from tokenizers import Tokenizer as AnyTokenizer
@@ -313,6 +373,28 @@ def load_any_tokenizer(path: Path) -> Any:
         return AnyTokenizer.from_str(text)
     except Exception as exc:  # the library raises no narrower class
         raise damaged(path, exc) from exc
+
+
+def more_outputs(names: Iterable[str]) -> bytes:
+    """What, put after an ONNX file, makes tensors of its graph outputs; the file itself stays.
+
+    Protocol buffers that follow one another are merged: these bytes are a model of which only
+    ``graph.output`` is there.
+    """
+    outputs = b""
+    for name in names:
+        raw = name.encode()
+        value = b"\x0a" + _varint(len(raw)) + raw  # ValueInfoProto.name
+        outputs += b"\x62" + _varint(len(value)) + value  # GraphProto.output
+    return b"\x3a" + _varint(len(outputs)) + outputs  # ModelProto.graph
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(0x80 | number & 0x7F)
+        number >>= 7
+    return bytes([*found, number])
 
 
 def verify_checksums(path: Path, checksums: dict[str, str]) -> None:
@@ -343,7 +425,16 @@ def verify_checksums(path: Path, checksums: dict[str, str]) -> None:
 
 
 def damaged(path: Path, reason: object) -> BundleError:
-    """The error for a file of a bundle that is not what it should be."""
+    """The error for a file of a bundle that is not what it should be, or cannot be opened."""
+    if isinstance(reason, OSError) and not isinstance(reason, FileNotFoundError):
+        why = reason.strerror or reason
+        return BundleError(
+            Text(
+                f"{path}: cannot read this file of the bundle: {why}; check its permissions and "
+                "the disk",
+                f"{path}: 번들의 파일을 읽을 수 없습니다: {why}. 권한과 디스크를 확인하십시오",
+            )
+        )
     return BundleError(
         Text(
             f"{path}: the bundle is damaged: {reason}; copy or export it again",

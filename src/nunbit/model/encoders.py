@@ -6,9 +6,6 @@ or stretches of speech, M texts, T templates, K classes, D dimensions, F voice f
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +27,6 @@ from nunbit.language.prompts import (
 )
 from nunbit.model.bundle import (
     BUNDLE_FILE,
-    BUNDLE_FORMAT,
     IMAGE_FILE,
     PROMPTS_FILE,
     SENTENCES_FILE,
@@ -43,11 +39,14 @@ from nunbit.model.bundle import (
     VoiceSection,
     damaged,
     load_tokenizer,
-    verify_checksums,
+    more_outputs,
+    tokenise,
 )
+from nunbit.model.bundle_check import read_bundle_document
 from nunbit.model.zeroshot import normalise
-from nunbit.runtime.files import require_regular
-from nunbit.runtime.workers import available_cores
+from nunbit.pictures.deblur import deblurred
+from nunbit.runtime.files import as_given, read_arrays
+from nunbit.runtime.workers import available_cores, give_back_freed_memory
 
 # Activations of a ViT-B/32 at 224 px take about 10 MB an image: this bounds memory, not speed.
 _IMAGES_AT_ONCE = 32
@@ -75,9 +74,10 @@ def resize_crop(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDAr
         image = image.convert("L")
     if image.size != (size, size):
         image = image.resize((size, size), _RESAMPLING[preprocessing.resample])
-    if preprocessing.grey:
-        image = image.convert("RGB")
-    return np.asarray(image)
+    if not preprocessing.grey:
+        return np.asarray(image)
+    grey = np.asarray(image)
+    return np.repeat((deblurred(grey) if preprocessing.deblur else grey)[..., None], 3, axis=2)
 
 
 def standardise(crops: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -126,6 +126,11 @@ class Bundle:
         return self.preprocessing.image_size
 
     @property
+    def is_aligned(self) -> bool:
+        """Whether it has heads of the shared space: faces are then read with their vectors."""
+        return self.document.alignment is not None
+
+    @property
     def has_text_tower(self) -> bool:
         """Whether any text can be embedded, not only the cached prompts."""
         return {TEXT_FILE, TOKENIZER_FILE} <= set(self.document.checksums)
@@ -141,8 +146,7 @@ class Bundle:
 
         If the package has corrected a set since, the wording that the bundle was trained with.
         """
-        trained = self.document.trained_template_set
-        if trained and trained in template_set_names():
+        if (trained := self.document.trained_template_set) and trained in template_set_names():
             texts = set(self.document.trained_prompts or ())
             for name in (trained, *older_template_sets(trained)) if texts else ():
                 rows = prompts_for(load_template_set(name), self.label_set)
@@ -225,6 +229,31 @@ class Bundle:
             return vectors
         weight, bias = self._sentence_map
         return normalise(vectors @ weight.T + bias)
+
+    def text_layers(self, texts: Sequence[str], layers: tuple[str, ...]) -> NDArray[np.float32]:
+        """What the text tower knows of texts before its last step: means over their tokens.
+
+        Args:
+            texts: M texts.
+            layers: Names of L of its tensors, (texts, tokens, H) each.
+
+        Returns:
+            (M, L, H) float32.
+
+        Raises:
+            BundleError: The bundle has no text tower, or it has no such tensors.
+            InputError: A text is longer than the tower reads.
+        """
+        self._require_text_tower("")
+        found = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = list(texts[start : start + _TEXTS_AT_ONCE])
+            ids, mask = tokenise(self._tokenizer, part, self.document.max_tokens)
+            feed = {"input_ids": ids, "attention_mask": mask}
+            weight = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
+            rows = self._session(TEXT_FILE, layers).run(list(layers), feed)
+            found.append(np.stack([np.einsum("mt,mth->mh", weight, h) for h in rows], axis=1))
+        return np.concatenate(found)
 
     def embed_voice(self, functionals: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed stretches of speech.
@@ -324,35 +353,54 @@ class Bundle:
         self._sessions.clear()
 
     def _run(self, name: str, feed: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """What a tower makes of its inputs; it is loaded when first used."""
-        if name not in self._sessions:
-            self._sessions[name] = self._session(name)
-        vectors: NDArray[np.float32] = self._sessions[name].run(None, feed)[0]
+        """What a tower makes of its inputs."""
+        n, session = len(next(iter(feed.values()))), self._session(name)
+        try:
+            vectors: NDArray[np.float32] = session.run(None, feed)[0]
+        except _session_errors() as exc:
+            raise damaged(self.path / name, str(exc).splitlines()[0]) from exc
+        if getattr(vectors, "shape", None) != (n, self.embedding_size):
+            found = getattr(vectors, "shape", type(vectors).__name__)
+            raise damaged(self.path / name, f"gives {found}, expected {(n, self.embedding_size)}")
         return vectors
 
-    def _session(self, name: str) -> Any:
+    def _session(self, name: str, layers: tuple[str, ...] = ()) -> Any:
+        """A tower, loaded when first used; with ``layers`` it gives these tensors as well."""
+        key = " ".join((name, *layers))
+        if key not in self._sessions:
+            self._sessions[key] = self._load(name, layers)
+            give_back_freed_memory()  # of the text tower's 340 MB 215 were for loading
+        return self._sessions[key]
+
+    def _load(self, name: str, layers: tuple[str, ...]) -> Any:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # warnings about graph clean-up help nobody here
         path = self.path / name
+        model = path.read_bytes() + more_outputs(layers) if layers else str(path)
         try:
-            return onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except (
-            refusals.Fail,
-            refusals.InvalidArgument,
-            refusals.InvalidGraph,
-            refusals.InvalidProtobuf,
-            refusals.NoSuchFile,
-            refusals.NotImplemented,
-            refusals.RuntimeException,
-        ) as exc:
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except _session_errors() as exc:
             raise damaged(path, exc) from exc
+
+
+def _session_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises for a model that it cannot load or run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+    return (
+        refusals.Fail,
+        refusals.InvalidArgument,
+        refusals.InvalidGraph,
+        refusals.InvalidProtobuf,
+        refusals.NoSuchFile,
+        refusals.NotImplemented,
+        refusals.RuntimeException,
+        ValueError,  # a name of an input that it does not have
+    )
 
 
 def load_bundle(path: Path | str, *, threads: int | None = None) -> Bundle:
@@ -366,80 +414,19 @@ def load_bundle(path: Path | str, *, threads: int | None = None) -> Bundle:
         BundleError: The folder or a file is missing, ``bundle.json`` is broken, or a checksum
             differs.
     """
-    path = Path(path).expanduser()
-    file = path / BUNDLE_FILE
+    path = as_given(path)
+    document, digest = read_bundle_document(path)
     try:
-        require_regular(file)
-        raw = file.read_bytes()
-        document = msgspec.convert(json.loads(raw), BundleDocument)
-    except FileNotFoundError as exc:
-        raise BundleError(
-            Text(
-                f"{path}: no bundle here (no {BUNDLE_FILE}); give the folder that nunbit train or "
-                "nunbit export wrote, for example RUN/bundle",
-                f"{path}: 번들이 아닙니다 ({BUNDLE_FILE} 없음). nunbit train이나 nunbit export가 "
-                "만든 폴더(예: RUN/bundle)를 주십시오",
-            )
-        ) from exc
+        return Bundle(path, document, digest, threads or available_cores())
     except InputError as exc:
         raise BundleError(exc.text) from exc
-    except RecursionError as exc:
-        raise damaged(file, "nested too deeply") from exc
-    except (OSError, ValueError, msgspec.ValidationError) as exc:
-        raise damaged(file, exc) from exc
-    if document.format != BUNDLE_FORMAT:
-        raise damaged(file, f"format '{document.format}', expected '{BUNDLE_FORMAT}'")
-    if IMAGE_FILE not in document.checksums:
-        raise damaged(file, f"no checksum of {IMAGE_FILE}")
-    verify_checksums(path, document.checksums)
-    try:
-        return Bundle(path, document, hashlib.sha256(raw).hexdigest(), threads or available_cores())
-    except InputError as exc:
-        raise BundleError(exc.text) from exc
-    except msgspec.ValidationError as exc:
-        raise damaged(file, exc) from exc
-
-
-def tokenise(
-    tokenizer: Tokenizer, texts: list[str], max_tokens: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and attention mask, padded to the longest text of the batch.
-
-    Padding to the longest instead of to the tower's limit gives the same embeddings (the mask or
-    the causal attention hides padding) for a fraction of the work.
-
-    Args:
-        tokenizer: With padding enabled, without truncation.
-        texts: M texts, at least one.
-        max_tokens: What the tower reads; None for no limit.
-
-    Returns:
-        Two (M, L) int64 arrays.
-
-    Raises:
-        InputError: A text is longer than ``max_tokens``.
-    """
-    encodings = tokenizer.encode_batch(texts)
-    ids = np.array([e.ids for e in encodings], np.int64)
-    mask = np.array([e.attention_mask for e in encodings], np.int64)
-    lengths = mask.sum(axis=1)
-    if max_tokens is not None and lengths.max() > max_tokens:
-        longest = int(lengths.argmax())
-        start = texts[longest][:30]
-        raise InputError(
-            Text(
-                f"text '{start}…' has {lengths[longest]} tokens, the text tower reads "
-                f"{max_tokens}: shorten it",
-                f"문장 '{start}…'은(는) {lengths[longest]}토큰인데 텍스트 인코더는 {max_tokens}토큰"
-                "까지 읽습니다. 줄여 주십시오",
-            )
-        )
-    return ids, mask
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:  # of its label set
+        raise damaged(path / BUNDLE_FILE, exc) from exc
 
 
 def _arrays(path: Path, *names: str) -> list[NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as exc:
+        arrays = read_arrays(path, names)
+    except (OSError, ValueError) as exc:
         raise damaged(path, exc) from exc
+    return [arrays[name] for name in names]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.core.messages import BundleError, InputError, Text
-from nunbit.core.streams import FaceStream
+from nunbit.core.streams import FaceStream, Floats, Pixels, Singles
 from nunbit.language.labels import LabelSet
 from nunbit.model.bundle import BUNDLE_FILE, damaged
 from nunbit.model.encoders import Bundle
-from nunbit.runtime.files import require_regular
+from nunbit.model.zeroshot import ensemble_cosines, probabilities
+from nunbit.runtime.files import as_given, require_regular
 from nunbit.runtime.resources import packaged_table
-from nunbit.statistics.remapping import Correction, centred_logs, softmax
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
+from nunbit.statistics.remapping import FLOOR, Correction, centred_logs, softmax
 
 TRAIN, BALANCED = "train", "balanced"
 NEUTRAL = "neutral"
@@ -102,7 +100,7 @@ class Adaptation:
     plain: Remap | None
     own_neutral: Remap | None
     class_shares: dict[str, float] | None
-    evidence: dict[str, Any]
+    evidence: Mapping[str, Any]
     base: dict[str, str]
 
 
@@ -226,8 +224,7 @@ class Posterior:
         """What other classes have over neutral on the neutral face itself, in part; (K,)."""
         at = self.neutral_at
         assert at is not None  # a neutral face was asked for
-        over = np.maximum(neutral - neutral[..., at : at + 1], 0.0)
-        return np.asarray(_EXCESS_SHARE * over)
+        return np.asarray(_EXCESS_SHARE * np.maximum(neutral - neutral[..., at : at + 1], 0.0))
 
     def require_neutral(self) -> int:
         """The position of the neutral class.
@@ -332,10 +329,32 @@ def check_neutral(raw: NDArray[Any], label_set: LabelSet, where: str) -> tuple[T
     )
 
 
+def shares_of_faces(
+    bundle: Bundle, prompts: Singles, batches: Iterable[Pixels]
+) -> dict[str, float] | None:
+    """Label id -> mean probability on images as they come; what the bundle's answers carry.
+
+    Args:
+        bundle: With its final temperature.
+        prompts: (T, K, D) of its classes.
+        batches: Crops, each (N, H, W, 3) uint8.
+
+    Returns:
+        Positive shares of about one in all; None without images.
+    """
+    said = [
+        ensemble_cosines(bundle.embed_images(crops), prompts, "mean_embedding") for crops in batches
+    ]
+    if not said:
+        return None
+    rows = probabilities(np.concatenate(said), bundle.logit_scale, bundle.temperature)
+    shares = np.maximum(rows.mean(axis=0, dtype=np.float64), FLOOR)
+    return {i: round(float(v), 4) for i, v in zip(bundle.label_set.ids, shares, strict=True)}
+
+
 def carried_shares(bundle: Bundle) -> Floats | None:
     """(K,) class shares that the bundle's probabilities carry; None where it does not say."""
-    adapted = adaptation_of(bundle)
-    if adapted is not None and (adapted.plain or adapted.own_neutral):
+    if (adapted := adaptation_of(bundle)) is not None and (adapted.plain or adapted.own_neutral):
         return _shares(adapted.class_shares, bundle.label_set)
     return base_shares(bundle)
 
@@ -370,18 +389,24 @@ def wanted_shares(prior: str, label_set: LabelSet) -> Floats:
     """
     if prior == BALANCED:
         return np.full(len(label_set.labels), 1.0 / len(label_set.labels))
-    path = Path(prior).expanduser()
+    path = as_given(prior)
     try:
         require_regular(path)
         text = path.read_text(encoding="utf-8-sig")
-        said = json.loads(text) if path.suffix.lower() == ".json" else _csv_shares(text)
+        said = (
+            json.loads(text)
+            if path.suffix.lower() == ".json"
+            else {
+                row["label"]: row["share"]
+                for row in csv.DictReader(text.splitlines(), skipinitialspace=True)
+            }
+        )
         given = {label_set.find(str(name)): float(share) for name, share in dict(said).items()}
     except FileNotFoundError as exc:
         raise _bad_prior(path, "no such file", "파일이 없습니다", label_set) from exc
     except (OSError, ValueError, TypeError, KeyError) as exc:
         raise _bad_prior(path, str(exc), str(exc), label_set) from exc
-    missing = [label for label in label_set.ids if label not in given]
-    if missing:
+    if missing := [label for label in label_set.ids if label not in given]:
         names = ", ".join(missing)
         raise _bad_prior(path, f"no share of {names}", f"{names}의 비율이 없습니다", label_set)
     values = np.array([given[label] for label in label_set.ids])
@@ -390,11 +415,6 @@ def wanted_shares(prior: str, label_set: LabelSet) -> Floats:
             path, "a share is not above zero", "0보다 크지 않은 비율이 있습니다", label_set
         )
     return np.asarray(values / values.sum())
-
-
-def _csv_shares(text: str) -> dict[str, str]:
-    rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
-    return {row["label"]: row["share"] for row in rows}
 
 
 def _bad_prior(path: Path, why_en: str, why_ko: str, label_set: LabelSet) -> InputError:

@@ -9,21 +9,20 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from nunbit.core.streams import Singles
 
 Ensemble = Literal["mean_embedding", "mean_similarity", "max", "vote"]
 ENSEMBLES: tuple[Ensemble, ...] = ("mean_embedding", "mean_similarity", "max", "vote")
 
-Array = NDArray[np.float32]
 
-
-def normalise(vectors: Array) -> Array:
+def normalise(vectors: Singles) -> Singles:
     """Unit rows along the last axis; a zero vector stays zero."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
-def prompt_cosines(images: Array, prompts: Array) -> Array:
+def prompt_cosines(images: Singles, prompts: Singles) -> Singles:
     """Cosine of every image with every prompt.
 
     Args:
@@ -35,11 +34,11 @@ def prompt_cosines(images: Array, prompts: Array) -> Array:
     """
     n_templates, n_classes, size = prompts.shape
     flat = normalise(prompts).reshape(n_templates * n_classes, size)
-    cosines: Array = np.clip(normalise(images) @ flat.T, -1.0, 1.0)
+    cosines: Singles = np.clip(normalise(images) @ flat.T, -1.0, 1.0)
     return cosines.reshape(len(images), n_templates, n_classes)
 
 
-def ensemble_cosines(images: Array, prompts: Array, rule: Ensemble) -> Array:
+def ensemble_cosines(images: Singles, prompts: Singles, rule: Ensemble) -> Singles:
     """One cosine per class from T templates; see :func:`combine_cosines`.
 
     Args:
@@ -53,7 +52,7 @@ def ensemble_cosines(images: Array, prompts: Array, rule: Ensemble) -> Array:
     return combine_cosines(prompt_cosines(images, prompts), prompts, rule)
 
 
-def combine_cosines(cosines: Array, prompts: Array, rule: Ensemble) -> Array:
+def combine_cosines(cosines: Singles, prompts: Singles, rule: Ensemble) -> Singles:
     """Combine each image's cosines with T templates into one per class.
 
     ``mean_embedding`` compares with the normalised mean of the normalised prompt embeddings (the
@@ -71,7 +70,7 @@ def combine_cosines(cosines: Array, prompts: Array, rule: Ensemble) -> Array:
         (N, K) float32.
     """
     n_templates, n_classes = cosines.shape[1:]
-    mean: Array = cosines.mean(axis=1)
+    mean: Singles = cosines.mean(axis=1)
     combined = mean
     if rule == "mean_embedding":
         # The image times the normalised mean of unit vectors is the mean cosine over its length.
@@ -86,7 +85,7 @@ def combine_cosines(cosines: Array, prompts: Array, rule: Ensemble) -> Array:
     return combined.astype(np.float32)
 
 
-def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) -> Array:
+def probabilities(cosines: Singles, logit_scale: float, temperature: float = 1.0) -> Singles:
     """Softmax over classes of ``logit_scale * cosine / temperature``; (N, K), rows sum to one."""
     logits = cosines.astype(np.float64) * (logit_scale / temperature)
     logits -= logits.max(axis=-1, keepdims=True)
@@ -94,7 +93,7 @@ def probabilities(cosines: Array, logit_scale: float, temperature: float = 1.0) 
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def place_of(chances: Array, prompts: Array) -> Array:
+def place_of(chances: Singles, prompts: Singles) -> Singles:
     """Where class probabilities lie in the prompt space: sum of p_k times (t_k - mean t).
 
     Two modalities that are each compared with the same prompts have places in one space, whatever
@@ -111,7 +110,7 @@ def place_of(chances: Array, prompts: Array) -> Array:
     return np.asarray(np.asarray(chances, np.float32) @ (classes - classes.mean(axis=0)))
 
 
-def place_cosine(first: Array, second: Array) -> float | None:
+def place_cosine(first: Singles, second: Singles) -> float | None:
     """Cosine of two places, -1 to 1; None where one of them is at zero."""
     lengths = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
     return None if lengths < 1e-12 else float(np.clip(first @ second / lengths, -1.0, 1.0))

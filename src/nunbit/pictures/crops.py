@@ -35,6 +35,7 @@ from nunbit.pictures.decode import (
     choose_reduction,
     decode_bytes,
     load_pixels,
+    load_rows,
     open_image,
     read_orientation,
     to_rgb,
@@ -165,7 +166,9 @@ def decode_crop(
             reduction = choose_reduction(image, data, cut, settings.size)
             take_turn(decode_bytes(image, data, reduction))
             image.draft(None, (image.width // reduction, image.height // reduction))
-        load_pixels(image)
+            load_rows(image, data, math.ceil(cut[3] / reduction))
+        else:
+            load_pixels(image)
         pixels = _resized(image, tuple(v / reduction for v in cut), settings.size)
     if orientation in TURNS:
         pixels = pixels.transpose(TURNS[orientation])
@@ -183,8 +186,7 @@ def usable_box(box: Box, size: tuple[int, int]) -> Box | None:
         return None
     x0, x1 = (min(max(float(v), 0.0), float(size[0])) for v in (box[0], box[2]))
     y0, y1 = (min(max(float(v), 0.0), float(size[1])) for v in (box[1], box[3]))
-    smallest = min(MIN_BOX_PX, *size)
-    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= smallest else None
+    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= min(MIN_BOX_PX, *size) else None
 
 
 def raw_rect(
@@ -199,7 +201,7 @@ def raw_rect(
     """
     x0, y0, x1, y1 = rect
     width, height = upright
-    mapped = {
+    return {
         2: (width - x1, y0, width - x0, y1),
         3: (width - x1, height - y1, width - x0, height - y0),
         4: (x0, height - y1, x1, height - y0),
@@ -207,8 +209,7 @@ def raw_rect(
         6: (y0, width - x1, y1, width - x0),
         7: (height - y1, width - x1, height - y0, width - x0),
         8: (height - y1, x0, height - y0, x1),
-    }
-    return mapped.get(orientation or 1, rect)
+    }.get(orientation or 1, rect)
 
 
 def _first_usable(
@@ -216,8 +217,7 @@ def _first_usable(
 ) -> tuple[Box | None, int | None]:
     candidates = ([] if box is None else [(0, box)]) + list(enumerate(fallback_boxes, start=1))
     for index, candidate in candidates:
-        clamped = usable_box(candidate, size)
-        if clamped is not None:
+        if (clamped := usable_box(candidate, size)) is not None:
             return clamped, index
     if not candidates:
         return None, None
@@ -402,8 +402,7 @@ def _draw_label(
     width, height = draw.textlength(mark.text, font) + 2 * pad, text_px * 1.25 + 2 * pad
     left = min(max(box[0], 0.0), max(size[0] - width, 0.0))
     top = box[1] - height if box[1] >= height else min(box[3], max(size[1] - height, 0.0))
-    whole = (left, top, left + width, top + height)
-    draw.rectangle(whole, fill=_PAPER, outline=mark.rgb)
+    draw.rectangle((left, top, left + width, top + height), fill=_PAPER, outline=mark.rgb)
     draw.text((left + pad, top + pad), mark.text, font=font, fill=_INK)
 
 

@@ -11,6 +11,7 @@ import io
 import math
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -238,6 +239,54 @@ def load_pixels(image: ImageFile.ImageFile) -> None:
             Text(f"the image data is broken: {exc}", f"이미지 데이터가 손상되었습니다: {exc}"),
             "broken_stream",
         ) from exc
+
+
+class _Enough(Exception):  # noqa: N818  (a signal, not an error)
+    """Raised to stop the decoder once all wanted rows are there."""
+
+
+_STOP_AT_LEAST = 1 << 18
+"""Smaller files are decoded whole: there is nothing to gain, and their end may be a thumbnail's."""
+
+_UNWRITTEN = (255, 0, 255, 1)
+
+
+def load_rows(image: ImageFile.ImageFile, data: bytes, rows: int) -> None:
+    """Decode a JPEG down to a row, as :func:`load_pixels` does; what is below stays undefined.
+
+    Most of a photo's decoding is reading its bits in order, so what lies below the face need not be
+    read. Rows are the same to the last bit. A file without an end is decoded whole, so that a
+    truncated one is found wherever its face is.
+
+    Args:
+        image: Header only, reduced (``draft``) where it is to be.
+        data: The whole file.
+        rows: How many, in pixels of the reduced frame; beyond the frame = all.
+
+    Raises:
+        CropError: ``truncated`` or ``broken_stream``.
+    """
+    ended = len(data) >= _STOP_AT_LEAST and data.find(b"\xff\xd9", -ImageFile.MAXBLOCK) >= 0
+    # libjpeg smooths colours over the next row; two more are certainly final then.
+    last, bands = rows + 2, len(image.getbands())
+    if not ended or last >= image.height or image.mode not in ("L", "RGB", "CMYK"):
+        load_pixels(image)
+        return
+    unwritten = _UNWRITTEN[:bands] if bands > 1 else _UNWRITTEN[0]
+    reader: Any = image
+    reader.im = Image.new(image.mode, image.size, unwritten).im
+    more = reader.load_read
+
+    def load_read(count: int) -> bytes:
+        if reader.im.getpixel((0, last)) != unwritten:
+            raise _Enough
+        return bytes(more(count))
+
+    reader.load_read = load_read
+    try:
+        load_pixels(image)
+    except _Enough:
+        image.tile = []
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

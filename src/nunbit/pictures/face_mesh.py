@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.core.messages import MissingExtra, Text
 from nunbit.core.schema import Box
-from nunbit.core.streams import Floats, Singles
+from nunbit.core.streams import Floats, Pixels, Singles
 from nunbit.pictures.crops import PAD_RGB, require_rgb
 from nunbit.pictures.expression_channels import CHANNEL_POINTS, N_CHANNELS
 from nunbit.runtime.files import sha256_file
@@ -141,7 +140,7 @@ class Landmarker:
 
     def find(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: Pixels,
         box_xyxy: Box,
         *,
         min_score: float = _MIN_SCORE,
@@ -183,7 +182,7 @@ class Landmarker:
             mesh = self._run(pixels, square)
         return mesh if mesh.score >= min_score else None
 
-    def with_lids(self, pixels: NDArray[np.uint8], mesh: Mesh) -> Mesh:
+    def with_lids(self, pixels: Pixels, mesh: Mesh) -> Mesh:
         """The mesh with its eyelids where they are.
 
         ``face-landmarker`` sees them itself. ``face-mesh`` hardly shows a blink: there closed eyes
@@ -227,7 +226,7 @@ class Landmarker:
         chosen = np.ascontiguousarray(mesh.points[list(CHANNEL_POINTS), :2], np.float32)
         return self._channels.run(chosen, N_CHANNELS)[0].astype(np.float32)
 
-    def _run(self, pixels: NDArray[np.uint8], square: _Square) -> Mesh:
+    def _run(self, pixels: Pixels, square: _Square) -> Mesh:
         raw, logit = self._mesh.run(_scaled(_cut(pixels, square)), 3 * self._n_points, 1)
         score = 1.0 / (1.0 + math.exp(-min(max(float(logit[0]), -60.0), 60.0)))
         return Mesh(square.to_picture(raw.reshape(-1, 3)).astype(np.float32), score)
@@ -260,7 +259,7 @@ class _Square:
         angle, scale = math.radians(self.roll_deg), self.side / self.crop_px
         return scale * math.cos(angle), scale * math.sin(angle)
 
-    def to_picture(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_picture(self, points: Floats) -> Floats:
         """(N, 3) in pixels of the crop to picture pixels."""
         cos, sin = self.axes()
         x, y = points[:, 0] - self.crop_px / 2, points[:, 1] - self.crop_px / 2
@@ -270,9 +269,8 @@ class _Square:
 
 def landmarks_missing() -> MissingExtra | None:
     """Why landmarks are unavailable and what to install; None if everything is installed."""
-    lines = [] if _has_runtime() else [RUNTIME_INSTALL]
-    lines += [] if _networks_here() else [MODEL_INSTALL]
-    if not lines:
+    there = {RUNTIME_INSTALL: _has_runtime(), MODEL_INSTALL: _networks_here()}
+    if not (lines := [line for line, installed in there.items() if not installed]):
         return None
     install = "; ".join(lines)
     return MissingExtra(
@@ -351,7 +349,7 @@ def _packaged_files() -> tuple[Path, Path] | None:
     return (mesh, eye) if mesh.is_file() and eye.is_file() else None
 
 
-def _scaled(crop: NDArray[np.uint8]) -> Singles:
+def _scaled(crop: Pixels) -> Singles:
     return np.asarray(crop.astype(np.float32) / 255.0)
 
 
@@ -360,7 +358,7 @@ def _turn_of(roll_deg: float) -> float:
     return roll_deg if abs(roll_deg) >= _TURN_FROM_DEG else 0.0
 
 
-def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
+def _cut(pixels: Pixels, square: _Square) -> Pixels:
     """The turned square as (S, S, 3) uint8; grey beyond the picture's edge."""
     if not square.roll_deg:
         return _cut_upright(pixels, square)
@@ -382,11 +380,10 @@ def _cut(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
     # Output pixel (u, v) reads the picture at (a u + b v + c, d u + e v + f).
     affine = (cos, -sin, x - cos * middle + sin * middle, sin, cos, y - sin * middle - cos * middle)
     size, how = (square.crop_px, square.crop_px), Image.Resampling.BILINEAR
-    turned = image.transform(size, Image.Transform.AFFINE, affine, how, fillcolor=PAD_RGB)
-    return np.asarray(turned)
+    return np.asarray(image.transform(size, Image.Transform.AFFINE, affine, how, fillcolor=PAD_RGB))
 
 
-def _cut_upright(pixels: NDArray[np.uint8], square: _Square) -> NDArray[np.uint8]:
+def _cut_upright(pixels: Pixels, square: _Square) -> Pixels:
     """As :func:`_cut`, by scaling alone: in half the time."""
     height, width = pixels.shape[:2]
     x0, y0 = square.x - square.side / 2, square.y - square.side / 2

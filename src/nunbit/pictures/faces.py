@@ -14,17 +14,17 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Annotated, Any, Literal, cast
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.core.messages import BundleError, MissingExtra, Text
 from nunbit.core.schema import Box, box_iou
+from nunbit.core.streams import Floats, Pixels
 from nunbit.pictures.crops import PAD_RGB, require_rgb, square_around
 
 # -- the detector in a process of its own ---------------------------------------------------------
@@ -121,7 +121,6 @@ if __name__ == "__main__":
 
 # -- finding and framing --------------------------------------------------------------------------
 
-Pixels = NDArray[np.uint8]
 
 _MIN_SIDE_PX = 8  # below this nothing differs from noise
 _ENLARGED_TO_PX = 320  # small pictures are enlarged to this: 48 px faces are found 8 times in 10,
@@ -231,7 +230,7 @@ def detect_faces(
         return ()
     searched = _passes(Image.fromarray(pixels), settings.sizes_px)
     boxes, scores = _confirmed(searched, settings.min_score)
-    keep = _distinct(boxes, scores)
+    keep = [*_distinct(boxes, scores)]
     found = [
         FaceDetection((float(x0), float(y0), float(x1), float(y1)), float(score))
         for (x0, y0, x1, y1), score in zip(boxes[keep], scores[keep], strict=True)
@@ -313,9 +312,7 @@ def _region(box: Box, framing: Framing) -> tuple[int, int, int, int]:
     return left, top, left + columns, top + rows
 
 
-def _passes(
-    image: Image.Image, sizes_px: Sequence[int]
-) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
+def _passes(image: Image.Image, sizes_px: Sequence[int]) -> list[tuple[float, Floats, Floats]]:
     """Search at every size: per pass its scale, boxes (n, 4) in source pixels, scores (n,)."""
     longer = max(image.size)
     limit = max(_ENLARGED_TO_PX, _LARGEST_UPSCALE * longer)
@@ -336,7 +333,7 @@ def _passes(
     return found[::-1]
 
 
-def _search(image: Image.Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _search(image: Image.Image) -> tuple[Floats, Floats]:
     rows = _detector()(image.width, image.height, image.tobytes())
     found = np.array(rows, dtype=np.float64).reshape(-1, 5)  # x, y, width, height, 0 to 100
     boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
@@ -393,8 +390,8 @@ def end_detector_process() -> None:
 
 
 def _confirmed(
-    passes: list[tuple[float, NDArray[np.float64], NDArray[np.float64]]], min_score: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    passes: list[tuple[float, Floats, Floats]], min_score: float
+) -> tuple[Floats, Floats]:
     kept_boxes, kept_scores = [np.empty((0, 4))], [np.empty(0)]
     smaller = np.empty((0, 4))
     for position, (scale, boxes, scores) in enumerate(passes):
@@ -407,12 +404,10 @@ def _confirmed(
     return np.concatenate(kept_boxes), np.concatenate(kept_scores)
 
 
-def _distinct(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> list[int]:
+def _distinct(boxes: Floats, scores: Floats) -> Iterator[int]:
     """Greedy non-maximum suppression: positions of the boxes to keep, highest score first."""
-    keep: list[int] = []
     alive = np.ones(len(boxes), dtype=bool)
     for position in np.argsort(-scores, kind="stable"):
         if alive[position]:
-            keep.append(int(position))
+            yield int(position)
             alive &= box_iou(boxes[position : position + 1], boxes)[0] < _SAME_FACE_IOU
-    return keep

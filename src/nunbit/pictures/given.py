@@ -20,6 +20,7 @@ from nunbit.core.messages import InputError, Text
 from nunbit.pictures.decode import CropError
 from nunbit.pictures.faces import detect_faces
 from nunbit.pictures.photos import Photo, PhotoError, photo_of_image
+from nunbit.runtime.results import as_path
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 Pictures = Picture | Iterable[Picture]
@@ -122,7 +123,7 @@ def require_crop(pixels: NDArray[np.uint8], name: str) -> None:
 
 def _checked(image: Any, name: str) -> Path | GivenPicture:
     if isinstance(image, str | os.PathLike):
-        return Path(image).expanduser()
+        return as_path(image, name)
     if isinstance(image, Image.Image):
         return GivenPicture(str(getattr(image, "filename", "") or name), image)
     if isinstance(image, np.ndarray):

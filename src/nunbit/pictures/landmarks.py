@@ -153,9 +153,23 @@ def lip_height(points: NDArray[np.floating]) -> Floats:
     of eight sentences of a talker .31 (``face-landmarker``) and .29 (``face-mesh``), of eight other
     talkers .33 and .34; :func:`mouth_opening` has .28 and .31, .28 and .34.
     """
+    return _lip_height(points, _OUTER_LIPS, EYES)
+
+
+def kept_lip_height(kept: NDArray[np.floating]) -> Floats:
+    """The same of ``KEPT_POINTS``, (..., L, 3)."""
+    upper, lower = (KEPT_POINTS.index(point) for point in _OUTER_LIPS)
+    return _lip_height(kept, (upper, lower), KEPT_EYES)
+
+
+def _lip_height(
+    points: NDArray[np.floating],
+    lips: tuple[int, int],
+    eyes: tuple[tuple[int, int], tuple[int, int]],
+) -> Floats:
     p = np.asarray(points, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(_length(p, *_OUTER_LIPS) / _eye_distance(p))
+        return np.asarray(_length(p, *lips) / _eye_distance(p, eyes))
 
 
 def eye_aspect_ratio(points: NDArray[np.floating]) -> Floats:
@@ -173,8 +187,8 @@ def eye_aspect_ratio(points: NDArray[np.floating]) -> Floats:
     return np.asarray(np.mean(ratios, axis=0))
 
 
-def _eye_distance(points: Floats) -> Floats:
-    left, right = (points[..., list(eye), :].mean(axis=-2) for eye in EYES)
+def _eye_distance(points: Floats, eyes: tuple[tuple[int, int], tuple[int, int]] = EYES) -> Floats:
+    left, right = (points[..., list(eye), :].mean(axis=-2) for eye in eyes)
     return np.asarray(np.linalg.norm(left - right, axis=-1))
 
 

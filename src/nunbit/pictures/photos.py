@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin, features
 
-from nunbit.core.messages import MediaError, MissingExtra, Text
+from nunbit.core.messages import MediaError, MissingExtra, Text, missing_file
 from nunbit.core.schema import ReadingNote
 from nunbit.pictures.decode import (
     BROKEN,
@@ -39,7 +39,6 @@ from nunbit.pictures.decode import (
     read_orientation,
     to_rgb,
 )
-from nunbit.runtime.files import missing_file
 from nunbit.runtime.progress import listed
 
 PhotoNote = Literal["first_frame", "reduced"]
@@ -277,9 +276,8 @@ def photo_of_image(image: Image.Image) -> Photo:
             ) from exc
         turn = read_orientation(image)
         pixels, size = _upright(image, turn or 1, image.size)
-    notes = _notes(several, pixels.shape[1::-1] != size)
     digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-    return Photo(pixels, size, turn, notes, digest)
+    return Photo(pixels, size, turn, _notes(several, pixels.shape[1::-1] != size), digest)
 
 
 def _upright(
@@ -415,6 +413,5 @@ def _averaged_rgb(image: Image.Image) -> Image.Image:
     for row in range(0, rows, rows_per_strip):
         top = row * block_xy[1]
         bottom = min(top + rows_per_strip * block_xy[1], image.height)
-        strip = to_rgb(image.crop((0, top, image.width, bottom)))
-        small.paste(strip.reduce(block_xy), (0, row))
+        small.paste(to_rgb(image.crop((0, top, image.width, bottom))).reduce(block_xy), (0, row))
     return small

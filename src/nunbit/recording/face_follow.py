@@ -12,13 +12,11 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.schema import Box, box_iou
+from nunbit.core.streams import Pixels
 from nunbit.pictures.face_mesh import Landmarker, LandmarkNetwork, Mesh
 from nunbit.pictures.faces import FaceDetection
-
-Pixels = NDArray[np.uint8]
 
 _SURE = 0.9  # faces that were found again have 0.99 and more
 _JUMPED_IOU = 0.4  # of the places in two frames: at 10 Hz four face widths a second

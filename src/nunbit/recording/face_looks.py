@@ -15,11 +15,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.core.schema import Box, ReadingNote
-from nunbit.core.streams import FaceTrack, Flags, Floats, Singles
+from nunbit.core.streams import FaceTrack, Flags, Floats, Pixels, Singles
 from nunbit.core.timebase import SAME_S, place_text
 from nunbit.pictures.crops import sharpness_of
 from nunbit.pictures.landmarks import KEPT_EYES, KEPT_POINTS
@@ -28,7 +27,7 @@ from nunbit.recording.media.file_notes import media_note
 LOOKS_SAMPLES = 4
 """Samples of a track that are compared: two and two."""
 
-_SIDE = 16
+_SIDE, _SHARP_PX = 16, 64
 _READ_PX = 160  # lines that are looked at; more take longer and show no more
 _FINE = 2  # times finer before it is averaged down
 _FACE, _AROUND = 2.6, 5.0  # side in the mean of eye distance and eye-mouth distance
@@ -147,7 +146,7 @@ def apart(looks: Sequence[Looks]) -> tuple[float, float]:
     )
 
 
-def looks_of(pixels: NDArray[np.uint8], box: Box, points: Floats | None) -> Looks:
+def looks_of(pixels: Pixels, box: Box, points: Floats | None) -> Looks:
     """Small pictures of a face.
 
     Args:
@@ -275,7 +274,7 @@ def _distance(first: Singles, second: Singles) -> float:
     return 1.0 - float(first @ second)
 
 
-def sharpness(pixels: NDArray[np.uint8], box: Box) -> float:
+def sharpness(pixels: Pixels, box: Box) -> float:
     """Variance of the Laplacian of a face, seen as 64 x 64 grey pixels; grey levels squared.
 
     All faces are scaled to one size, so that it measures blur and not distance; a small face, which
@@ -286,6 +285,13 @@ def sharpness(pixels: NDArray[np.uint8], box: Box) -> float:
     part = pixels[y0 : min(height, math.ceil(box[3])), x0 : min(width, math.ceil(box[2]))]
     if part.size == 0:
         return 0.0
-    grey = Image.fromarray(np.ascontiguousarray(part)).convert("L")
-    small = grey.resize((64, 64), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    face = Image.fromarray(np.ascontiguousarray(part))
+    # As `reducing_gap` does it, but before the colours go: fewer pixels are then converted.
+    across, down = (max(1, int(side / (2.0 * _SHARP_PX))) for side in face.size)
+    grey = (face.reduce((across, down)) if across * down > 1 else face).convert("L")
+    small = grey.resize(
+        (_SHARP_PX, _SHARP_PX),
+        Image.Resampling.BICUBIC,
+        box=(0.0, 0.0, face.width / across, face.height / down),
+    )
     return sharpness_of(np.asarray(small, np.float32))

@@ -10,14 +10,19 @@ landmarks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nunbit.core.streams import FaceTrack, Flags, Floats, Singles
+from nunbit.core.schema import Box
+from nunbit.core.streams import FaceTrack, Flags, Floats, Frame, MediaInfo, Singles
 from nunbit.core.timebase import SAME_S
-from nunbit.pictures.landmarks import KEPT_EYES, geodesic_deg
+from nunbit.pictures.face_mesh import Landmarker
+from nunbit.pictures.faces import DetectorSettings, detect_faces
+from nunbit.pictures.landmarks import KEPT_EYES, geodesic_deg, kept_lip_height, lip_height
+from nunbit.recording.face_search import overlapping
 
 FACE_MIN_SCORE = 0.8
 """Detections below this take no part. The detector's score is no calibrated probability: faces of
@@ -45,6 +50,7 @@ _NO_TREMOR = 1e-3
 EyePoints = tuple[tuple[int, ...], tuple[int, ...]]
 """Landmarks whose mean is the right eye, and the left one."""
 
+_SEARCH_AGAIN_PX = 320  # where the mouth of the frame before is lost
 _CHUNK = 2048  # frames whose landmarks are in work at once: 8 MB with all 468 points
 
 
@@ -243,12 +249,11 @@ def _centred(landmarks: Singles, eye_points: EyePoints) -> tuple[NDArray[np.comp
     xy = np.ascontiguousarray(landmarks[:, :, :2], np.float32)
     xy -= xy.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     right, left = (xy[:, list(eye)].mean(axis=1, dtype=np.float64) for eye in eye_points)
-    distance = np.linalg.norm(right - left, axis=1)
-    return np.asarray(xy.view(np.complex64)[:, :, 0]), distance
+    return np.asarray(xy.view(np.complex64)[:, :, 0]), np.linalg.norm(right - left, axis=1)
 
 
 def without_landmarks(track: FaceTrack, eye_points: EyePoints = KEPT_EYES) -> FaceTrack:
-    """The track with the motion of its face in place of the points that it is measured from.
+    """The track with motion and lips of its face in place of the points they are measured from.
 
     Nothing else is measured from them, and they take most of a track's memory.
     """
@@ -258,4 +263,46 @@ def without_landmarks(track: FaceTrack, eye_points: EyePoints = KEPT_EYES) -> Fa
         track.times_s, (track.reasons == "") & (track.det_score >= FACE_MIN_SCORE)
     )
     motion, tremor = measured_motions(track.landmarks, steps, eye_points)
-    return replace(track, landmarks=None, motion=motion, tremor=tremor)
+    lips = kept_lip_height(track.landmarks)
+    return replace(track, landmarks=None, motion=motion, tremor=tremor, lips=lips)
+
+
+def mouth_curve(
+    frames: Iterable[Frame],
+    landmarker: Landmarker,
+    start_box: Box,
+    media: MediaInfo,
+) -> tuple[Floats, Floats]:
+    """Height of the lips in every frame, for the check of synchrony between sound and picture.
+
+    Args:
+        frames: Consecutive, at native rate.
+        landmarker: From ``load_landmarker``.
+        start_box: The face in or shortly before the first frame.
+        media: Its upright picture's pixels are those of ``start_box``.
+
+    Returns:
+        Times in seconds and heights of the lips in eye distances, (M,) each; NaN where no face is
+        seen.
+    """
+    times, heights = [], []
+    box: Box | None = None
+    roll_deg: float | None = None
+    for frame in frames:
+        box = box or _in_frame(start_box, frame, media)
+        mesh = landmarker.find(frame.pixels, box, roll_deg=roll_deg)
+        if mesh is None:
+            seen = detect_faces(frame.pixels, DetectorSettings((_SEARCH_AGAIN_PX,)))
+            again = overlapping(box, seen)
+            mesh = None if again is None else landmarker.find(frame.pixels, again.box_xyxy)
+        times.append(frame.time_s)
+        heights.append(np.nan if mesh is None else float(lip_height(mesh.points)))
+        box, roll_deg = (box, None) if mesh is None else (mesh.box_xyxy, mesh.roll_deg)
+    return np.array(times, np.float64), np.array(heights, np.float64)
+
+
+def _in_frame(box: Box, frame: Frame, media: MediaInfo) -> Box:
+    assert media.video is not None
+    height, width = frame.pixels.shape[:2]
+    across, down = width / media.video.width, height / media.video.height
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

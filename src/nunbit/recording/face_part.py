@@ -272,7 +272,7 @@ class Unfinished:
         key: What decides the parts; parts of another key are not used.
     """
 
-    def __init__(self, folder: Path, key: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, key: object) -> None:
         self._store = PartStore(folder / "faces", FacePart, key)
         self._next = 0
 

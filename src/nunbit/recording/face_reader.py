@@ -15,7 +15,6 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.schema import Box, ReadingNote
 from nunbit.core.streams import (
@@ -25,7 +24,9 @@ from nunbit.core.streams import (
     FaceTrack,
     Floats,
     Frame,
+    Ints,
     MediaInfo,
+    Pixels,
     Singles,
 )
 from nunbit.language.prompts import load_template_set
@@ -120,7 +121,7 @@ class FaceReadings:
 
     rate_hz: float
     sample_times_s: Floats
-    n_faces: NDArray[np.int64]
+    n_faces: Ints
     tracks: tuple[FaceTrack, ...]
     labels: tuple[str, ...] = ()
     has_landmarks: bool = False
@@ -161,7 +162,7 @@ class _Model:
     framing: Framing
     prompts: Singles  # (T, K, D)
     keep_embeddings: bool
-    waiting: list[NDArray[np.uint8]] = field(default_factory=list)
+    waiting: list[Pixels] = field(default_factory=list)
 
     def run(self, rows: TrackRows) -> None:
         """Add the probabilities of the waiting crops to the rows of their faces."""

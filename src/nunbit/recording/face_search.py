@@ -10,19 +10,17 @@ models of expression.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from nunbit.core.schema import Box, box_iou
+from nunbit.core.streams import Pixels, Singles
 from nunbit.pictures.face_mesh import Landmarker, Mesh
 from nunbit.pictures.faces import DetectorSettings, FaceDetection, detect_faces
 from nunbit.recording.face_follow import Follower, Place, SeenFace, confirmed, iou_of
-
-Pixels = NDArray[np.uint8]
 
 _SURROUNDINGS = 2.25  # side of the searched square in face sizes
 _SURROUNDINGS_PX = 160  # which makes the face 71 px: 5 ms; boxes are no steadier at larger sizes
@@ -146,7 +144,7 @@ class FaceSearch:
         if time_s - state.searched_s >= self._again_s - 0.01:
             fine = not state.known or time_s - state.finely_s >= _FINE_EVERY_S - 0.01
             faces, known = self._whole(pixels, state, followed, fine=fine)
-            seen = _with_places(faces, followed)
+            seen = [*_with_places(faces, followed)]
             finely_s = time_s if fine else state.finely_s
             unfollowed = max(0, len(seen) - self._most_faces)
             state = SearchState(known, unfollowed, time_s, finely_s, state.size)
@@ -270,7 +268,7 @@ def _side(box: Box) -> float:
     return max(box[2] - box[0], box[3] - box[1])
 
 
-def _coarse_grey(pixels: Pixels) -> NDArray[np.float32]:
+def _coarse_grey(pixels: Pixels) -> Singles:
     # Skipping rows and columns first: reading all of a large picture takes longer than finding the
     # face in it.
     step = max(1, min(pixels.shape[:2]) // 72)
@@ -298,12 +296,10 @@ def _distinct(faces: Iterable[SeenFace]) -> list[SeenFace]:
 
 def _with_places(
     faces: Sequence[FaceDetection], followed: Sequence[SeenFace | None]
-) -> list[SeenFace]:
+) -> Iterator[SeenFace]:
     """The detector's faces, with the landmarks of those that were followed."""
     left = [each for each in followed if each is not None]
-    seen = []
     for face in faces:
         own = overlapping(face.box_xyxy, [each.face for each in left])
         at = [each.face for each in left].index(own) if own is not None else -1
-        seen.append(SeenFace(face) if own is None else confirmed(left.pop(at), face))
-    return seen
+        yield SeenFace(face) if own is None else confirmed(left.pop(at), face)

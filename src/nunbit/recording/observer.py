@@ -25,8 +25,8 @@ from nunbit.recording.face_reader import FaceReader, FaceReadings, FaceSettings
 from nunbit.recording.face_search import Found
 from nunbit.recording.tracking import Target, TargetBox
 from nunbit.recording.transcript import Diarisation
-from nunbit.recording.voice import VoiceReader
 from nunbit.recording.voice.quality import VoiceQuality, quality_stretches, read_quality
+from nunbit.recording.voice.voice_reader import VoiceReader
 from nunbit.runtime.config import Threads
 
 CAUSAL_FACES = frozenset(
@@ -38,7 +38,8 @@ CAUSAL_FACES = frozenset(
 )
 """Columns of a face track that are final when its frame has been read; ``track_id`` one sample
 later, where another face came into the place of one. ``motion`` and ``tremor`` are read from the
-whole recording, and so is whose tracks are analysed (``FaceStream.targets``)."""
+whole recording, and so is whose tracks are analysed (``FaceStream.targets``); ``lips`` come in at
+its end, in place of the landmarks."""
 
 CAUSAL_VOICE = frozenset({"times_s", "present", "clipped"})
 """Columns of the voice that are final when their sound has been heard. Where somebody speaks is

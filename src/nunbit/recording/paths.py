@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from nunbit.core.messages import InputError, MissingExtra, Text
+from nunbit.core.messages import InputError, MissingExtra, Text, missing_file
 from nunbit.core.schema import ReadingNote
 from nunbit.datasets.archives import repair_name
-from nunbit.runtime.files import missing_file, require_regular
+from nunbit.runtime.files import require_regular
 from nunbit.runtime.progress import listed
 
 TRANSCRIPT_SUFFIXES = (
@@ -82,8 +82,7 @@ def unread_folders(media: Sequence[Path]) -> Iterator[Text]:
                 f"{path}: links to missing files are not read ({names})",
                 f"{path}: 원본 파일이 없는 링크는 읽지 않습니다({names})",
             )
-        inner = _inner_folders(path)
-        if inner:
+        if inner := [*_inner_folders(path)]:
             names = listed(inner, _MOST_NAMED)
             yield Text(
                 f"{path}: recordings in its subfolders are not read ({names}); to read them "
@@ -185,10 +184,6 @@ def without_companion(
         speakers: Likewise, of the diarisation.
     """
     stem = safe_name(media.stem)
-    kinds = (
-        ("no_matching_transcript", transcript, Text("transcript", "전사 파일")),
-        ("no_matching_speakers", speakers, Text("diarisation (RTTM)", "화자 구분 파일(RTTM)")),
-    )
     return tuple(
         ReadingNote(
             treatment="left_out",
@@ -202,7 +197,10 @@ def without_companion(
                 "같게 하십시오",
             ),
         )
-        for code, (given, found), what in kinds
+        for code, (given, found), what in (
+            ("no_matching_transcript", transcript, Text("transcript", "전사 파일")),
+            ("no_matching_speakers", speakers, Text("diarisation (RTTM)", "화자 구분 파일(RTTM)")),
+        )
         if given and found is None
     )
 
@@ -222,21 +220,18 @@ def _is_media(path: Path) -> bool:
     return path.suffix.lower() in MEDIA_SUFFIXES
 
 
-def _inner_folders(folder: Path) -> list[str]:
+def _inner_folders(folder: Path) -> Iterator[str]:
     """Names of folders inside that hold recordings."""
-    found = []
     for inner in sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir()):
         try:
             if any(map(_is_media, inner.iterdir())):
-                found.append(safe_name(inner.name))
+                yield safe_name(inner.name)
         except PermissionError:
             continue  # nothing in it was asked for
-    return found
 
 
 def _nothing_in(folder: Path) -> InputError:
-    inner = listed(_inner_folders(folder), _MOST_NAMED)
-    if inner:
+    if inner := listed([*_inner_folders(folder)], _MOST_NAMED):
         return InputError(
             Text(
                 f"{folder}: no video or sound file directly in this folder, only in its "
@@ -255,8 +250,6 @@ def _nothing_in(folder: Path) -> InputError:
 
 # -- by content, where a name says nothing ---------------------------------------------------------
 
-_TEXT = Text("text", "텍스트")
-_UNKNOWN = Text("of an unknown kind", "알 수 없는 형식")
 _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyp", "mp4"), (4, b"moov", "mp4"), (4, b"mdat", "mp4"), (4, b"wide", "mp4"),
     (0, b"\x1aE\xdf\xa3", "mkv"), (8, b"AVI ", "avi"), (8, b"WAVE", "wav"), (8, b"AIFF", "aiff"),
@@ -266,6 +259,8 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x00\x01\xb3", "mpg"),
 )  # fmt: skip
 """Offset, bytes and the ending it is stored with."""
+_TRANSCRIPTS = ((b"WEBVTT", "vtt"), (b"{", "json"), (b"[", "json"), (b"<", "eaf"),
+                (b"File type", "TextGrid"))  # fmt: skip
 _OTHERS: tuple[tuple[bytes, Text], ...] = (
     (b"\xff\xd8\xff", Text("a JPEG picture", "JPEG 사진")),
     (b"\x89PNG", Text("a PNG picture", "PNG 사진")),
@@ -289,17 +284,16 @@ def media_ending(head: bytes) -> str | None:
     if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
         return "ts"
     if len(head) > 4 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08:
-        layer = head[1] & 0x06
-        return "aac" if not layer else "mp3"
+        return "aac" if not head[1] & 0x06 else "mp3"
     return None
 
 
 def content_kind(head: bytes) -> Text:
     """What something that cannot be used is, in words."""
-    for mark, words in _OTHERS:
-        if head.startswith(mark):
-            return words
-    return _TEXT if is_text(head) else _UNKNOWN
+    known = (words for mark, words in _OTHERS if head.startswith(mark))
+    return next(known, None) or (
+        Text("text", "텍스트") if is_text(head) else Text("of an unknown kind", "알 수 없는 형식")
+    )
 
 
 def is_text(head: bytes) -> bool:
@@ -319,8 +313,5 @@ def is_text(head: bytes) -> bool:
 def transcript_ending(head: bytes) -> str:
     """The ending of a transcript, by its first bytes; what is none of these is a table."""
     head = head.lstrip(b"\xef\xbb\xbf").lstrip()
-    for mark, ending in ((b"WEBVTT", "vtt"), (b"{", "json"), (b"[", "json"), (b"<", "eaf"),
-                         (b"File type", "TextGrid")):  # fmt: skip
-        if head.startswith(mark):
-            return ending
-    return "srt" if b"-->" in head else "csv"
+    known = (ending for mark, ending in _TRANSCRIPTS if head.startswith(mark))
+    return next(known, "srt" if b"-->" in head else "csv")

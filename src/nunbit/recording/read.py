@@ -9,18 +9,14 @@ read is added and all is put in order.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from nunbit.core.messages import NO_TEXT, Text, joined
-from nunbit.core.schema import PLAIN_CODES, TREATMENTS, ReadingNote
+from nunbit.core.schema import TREATMENTS, ReadingNote
 from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript
 from nunbit.core.timebase import clock, frame_rate
 from nunbit.model.encoders import Bundle
@@ -29,7 +25,7 @@ from nunbit.pictures.faces import end_detector_process
 from nunbit.recording.face_follow import follows_with
 from nunbit.recording.face_looks import LOOKS_SAMPLES
 from nunbit.recording.face_part import FacePart, Unfinished
-from nunbit.recording.face_reader import FaceReader
+from nunbit.recording.face_reader import FaceReader, FaceSettings
 from nunbit.recording.face_search import Found
 from nunbit.recording.media import iter_audio, probe_media, read_media
 from nunbit.recording.observer import Observed, Observer, ReadingSettings, RecordingJob, Replay
@@ -47,11 +43,6 @@ _FORMATS = {
     "whisper": "Whisper", "vosk": "Vosk", "faster-whisper": "faster-whisper",
 }  # fmt: skip
 _MOST_NAMES = 5
-TREATMENT_NAMES: dict[str, Text] = {
-    "read": Text("read", "읽음"),
-    "repaired": Text("repaired", "고쳐 읽음"),
-    "left_out": Text("left out", "제외"),
-}
 
 
 def protocol(
@@ -71,8 +62,7 @@ def protocol(
     notes = [] if media is None else [*_media_notes(media), *media.reading]
     if transcript is not None:
         notes += [transcript_note(transcript), *transcript.reading]
-    notes += speakers_notes(speakers)
-    notes += noticed
+    notes += [*speakers_notes(speakers), *noticed]
     return tuple(sorted(dict.fromkeys(notes), key=lambda note: TREATMENTS.index(note.treatment)))
 
 
@@ -135,62 +125,28 @@ def speakers_notes(diarisation: Diarisation) -> tuple[ReadingNote, ...]:
     return (read, *diarisation.reading)
 
 
-def problems(notes: Iterable[ReadingNote]) -> tuple[ReadingNote, ...]:
-    """Notes about problems: all but those that only state what was read.
-
-    A note of treatment ``read`` with another code than those made here is one of them: the file
-    was read as it is, and the reader should know something about it.
-    """
-    return tuple(n for n in notes if not (n.treatment == "read" and n.code in PLAIN_CODES))
-
-
-def note_lines(notes: Iterable[ReadingNote]) -> list[Text]:
-    """The protocol for a terminal: treatment and sentence, a line each."""
-    return [joined(": ", (TREATMENT_NAMES[n.treatment], _sentence(n))) for n in notes]
-
-
-def unsaid(notices: Iterable[Text], notes: Iterable[ReadingNote]) -> tuple[Text, ...]:
-    """Notices without a note of the same wording, each once."""
-    said = {note.text.en for note in notes}
-    return tuple(text for text in dict.fromkeys(notices) if text.en not in said)
-
-
-def notes_of_document(document: Mapping[str, Any] | None) -> tuple[ReadingNote, ...]:
-    """The notes in ``reading`` of a stored document; what does not fit is passed over."""
-    rows = ((kind, row) for kind in TREATMENTS for row in (document or {}).get(kind) or ())
-    found = []
-    for treatment, row in rows:
-        code, first, en, ko = (str(row.get(key, "")) for key in ("code", "first", "en", "ko"))
-        found.append(ReadingNote(treatment, code, int(row.get("count", 1)), first, Text(en, ko)))
-    return tuple(found)
-
-
-def _sentence(note: ReadingNote) -> Text:
-    text, count = note.text, str(note.count)
-    if note.count < 2 or note.treatment == "read":
-        return text
-    return Text(
-        text.en if count in text.en else f"{text.en} ({note.count:,} places)",
-        text.ko if count in text.ko else f"{text.ko} ({note.count:,}곳)",
-    )
-
-
 def _media_notes(media: MediaInfo) -> Iterator[ReadingNote]:
     if (video := media.video) is not None:
         turn = video.rotation_deg
-        parts: list[Text | str] = [Text("video", "영상"), f"{video.width}×{video.height}"]
-        parts += [f"{frame_rate(video.fps)} fps"] if video.fps else []
-        parts += [clock(video.end_s - video.start_s)]
-        parts += [Text(f"turned by {turn}°", f"{turn}° 돌려 읽음")] if turn else []
+        parts: list[Text | str] = [
+            Text("video", "영상"),
+            f"{video.width}×{video.height}",
+            *([f"{frame_rate(video.fps)} fps"] if video.fps else []),
+            clock(video.end_s - video.start_s),
+            *([Text(f"turned by {turn}°", f"{turn}° 돌려 읽음")] if turn else []),
+        ]
         yield _stream_note("video", video.start_s, parts)
     if (audio := media.audio) is not None:
         n, which, rate = audio.n_streams, audio.stream, f"{audio.rate_hz / 1000:g} kHz"
         several = Text(f"{audio.channels} channels", f"{audio.channels}채널")
         channels = _CHANNELS.get(audio.channels, several)
-        parts = [Text("sound", "소리"), Text(f"{rate} {channels.en}", f"{rate} {channels.ko}")]
-        parts += [clock(audio.end_s - audio.start_s)]
-        if n > 1:
-            parts += [Text(f"stream {which} of {n}, from 0", f"스트림 {n}개 중 {which}번(0부터)")]
+        which_of = Text(f"stream {which} of {n}, from 0", f"스트림 {n}개 중 {which}번(0부터)")
+        parts = [
+            Text("sound", "소리"),
+            Text(f"{rate} {channels.en}", f"{rate} {channels.ko}"),
+            clock(audio.end_s - audio.start_s),
+            *([which_of] if n > 1 else []),
+        ]
         yield _stream_note("sound", audio.start_s, parts)
 
 
@@ -212,7 +168,9 @@ _DECODED_AHEAD, _SEARCHED_AHEAD = 4, 8
 Item = Frame | AudioChunk
 
 
-def read_recording(job: RecordingJob, bundle: Bundle, advance: Callable[[int], None]) -> Observed:
+def observe_recording(
+    job: RecordingJob, bundle: Bundle, advance: Callable[[int], None]
+) -> Observed:
     """Read a file once: faces and voice as they pass, then its words.
 
     Face results of a killed run are reused. The caller deletes ``job.parts_folder`` after the
@@ -234,7 +192,7 @@ def read_recording(job: RecordingJob, bundle: Bundle, advance: Callable[[int], N
     bundle.unload()
     transcript, fit = words_of(job, given, seen.voice, info.duration_s)
     give_back_freed_memory()
-    return dataclasses.replace(seen, transcript=transcript, speakers=given.speakers, fit=fit)
+    return replace(seen, transcript=transcript, speakers=given.speakers, fit=fit)
 
 
 def _observe(
@@ -245,9 +203,9 @@ def _observe(
     observer = Observer(bundle, settings.face_settings(info), info)
     parts = None
     if info.video is not None and info.duration_s > PART_S:
-        key = reading_key(job, info, sha256_file(job.media))
+        key = ReadingKey.of(job, info, sha256_file(job.media))
         vectors = {"embeddings": settings.keep_embeddings, "version": nunbit_version()}
-        parts = Unfinished(job.parts_folder, key | vectors)
+        parts = Unfinished(job.parts_folder, (key, vectors))
     last = None if parts is None else _restore(job, observer, parts)
     items = read_media(
         job.media,
@@ -274,7 +232,7 @@ def _observe(
     seen = observer.finish(info.duration_s, sound.replay, () if parts is None else parts.parts())
     said = {note.code for note in info.reading}
     reading = (*items.odd.ends, *items.odd.signals, *seen.reading)
-    return dataclasses.replace(
+    return replace(
         seen,
         notices=tuple(note.text for note in items.odd.ends),
         reading=tuple(note for note in reading if note.code not in said),
@@ -350,8 +308,7 @@ def _restore(job: RecordingJob, observer: Observer, parts: Unfinished) -> FacePa
 
 
 def _keep(observer: Observer, parts: Unfinished) -> None:
-    part = observer.take()
-    if part is not None:
+    if (part := observer.take()) is not None:
         parts.add(part)
         # Frames are allocated in one thread and freed in another: left alone, glibc's arenas grow
         # in steps of tens of megabytes over hours.
@@ -369,23 +326,35 @@ def length_in_header(path: Path) -> float:
         return 0.0  # whoever reads it says what is wrong
 
 
-def reading_key(job: RecordingJob, media: MediaInfo, digest: str) -> dict[str, Any]:
-    """What decides the readings of faces and voice, as it comes back from JSON.
+@dataclass(frozen=True)
+class ReadingKey:
+    """What decides the readings of faces and voice.
 
-    Args:
-        job: With bundle and settings.
-        media: Of the recording.
-        digest: Of the recording.
+    Attributes:
+        media: Digest of the recording.
+        bundle: Hash of the models.
+        faces: How faces are read. ``link`` and ``keep_embeddings`` are the defaults: linking comes
+            after reading, and vectors are in memory only.
+        landmarks: Network of the landmarks; None where there is none, a flag in early files.
+        followed: Whether faces are followed by it.
+        audio_stream: Number of the audio stream.
     """
-    # What is linked is decided from the readings; vectors of faces are in memory only.
-    free = {"link", "keep_embeddings"}
-    faces = msgspec.to_builtins(job.settings.face_settings(media))
-    key = {
-        "media": digest,
-        "bundle": job.bundle_hash,
-        "landmarks": landmark_network(),
-        "followed": follows_with(landmark_network()),
-        "faces": {name: value for name, value in faces.items() if name not in free},
-        "audio_stream": job.settings.audio_stream,
-    }
-    return dict(json.loads(json.dumps(key)))
+
+    media: str
+    bundle: str
+    faces: FaceSettings
+    landmarks: str | bool | None = None
+    followed: bool = False
+    audio_stream: int = 0
+
+    @classmethod
+    def of(cls, job: RecordingJob, media: MediaInfo, digest: str) -> ReadingKey:
+        """The key of a recording that is read now, with its digest."""
+        network, usual = landmark_network(), FaceSettings()
+        faces = replace(
+            job.settings.face_settings(media),
+            link=usual.link,
+            keep_embeddings=usual.keep_embeddings,
+        )
+        stream = job.settings.audio_stream
+        return cls(digest, job.bundle_hash, faces, network, follows_with(network), stream)

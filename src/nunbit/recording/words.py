@@ -64,13 +64,14 @@ def read_companions(job: RecordingJob, info: MediaInfo) -> Companions:
             script = _with_sound(job.transcript, given, info)
         else:
             transcript = given
-    speakers = Diarisation(())
-    if job.speakers is not None:
-        speakers = read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
+    speakers = (
+        Diarisation(())
+        if job.speakers is None
+        else read_rttm(job.speakers, duration_s=info.duration_s, media=info.name)
+    )
     recogniser, settings = None, job.settings
     asked = settings.asr or ("auto" if script is not None else "")
-    wanted = transcript is None or is_loose(transcript)
-    if wanted and asked and info.audio is not None:
+    if (transcript is None or is_loose(transcript)) and asked and info.audio is not None:
         recogniser = load_recogniser(
             asked, settings.asr_model or None, allow_download=settings.asr_download
         )
@@ -118,8 +119,7 @@ def words_of(
     transcript = given.transcript
     fit: tuple[ReadingNote, ...] = ()
     if transcript is not None:
-        found = fit_words(voice.segments, said_intervals(transcript), duration_s)
-        fit = fit_notes(found)
+        fit = fit_notes(fit_words(voice.segments, said_intervals(transcript), duration_s))
     if given.recogniser is None:
         return transcript, fit
     heard = _recognised(job, given.recogniser, voice)
@@ -129,10 +129,9 @@ def words_of(
         return refine_cues(transcript, words, language), fit
     if given.script is None or job.transcript is None:
         return heard, ()
-    placed = place_script(
+    return place_script(
         given.script, words, voice.segments, path=job.transcript, language=language
-    )
-    return placed.transcript, ()
+    ).transcript, ()
 
 
 def _recognised(job: RecordingJob, recogniser: Recogniser, voice: VoiceStream) -> Transcript:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.messages import InputError, Lang, MissingExtra, Text, text_of
+from nunbit.core.messages import InputError, Lang, Text, text_of
 from nunbit.report import shapes
-from nunbit.report.figures import BLUE, GREY, ORANGE, load_matplotlib, save_figure
+from nunbit.report.figures import BLUE, GREY, ORANGE, figure_beside
 from nunbit.report.page import REPORT, page
 from nunbit.report.shapes import Document, Parts, Texts
 from nunbit.runtime.files import read_json, write_text
-from nunbit.runtime.progress import say
 
 FORMAT = "nunbit-alignment-2"
 EARLIER = "nunbit-alignment-1"
@@ -203,10 +202,8 @@ def render_alignment(run: Path, *, lang: Lang) -> Path:
         )
     view = AlignmentView(document, lang)
     write_text(run / REPORT, alignment_html(view))
-    try:
-        write_alignment_figure(run / "figures" / "retrieval", view)
-    except MissingExtra as exc:
-        say(exc.text)
+    size = (6.8, 1.1 + 0.36 * max(1, len(view.steps())))
+    figure_beside(run / "figures" / "retrieval", view, _draw, size)
     return run / REPORT
 
 
@@ -224,18 +221,8 @@ def alignment_html(view: AlignmentView) -> str:
     )
 
 
-def write_alignment_figure(stem: Path, view: AlignmentView) -> None:
-    """R@1 of every step with its null, as PNG and SVG.
-
-    Raises:
-        MissingExtra: Matplotlib is not installed.
-    """
-    load_matplotlib()
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(stem, view, _draw, (6.8, 1.1 + 0.36 * max(1, len(view.steps()))))
-
-
 def _draw(figure: Any, view: AlignmentView) -> None:
+    """R@1 of every step with its null."""
     axes, t = figure.subplots(), view.t
     steps = view.steps()
     for line, (_, step, figures, headline) in enumerate(steps):
@@ -270,14 +257,13 @@ def result_text(document: Document, out: Path, lang: Lang) -> str:
     view = AlignmentView(document, lang)
     t, judged = view.t, document["assessment"]
     lines = [t("terminal.head", method=t.get(f"method.{document['method']}"),
-               windows=judged["windows"], people=judged["people"])]  # fmt: skip
-    lines += view.sentences()
+               windows=judged["windows"], people=judged["people"]), *view.sentences()]  # fmt: skip
     for name, pair in judged["pairs"].items():
         lines.append(f"{t.get(f'pair.{name}')}:")
         lines += [f"  {_step(t, key, step)}" for key, step in pair["steps"].items()]
     lines += [f"{t('identity.title')}, {each['name']}: {each['state']}" for each in view.probes()]
-    lines += [f"! {limit}" for limit in view.limits()]
-    return "\n".join([*lines, f"! {view.kept()}", str(out / REPORT)])
+    notes = [f"! {text}" for text in (*view.limits(), view.kept())]
+    return "\n".join([*lines, *notes, str(out / REPORT)])
 
 
 def _step(t: Texts, key: str, step: Document) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from nunbit.core.spans import lists_by_key
 from nunbit.core.streams import MODALITIES, Floats, Interval, Timeline, Utterance
 from nunbit.core.timebase import PAUSE_S, stamp, subtract_intervals
 from nunbit.runtime.files import write_text
@@ -119,14 +120,12 @@ def emotion_runs(timeline: Timeline) -> tuple[EmotionRun, ...]:
     edges = np.concatenate([[starts[0]], (centres[1:] + centres[:-1]) / 2, [ends[-1]]])
     known = ~np.isnan(values).all(axis=1)
     best = np.where(known, np.nan_to_num(values, nan=-1.0).argmax(axis=1), -1)
-    listed = timeline.document.get("label_set", {}).get("labels", [])
-    names = {entry["id"]: entry.get("ko") for entry in listed}
     stretches = itertools.groupby(range(len(best)), key=lambda row: int(best[row]))
     return tuple(
         EmotionRun(
             Interval(float(edges[run[0]]), float(edges[run[-1] + 1])),
             labels[code],
-            names.get(labels[code]) or labels[code],
+            timeline.names.get(labels[code]) or labels[code],
             float(values[run, code].mean()),
             modality == "fused",
         )
@@ -158,10 +157,8 @@ def _window_values(
 
 def _speech_tiers(timeline: Timeline) -> Iterator[AnnotationTier]:
     """Utterances and words of each speaker; words lie in the layer of their utterance."""
-    by_speaker: dict[str | None, list[Utterance]] = {}
-    for utterance in timeline.transcript.utterances if timeline.transcript else ():
-        by_speaker.setdefault(utterance.speaker, []).append(utterance)
-    for speaker, utterances in by_speaker.items():
+    said = timeline.transcript.utterances if timeline.transcript else ()
+    for speaker, utterances in lists_by_key((u.speaker, u) for u in said).items():
         for number, rows in enumerate(_layers([u.interval for u in utterances])):
             own = [utterances[row] for row in rows]
             spoken = [(u.interval, u.text) for u in own]
@@ -397,8 +394,7 @@ def write_eaf(path: Path, timeline: Timeline, more: Sequence[AnnotationTier] = (
 
 def _add_header(root: ET.Element, timeline: Timeline, annotations: int) -> None:
     header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    stored = timeline.document.get("media", {}).get("path") or timeline.media.name
-    where = PurePosixPath(str(stored).replace("\\", "/"))
+    where = PurePosixPath((timeline.path or timeline.media.name).replace("\\", "/"))
     here = where.name if where.is_absolute() else str(where)
     relative = here if here.startswith("../") else f"./{here}"
     kind = "video" if timeline.media.video is not None else "audio"

@@ -70,7 +70,10 @@ class Codebook:
 
     def reasons(self) -> dict[str, Text]:
         """Reason code -> its words."""
-        found = {code: self._said(f"reason.{code}") for code in _codes_of("reason")}
+        found = {
+            code: self._said(f"reason.{code}")
+            for code in packaged_table(f"report/{TEXTS_FILE}")["reason"]
+        }
         return found | {"not_measured": text_of(packaged_table(COLUMNS_FILE)["not_measured"])}
 
     def kinds(self) -> dict[str, Text]:
@@ -120,10 +123,6 @@ class Codebook:
         if functional == "slope" and unit:
             unit = f"{unit}/min"
         return TableColumn(name, label, "" if functional in ("z",) else unit, meaning)
-
-
-def _codes_of(section: str) -> list[str]:
-    return list(packaged_table(f"report/{TEXTS_FILE}")[section])
 
 
 # --- the generated part of docs/tables.md ---

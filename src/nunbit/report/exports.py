@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from nunbit.core.streams import (
 from nunbit.core.timebase import SAME_SUM_S
 from nunbit.pictures.expression_channels import KEPT_CHANNELS
 from nunbit.report.annotations import write_eaf, write_textgrid, write_vtt
-from nunbit.runtime.files import atomic_path, spreadsheet_text, whole_text, write_text
+from nunbit.runtime.files import atomic_path, read_parquet, spreadsheet_text, whole_text, write_text
 from nunbit.runtime.results import spreadsheet_table
 
 TIMELINE_FILE = "timeline.parquet"
@@ -95,7 +96,7 @@ def write_timeline(folder: Path, timeline: Timeline) -> None:
     Raises:
         InputError: The folder cannot be written.
     """
-    _write(folder / TIMELINE_FILE, TIMELINE_SCHEMA, measure_tables(timeline))
+    _write(folder / TIMELINE_FILE, TIMELINE_SCHEMA, row_tables(timeline))
     faces = timeline.faces
     moved = faces is not None and any(track.channels is not None for track in faces.tracks)
     frames = _frames_schema((faces or timeline).labels, KEPT_CHANNELS if moved else ())
@@ -120,26 +121,22 @@ def read_timeline_table(
     Raises:
         InputError: There is no such table or it is damaged.
     """
-    path = folder / TIMELINE_FILE
-    try:
-        return pq.read_table(
-            path,
-            columns=None if columns is None else list(columns),
-            filters=None if scope is None else [("scope", "=", scope)],
-            read_dictionary=[field.name for field in TIMELINE_SCHEMA if field.type == _TEXT],
-            memory_map=True,
-        )
-    except (OSError, pa.ArrowException) as exc:
-        reason = str(exc).split("\n")[0]
-        raise InputError(
-            Text(
-                f"{path}: cannot read the timeline table ({reason}); run `analyze` again",
-                f"{path}: 타임라인 표를 읽을 수 없습니다 ({reason}). `analyze`를 다시 실행하십시오",
-            )
-        ) from exc
+    return read_parquet(
+        folder / TIMELINE_FILE,
+        _UNREADABLE,
+        columns=columns,
+        where=None if scope is None else {"scope": (scope,)},
+        coded=[field.name for field in TIMELINE_SCHEMA if field.type == _TEXT],
+    )
 
 
-def measure_tables(timeline: Timeline) -> Iterator[pa.Table]:
+_UNREADABLE = Text(
+    "cannot read the timeline table ({reason}); run `analyze` again",
+    "타임라인 표를 읽을 수 없습니다({reason}). `analyze`를 다시 실행하십시오",
+)
+
+
+def row_tables(timeline: Timeline) -> Iterator[pa.Table]:
     """The rows of ``timeline.parquet``, one table for each measure and scope."""
     for block in timeline.blocks:
         yield _measure_table(block, timeline.subject, timeline.session)
@@ -266,6 +263,7 @@ def _table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
     return pa.table(arrays, schema=schema)
 
 
+@lru_cache(maxsize=512)
 def _constant(value: str | None, n: int) -> pa.DictionaryArray:
     if value is None:
         return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
@@ -274,9 +272,11 @@ def _constant(value: str | None, n: int) -> pa.DictionaryArray:
 
 
 def _encoded(texts: NDArray[np.str_]) -> pa.DictionaryArray:
-    values, codes = np.unique(texts, return_inverse=True)
-    dictionary = pa.array([str(value) for value in values], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), dictionary)
+    listed = texts.tolist()  # few different ones: sorting them all takes three times as long
+    values = sorted(set(listed))
+    place = {value: code for code, value in enumerate(values)}
+    codes = pa.array([place[text] for text in listed], pa.int32())
+    return pa.DictionaryArray.from_arrays(codes, pa.array(values, pa.string()))
 
 
 def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
@@ -398,7 +398,7 @@ def write_csv(path: Path, timeline: Timeline) -> None:
     with atomic_path(path) as partial, partial.open("wb") as stream:
         stream.write(_BOM.encode("utf-8"))
         with pyarrow.csv.CSVWriter(stream, schema) as writer:
-            for table in measure_tables(timeline):
+            for table in row_tables(timeline):
                 writer.write_table(spreadsheet_table(table.cast(schema)))
     if timeline.transcript is not None:
         write_text(path.with_name(f"{path.stem}.words.csv"), _BOM + _words(timeline.transcript))

@@ -5,7 +5,7 @@ All are drawn by matplotlib, which the extra ``figures`` installs, in a font tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -129,8 +129,7 @@ def new_figure(
 def write_figure(stem: Path, figure: Any) -> None:
     """Write a figure as ``stem`` .png and .svg."""
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        path = stem.with_name(f"{stem.name}.{suffix}")
-        with atomic_path(path) as partial:
+        with atomic_path(stem.with_name(f"{stem.name}.{suffix}")) as partial:
             figure.savefig(partial, format=suffix, dpi=_DPI, metadata=metadata)
 
 
@@ -139,6 +138,16 @@ def save_figure(
 ) -> None:
     """Draw ``view`` on a figure of ``size`` inches and write it as ``stem`` .png and .svg."""
     write_figure(stem, new_figure(view, draw, size))
+
+
+def figure_beside(
+    stem: Path, view: Any, draw: Callable[[Any, Any], None], size: tuple[float, float]
+) -> None:
+    """Save a figure beside a report; without matplotlib one line says that there is none."""
+    try:
+        save_figure(stem, view, draw, size)
+    except MissingExtra as exc:
+        say(exc.text)
 
 
 def _reliability(figure: Any, view: View) -> None:
@@ -299,8 +308,20 @@ def reach_of(view: TimelineView, first: int, stop: int) -> tuple[float, float]:
     """Time of windows first .. stop-1; the outer ones reach the ends of the recording."""
     x, half = _centres(view), view.r.hop_s / 2
     left = 0.0 if first == 0 else float(x[first] - half)
-    right = view.r.duration_s if stop == len(x) else float(x[stop - 1] + half)
-    return left, right
+    return left, view.r.duration_s if stop == len(x) else float(x[stop - 1] + half)
+
+
+def hatch_without(axes: Any, view: TimelineView, found: Mapping[str, Series]) -> None:
+    """Hatch the stretches in which none of several series has a value."""
+    hatch_missing(axes, view, np.asarray(np.stack([s.there for s in found.values()]).any(axis=0)))
+
+
+def stacked(view: TimelineView, source: str) -> tuple[tuple[str, ...], Floats, Flags]:
+    """Classes of a source as they are stacked, (K, W) probabilities, (W,) where there are any."""
+    columns = view.probabilities(source)
+    order = stacking_order(view.r.label_set, tuple(columns))
+    values = np.stack([columns[c].value for c in order])
+    return order, values, np.asarray(np.isfinite(values).all(axis=0))
 
 
 def hatch_missing(axes: Any, view: TimelineView, there: Flags) -> None:
@@ -319,11 +340,8 @@ def stretched(view: TimelineView, values: Floats, first: int, stop: int) -> tupl
 
 def _ribbon(modality: str) -> Painter:
     def paint(axes: Any, view: TimelineView) -> None:
-        columns = view.probabilities(modality)
-        order = stacking_order(view.r.label_set, tuple(columns))
+        order, values, there = stacked(view, modality)
         colours = [class_colours(view.r.label_set)[c][0] for c in order]
-        values = np.stack([columns[c].value for c in order])
-        there = np.asarray(np.isfinite(values).all(axis=0))
         hatch_missing(axes, view, there)
         for first, stop in runs(there):
             x, y = stretched(view, values, first, stop)
@@ -345,8 +363,7 @@ def _line(axes: Any, view: TimelineView, series: Series, colour: str) -> None:
 
 def _valence(axes: Any, view: TimelineView) -> None:
     valences = view.valences()
-    there = np.asarray(np.stack([s.there for s in valences.values()]).any(axis=0))
-    hatch_missing(axes, view, there)
+    hatch_without(axes, view, valences)
     axes.axhline(0, color=PALE, linewidth=0.7)
     for i, (modality, series) in enumerate(valences.items()):
         colour = MODALITY_COLOURS[modality][0]
@@ -383,8 +400,7 @@ def _curve(axes: Any, voice: Voice, values: Floats) -> None:
         axes.fill_between(x, low, high, color=BLUE, alpha=0.25, linewidth=0)
     axes.plot(x, median, color=BLUE, linewidth=0.8)
     for first, stop in runs(~voice.present):
-        ends = (voice.start_s + at * voice.hop_s for at in (first, stop))
-        axes.axvspan(*ends, **HATCHED)
+        axes.axvspan(*(voice.start_s + at * voice.hop_s for at in (first, stop)), **HATCHED)
 
 
 def paint_pitch(axes: Any, view: TimelineView) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from nunbit.core.messages import InputError, Lang, SettingsError, Text
+from nunbit.core.spans import lists_by_key
 from nunbit.core.streams import Floats
 from nunbit.core.timebase import clock
 from nunbit.report.codebook import Codebook
@@ -31,7 +32,8 @@ from nunbit.report.paper_figures import (
     tracks_figure,
 )
 from nunbit.report.shapes import Texts
-from nunbit.report.timeline_data import read_recording, read_summary
+from nunbit.report.summary_document import read_summary
+from nunbit.report.timeline_data import read_recording
 from nunbit.report.timeline_view import TEXTS_FILE
 from nunbit.statistics import t_quantile
 
@@ -73,10 +75,7 @@ def mean_over_persons(values: Sequence[tuple[str, float]]) -> tuple[float, float
     Args:
         values: Person and value; NaN is left out.
     """
-    own: dict[str, list[float]] = {}
-    for person, value in values:
-        if math.isfinite(value):
-            own.setdefault(person, []).append(value)
+    own = lists_by_key((person, value) for person, value in values if math.isfinite(value))
     means = np.array([np.mean(each) for each in own.values()])
     if not len(means):
         return math.nan, math.nan, math.nan

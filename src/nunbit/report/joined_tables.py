@@ -9,6 +9,7 @@ every column.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ from nunbit.core.streams import MODALITIES, Floats
 from nunbit.language.labels import label_set_names, load_label_set
 from nunbit.measures.definitions import definitions
 from nunbit.report.exports import TIMELINE_FILE, TIMELINE_SCHEMA, read_timeline_table
-from nunbit.report.timeline_data import read_summary, target_tracks
-from nunbit.report.timeline_page import INDEX, render_sessions
-from nunbit.runtime.files import atomic_path
+from nunbit.report.summary_document import read_summary
+from nunbit.report.timeline_data import target_tracks
+from nunbit.report.timeline_page import INDEX, no_recordings, render_sessions
+from nunbit.runtime.files import atomic_path, from_spreadsheet_text
 from nunbit.runtime.progress import say
 from nunbit.runtime.results import decoded, spreadsheet_table
 
@@ -120,14 +122,7 @@ def write_joined(out: Path, *, lang: Lang) -> tuple[Path, ...]:
     """
     found = find_recordings(out)
     if not found.folders:
-        raise InputError(
-            Text(
-                f"{out}: no analysed recordings here (no */summary.json); give the `out` of "
-                "`analyze`",
-                f"{out}: 분석한 녹화가 없습니다(*/summary.json 없음). `analyze`의 `out` 폴더를 "
-                "주십시오",
-            )
-        )
+        raise no_recordings(out)
     long = [_session_rows(folder) for folder in found.folders]
     with atomic_path(out / LONG_FILE) as partial:
         joined = pa.concat_tables(long, promote_options="permissive")
@@ -141,6 +136,52 @@ def write_joined(out: Path, *, lang: Lang) -> tuple[Path, ...]:
     return tuple(written)
 
 
+def keep_current(out: Path, *, lang: Lang) -> tuple[str, ...]:
+    """Write the tables anew where folders were deleted, moved or added by hand since.
+
+    A folder without tables gets none. Whatever hinders it is said and is no error: who reads one
+    recording needs no tables.
+
+    Returns:
+        Names of the recordings that the tables told of, or lacked.
+    """
+    path = out / SESSIONS_FILE
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        told = {from_spreadsheet_text(row[0]) for row in csv.reader(stream) if row} - {WHO[0]}
+    there = {each.parent.name for each in out.glob("*/summary.json")}
+    changed = tuple(sorted(told ^ there))
+    if not told - there and not any(_can_be_read(out / name) for name in there - told):
+        return ()
+    names = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
+    try:
+        write_joined(out, lang=lang)
+    except InputError as exc:
+        say(
+            Text(
+                f"{out}: the tables of all recordings are out of date ({names}): {exc.text.en}",
+                f"{out}: 전체 표가 지금의 폴더와 다릅니다({names}): {exc.text.ko}",
+            )
+        )
+    else:
+        say(
+            Text(
+                f"{out}: folders had changed ({names}): the tables of all recordings were written "
+                "anew",
+                f"{out}: 폴더가 바뀌어({names}) 전체 표를 새로 썼습니다",
+            )
+        )
+    return changed
+
+
+def _can_be_read(folder: Path) -> bool:
+    try:
+        return bool(read_summary(folder)) and (folder / TIMELINE_FILE).is_file()
+    except InputError:
+        return False
+
+
 def _session_rows(folder: Path) -> pa.Table:
     return read_timeline_table(folder, scope="session")
 
@@ -151,14 +192,18 @@ def _session_rows(folder: Path) -> pa.Table:
 def sessions_table(found: Joined, long: Sequence[pa.Table] | None = None) -> pa.Table:
     """A row a recording: who, values of every measure, then intervals, then reasons.
 
+    A measure always brings its columns, empty or not, so that a script which names one goes on
+    working: ``.low`` and ``.high`` (of functionals only where there are any), and ``.why``.
+
     Args:
         found: The recordings.
         long: Their rows of scope ``session``; None reads them.
     """
-    rows = []
-    for n, (folder, summary) in enumerate(zip(found.folders, found.summaries, strict=True)):
-        table = _session_rows(folder) if long is None else long[n]
-        rows.append(_own_rows(table, target_tracks(summary)))
+    tables = map(_session_rows, found.folders) if long is None else long
+    rows = [
+        _own_rows(table, target_tracks(summary))
+        for table, summary in zip(tables, found.summaries, strict=True)
+    ]
     names = in_order({name for row in rows for name in row})
     columns: dict[str, Any] = _text_columns(found)
     columns |= {name: [_fact(s, name) for s in found.summaries] for name in OF_SESSION}
@@ -166,12 +211,13 @@ def sessions_table(found: Joined, long: Sequence[pa.Table] | None = None) -> pa.
         ending = ("", LOW, HIGH)[place]
         for name in names:
             values = [row[name][place] if name in row else math.nan for row in rows]
-            if not ending or np.isfinite(values).any():
+            # A functional (``.sd``, ``.median``) has an interval in no version so far.
+            if not ending or name.count(".") == 1 or np.isfinite(values).any():
                 columns[name + ending] = pa.array(values, pa.float64())
-    for name in names:
-        reasons = [row[name][3] if name in row else "not_measured" for row in rows]
-        if any(reasons):
-            columns[name + WHY] = reasons
+    columns |= {
+        name + WHY: [row[name][3] if name in row else "not_measured" for row in rows]
+        for name in names
+    }
     return pa.table(columns)
 
 
@@ -219,11 +265,10 @@ def in_order(names: Iterable[str]) -> list[str]:
 
     The order does not depend on which recordings there are.
     """
-    labels: dict[str, None] = {}
-    for known in label_set_names():
-        labels |= dict.fromkeys(load_label_set(known).ids)
-    place = {f"p_{label}": n for n, label in enumerate(labels)}
-    place |= {d.id: 1000 + n for n, d in enumerate(definitions())}
+    labels = dict.fromkeys(x for name in label_set_names() for x in load_label_set(name).ids)
+    place = {f"p_{label}": n for n, label in enumerate(labels)} | {
+        d.id: 1000 + n for n, d in enumerate(definitions())
+    }
 
     def key(name: str) -> tuple[int, int, str]:
         modality, _, measure = name.partition(".")
@@ -302,10 +347,8 @@ def windows_tables(found: Joined) -> Iterator[pa.Table]:
             for name, text in found.who(n).items()
         }
         columns |= {"window": np.arange(count), "t_start": own.starts, "t_end": own.ends}
-        for name in names:
-            columns[name] = own.values[:, at[name]] if name in at else nothing
-        for source in sources:
-            columns[source + WHY] = pa.array(_main_reasons(own, source), pa.string())
+        columns |= {name: own.values[:, at[name]] if name in at else nothing for name in names}
+        columns |= {x + WHY: pa.array(_main_reasons(own, x), pa.string()) for x in sources}
         yield pa.table(columns)
 
 
@@ -335,8 +378,7 @@ def _windows(folder: Path, targets: frozenset[str]) -> _Windows:
     for wanted in (theirs & ~own, own):  # rows without a track win
         rows = wanted[tracks]
         values[row[rows], column[rows]] = value[rows]
-        missing = ~np.isfinite(value[rows])
-        codes[row[rows], column[rows]] = np.where(missing, reason[rows] + 1, 0)
+        codes[row[rows], column[rows]] = np.where(~np.isfinite(value[rows]), reason[rows] + 1, 0)
     called = tuple(f"{modalities[p // len(measures)]}.{measures[p % len(measures)]}" for p in pairs)
     return _Windows(called, starts, t_end[first], values, codes, tuple(words))
 
@@ -348,9 +390,8 @@ def _main_reasons(own: _Windows, source: str) -> list[str | None]:
     counts = np.stack([(codes == k).sum(axis=1) for k in range(1, len(own.words))], axis=1) if (
         len(own.words) > 1
     ) else np.zeros((len(codes), 1), np.int64)  # fmt: skip
-    most = counts.argmax(axis=1)
-    some = counts.max(axis=1, initial=0) > 0
-    return [own.words[m + 1] if any_ else None for m, any_ in zip(most, some, strict=True)]
+    most = zip(counts.argmax(axis=1), counts.max(axis=1, initial=0), strict=True)
+    return [own.words[k + 1] if n else None for k, n in most]
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:

@@ -101,8 +101,7 @@ def measure_tiers(timeline: Timeline, measures: Sequence[str]) -> tuple[Annotati
 
 def _tier(block: MeasureBlock, end_s: float) -> AnnotationTier:
     unit = f" [{block.unit}]" if block.unit else ""
-    name = f"{block.modality}.{block.measure}{unit}"
-    return AnnotationTier(name, tuple(_values(block, end_s)))
+    return AnnotationTier(f"{block.modality}.{block.measure}{unit}", tuple(_values(block, end_s)))
 
 
 def _values(block: MeasureBlock, end_s: float) -> Iterator[tuple[Interval, str]]:

@@ -31,7 +31,7 @@ Cell = str | int | float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """A table of plain cells.
 
     Attributes:
@@ -46,28 +46,33 @@ class Table:
 
 
 def write_tables(folder: Path, view: View) -> None:
-    """Write every table of a result that has rows."""
-    for table in evaluation_tables(view):
+    """Write every table of a result that has rows.
+
+    LaTeX speaks the report's language; CSV is English whatever the language, so that a script
+    which reads it goes on working.
+    """
+    same = evaluation_tables(View(view.d, "en"))
+    for table, plain in zip(evaluation_tables(view), same, strict=True):
         if table.rows:
-            # Excel takes a CSV without this mark for CP949 and breaks every Hangul.
-            write_text(folder / f"{table.name}.csv", "\ufeff" + csv_text(table))
+            # Excel takes a CSV without this mark for CP949 and breaks what is not ASCII.
+            write_text(folder / f"{table.name}.csv", "\ufeff" + csv_text(plain))
             write_text(folder / f"{table.name}.tex", latex_text(table))
 
 
-def evaluation_tables(view: View) -> Iterator[Table]:
+def evaluation_tables(view: View) -> Iterator[ReportTable]:
     """The tables of a result."""
     d, t = view.d, view.t
     labels = d["labels"]
     names = [view.name(label) for label in labels]
     corner = f"{t('confusion.truth')} / {t('confusion.prediction')}"
-    yield Table(
+    yield ReportTable(
         "confusion",
         (corner, *names),
         tuple((name, *row) for name, row in zip(names, d["confusion"], strict=True)),
     )
     yield _scores(view, "headline", [(view.policy(d["policy"]), d)])
     keys = ("precision", "recall", "f1")
-    yield Table(
+    yield ReportTable(
         "per_class",
         _score_header(view, keys, "class"),
         tuple(
@@ -88,7 +93,7 @@ def evaluation_tables(view: View) -> Iterator[Table]:
     others = compared(view) if d["comparison"] else []
     entries = [(name, {**entry, "ci95": entry.get("ci95") or {}}) for name, entry, _ in others]
     yield _scores(view, "comparison", entries)
-    yield Table(
+    yield ReportTable(
         "seeds",
         (t("metric.name"), *(t(f"metric.{key}") for key in HEADLINE)),
         tuple(
@@ -98,7 +103,7 @@ def evaluation_tables(view: View) -> Iterator[Table]:
     )
 
 
-def csv_text(table: Table) -> str:
+def csv_text(table: ReportTable) -> str:
     """A table as CSV; an empty cell is a number that does not exist, no text is a formula."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -110,7 +115,7 @@ def csv_text(table: Table) -> str:
     return stream.getvalue()
 
 
-def latex_text(table: Table) -> str:
+def latex_text(table: ReportTable) -> str:
     """A table as a LaTeX ``tabular`` in booktabs style; intervals stand in brackets.
 
     Hangul needs a class or package with Korean fonts, for example ``kotex``.
@@ -132,15 +137,15 @@ def latex_text(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scores(view: View, name: str, entries: Sequence[tuple[str, Document]]) -> Table:
-    return Table(
+def _scores(view: View, name: str, entries: Sequence[tuple[str, Document]]) -> ReportTable:
+    return ReportTable(
         name,
         _score_header(view, HEADLINE),
         tuple((label, *_cells(e, HEADLINE), e["n"]) for label, e in entries),
     )
 
 
-def _binary(view: View) -> Table:
+def _binary(view: View) -> ReportTable:
     d, t, rows = view.d["binary"], view.t, list[tuple[Cell, ...]]()
     if d.get("group"):
         ways = {
@@ -155,7 +160,7 @@ def _binary(view: View) -> Table:
             t("binary.constant"): d["constant"],
         }
         rows = [(name, *_cells(e, BINARY), e["n"]) for name, e in ways.items() if e["n"]]
-    return Table("binary", _score_header(view, BINARY), tuple(rows))
+    return ReportTable("binary", _score_header(view, BINARY), tuple(rows))
 
 
 def _score_header(view: View, keys: Sequence[str], first: str = "name") -> tuple[str, ...]:
@@ -362,9 +367,7 @@ def evaluation_html(view: View, pictures: dict[str, str]) -> str:
 def page(template: str, t: shapes.Texts, *, more_style: str = "", **parts: Any) -> str:
     """A page as text: a template with its texts and parts; it loads nothing from anywhere."""
     style = asset("style.css") + more_style
-    found = environment().get_template(template)
-    html: str = found.render(lang=t.lang, t=t, style=style, **parts)
-    return html
+    return str(environment().get_template(template).render(lang=t.lang, t=t, style=style, **parts))
 
 
 @cache

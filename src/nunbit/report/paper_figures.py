@@ -7,7 +7,7 @@ rests on colour alone: classes are hatched, sources have line styles, and a lege
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from nunbit.core.messages import InputError, Lang, SettingsError, Text
 from nunbit.core.spans import runs
+from nunbit.core.streams import Floats
 from nunbit.core.timebase import clock
 from nunbit.report.figures import (
     GREY,
@@ -22,12 +23,14 @@ from nunbit.report.figures import (
     TIME_STEPS,
     figure_style,
     hatch_missing,
+    hatch_without,
     load_matplotlib,
     new_figure,
     paint_episodes,
     paint_level,
     paint_pitch,
     paint_speech,
+    stacked,
     stretched,
 )
 from nunbit.report.timeline_data import Series, read_recording
@@ -143,9 +146,20 @@ def tracks_figure(folders: Sequence[Path], wanted: Wanted) -> Any:
     panels = [panel for view in views for panel in _panels(view, wanted, named=len(views) > 1)]
     gap = 0.24 if wanted.width == "one" else 0.2
     legend = 0.17 * (1 + len(_handles(panels, views)) // (3 if wanted.width == "one" else 7))
-    height = 0.45 + legend + sum(panel.height + gap for panel in panels)
-    size = (WIDTHS[wanted.width], height)
+    size = (WIDTHS[wanted.width], 0.45 + legend + sum(panel.height + gap for panel in panels))
     return new_figure(views, lambda f, _: _draw(f, panels, views, wanted), size, paper_style)
+
+
+def drawable_tracks(folder: Path, wanted: Wanted) -> tuple[str, ...]:
+    """The tracks of a recording that have something to draw in a stretch, as ``TRACKS`` has them.
+
+    Raises:
+        InputError: There is no timeline.
+    """
+    view = TimelineView(read_recording(folder), wanted.lang)
+    length = view.r.duration_s
+    span = (wanted.start_s or 0.0, min(length if wanted.end_s is None else wanted.end_s, length))
+    return tuple(name for name in TRACKS if _track(view, name, span) is not None)
 
 
 def save_paper_figure(path: Path, figure: Any) -> Path:
@@ -157,8 +171,7 @@ def save_paper_figure(path: Path, figure: Any) -> Path:
     """
     kind = check_figure_name(path)
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
-    mpl = load_matplotlib()
-    with atomic_path(path) as partial, mpl.rc_context(paper_style()):
+    with atomic_path(path) as partial, load_matplotlib().rc_context(paper_style()):
         figure.savefig(partial, format=kind, dpi=_DPI, metadata=metadata[kind])
     return path
 
@@ -231,9 +244,8 @@ def _panels(view: TimelineView, wanted: Wanted, *, named: bool) -> list[_Panel]:
     if not chosen:
         raise InputError(Text("nothing to draw", "그릴 값이 없습니다").under(view.d["session"]))
     if named:
-        first = chosen[0]
-        title = f"{view.d['session']} · {first.title}"
-        chosen[0] = _Panel(first.name, title, first.height, first.paint, view, span)
+        title = f"{view.d['session']} · {chosen[0].title}"
+        chosen[0] = replace(chosen[0], title=title)
     return chosen
 
 
@@ -268,19 +280,22 @@ def _track(view: TimelineView, name: str, span: tuple[float, float]) -> _Panel |
 
 def _ribbon(source: str) -> Callable[[Any, TimelineView], None]:
     def paint(axes: Any, view: TimelineView) -> None:
-        columns = view.probabilities(source)
-        order = stacking_order(view.r.label_set, tuple(columns))
+        from matplotlib.collections import PolyCollection
+
+        order, values, there = stacked(view, source)
         colours = class_colours(view.r.label_set)
-        values = np.stack([columns[c].value for c in order])
-        there = np.asarray(np.isfinite(values).all(axis=0))
         hatch_missing(axes, view, there)
+        shapes: dict[str, list[Floats]] = {name: [] for name in order}
         for first, stop in runs(there):
             x, y = stretched(view, values, first, stop)
-            tops = np.cumsum(y, axis=0)
-            for k, name in enumerate(order):
-                low = tops[k - 1] if k else np.zeros(len(x))
-                axes.fill_between(x, low, tops[k], facecolor=colours[name][0], edgecolor="white",
-                                  linewidth=0.3, hatch=_HATCHES.get(name))  # fmt: skip
+            edges = np.vstack([np.zeros(len(x)), np.cumsum(y, axis=0)])
+            for name, low, top in zip(order, edges, edges[1:], strict=False):
+                around = np.concatenate([x, x[::-1]]), np.concatenate([low, top[::-1]])
+                shapes[name].append(np.stack(around, axis=1))
+        for name, polygons in shapes.items():  # one artist a class: a shape each takes much longer
+            axes.add_collection(PolyCollection(
+                polygons, facecolors=colours[name][0], edgecolors="white", linewidths=0.3,
+                hatch=_HATCHES.get(name)), autolim=False)  # fmt: skip
         axes.set(ylim=(0, 1), yticks=(0, 1))
 
     return paint
@@ -295,8 +310,7 @@ def _lines(axes: Any, view: TimelineView, found: dict[str, Series], styles: list
 
 def _valence(axes: Any, view: TimelineView) -> None:
     found = view.valences()
-    there = np.asarray(np.stack([s.there for s in found.values()]).any(axis=0))
-    hatch_missing(axes, view, there)
+    hatch_without(axes, view, found)
     axes.axhline(0, color=PALE, linewidth=0.6)
     _lines(axes, view, found, [_line_of(source) for source in found])
     axes.set(ylim=(-1, 1), yticks=(-1, 0, 1))
@@ -308,8 +322,7 @@ def _line_of(source: str) -> tuple[str, Any, float]:
 
 def _disagreement(axes: Any, view: TimelineView) -> None:
     found = disagreements(view)
-    there = np.asarray(np.stack([s.there for s in found.values()]).any(axis=0))
-    hatch_missing(axes, view, there)
+    hatch_without(axes, view, found)
     axes.axhline(0, color=PALE, linewidth=0.6)
     styles: list[Any] = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1))]
     shades = ("#1b2530", "#7d3c8c", "#b55a00", "#4d7d3a")

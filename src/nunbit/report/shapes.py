@@ -31,12 +31,13 @@ class Texts:
 
     Args:
         lang: Language of all texts.
-        file: The table of texts beside this module.
+        file: Their table beside this module; ``plain``: its words of that section come first.
     """
 
-    def __init__(self, lang: Lang, file: str = "texts.toml") -> None:
+    def __init__(self, lang: Lang, file: str = "texts.toml", *, plain: bool = False) -> None:
         self.lang: Lang = lang
         self._tables = packaged_table(f"report/{file}")
+        self._plain = self._tables["plain"] if plain else {}
 
     def __call__(self, key: str, **values: Any) -> str:
         """The text of a key with its gaps filled.
@@ -45,7 +46,7 @@ class Texts:
             KeyError: There is no such text, or a gap was not given.
         """
         section, _, name = key.partition(".")
-        text: str = self._tables[section][name][self.lang]
+        text: str = (self._plain.get(key) or self._tables[section][name])[self.lang]
         return text.format(**values) if values else text
 
     def get(self, key: str) -> str:
@@ -55,14 +56,13 @@ class Texts:
 
     def section(self, name: str) -> dict[str, str]:
         """All texts of a section, for a script that fills its own gaps."""
-        return {key: text[self.lang] for key, text in self._tables[name].items()}
+        return {key: self(f"{name}.{key}") for key in self._tables[name]}
 
 
 class ClassNames:
     """Names of classes in the language of a page; an unknown class is called by its id.
 
-    The package's classes are known first: a stand-in or merged group names classes that the own
-    set lacks.
+    The package's classes are known first: a stand-in or merged group names some the own set lacks.
     """
 
     def __init__(self, label_set: LabelSet, lang: Lang) -> None:
@@ -230,8 +230,8 @@ def points_plot(rows: Iterable[Row]) -> Plot:
 def _span(
     rows: tuple[Row, ...], reference: float | None, lowest: float, highest: float
 ) -> tuple[float, float]:
-    values = [v for row in rows for v in (row.value, *(row.interval or ())) if v is not None]
-    values += [] if reference is None else [reference]
+    ends = (v for row in rows for v in (row.value, *(row.interval or ())))
+    values = [v for v in (*ends, reference) if v is not None]
     if not values:
         return lowest, highest
     low, high = min(values), max(values)

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.messages import InputError, Lang, MissingExtra, Text, text_of
+from nunbit.core.messages import InputError, Lang, Text, text_of
 from nunbit.report import shapes
-from nunbit.report.figures import BLUE, GREY, ORANGE, load_matplotlib, save_figure
+from nunbit.report.figures import BLUE, GREY, ORANGE, figure_beside
 from nunbit.report.page import REPORT, page
 from nunbit.report.shapes import Document, Texts
 from nunbit.runtime.files import read_json, write_text
-from nunbit.runtime.progress import say
 
 FORMAT = "nunbit-study-1"
 TEXTS_FILE = "study_texts.toml"
@@ -64,7 +63,7 @@ class StudyView:
         facts, t = self.d["sample"], self.t
         left = facts["left_out"]
         shares = ", ".join(
-            f"{t.get(f'model.{m}')} {shapes.percent(share, 0)} ({facts['measures'][m]})"
+            f"{self._modality(m)} {shapes.percent(share, 0)} ({facts['measures'][m]})"
             for m, share in facts["modalities"].items()
         )
         return [
@@ -105,8 +104,7 @@ class StudyView:
                 found.append((self.t(f"control.{name}"), null["mean"], interval, "pale"))
             elif control["state"] == "run":
                 kind = "pale" if name in _PALE else "other"
-                shown = control["ci95"]
-                found.append((self.t(f"control.{name}"), control[self.key], shown, kind))
+                found.append((self.t(f"control.{name}"), control[self.key], control["ci95"], kind))
         return found
 
     def plot(self) -> shapes.Plot:
@@ -123,8 +121,7 @@ class StudyView:
         high = max(math.ceil(10 * max([*ends, 0.1])) / 10, low + 0.2)
         step = 0.1 if high - low <= 0.8 else 0.2
         ticks = [low + step * i for i in range(round((high - low) / step) + 1)]
-        marks = tuple((x, _signed(x, 1)) for x in ticks)
-        return shapes.Plot(tuple(rows), low, high, marks, 0.0)
+        return shapes.Plot(tuple(rows), low, high, tuple((x, _signed(x, 1)) for x in ticks), 0.0)
 
     def control_table(self) -> list[list[str]]:
         """A line a control: its score, the headline's difference, beaten or not."""
@@ -192,15 +189,15 @@ class StudyView:
 
     def pattern_table(self) -> list[list[str]]:
         """A line a set of modalities."""
-        names = {m: self.t.get(f"model.{m}") for m in self.d["sample"]["modalities"]}
         return [
-            [" + ".join(names[m].replace(self._alone(), "") for m in row["modalities"]),
+            [" + ".join(map(self._modality, row["modalities"])),
              *(self._with(m["uar"], m["ci95"]) for m in row["models"].values())]
             for row in self.d["patterns"]
         ]  # fmt: skip
 
-    def _alone(self) -> str:
-        return "만" if self.lang == "ko" else " alone"
+    def _modality(self, name: str) -> str:
+        """Name of a modality without the 'alone' of its model."""
+        return self.t.get(f"model.{name}").removesuffix(self.t("terminal.alone"))
 
     def measure_table(self) -> list[list[str]]:
         """Every correlation, the smallest p first."""
@@ -269,10 +266,8 @@ def render_study(folder: Path, *, lang: Lang) -> Path:
     view = StudyView(document, lang)
     write_text(folder / REPORT, study_html(view))
     if document["models"]:
-        try:
-            write_study_figure(folder / "figures" / "results", view)
-        except MissingExtra as exc:
-            say(exc.text)
+        size = (7.2, 1.0 + 0.3 * len(view.lines()))
+        figure_beside(folder / "figures" / "results", view, _draw, size)
     return folder / REPORT
 
 
@@ -286,25 +281,13 @@ def study_html(view: StudyView) -> str:
     )  # fmt: skip
 
 
-def write_study_figure(stem: Path, view: StudyView) -> None:
-    """Results and controls, as PNG and SVG.
-
-    Raises:
-        MissingExtra: Matplotlib is not installed.
-    """
-    load_matplotlib()
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(stem, view, _draw, (7.2, 1.0 + 0.3 * len(view.lines())))
-
-
 def _draw(figure: Any, view: StudyView) -> None:
     axes, lines = figure.subplots(), view.lines()
     colours = {"strong": BLUE, "plain": BLUE, "other": ORANGE, "pale": GREY}
     for at, (_, value, interval, kind) in enumerate(lines):
         if interval is not None:
             axes.plot(interval, [at] * 2, color=colours[kind], alpha=0.45, lw=3)
-        marker = "D" if kind == "strong" else "o"
-        axes.plot([value], [at], marker, color=colours[kind], ms=5)
+        axes.plot([value], [at], "D" if kind == "strong" else "o", color=colours[kind], ms=5)
     axes.axvline(view.d["controls"]["prior"]["uar"] if view.emotion else 0.0, color=GREY, lw=0.8)
     axes.set_yticks(range(len(lines)), [line[0] for line in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
@@ -317,7 +300,6 @@ def study_text(document: Document, out: Path, lang: Lang) -> str:
     t = view.t
     lines = [t("terminal.head", kind=t(f"terminal.{document['kind']}"),
                persons=document["n_persons"], rows=document["n_rows"]), view.verdict()]  # fmt: skip
-    for name, value, interval, _ in view.lines():
-        lines.append(f"  {_signed(value)} {_interval(interval)}  {name}")
+    lines += [f"  {_signed(value)} {_interval(ci)}  {name}" for name, value, ci, _ in view.lines()]
     lines += [f"! {text}" for text in view.notices()]
     return "\n".join([*lines, f"! {t('document.not_diagnosis')}", str(out / REPORT)])

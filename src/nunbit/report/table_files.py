@@ -74,8 +74,7 @@ def write_table_files(out: Path, formats: Sequence[str], *, lang: Lang) -> tuple
     if "xlsx" in formats:
         written.append(_write_xlsx(out / XLSX_FILE, tables, found, book, lang))
     if "sav" in formats:
-        windows = pa.concat_tables(windows_tables(found))
-        for name, table in {**tables, "windows": windows}.items():
+        for name, table in {**tables, "windows": pa.concat_tables(windows_tables(found))}.items():
             file = "episodes.sav" if name == "episodes" else f"{name}_wide.sav"
             written.append(_write_sav(out / file, table, book, lang))
     return tuple(written)
@@ -161,7 +160,11 @@ def _write_sav(path: Path, table: pa.Table, book: Codebook, lang: Lang) -> Path:
     names = _spss_names(table.column_names)
     frame = decoded(table).to_pandas()
     frame.columns = names
-    texts = [n for n, field in zip(names, table.schema, strict=True) if _is_text(field.type)]
+    texts = [
+        n
+        for n, field in zip(names, table.schema, strict=True)
+        if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)
+    ]
     for name in texts:
         frame[name] = frame[name].fillna("").astype(object)
     labels: list[str | None] = [_label(book, column, lang) for column in table.column_names]
@@ -182,10 +185,6 @@ def _write_sav(path: Path, table: pa.Table, book: Codebook, lang: Lang) -> Path:
             Text(f"{path}: cannot write: {exc}", f"{path}: 쓸 수 없습니다: {exc}")
         ) from exc
     return path
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
 
 
 def _label(book: Codebook, column: str, lang: Lang) -> str:

@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nunbit.core.messages import InputError, Text
+from nunbit.core.messages import Text
 from nunbit.core.streams import REASONS, VOICE_HOP_S, Flags, Floats
 from nunbit.language.labels import LabelSet, label_set_from_dict, load_label_set
 from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, VOICE_FILE, WORDS_FILE
 from nunbit.report.shapes import Document
-from nunbit.runtime.files import read_json, read_parquet
+from nunbit.report.summary_document import again, read_summary
+from nunbit.runtime.files import read_parquet
 from nunbit.statistics.scores import ratio
 
 Key = tuple[str, str, str]
@@ -30,6 +31,7 @@ Key = tuple[str, str, str]
 _PIECE_ROWS = 65_536
 _KEY = ("modality", "measure", "track")
 _TEXT_COLUMNS = (*_KEY, "scope", "unit", "mask_reason", "grade", "version")
+_SHOWN = ("t_start", "t_end", "value")
 _NUMBER_COLUMNS = ("t_start", "t_end", "value", "ci_low", "ci_high", "baseline", "n_expected",
                    "n_valid")  # fmt: skip
 
@@ -173,7 +175,7 @@ def read_recording(folder: Path) -> Recording:
     """
     summary = read_summary(folder)
     starts, ends, series, turns = _timeline(folder / TIMELINE_FILE, target_tracks(summary))
-    extra = {str(r) for s in series.values() for r in np.unique(s.reasons)}.difference(REASONS)
+    extra = {r for s in series.values() for r in set(s.reasons.tolist())}.difference(REASONS)
     return Recording(
         folder=folder,
         summary=summary,
@@ -189,28 +191,27 @@ def read_recording(folder: Path) -> Recording:
     )
 
 
-def read_glance(folder: Path) -> Recording:
-    """What a row of the list of recordings shows: summary and class probabilities, no more.
+def read_glance(folder: Path, *, more: tuple[str, ...] = (), reasons: bool = False) -> Recording:
+    """Summary and class probabilities, no more: two hours are read in a tenth of the time.
+
+    Args:
+        folder: What ``nunbit analyze`` wrote.
+        more: Further window measures.
+        reasons: Read also why a value is missing; otherwise every gap is called one.
 
     Raises:
         InputError: As :func:`read_recording`.
     """
-    summary = read_summary(folder)
-    labels = _label_set(summary)
-    wanted = [*(f"p_{label}" for label in labels.ids), "modalities_used"]
-    path, targets = folder / TIMELINE_FILE, target_tracks(summary)
-    only = [("scope", "=", "window"), ("measure", "in", wanted)]
-    table = read_parquet(path, _UNREADABLE, filters=only)
-    if absent := ", ".join({*_TEXT_COLUMNS, *_NUMBER_COLUMNS}.difference(table.column_names)):
-        raise _again(path, f"columns missing: {absent}", f"열이 없습니다: {absent}")
+    labels = _label_set(summary := read_summary(folder))
+    wanted, path = [f"p_{label}" for label in labels.ids], folder / TIMELINE_FILE
+    only = {"scope": ["window"], "measure": [*wanted, "modalities_used", *more]}
+    names = [*_KEY, *_SHOWN, *(["mask_reason"] if reasons else [])]
+    table = read_parquet(path, _UNREADABLE, columns=names, where=only)
+    if absent := ", ".join(set(names).difference(table.column_names)):
+        raise again(path, f"columns missing: {absent}", f"열이 없습니다: {absent}")
     both = np.stack([_numbers(table, "t_start"), _numbers(table, "t_end")], axis=1)
     starts, first = np.unique(both[:, 0], return_index=True)
-    growing: dict[Key, Series] = {}
-    _grow(growing, table, starts)
-    series = {k: s for k, s in growing.items() if not k[2]}
-    for (modality, measure, track), each in growing.items():
-        if track in targets:
-            series.setdefault((modality, measure, ""), each)
+    series = _values_alone(table, starts, target_tracks(summary))
     return Recording(folder, summary, labels, starts, both[first, 1], series, np.empty((0, 2)),
                      faces=None, voice=None, words=None, reasons=REASONS)  # fmt: skip
 
@@ -219,40 +220,6 @@ _UNREADABLE = Text(
     "cannot read this timeline: {reason}; remove its folder and analyse again",
     "타임라인을 읽을 수 없습니다: {reason}. 폴더를 지우고 다시 분석하십시오",
 )
-
-
-def read_summary(folder: Path) -> Document:
-    """``summary.json`` of a timeline.
-
-    Raises:
-        InputError: There is none, or it is not of a timeline.
-    """
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise InputError(
-            Text(
-                f"{folder}: no timeline here (no summary.json); give a folder that `analyze` wrote",
-                f"{folder}: 타임라인이 아닙니다(summary.json 없음). `analyze`가 만든 폴더를 "
-                "주십시오",
-            )
-        )
-    document = read_json(path)
-    if not isinstance(document, dict) or document.get("kind") != "timeline":
-        raise _again(path, "not a timeline of this nunbit", "이 nunbit의 타임라인이 아닙니다")
-    absent = [key for key in ("media", "session", "windows", "measures") if key not in document]
-    if absent:
-        names = ", ".join(absent)
-        raise _again(path, f"incomplete ({names} missing)", f"불완전합니다({names} 없음)")
-    return document
-
-
-def _again(path: Path, en: str, ko: str) -> InputError:
-    """What is wrong with a file that only another analysis can mend."""
-    return InputError(
-        Text(
-            f"{path}: {en}; analyse the recording again", f"{path}: {ko}. 녹화를 다시 분석하십시오"
-        )
-    )
 
 
 def _label_set(summary: Document) -> LabelSet:
@@ -282,11 +249,11 @@ def _pieces(path: Path, columns: tuple[str, ...]) -> Iterator[pa.Table]:
     try:
         with pq.ParquetFile(path) as file:
             if absent := ", ".join(c for c in columns if c not in file.schema_arrow.names):
-                raise _again(path, f"columns missing: {absent}", f"열이 없습니다: {absent}")
+                raise again(path, f"columns missing: {absent}", f"열이 없습니다: {absent}")
             for batch in file.iter_batches(_PIECE_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowInvalid) as exc:
-        raise _again(
+        raise again(
             path,
             f"cannot read this Parquet file: {exc}",
             f"Parquet 파일을 읽을 수 없습니다: {exc}",
@@ -301,10 +268,17 @@ def _table(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """A text column as codes and their meanings; null becomes ''."""
-    filled = pc.fill_null(column.cast(pa.string()), "")
-    encoded = filled.combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, encoded.dictionary.to_pylist()
+    if not len(column):
+        return np.zeros(0, np.int64), []
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    # Codes are renumbered as they come: spelling every text out would take ten times as long.
+    whole = column.unify_dictionaries().combine_chunks()
+    texts = [text or "" for text in whole.dictionary.to_pylist()]
+    texts = texts if "" in texts else [*texts, ""]
+    found = pc.fill_null(whole.indices, texts.index("")).dictionary_encode()
+    meanings = [texts[code] for code in found.dictionary.to_pylist()]
+    return found.indices.to_numpy(zero_copy_only=False).astype(np.int64), meanings
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:
@@ -348,10 +322,8 @@ def _timeline(
         both = np.stack([_numbers(table, "t_start"), _numbers(table, "t_end")], axis=1)
         for name, found in spans.items():
             if name in scopes:
-                found.append(np.unique(both[scope == scopes.index(name)], axis=0))
-    windows, turns = (
-        np.unique(np.concatenate([np.zeros((0, 2)), *found]), axis=0) for found in spans.values()
-    )
+                found.append(_distinct(both[scope == scopes.index(name)]))
+    windows, turns = (_distinct(np.concatenate([np.zeros((0, 2)), *s])) for s in spans.values())
     starts, first = np.unique(windows[:, 0], return_index=True)
     growing: dict[Key, Series] = {}
     for table in _pieces(path, (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)):
@@ -362,6 +334,13 @@ def _timeline(
         own = (modality, measure, "" if track in targets else track)
         series.setdefault(own, growing[modality, measure, track])
     return starts, windows[first, 1], series, turns
+
+
+def _distinct(edges: Floats) -> Floats:
+    """The different rows of (n, 2) edges, sorted."""
+    # As complex numbers: numpy sorts whole rows ten times as slowly.
+    pairs = np.unique(np.ascontiguousarray(edges).view(np.complex128))
+    return pairs.view(np.float64).reshape(-1, 2)
 
 
 def _grow(growing: dict[Key, Series], table: pa.Table, starts: Floats) -> None:
@@ -381,6 +360,25 @@ def _grow(growing: dict[Key, Series], table: pa.Table, starts: Floats) -> None:
             growing[key] = _no_rows(len(starts), said["unit"], said["grade"], said["version"])
         own = {name: column[members] for name, column in numbers.items()}
         growing[key] = _with_rows(growing[key], at[members], own, reasons[members])
+
+
+def _values_alone(table: pa.Table, starts: Floats, targets: frozenset[str]) -> dict[Key, Series]:
+    """Window rows of the person analysed, their values and nothing else; rows without track win."""
+    texts = {name: _codes(table[name]) for name in _KEY}
+    at, value = np.searchsorted(starts, _numbers(table, "t_start")), _numbers(table, "value")
+    why = None
+    if "mask_reason" in table.column_names:
+        codes, known = _codes(table["mask_reason"])
+        why = np.array(known, dtype=object)[codes]
+    found: dict[Key, Series] = {}
+    for members in _groups(np.arange(table.num_rows), texts):
+        modality, measure, track = (texts[n][1][texts[n][0][members[0]]] for n in _KEY)
+        if track in targets and not (track and (modality, measure, "") in found):
+            found[modality, measure, ""] = _no_rows(len(starts), "", "", "")
+            found[modality, measure, ""].value[at[members]] = value[members]
+            if why is not None:
+                found[modality, measure, ""].reasons[at[members]] = why[members]
+    return found
 
 
 def _groups(

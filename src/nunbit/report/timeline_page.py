@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from nunbit.core.messages import InputError, Lang, NunbitError, Text
-from nunbit.core.spans import runs
+from nunbit.core.spans import lists_by_key, runs
 from nunbit.core.streams import Floats
 from nunbit.core.timebase import clock
 from nunbit.measures import FUNCTIONALS
@@ -52,7 +52,12 @@ _TYPES = {
 
 
 def render_timeline(
-    folder: Path, *, lang: Lang, embed: bool = False, media: Path | None = None
+    folder: Path,
+    *,
+    lang: Lang,
+    embed: bool = False,
+    media: Path | None = None,
+    unscored: Container[int] | None = None,
 ) -> Path:
     """Write ``report.html`` from the files of a timeline.
 
@@ -61,6 +66,8 @@ def render_timeline(
         lang: Language of the page.
         embed: Put the recording into the page instead of linking it.
         media: Where the recording is; None takes the path in ``summary.json``.
+        unscored: Numbers of the utterances whose wording is not scored, where they are known: then
+            the analyser need not be loaded again for the rest.
 
     Returns:
         The path of ``report.html``.
@@ -74,7 +81,8 @@ def render_timeline(
     if embed:
         check_embeddable(where, recording.summary["media"]["name"])
     source = _embedded(where) if embed else _link(folder, where)
-    write_text(folder / REPORT, timeline_html(TimelineView(recording, lang), source))
+    view = TimelineView(recording, lang, unscored=unscored)
+    write_text(folder / REPORT, timeline_html(view, source))
     return folder / REPORT
 
 
@@ -105,16 +113,17 @@ def check_embeddable(media: Path, name: str) -> None:
         )
 
 
-def timeline_html(view: TimelineView, source: str | None) -> str:
+def timeline_html(view: TimelineView, source: str | None, *, framed: bool = False) -> str:
     """The page as text.
 
     Args:
         view: The recording and its texts.
         source: Relative link or data URI of the recording, or None.
+        framed: Show the player and the tracks only, inside another page, which is told the height
+            and the time of the cursor and may ask for a time (``postMessage``: ``{"seek": t}``).
     """
-    data, (sync, warns) = payload(view), view.sync()
+    data = payload(view)
     script = Markup('"use strict";\n') + Markup("\n").join(asset(name) for name in _SCRIPTS)
-    plain, experimental = tables.measure_tables(view)
     return page(
         "timeline.html",
         view.t,
@@ -127,36 +136,47 @@ def timeline_html(view: TimelineView, source: str | None) -> str:
         data=_safe_json(data),
         tracks=data["tracks"],
         source=source,
+        framed=framed,
         is_audio=view.d["media"].get("video") is None,
-        colours=class_colours(view.r.label_set),
-        findings=view.findings(),
-        notices=view.notices(),
-        missing=view.missing(),
-        passages=passages(view),
-        figures=tables.glance(view),
-        shares=tables.class_shares(view),
-        measures=plain,
-        experimental=experimental,
-        based=any(row.baseline for group in (*plain, *experimental) for row in group.rows),
-        episodes=tables.episode_rows(view),
-        moments=tables.first_moments(view),
-        expected=tables.expected_lines(view),
-        interval_note=tables.interval_note(view),
-        states=tables.state_groups(view),
-        sync=sync,
-        sync_warns=warns,
-        definitions=view.definitions(),
-        spreads=tables.spread_rows(view),
-        functionals=[view.t(f"functional.{name}") for name in FUNCTIONALS],
-        crisis=crisis_line(view.t),
         legend=[c for c in view.classes if c not in view.r.unvalidated],
+        **({} if framed else _around(view)),
     )
+
+
+def _around(view: TimelineView) -> dict[str, Any]:
+    """What the page has besides the player and the tracks."""
+    sync, warns = view.sync()
+    plain, experimental = tables.measure_tables(view)
+    return {
+        "findings": view.findings(),
+        "notices": view.notices(),
+        "missing": view.missing(),
+        "passages": passages(view),
+        "figures": tables.glance(view),
+        "shares": tables.class_shares(view),
+        "measures": plain,
+        "experimental": experimental,
+        "based": any(row.baseline for group in (*plain, *experimental) for row in group.rows),
+        "episodes": tables.episode_rows(view),
+        "moments": tables.first_moments(view),
+        "expected": tables.expected_lines(view),
+        "interval_note": tables.interval_note(view),
+        "states": tables.state_groups(view),
+        "sync": sync,
+        "sync_warns": warns,
+        "definitions": view.definitions(),
+        "spreads": tables.spread_rows(view),
+        "functionals": [view.t(f"functional.{name}") for name in FUNCTIONALS],
+        "crisis": crisis_line(view.t),
+    }
 
 
 def colour_variables(view: TimelineView) -> Markup:
     """Colours of classes and modalities as custom properties, for light and dark pages."""
-    pairs = {f"--class-{i}": c for i, c in enumerate(class_colours(view.r.label_set).values())}
-    pairs |= {f"--{name}": colour for name, colour in MODALITY_COLOURS.items()}
+    pairs = {
+        **{f"--class-{i}": c for i, c in enumerate(class_colours(view.r.label_set).values())},
+        **{f"--{name}": colour for name, colour in MODALITY_COLOURS.items()},
+    }
 
     def block(which: int) -> str:
         return ":root{" + "".join(f"{name}:{c[which]};" for name, c in pairs.items()) + "}"
@@ -221,6 +241,9 @@ COLUMNS = ("face_coverage", "speech_share", "speech_rate", "pause_sd", "response
            "expressivity", "joy_time")  # fmt: skip
 """How much could be read, then the ordinary measures of grades A and B."""
 
+_FIND_FROM = 12
+"""Recordings above which the list has a search: fewer fit on a screen or two."""
+
 _BINS = 120
 _HEIGHT = 30
 
@@ -242,6 +265,7 @@ class SessionRow:
         session: Its name.
         link: Relative link to its report, or '' where there is none.
         subject: The person, '' if not named.
+        group: Group or condition, '' if none was given.
         length: As people read it.
         paths: Colour and outline of every class of the small ribbon.
         ribbon: Source of the small ribbon, '' where there is none.
@@ -254,6 +278,7 @@ class SessionRow:
     session: str
     link: str = ""
     subject: str = ""
+    group: str = ""
     length: str = ""
     paths: Paths = ()
     ribbon: str = ""
@@ -261,6 +286,11 @@ class SessionRow:
     cells: tuple[Cell, ...] = ()
     classes: Classes = ()
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def find(self) -> str:
+        """What a search in the list looks at."""
+        return " ".join(filter(None, (self.session, self.subject, self.group, *self.notes)))
 
 
 def render_sessions(out: Path, *, lang: Lang) -> Path:
@@ -278,30 +308,34 @@ def render_sessions(out: Path, *, lang: Lang) -> Path:
     """
     folders = sorted(p.parent for p in out.glob("*/summary.json"))
     if not folders:
-        raise InputError(
-            Text(
-                f"{out}: no analysed recordings here (no */summary.json); give the `out` of "
-                "`analyze`",
-                f"{out}: 분석한 녹화가 없습니다(*/summary.json 없음). `analyze`의 `out` 폴더를 "
-                "주십시오",
-            )
-        )
+        raise no_recordings(out)
     write_text(out / INDEX, sessions_html([_row(folder, lang) for folder in folders], lang))
     return out / INDEX
 
 
+def no_recordings(out: Path) -> InputError:
+    """The error for a folder in which nothing was analysed."""
+    return InputError(
+        Text(
+            f"{out}: no analysed recordings here (no */summary.json); give the `out` of `analyze`",
+            f"{out}: 분석한 녹화가 없습니다(*/summary.json 없음). `analyze`의 `out` 폴더를 "
+            "주십시오",
+        )
+    )
+
+
 def sessions_html(rows: Sequence[SessionRow], lang: Lang) -> str:
     """The page as text."""
-    people: dict[str, list[SessionRow]] = {}
-    for row in rows:
-        people.setdefault(row.subject, []).append(row)
     t = Texts(lang, TEXTS_FILE)
+    script = Markup('"use strict";\n') + asset("sessions.js") if len(rows) > _FIND_FROM else ""
     return page(
         "sessions.html",
         t,
+        script=script,
+        script_hash=_script_hash(script),
         more_style=asset("timeline.css"),
         version=nunbit_version(),
-        people=sorted(people.items()),
+        people=sorted(lists_by_key((row.subject, row) for row in rows).items()),
         n=len(rows),
         columns=TimelineView.column_names(lang, COLUMNS),
         legend=dict(pair for row in rows for pair in row.classes),
@@ -326,6 +360,7 @@ def _row(folder: Path, lang: Lang) -> SessionRow:
         session=str(recording.summary["session"]),
         link=link,
         subject=str(recording.summary.get("subject") or ""),
+        group=str((recording.summary.get("about") or {}).get("group") or ""),
         length=clock(recording.duration_s),
         paths=paths,
         classes=classes,
@@ -351,9 +386,8 @@ def _cell(view: TimelineView, measure: str) -> Cell:
 def _notes(view: TimelineView) -> tuple[str, ...]:
     t, sync, media, odd = view.t, view.d.get("sync") or {}, view.d["media"], len(view.findings())
     apart = sync.get("offset_s") if sync.get("warning") else None
-    absent = [what for what, _, _ in view.missing()]
-    absent += [t(f"what.{name}") for name in ("video", "audio") if media.get(name) is None]
-    missing = ", ".join(dict.fromkeys(absent))
+    absent = (t(f"what.{name}") for name in ("video", "audio") if media.get(name) is None)
+    missing = ", ".join(dict.fromkeys((*(what for what, _, _ in view.missing()), *absent)))
     notes = (
         t("sessions.findings", n=odd) if odd else "",
         t("sessions.synthetic") if view.d.get("synthetic") else "",
@@ -396,8 +430,7 @@ def _binned(recording: Recording, values: Floats) -> Floats:
     total = np.bincount(at[there], values[there], minlength=_BINS)
     count = np.bincount(at[there], minlength=_BINS)
     # A bin of mostly missing windows is missing.
-    enough = 2 * count >= np.bincount(at, minlength=_BINS)
-    return ratio(total, np.where(enough, count, 0))
+    return ratio(total, np.where(2 * count >= np.bincount(at, minlength=_BINS), count, 0))
 
 
 def _outline(top: Floats, there: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.core.spans import lists_by_key
 from nunbit.core.streams import Interval, Utterance, Word
 from nunbit.core.timebase import clock
 from nunbit.measures.wording import find_passage_groups
@@ -43,9 +44,14 @@ class Passage:
 
 def passages(view: TimelineView) -> list[Passage]:
     """The passages of a recording, in order; none without words."""
-    utterances = [] if view.r.words is None else _utterances(view.r.words)
+    if view.r.words is None:
+        return []
+    utterances, numbers = _utterances(view.r.words)
+    unscored = None if view.unscored is None else {
+        i for i, number in enumerate(numbers) if number < 0 or number in view.unscored
+    }  # fmt: skip
     found = []
-    for group in find_passage_groups(utterances):
+    for group in find_passage_groups(utterances, unscored):
         first, text = utterances[group[0]], " ".join(utterances[i].text for i in group)
         start = first.interval.start_s
         at, time = f"{start:.3f}", clock(start, tenths=True)
@@ -53,10 +59,10 @@ def passages(view: TimelineView) -> list[Passage]:
     return sorted(found, key=lambda passage: float(passage.at))
 
 
-def _utterances(words: Words) -> list[Utterance]:
-    rows: dict[int, list[int]] = {}
-    for row, number in enumerate(words.utterance.tolist()):
-        rows.setdefault(number if number >= 0 else -2 - row, []).append(row)
+def _utterances(words: Words) -> tuple[list[Utterance], list[int]]:
+    """The utterances of the table, and their numbers there: below 0 for a word that is in none."""
+    numbers = enumerate(words.utterance.tolist())
+    rows = lists_by_key((number if number >= 0 else -2 - row, row) for row, number in numbers)
     # Times of words may be equal where a source rounds them.
     ends_s = np.maximum(words.end_s, words.start_s + 1e-3)
     utterances = []
@@ -74,7 +80,7 @@ def _utterances(words: Words) -> list[Utterance]:
                 words=spoken,
             )
         )
-    return utterances
+    return utterances, list(rows)
 
 
 # --- tracks as packed arrays for the page's script ---
@@ -143,8 +149,7 @@ class _Payload:
     def _reasons(self, reasons: NDArray[np.object_]) -> int:
         """Position of these reasons among the stored sets."""
         table = {reason: code for code, reason in enumerate(self.view.r.reasons)}
-        names, inverse = np.unique(reasons, return_inverse=True)
-        codes = np.array([table[str(name)] for name in names], dtype=np.int64)[inverse]
+        codes = np.array([table[reason] for reason in reasons.tolist()], dtype=np.int64)
         packed = pack_codes(codes)
         if packed not in self._reason_sets:
             self._reason_sets.append(packed)

@@ -6,7 +6,7 @@ The template only lays them out; every word and number outside the canvases is d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -26,6 +26,8 @@ from nunbit.report.timeline_meaning import fusion_sentences, parts_of, sources_u
 
 _BRIGHTER = re.compile(r"(\w+)\+ (\w+)−(?:: (.*))?", re.DOTALL)
 _PAIR = re.compile(r"(face|voice)/(voice|text)(?:: (.*))?", re.DOTALL)
+_BREAK = re.compile(r"(?<=[.?!])\s+|;\s+")
+_ARGUMENT = re.compile(r"`|--[a-z]")
 
 SOURCES = (*MODALITIES, "fused")
 TEXTS_FILE = "timeline_texts.toml"
@@ -46,11 +48,21 @@ class TimelineView(ClassNames):
     Args:
         recording: What was read from ``OUT/<stem>/``.
         lang: Language of the page.
+        plain: In the words of the table's section ``plain``: for the app's pages.
+        unscored: Numbers of the utterances whose wording is not scored; None where nobody knows.
     """
 
-    def __init__(self, recording: Recording, lang: Lang) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        lang: Lang,
+        *,
+        plain: bool = False,
+        unscored: Container[int] | None = None,
+    ) -> None:
         self.r, self.d, self.lang = recording, recording.summary, lang
-        self.t = Texts(lang, TEXTS_FILE)
+        self.unscored = unscored
+        self.t = Texts(lang, TEXTS_FILE, plain=plain)
         self.classes: tuple[str, ...] = recording.label_set.ids
         self.group = recording.label_set.groups.get(DEPRESSION_RELATED)
         super().__init__(recording.label_set, lang)
@@ -266,7 +278,8 @@ class TimelineView(ClassNames):
         told = self.d.get("told") or ()  # already in the notices of `analyze`
         given = [text_of(pair).pick(self.lang) for pair in self.d.get("notices") or []]
         found = dict.fromkeys([*(s for code, s in own.items() if code not in told), *given])
-        return [_ended(text) for text in found if text not in self._odd()]
+        said = [said_plainly(text) for text in found if text not in self._odd()]
+        return [_ended(text) for text in dict.fromkeys(said) if text]
 
     @cached_property
     def _notes(self) -> list[tuple[str, Document, str]]:
@@ -283,7 +296,8 @@ class TimelineView(ClassNames):
 
     def findings(self) -> list[str]:
         """The first notes about the files, shown at the top; the table has the rest."""
-        found = [_ended(text) for text in dict.fromkeys(self._odd())]
+        said = dict.fromkeys(said_plainly(text) for text in self._odd())
+        found = [_ended(text) for text in said if text]
         more = len(found) - _FINDINGS
         if more > 1:
             found = [*found[:_FINDINGS], self.t("reading.more", n=more)]
@@ -396,6 +410,23 @@ class TimelineView(ClassNames):
             },
         }
         return [(self.t(f"provenance.{key}"), v) for key, v in pairs.items() if v is not None]
+
+
+def said_plainly(text: str) -> str:
+    """A notice without the parts that name an argument: a page has no line to write it on.
+
+    Where every part names one, the words stay and lose their marks.
+    """
+    kept = ""
+    at = 0
+    for end in [*_BREAK.finditer(text), None]:
+        piece = text[at : end.start() if end else len(text)]
+        if not _ARGUMENT.search(piece):
+            kept += (
+                "; " if kept and not kept.endswith((".", "?", "!")) else " " * bool(kept)
+            ) + piece
+        at = end.end() if end else len(text)
+    return kept or text.replace("`", "").replace("--", "")
 
 
 def _is_plain(treatment: str, note: Document) -> bool:

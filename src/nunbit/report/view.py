@@ -5,6 +5,7 @@ The page itself (``templates/``) only lays out; every word and number is decided
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class View(ClassNames):
         lang: Language of the page.
     """
 
-    def __init__(self, document: Document, lang: Lang) -> None:
-        self.d, self.t, self.lang = current(document), Texts(lang), lang
+    def __init__(self, document: Mapping[str, Any], lang: Lang) -> None:
+        self.d, self.t, self.lang = current(dict(document)), Texts(lang), lang
         super().__init__(label_set_from_dict(document["label_set"], "result.json"), lang)
 
     def detail(self, entry: Document) -> str:
@@ -118,8 +119,7 @@ class View(ClassNames):
         rows = [
             share_row(t(f"metric.{key}"), d[key], d["ci95"][key], kind="strong") for key in HEADLINE
         ]
-        plot = share_plot(rows, reference=d["chance"]["uniform"], span=(0.0, 1.0))
-        return sentences, plot
+        return sentences, share_plot(rows, reference=d["chance"]["uniform"], span=(0.0, 1.0))
 
     def _seeds_sentence(self, seeds: Document) -> str:
         spreads = [

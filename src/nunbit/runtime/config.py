@@ -6,14 +6,13 @@ keys. Constraints are ``Annotated[int, msgspec.Meta(ge=1)]`` on the fields.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -58,7 +57,7 @@ def read_settings(
     Raises:
         SettingsError: A file cannot be read, a key is unknown or a value does not fit.
     """
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     layers = itertools.chain(
         [("preset", preset or {})],
         ((str(path), _read_toml(path)) for path in files),
@@ -78,10 +77,12 @@ def read_settings(
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
         choices = _choices(kind, str(exc))
+        # The name first: msgspec says 'Expected `str`, got `int` - at `$.baseline`'.
+        told = re.sub(r"^(.*) - at `\$\.?(.*?)`$", r"`\2`: \1", str(exc))
         raise SettingsError(
             Text(
-                f"setting does not fit: {exc}{choices and f'; choose from {choices}'}",
-                f"설정 값이 맞지 않습니다: {exc}{choices and f'. 고를 수 있는 값: {choices}'}",
+                f"setting does not fit: {told}{choices and f'; choose from {choices}'}",
+                f"설정 값이 맞지 않습니다: {told}{choices and f'. 고를 수 있는 값: {choices}'}",
             )
         ) from exc
 
@@ -103,8 +104,7 @@ def settings_from(kind: type[S], given: Mapping[str, Any], origin: str, **layers
         TypeError: ``settings`` is no ``kind``, or single settings stand beside it.
     """
     options = {key: value for key, value in given.items() if value is not None}
-    ready = options.pop("settings", None)
-    if ready is not None:
+    if (ready := options.pop("settings", None)) is not None:
         if not isinstance(ready, kind):
             raise TypeError(f"settings: expected {kind.__name__}, got {type(ready).__name__}")
         if options:
@@ -137,8 +137,21 @@ def _choices(kind: Any, message: str) -> str:
 
 
 def settings_to_dict(settings: Any) -> dict[str, Any]:
-    """Settings as plain data without None values (TOML has no null)."""
-    return {k: v for k, v in msgspec.to_builtins(settings).items() if v is not None}
+    """Settings as plain data without None values (TOML has no null); defaults are in it."""
+    return {k: v for k, v in msgspec.to_builtins(_by_field(settings)).items() if v is not None}
+
+
+def _by_field(value: Any) -> Any:
+    """Dataclasses as dictionaries of all their fields.
+
+    In an instance that msgspec made of a dataclass without slots, a default stands in the class
+    alone, and ``to_builtins`` of the instance would leave it out.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _by_field(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, list | tuple):
+        return [_by_field(item) for item in value]
+    return value
 
 
 def parse_part(part: str | None) -> tuple[int, int]:
@@ -187,8 +200,7 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _check_keys(values: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(values) - known)
-    if unknown:
+    if unknown := sorted(set(values) - known):
         names = ", ".join(sorted(known))
         raise SettingsError(
             Text(
@@ -223,13 +235,12 @@ class Marked:
 
 def paper_preset() -> dict[str, dict[str, Marked]]:
     """The preset of every command: command -> setting -> value and mark."""
-    document = packaged_table("runtime/data/paper_preset.toml")
     return {
         command: {
             name: Marked(entry["value"], entry["mark"], text_of(entry))
             for name, entry in settings.items()
         }
-        for command, settings in document.items()
+        for command, settings in packaged_table("runtime/data/paper_preset.toml").items()
     }
 
 

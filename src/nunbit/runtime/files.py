@@ -13,8 +13,11 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tomllib
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,9 +25,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from nunbit.core.messages import InputError, Text
+from nunbit.runtime.claims import LOCK, is_left, partial_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
+    from numpy.typing import NDArray
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -58,7 +64,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         InputError: The disk is full, the folder is not writable, or the like.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -130,25 +136,100 @@ def read_json(path: Path) -> Any:
         ) from exc
 
 
-def read_parquet(path: Path, refusal: Text, *, filters: Any = None) -> pa.Table:
+def read_parquet(
+    path: Path,
+    refusal: Text,
+    *,
+    columns: Sequence[str] | None = None,
+    where: Mapping[str, Collection[str]] | None = None,
+    coded: Sequence[str] = (),
+) -> pa.Table:
     """Read a Parquet table.
 
     Args:
         path: The file.
         refusal: What to say where it cannot be read, with a gap ``{reason}``.
-        filters: Only these rows, as ``pyarrow.parquet.read_table`` takes them.
+        columns: Only these; None reads all.
+        where: Only rows whose text in a column is one of these.
+        coded: Text columns that are to be dictionary-encoded, whoever wrote the file.
 
     Raises:
         InputError: It cannot be read.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, filters=filters)
-    except (OSError, pa.ArrowException) as exc:
-        reason = str(exc).splitlines()[0]
-        raise InputError(refusal.fill(reason=reason).under(path)) from exc
+        # `pq.read_table` imports pandas where it is installed: half a second.
+        with pq.ParquetFile(path, read_dictionary=list(coded)) as file:
+            groups = [n for n in range(file.num_row_groups) if _may_hold(file, n, where or {})]
+            read = None if columns is None else [*columns, *(where or {})]
+            table = file.read_row_groups(groups, read)
+        for name, wanted in (where or {}).items():
+            texts = pa.array(sorted(wanted), pa.string())
+            table = table.filter(pc.is_in(table[name].cast(pa.string()), texts))
+        if columns is None:
+            return table
+        return table.select([name for name in columns if name in table.column_names])
+    except (OSError, KeyError, pa.ArrowException) as exc:
+        raise InputError(refusal.fill(reason=str(exc).splitlines()[0]).under(path)) from exc
+
+
+def _may_hold(file: pq.ParquetFile, group: int, where: Mapping[str, Collection[str]]) -> bool:
+    """Whether rows of a group can have these texts, by the least and the greatest in it."""
+    about = file.metadata.row_group(group)
+    for column in (about.column(n) for n in range(about.num_columns)):
+        wanted, known = where.get(column.path_in_schema), column.statistics
+        if wanted is None or known is None or not known.has_min_max:
+            continue
+        if not any(known.min <= text <= known.max for text in wanted):
+            return False
+    return True
+
+
+_MOST_ARRAYS_BYTES, _MOST_ARRAYS_RATIO = 1 << 28, 50
+"""Above this size, arrays that are announced to be so many times larger than their file are refused
+unread: a file of zeros of 8 MB otherwise takes 8 GB."""
+
+ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, ValueError, OverflowError, RuntimeError),  # names, versions, passwords
+)
+"""What zipfile raises for a damaged archive."""
+
+_ARRAY_ERRORS = (*ZIP_ERRORS, KeyError, TypeError, AttributeError, MemoryError, SyntaxError)
+"""What numpy raises for a damaged archive of arrays."""
+
+
+def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read arrays of an ``.npz``; nothing in it is executed, and no bomb is unpacked.
+
+    Args:
+        path: The file.
+        names: Of the arrays; None reads all.
+
+    Raises:
+        ValueError: It is damaged, or lacks one.
+        OSError: It cannot be read.
+    """
+    import numpy as np
+
+    require_regular(path)
+    try:
+        with path.open("rb") as stream:
+            with zipfile.ZipFile(stream) as archive:
+                announced = sum(info.file_size for info in archive.infolist())
+            most = max(_MOST_ARRAYS_BYTES, _MOST_ARRAYS_RATIO * path.stat().st_size)
+            if announced > most:
+                raise ValueError(f"unpacked it would take {announced / 1e9:.1f} GB")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in (names or arrays.files)}
+    except OSError:
+        raise
+    except _ARRAY_ERRORS as exc:
+        raise ValueError(str(exc).strip().splitlines()[0] if str(exc).strip() else "empty") from exc
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -168,6 +249,11 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError(str(exc)) from exc
 
 
+def as_given(path: str | os.PathLike[str]) -> Path:
+    """A path as people write it: ``~`` is their home; of somebody unknown it stays as written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (pathlib raises RuntimeError there)
+
+
 def require_regular(path: Path) -> None:
     """Refuse anything but a regular file: opening a pipe or a device can block for ever.
 
@@ -183,32 +269,6 @@ def require_regular(path: Path) -> None:
                 f"{path}: 일반 파일이 아니라 파이프나 장치입니다. 먼저 파일로 저장하십시오",
             )
         )
-
-
-def missing_file(path: Path) -> InputError:
-    """The error for a path where there is no file, with the likely reason."""
-    shown = str(path)
-    why = Text("there is no such file; check the path", "파일이 없습니다. 경로를 확인하십시오")
-    # Path('https://x') is spelled 'https:/x'.
-    if found := re.match(r"(https?|ftp|rtsp):/+", shown):
-        shown = f"{found[1]}://{shown[found.end() :]}"
-        why = Text(
-            "an address, not a file; nunbit downloads nothing, so save the file first",
-            "파일이 아니라 주소입니다. nunbit은 파일을 내려받지 않으므로 먼저 저장하십시오",
-        )
-    elif shown.startswith("~"):
-        why = Text(
-            "there is no such file; the shell expands ~ only without quotes",
-            "파일이 없습니다. ~는 따옴표로 싸지 않아야 홈 폴더로 바뀝니다",
-        )
-    elif any(mark in shown for mark in "*?["):
-        why = Text(
-            "there is no such file, and nothing matches this pattern; check the folder, and write "
-            "patterns without quotes",
-            "그런 파일이 없고 이 패턴에 맞는 파일도 없습니다. 폴더를 확인하고, 패턴은 따옴표 없이 "
-            "쓰십시오",
-        )
-    return InputError(why.under(shown))
 
 
 def spreadsheet_text(text: str) -> str:
@@ -321,9 +381,13 @@ class PartStore(Generic[T]):
 
     def names(self) -> Iterator[str]:
         """Names of the parts of this key, sorted; their contents are not looked at."""
-        for path in sorted(self.folder.glob("*.part")):
-            if self._is_mine(path):
-                yield path.stem
+        parts = sorted(self.folder.glob("*.part"))
+        return (path.stem for path in parts if self._is_mine(path))
+
+    def others(self) -> Iterator[Path]:
+        """Files of parts of another key."""
+        parts = sorted(self.folder.glob("*.part"))
+        return (path for path in parts if not self._is_mine(path))
 
     def remove_stale(self) -> None:
         """Delete what other keys, older versions and killed runs left in the folder.
@@ -333,7 +397,9 @@ class PartStore(Generic[T]):
         """
         with writing(self.folder):
             for path in self.folder.iterdir() if self.folder.is_dir() else ():
-                if path.is_file() and not (path.suffix == ".part" and self._is_mine(path)):
+                living = path.suffix == ".partial" and not is_left(path)
+                mine = path.suffix == ".part" and self._is_mine(path)
+                if path.is_file() and not (mine or living or path.name.startswith(LOCK)):
                     path.unlink(missing_ok=True)
 
     def _is_mine(self, path: Path) -> bool:

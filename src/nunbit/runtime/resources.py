@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NotRequired, TypedDict, TypeVar, cast
 
 import msgspec
 
@@ -150,13 +150,29 @@ def nunbit_version() -> str:
     return metadata.version("nunbit")
 
 
+class Provenance(TypedDict):
+    """How an output was made: ``provenance`` of every JSON file that nunbit writes."""
+
+    command: str
+    nunbit: str
+    python: str
+    system: str
+    packages: dict[str, str]
+    created: str
+    settings: dict[str, object]
+    seeds: dict[str, int]
+    inputs: dict[str, str]
+    engine: NotRequired[dict[str, object]]
+
+
 def provenance(
     command: str,
     settings: Mapping[str, Any],
     *,
     seeds: Mapping[str, int] | None = None,
     inputs: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+    engine: Mapping[str, Any] | None = None,
+) -> Provenance:
     """Describe how an output was made.
 
     Args:
@@ -164,25 +180,30 @@ def provenance(
         settings: Effective settings as plain data.
         seeds: Every random seed used.
         inputs: Name or role of an input -> its sha256 (never an absolute path: those name people).
+        engine: Who did the parts (``engines.described``), where the work has parts.
 
     Returns:
         Plain data: command, nunbit, python, system, packages, created (UTC, ISO 8601), settings,
-        seeds, inputs.
+        seeds, inputs, and engine where one is given.
     """
-    return {
+    found: Provenance = {
         "command": command,
         "nunbit": nunbit_version(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": _package_versions(),
+        "packages": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
         "seeds": dict(seeds or {}),
         "inputs": dict(inputs or {}),
     }
+    if engine is not None:
+        found["engine"] = dict(engine)
+    return found
 
 
-def _package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that can change a result."""
     versions = {}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):

@@ -14,13 +14,15 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nunbit.core.messages import InputError, MissingExtra, Text
-from nunbit.runtime.files import atomic_path, spreadsheet_text, write_json
+from nunbit.core.messages import InputError, MissingExtra, NunbitError, Text
+from nunbit.runtime.files import as_given, atomic_path, spreadsheet_text, write_json
+from nunbit.runtime.resources import Provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,10 +45,18 @@ def as_path(value: Any, argument: str) -> Path:
 
     Raises:
         TypeError: It is no path.
+        InputError: It is empty: that would be the current folder.
     """
     if not isinstance(value, str | os.PathLike) or isinstance(value, bytes):
         raise TypeError(f"{argument}: expected a path (str or Path), got {type(value).__name__}")
-    return Path(value).expanduser()
+    if not os.fspath(value):
+        raise InputError(
+            Text(
+                f"`{argument}` is an empty text, no path; `.` is the current folder",
+                f"`{argument}`이(가) 빈 글이라 경로가 아닙니다. 현재 폴더는 `.`입니다",
+            )
+        )
+    return as_given(value)
 
 
 def as_paths(value: Any, argument: str) -> list[Path]:
@@ -137,7 +147,10 @@ class Result(ABC):
     def _plain_document(self) -> Any:
         """What ``save("….json")`` writes: the rows, unless a result has a document."""
         return [
-            {key: _finite(value) for key, value in row.items()}
+            {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in row.items()
+            }
             for row in self.to_arrow().to_pylist()
         ]
 
@@ -252,14 +265,45 @@ def table_html(table: pa.Table, rows: int = _SHOWN_ROWS) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     return html.escape(f"{value:.3f}" if isinstance(value, float) else str(value))
+
+
+@contextmanager
+def as_written(*paths: Path) -> Iterator[None]:
+    """Report a result that is not as nunbit wrote it in one line, when the body meets it.
+
+    Results are large documents that people copy, edit and merge. What they must hold is what the
+    body takes from them: a key, a type or a number that does not fit is told in one line.
+
+    Args:
+        paths: The results that the body reads.
+
+    Raises:
+        InputError: A result is damaged or was changed.
+    """
+    try:
+        yield
+    except NunbitError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
+        reason = _first_line(exc)
+        where = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
+        raise InputError(
+            Text(
+                f"{where}: not as nunbit wrote it ({reason}); copy it again, or run the command "
+                "that made it again",
+                f"{where}: nunbit이 쓴 그대로가 아닙니다({reason}). 다시 복사하거나 만든 명령을 "
+                "다시 실행하십시오",
+            )
+        ) from exc
+
+
+def _first_line(exc: Exception) -> str:
+    told = str(exc).strip().splitlines()
+    return f"{type(exc).__name__}: {told[0][:200]}" if told else type(exc).__name__
 
 
 Interval95 = tuple[float, float]
@@ -299,8 +343,8 @@ class EvalResult(Result):
     macro_f1: float
     uar: float
     ci95: dict[str, Interval95 | None]
-    provenance: dict[str, Any]
-    document: dict[str, Any]
+    provenance: Provenance
+    document: Mapping[str, Any]
     folder: Path | None = None
     owner: TemporaryFolder | None = None
 
@@ -314,7 +358,7 @@ class EvalResult(Result):
             raise ValueError(f"confusion: expected sum n = {self.n}, got {self.confusion.sum()}")
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> EvalResult:
+    def from_document(cls, document: Mapping[str, Any]) -> EvalResult:
         """Read the typed part of a ``result.json`` document.
 
         Raises:

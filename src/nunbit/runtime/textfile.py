@@ -67,9 +67,8 @@ def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
         InputError: The file is missing, too large, not text, or in another encoding.
     """
     try:
-        size = _size(path)
-        if size > most_bytes:
-            raise _error(
+        if (size := _size(path)) > most_bytes:
+            raise bad_file(
                 path,
                 Text(
                     f"{size >> 20} MB, too large for a text file; is it the recording?",
@@ -84,8 +83,7 @@ def read_decoded(path: Path, *, most_bytes: int) -> Decoded:
     marked = any(data.startswith(mark) for mark, name in _MARKS if name != "utf-8-sig")
     if nulls and _rare(nulls, len(data)) and not marked:
         data = data.replace(b"\0", b"\xff")  # no character of UTF-8 or CP949
-    encoding = _by_head(path, data[:_HEAD])
-    if encoding is not None:
+    if (encoding := _by_head(path, data[:_HEAD])) is not None:
         return _decoded(path, data, encoding)
     try:
         return Decoded(data.decode("utf-8"), "utf-8", False)
@@ -168,32 +166,30 @@ def _size(path: Path) -> int:
     require_regular(path)
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise _error(path, Text("a folder, not a file", "파일이 아니라 폴더입니다"))
+        raise bad_file(path, Text("a folder, not a file", "파일이 아니라 폴더입니다"))
     return status.st_size
 
 
 def cannot_read(path: Path, exc: OSError) -> InputError:
     """The message for a file that the operating system cannot read."""
     reason = exc.strerror or str(exc)
-    return _error(
+    return bad_file(
         path, Text(f"cannot read this file: {reason}", f"파일을 읽을 수 없습니다: {reason}")
     )
 
 
 def _by_head(path: Path, head: bytes) -> Encoding | None:
     """The encoding that a byte order mark or zero bytes show; None where it has to be tried."""
-    for mark, encoding in _MARKS:
-        if head.startswith(mark):
-            return encoding
-    if b"\0" not in head:
-        return None
+    marked = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+    if marked or b"\0" not in head:
+        return marked
     # UTF-16 without a mark has zeros in nearly every second byte of its ASCII parts.
     even, odd = head[0::2].count(0), head[1::2].count(0)
     if odd > 4 * even and odd * 10 > len(head):
         return "utf-16-le"
     if even > 4 * odd and even * 10 > len(head):
         return "utf-16-be"
-    raise _error(
+    raise bad_file(
         path,
         Text(
             "this is not a text file; give a transcript (SRT, WebVTT, TextGrid, ELAN, JSON, "
@@ -219,7 +215,7 @@ def _decoded(path: Path, data: bytes, encoding: Encoding) -> Decoded:
 
 
 def _other_encoding(path: Path) -> InputError:
-    return _error(
+    return bad_file(
         path,
         Text(
             "neither UTF-8, UTF-16 nor CP949 text; save it as UTF-8",
@@ -228,7 +224,8 @@ def _other_encoding(path: Path) -> InputError:
     )
 
 
-def _error(path: Path, text: Text) -> InputError:
+def bad_file(path: Path, text: Text) -> InputError:
+    """An error that names the file."""
     return InputError(text.under(path))
 
 
@@ -288,8 +285,7 @@ def read_rows(text: str) -> list[Row]:
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     given = sep_line(lines[first])
     start = first + (given is not None)
-    body = next((line for line in lines[start:] if line.strip()), "")
-    delimiter = given or delimiter_of(body)
+    delimiter = given or delimiter_of(next((line for line in lines[start:] if line.strip()), ""))
     rest = "\n".join(lines[start:])
     if delimiter != "\t":
         return list(iter_rows(io.StringIO(rest), delimiter, line=start))
@@ -321,9 +317,7 @@ def iter_rows(
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
     try:
-        for cells in reader:
-            if cells:
-                yield line + reader.line_num, cells
+        yield from ((line + reader.line_num, cells) for cells in reader if cells)
     except csv.Error as exc:
         raise csv.Error(f"row {line + reader.line_num}: {exc}") from exc
 

@@ -7,7 +7,6 @@ stops its workers; workers of a killed parent notice and stop.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import multiprocessing
@@ -21,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from nunbit.core.messages import InputError, Lang, NunbitError, Text
+from nunbit.runtime.claims import MachineTurn
 from nunbit.runtime.progress import set_lang, spoken_lang
 
 T = TypeVar("T")
@@ -40,8 +40,14 @@ _PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Done(Generic[R]):
+class Done(Generic[R]):
+    """A finished task's result."""
+
     result: R
+
+
+class WorkerKilled(InputError):  # noqa: N818  (what happened, not what is wrong)
+    """A worker was killed by a signal: the same task may succeed elsewhere or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,11 @@ class _Told:
     text: str
 
 
-_Message = int | _Told | _Done[R] | NunbitError
+_Message = int | _Told | Done[R] | NunbitError
 """What a worker sends: units finished, what it does now, the result, or the error of its task."""
 
 
-def _nobody(_: str) -> None:
+def nobody(_: str) -> None:
     """Nobody wants to know what a task does now."""
 
 
@@ -69,7 +75,7 @@ class Tools:
 
     advance: Callable[[int], None]
     turn: AbstractContextManager[object]
-    tell: Callable[[str], None] = _nobody
+    tell: Callable[[str], None] = nobody
 
 
 def run_tasks(
@@ -79,7 +85,7 @@ def run_tasks(
     num_workers: int,
     advance: Callable[[int], None],
     lost: Callable[[T, InputError], R] | None = None,
-    tell: Callable[[str], None] = _nobody,
+    tell: Callable[[str], None] = nobody,
 ) -> Iterator[R]:
     """Yield ``function(task, tools)`` for every task, in the order of completion.
 
@@ -89,9 +95,8 @@ def run_tasks(
         num_workers: 1 works in this process; more start that many processes.
         advance: Gets the units that tasks report, in this process.
         lost: Makes the result of a task whose worker died; a new worker goes on with the others.
-            Tasks then run in processes of their own even with one worker, and must not use
-            ``Tools.turn``: a dead holder would never give it back. None: the death of a worker ends
-            the whole run.
+            Tasks then run in processes of their own even with one worker. None: the death of a
+            worker ends the whole run.
         tell: Gets what tasks say that they do now, in this process.
 
     Raises:
@@ -99,8 +104,7 @@ def run_tasks(
         InputError: A worker died (killed, out of memory, a defect: its traceback is on stderr).
     """
     if num_workers <= 1 and lost is None:
-        for task in tasks:
-            yield function(task, Tools(advance, contextlib.nullcontext(), tell))
+        yield from (function(task, Tools(advance, nullcontext(), tell)) for task in tasks)
         return
     pool: _Pool[T, R] = _Pool(function)
     try:
@@ -115,17 +119,20 @@ def run_tasks(
                 except InputError as exc:
                     if lost is None:
                         raise
+                    advance(-pool.counted.pop(here, 0))  # of a task that is not finished
                     yield lost(pool.drop(here), exc)
                     for task in islice(pending, 1):
                         pool.start(task)
                     continue
                 if isinstance(message, int):
+                    pool.counted[here] = pool.counted.get(here, 0) + message
                     advance(message)
                 elif isinstance(message, _Told):
                     tell(message.text)
                 elif isinstance(message, NunbitError):
                     raise message
                 else:
+                    pool.counted.pop(here, None)
                     yield message.result
                     pool.go_on(here, pending)
     finally:
@@ -137,14 +144,15 @@ class _Pool(Generic[T, R]):
 
     def __init__(self, function: Callable[[T, Tools], R]) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._function, self._turn = function, self._context.Lock()
+        self._function = function
         self.workers: dict[Connection, BaseProcess] = {}
+        self.counted: dict[Connection, int] = {}
         self._doing: dict[Connection, T] = {}
 
     def start(self, task: T) -> None:
         """Start a process with its first task."""
         here, there = self._context.Pipe()
-        arguments = (self._function, there, self._turn, spoken_lang())
+        arguments = (self._function, there, spoken_lang())
         process = self._context.Process(target=_work, args=arguments, daemon=True)
         with _interrupts_held_back():
             process.start()
@@ -154,7 +162,7 @@ class _Pool(Generic[T, R]):
 
     def _give(self, here: Connection, task: T) -> None:
         self._doing[here] = task
-        with contextlib.suppress(BrokenPipeError):  # dead already: reading from it says so
+        with suppress(BrokenPipeError):  # dead already: reading from it says so
             here.send(task)
 
     def receive(self, here: Connection) -> _Message[R]:
@@ -219,7 +227,7 @@ def fault_text(path: Path, exc: Exception) -> Text:
 def _death(exitcode: int | None) -> InputError:
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
-        return InputError(
+        return WorkerKilled(
             Text(
                 f"a worker process was killed ({name}), most likely for lack of memory; finished "
                 "work is kept: run the same line again, if it happens again with fewer workers "
@@ -240,7 +248,7 @@ def _death(exitcode: int | None) -> InputError:
     )
 
 
-@contextlib.contextmanager
+@contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     # Ctrl-C reaches the whole group; the parent alone decides. A worker inherits the mask, so even
     # one that is still importing prints no traceback; the parent gets its own signal afterwards.
@@ -257,7 +265,6 @@ def _interrupts_held_back() -> Iterator[None]:
 def _work(
     function: Callable[[T, Tools], R],
     parent: Connection,
-    turn: AbstractContextManager[object],
     lang: Lang,
 ) -> None:
     """Body of a worker: receive, work, answer; end on request or when the parent is gone."""
@@ -265,13 +272,17 @@ def _work(
     set_lang(lang)
     # As an exception, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-    with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):
+    with suppress(BrokenPipeError, EOFError, ConnectionResetError):
         while (task := parent.recv()) is not None:
-            reporter = _Reporter(parent)
-            parent.send(_outcome(function, task, Tools(reporter, turn, reporter.tell)))
+            reporter = Reporter(parent.send)  # which notices, too, if the parent is gone
+            tools = Tools(reporter.advance, MachineTurn(), lambda text: parent.send(_Told(text)))
+            message = outcome(function, task, tools)
+            reporter.flush()
+            parent.send(message)
 
 
-def _outcome(function: Callable[[T, Tools], R], task: T, tools: Tools) -> _Message[R]:
+def outcome(function: Callable[[T, Tools], R], task: T, tools: Tools) -> Done[R] | NunbitError:
+    """Do a task; its result, or its error as a value that another process can be sent."""
     try:
         result = function(task, tools)
     except NunbitError as exc:
@@ -285,30 +296,30 @@ def _outcome(function: Callable[[T, Tools], R], task: T, tools: Tools) -> _Messa
                 "실행하십시오",
             )
         )
-    if isinstance(tools.advance, _Reporter):
-        tools.advance.flush()
-    return _Done(result)
+    return Done(result)
 
 
-class _Reporter:
-    """Sends counts to the parent a few times a second, and so notices if the parent is gone."""
+class Reporter:
+    """Adds up what a task counts and sends it on a few times a second.
 
-    def __init__(self, parent: Connection) -> None:
-        self._parent = parent
-        self._count = 0
-        self._last = time.monotonic()
+    Args:
+        send: Gets the sum of what was counted since the call before.
+        every_s: How often, seconds.
+    """
 
-    def __call__(self, units: int) -> None:
+    def __init__(self, send: Callable[[int], None], every_s: float = _REPORT_EVERY_S) -> None:
+        self._send, self._every_s = send, every_s
+        self._count, self._last = 0, time.monotonic()
+
+    def advance(self, units: int) -> None:
+        """Count."""
         self._count += units
-        if time.monotonic() - self._last >= _REPORT_EVERY_S:
+        if time.monotonic() - self._last >= self._every_s:
             self.flush()
 
-    def tell(self, text: str) -> None:
-        """Send what the task does now."""
-        self._parent.send(_Told(text))
-
     def flush(self) -> None:
-        self._parent.send(self._count)
+        """Send what was counted."""
+        self._send(self._count)
         self._count, self._last = 0, time.monotonic()
 
 
@@ -370,8 +381,7 @@ class _Stage(threading.Thread, Generic[T]):
                     break
         except BaseException as exc:  # raised again where the items are used
             error = exc
-        close = getattr(self._items, "close", None)
-        if close is not None:
+        if (close := getattr(self._items, "close", None)) is not None:
             close()  # generators are closed by the thread that ran them
         self._put(_End(error))
 
@@ -408,8 +418,7 @@ def give_back_freed_memory() -> None:
     video a stage would start from the peak of the one before. Other C libraries are left alone.
     """
     gc.collect()
-    arrow = sys.modules.get("pyarrow")
-    if arrow is not None:
+    if (arrow := sys.modules.get("pyarrow")) is not None:
         arrow.default_memory_pool().release_unused()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -17,15 +17,15 @@ correlation of a direction on them is its weight. A direction that fails on othe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from nunbit.core.streams import Flags, Floats, Singles
+from nunbit.core.streams import Flags, Floats, Ints, Singles
 from nunbit.core.timebase import SAME_S
-from nunbit.space.vectors import Codes, WindowTable
+from nunbit.space.vectors import WindowTable
 
 SPACE = 128
 """E, the size of the shared space; where fewer directions are shared the others are zero."""
@@ -189,7 +189,7 @@ def fit_cca(
     axes = {m: _axes(x, settings.components) for m, x in rows.items()}
     rows = {m: x @ axes[m] for m, x in rows.items()}
     moments = _moments(rows, table, np.ones(len(table), bool))
-    parts = _parts(rows, table, moments, table.folds(settings.n_folds)[0])
+    parts = [*_parts(rows, table, moments, table.folds(settings.n_folds)[0])]
     tried = {ridge: _left_out(parts, names, ridge, settings.size) for ridge in settings.ridges}
     held_by = {r: float((np.clip(held, 0.0, None) ** 2).sum()) for r, held in tried.items()}
     best = max(held_by, key=lambda r: (held_by[r], r))
@@ -233,8 +233,7 @@ def _scaled(table: WindowTable, modality: str, scale: Singles) -> Floats:
 
 def _axes(rows: Floats, most: int) -> Floats:
     """(D, C) orthonormal principal axes, strongest first; the identity where D is small enough."""
-    width = rows.shape[1]
-    if width <= most:
+    if (width := rows.shape[1]) <= most:
         return np.eye(width)
     _, vectors = np.linalg.eigh(rows.T @ rows)
     return np.asarray(vectors[:, ::-1][:, :most])
@@ -291,22 +290,18 @@ class _Part:
 
 
 def _parts(
-    rows: dict[str, Floats], table: WindowTable, moments: _Moments, folds: Codes
-) -> list[_Part]:
+    rows: dict[str, Floats], table: WindowTable, moments: _Moments, folds: Ints
+) -> Iterator[_Part]:
     """Everything that does not depend on the ridge, computed once."""
     present = {m: table.present(m) for m in rows}
-    parts = []
     for fold in np.unique(folds):
         out = folds == fold
         both = {(a, b): out & present[a] & present[b] for a, b in itertools.combinations(rows, 2)}
-        parts.append(
-            _Part(
+        yield _Part(
                 moments - _moments(rows, table, out),
                 {(a, b): (rows[a][there], rows[b][there])
                  for (a, b), there in both.items() if there.sum() >= 3},
-            )
-        )  # fmt: skip
-    return parts
+            )  # fmt: skip
 
 
 def _left_out(parts: list[_Part], names: tuple[str, ...], ridge: float, size: int) -> Floats:

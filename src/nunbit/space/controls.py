@@ -8,16 +8,18 @@ windows, hence nearly normal).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from nunbit.core.streams import Flags, Floats, Singles
+from nunbit.core.spans import groups_of
+from nunbit.core.streams import Flags, Floats, Ints, Singles
 from nunbit.core.timebase import SAME_S
 from nunbit.space.cca import Heads, scales_of
-from nunbit.space.vectors import MIN_TO_CENTRE, NUISANCES, Codes, WindowTable
+from nunbit.space.vectors import MIN_TO_CENTRE, NUISANCES, WindowTable
+from nunbit.statistics.remapping import softmax
 from nunbit.statistics.resampling import t_quantile
 
 
@@ -61,7 +63,7 @@ def gain_over(means: Floats, others: Floats | None) -> PeopleMean:
     return mean_of(None if others is None else means - others)
 
 
-def person_means(values: Floats, person: Codes, n_people: int) -> Floats:
+def person_means(values: Floats, person: Ints, n_people: int) -> Floats:
     """(P,) mean of each person's values, NaN for a person without any."""
     counts = np.bincount(person, minlength=n_people)
     sums = np.bincount(person, weights=values, minlength=n_people)
@@ -70,7 +72,7 @@ def person_means(values: Floats, person: Codes, n_people: int) -> Floats:
     return means
 
 
-def over_persons(values: Floats, person: Codes) -> PeopleMean:
+def over_persons(values: Floats, person: Ints) -> PeopleMean:
     """Mean over people of (Q,) values."""
     return mean_of(person_means(values, person, int(person.max(initial=-1)) + 1))
 
@@ -91,12 +93,16 @@ IDENTITY_MARGIN = 0.05
 """Recognition above chance that still counts as none: 5 points. It was six to nine where identity
 had been left in, so the margin is below that."""
 
+MOST_TOLD_APART = 20
+"""People who are told apart at once; more of a pool are parted. One of twenty is harder to hide
+than one of hundreds, the margin keeps its meaning, and time does not grow with their square."""
+
 
 def identity_probe(
     table: WindowTable,
     spaces: dict[str, Singles],
     *,
-    pool: Codes | None = None,
+    pool: Ints | None = None,
 ) -> dict[str, Any] | None:
     """Measure how well people are recognised from several embeddings of the same windows.
 
@@ -104,7 +110,7 @@ def identity_probe(
         table: Person and time of the N windows.
         spaces: Name -> (N, any) rows; only windows that all have are used. The first is tested, the
             others are for comparison.
-        pool: (N,) people are distinguished within a pool (a fold) only.
+        pool: (N,) people are distinguished within a pool (a fold) only, 20 at once.
 
     Returns:
         Plain data: chance, per space and reader the accuracy (mean over people), per reader how
@@ -117,13 +123,9 @@ def identity_probe(
     train, test = _split(table, usable)
     correct = {(s, r): np.full(len(table), np.nan) for s in spaces for r in READERS}
     chance_of = np.full(len(table), np.nan)
-    for each in np.unique(pool[usable]):
-        own = (pool == each) & usable
-        people = np.intersect1d(table.person[own & train], table.person[own & test])
-        if len(people) < 2:
-            continue
-        known = np.isin(table.person, people)
-        learn, ask = own & train & known, own & test & known
+    for people, own in _circles(table.person, pool, train, test):
+        known = own & np.isin(table.person, people)
+        learn, ask = known & train, known & test
         chance_of[ask] = 1.0 / len(people)
         truth, wanted = (np.searchsorted(people, table.person[rows]) for rows in (learn, ask))
         for space, rows in spaces.items():
@@ -150,7 +152,17 @@ def identity_probe(
     }
 
 
-def _above(gain: Floats, person: Codes) -> dict[str, Any]:
+def _circles(person: Ints, pool: Ints, train: Flags, test: Flags) -> Iterator[tuple[Ints, Flags]]:
+    """The people who are told apart at once, with both kinds of windows, and (N,) their pool."""
+    for each in np.unique(pool[train]):
+        own = pool == each
+        people = np.intersect1d(person[own & train], person[own & test])
+        if len(people) >= 2:
+            for circle in np.array_split(people, -(-len(people) // MOST_TOLD_APART)):
+                yield circle, own
+
+
+def _above(gain: Floats, person: Ints) -> dict[str, Any]:
     """Mean gain over chance, its 95% interval and its one-sided 95% upper bound over people."""
     found = over_persons(gain, person)
     both_sides = found.ci(0.90) or (None, None)
@@ -179,7 +191,7 @@ def _standardised(known: Singles, asked: Singles) -> tuple[Floats, Floats]:
     return ((known - mean) / scale).astype(np.float64), ((asked - mean) / scale).astype(np.float64)
 
 
-def _nearest(known: Floats, truth: Codes, asked: Floats) -> Codes:
+def _nearest(known: Floats, truth: Ints, asked: Floats) -> Ints:
     n = int(truth.max()) + 1
     sums = np.zeros((n, known.shape[1]))
     np.add.at(sums, truth, known)
@@ -187,7 +199,7 @@ def _nearest(known: Floats, truth: Codes, asked: Floats) -> Codes:
     return np.asarray(((centres**2).sum(axis=1) - 2.0 * asked @ centres.T).argmin(axis=1))
 
 
-def _logistic(known: Floats, truth: Codes, asked: Floats) -> Codes:
+def _logistic(known: Floats, truth: Ints, asked: Floats) -> Ints:
     """Softmax regression by accelerated gradient steps from zero: deterministic."""
     n, k = len(known), int(truth.max()) + 1
     target = np.eye(k)[truth]
@@ -196,10 +208,7 @@ def _logistic(known: Floats, truth: Codes, asked: Floats) -> Codes:
     ahead, t = weight, 1.0
     curvature = float(np.linalg.norm(x, 2) ** 2) / (2.0 * n) + _DECAY
     for _ in range(_STEPS):
-        logits = x @ ahead
-        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-        chances /= chances.sum(axis=1, keepdims=True)
-        gradient = x.T @ (chances - target) / n + _DECAY * ahead
+        gradient = x.T @ (softmax(x @ ahead) - target) / n + _DECAY * ahead
         new = ahead - _RATE * gradient / curvature
         t_new = (1.0 + np.sqrt(1.0 + 4.0 * t * t)) / 2.0
         ahead, weight, t = new + (t - 1.0) / t_new * (new - weight), new, t_new
@@ -308,7 +317,7 @@ def fit_eraser(table: WindowTable) -> Eraser:
     return Eraser(scale, axes)
 
 
-def _directions(rows: Floats, basis: Floats, recording: Codes) -> Floats:
+def _directions(rows: Floats, basis: Floats, recording: Ints) -> Floats:
     """(D, R) strongest directions of the covariance with the nuisances, above their null."""
     there = np.isfinite(rows).all(axis=1)
     known = there & np.isfinite(basis).all(axis=1) if basis.shape[1] else there & False
@@ -325,11 +334,10 @@ def _directions(rows: Floats, basis: Floats, recording: Codes) -> Floats:
     return np.asarray(found[:, :count])
 
 
-def _moved_on(basis: Floats, recording: Codes, part: float) -> Floats:
+def _moved_on(basis: Floats, recording: Ints, part: float) -> Floats:
     """Every recording's rows moved on by a part of its length, around its end."""
     moved = basis.copy()
-    for each in np.unique(recording):
-        own = np.flatnonzero(recording == each)
+    for own in groups_of(recording):
         moved[own] = np.roll(basis[own], max(1, round(part * len(own))), axis=0)
     return moved
 
@@ -337,8 +345,7 @@ def _moved_on(basis: Floats, recording: Codes, part: float) -> Floats:
 def nuisance_rows(table: WindowTable) -> Singles:
     """(N, ...) time in the recording (three powers), talking and mouth as one more modality."""
     time = np.zeros(len(table))
-    for each in np.unique(table.recording):
-        own = table.recording == each
+    for own in groups_of(table.recording):
         start = table.start_s[own]
         time[own] = 2.0 * (start - start.min()) / max(float(np.ptp(start)), _TINY) - 1.0
     everything = np.ones(len(table), bool)
@@ -346,7 +353,7 @@ def nuisance_rows(table: WindowTable) -> Singles:
     return np.column_stack([*powers, nuisance_basis(table)]).astype(np.float32)
 
 
-def _per_recording(values: Floats, recording: Codes, known: Flags) -> Floats:
+def _per_recording(values: Floats, recording: Ints, known: Flags) -> Floats:
     """Values less the mean of their recording; NaN where not known."""
     means = person_means(values[known], recording[known], int(recording.max(initial=-1)) + 1)
     return np.where(known, values - means[recording], np.nan)

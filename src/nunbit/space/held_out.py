@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nunbit.core.streams import Flags, Floats, Singles
+from nunbit.core.streams import Flags, Floats, Ints, Singles
 from nunbit.measures.modality_pairs import PAIRS
 from nunbit.space.cca import Heads, fit_cca
 from nunbit.space.controls import (
@@ -41,7 +41,7 @@ from nunbit.space.retrieval import (
     sentence,
     time_shift_null,
 )
-from nunbit.space.vectors import Codes, WindowTable, detrended
+from nunbit.space.vectors import WindowTable, detrended
 
 Fit = Callable[[WindowTable], Heads]
 Placed = dict[str, Singles]
@@ -66,7 +66,7 @@ class Assessment:
     """
 
     by: str
-    fold: Codes
+    fold: Ints
     embeddings: dict[str, Singles]
     agreement: dict[str, Floats]
     document: dict[str, Any]
@@ -142,9 +142,7 @@ def assess_alignment(
     return Assessment(by, fold, used, agreement, document)
 
 
-def _steps(
-    table: WindowTable, raw: WindowTable, fold: Codes, by: str, fit: Fit
-) -> dict[str, _Step]:
+def _steps(table: WindowTable, raw: WindowTable, fold: Ints, by: str, fit: Fit) -> dict[str, _Step]:
     """The steps of the test that are about the modalities themselves."""
     level = detrended(raw)
     talk = raw.nuisance[TALK] if measured(raw, TALK).any() else None
@@ -167,7 +165,7 @@ def erasing(fit: Fit) -> Fit:
     return fitted
 
 
-def _place(table: WindowTable, fold: Codes, by: str, fit: Fit) -> Placed:
+def _place(table: WindowTable, fold: Ints, by: str, fit: Fit) -> Placed:
     """Modality -> (N, E) by heads that did not see the fold."""
     placed: Placed = {}
     for each in np.unique(fold):
@@ -193,7 +191,7 @@ def _training_rows(table: WindowTable, out: Flags, by: str) -> Flags:
 
 
 def _nuisance_step(
-    table: WindowTable, raw: WindowTable, pair: tuple[str, str], fold: Codes, by: str
+    table: WindowTable, raw: WindowTable, pair: tuple[str, str], fold: Ints, by: str
 ) -> tuple[Placed, Placed]:
     """The step that embeds time, talking and mouth with either modality of a pair."""
     rows = nuisance_rows(raw)
@@ -216,7 +214,7 @@ def _pair(
     given: tuple[dict[str, _Step], Headline],
     nuisance: tuple[Placed, Placed],
     pair: tuple[str, str],
-    fold: Codes,
+    fold: Ints,
     settings: RetrievalSettings,
 ) -> dict[str, Any]:
     """Every step of a pair in both directions, and R@1 of each person (``people``)."""
@@ -254,7 +252,7 @@ def _pair(
 def _ranked(
     step: _Step,
     direction: tuple[str, str],
-    fold: Codes,
+    fold: Ints,
     settings: RetrievalSettings,
     *,
     others: bool = False,
@@ -305,7 +303,7 @@ def _figures(r1: Floats, null: Floats | None) -> dict[str, Any]:
     }
 
 
-def _by_fold(table: WindowTable, fold: Codes) -> WindowTable:
+def _by_fold(table: WindowTable, fold: Ints) -> WindowTable:
     """One person's stretches of time as if they were people, with recordings of their own."""
     stretch = table.recording * (int(fold.max()) + 1) + fold
     return WindowTable(table.vectors, stretch, fold, table.start_s, table.length_s)
@@ -320,7 +318,7 @@ def _measured(raw: WindowTable, pair: tuple[str, str]) -> bool:
     )
 
 
-def _identity(step: _Step, raw: WindowTable, fold: Codes) -> dict[str, Any]:
+def _identity(step: _Step, raw: WindowTable, fold: Ints) -> dict[str, Any]:
     """The probe for every modality: embeddings, what went in, and the raw vectors beside them."""
     probes = {
         m: identity_probe(

@@ -22,10 +22,12 @@ from typing import Any, Literal
 import numpy as np
 
 from nunbit.core.messages import Text
-from nunbit.core.streams import Flags, Floats, Singles
+from nunbit.core.spans import groups_of
+from nunbit.core.streams import Flags, Floats, Ints, Singles
 from nunbit.core.timebase import SAME_S
 from nunbit.space.controls import gain_over, mean_of, over_persons
-from nunbit.space.vectors import Codes, WindowTable
+from nunbit.space.vectors import WindowTable
+from nunbit.statistics.resampling import distinct_draws
 
 Against = Literal["same", "others"]
 
@@ -69,8 +71,8 @@ class Ranks:
     rank: Floats
     first: Floats
     five: Floats
-    person: Codes
-    row: Codes
+    person: Ints
+    row: Ints
     n_skipped: int
 
     def __len__(self) -> int:
@@ -84,7 +86,7 @@ def ranks_of(
     settings: RetrievalSettings,
     *,
     against: Against = "same",
-    pool: Codes | None = None,
+    pool: Ints | None = None,
     shift: int = 0,
     match: Floats | None = None,
 ) -> Ranks:
@@ -102,32 +104,38 @@ def ranks_of(
         match: (N,) candidates are those nearest to the right window in this number, such as the
             share of the window spent talking; windows without it are left out. None takes any.
     """
+    if against == "others" and match is not None:
+        raise ValueError("candidates among other people are not matched")
     both = _both(query, answer, match)
     pool = np.zeros(len(table), np.int64) if pool is None else pool
     search = _Search(
         table=table,
         placed=_used(query, answer, both),
         settings=settings,
-        others=against == "others",
         match=match,
         rng=np.random.default_rng([settings.seed, shift, against == "others"]),
     )
     right = _shifted(table, both, shift)
     usable = np.flatnonzero(both)
-    groups = pool if search.others else table.person
+    groups = pool if against == "others" else table.person
+    rank_block = _rank_among_others if against == "others" else _rank_block
     parts = []
-    for group in np.unique(groups[usable]):
-        inside = usable[groups[usable] == group]
-        if not search.others and len(np.unique(pool[inside])) > 1:
+    for rows in groups_of(groups[usable]):
+        inside = usable[rows]
+        if against == "same" and (pool[inside] != pool[inside[0]]).any():
             raise ValueError("a person's windows are in several pools")
+        inside = inside[np.argsort(table.person[inside], kind="stable")]
         step = max(1, _BLOCK // len(inside))
         blocks = (inside[at : at + step] for at in range(0, len(inside), step))
-        parts += [_rank_block(search, asked, right[asked], inside) for asked in blocks]
+        parts += [rank_block(search, asked, right[asked], inside) for asked in blocks]
     rows = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in parts)])
     rank, first, five = (
         np.concatenate([np.zeros(0), *(part[k] for part in parts)]) for k in (1, 2, 3)
     )
     return Ranks(rank, first, five, table.person[rows], rows, len(usable) - len(rows))
+
+
+Placing = tuple[Ints, Floats, Floats, Floats]  # queries; rank, first and five of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,27 +145,17 @@ class _Search:
     table: WindowTable
     placed: tuple[Floats, Floats]
     settings: RetrievalSettings
-    others: bool
     match: Floats | None
     rng: np.random.Generator
 
-    def eligible(self, inside: Codes, right: Codes) -> Flags:
-        """(Q, M) whether a window is a candidate."""
-        table = self.table
-        if self.others:
-            return np.asarray(table.person[inside][None, :] != table.person[right][:, None])
-        gap = np.abs(table.start_s[inside][None, :] - table.start_s[right][:, None])
-        other = table.recording[inside][None, :] != table.recording[right][:, None]
-        return np.asarray((gap >= self.settings.apart_s - SAME_S) | other)
 
-
-def _rank_block(
-    search: _Search, asked: Codes, right: Codes, inside: Codes
-) -> tuple[Codes, Floats, Floats, Floats]:
-    """Rows that are queries, and rank, first and five of each."""
+def _rank_block(search: _Search, asked: Ints, right: Ints, inside: Ints) -> Placing:
+    """Among windows of the same person, far enough from the right one."""
     query, answer = search.placed
-    wanted = search.settings.n_candidates - 1
-    free = search.eligible(inside, right)
+    wanted, table = search.settings.n_candidates - 1, search.table
+    gap = np.abs(table.start_s[inside][None, :] - table.start_s[right][:, None])
+    other = table.recording[inside][None, :] != table.recording[right][:, None]
+    free = (gap >= search.settings.apart_s - SAME_S) | other
     enough = free.sum(axis=1) >= wanted
     asked, right, free = asked[enough], right[enough], free[enough]
     if not len(asked):
@@ -165,16 +163,35 @@ def _rank_block(
     # Random keys choose without replacement; nearness in ``match`` comes before them.
     keys = search.rng.random(free.shape)
     if search.match is not None:
-        gap = np.abs(search.match[inside][None, :] - search.match[right][:, None])
-        keys = np.where(free, gap, np.inf) + 1e-9 * keys
+        keys = 1e-9 * keys + np.abs(search.match[inside][None] - search.match[right][:, None])
     keys = np.where(free, keys, np.inf)
     chosen = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
     near = (query[asked] * answer[right]).sum(axis=1)
-    scores = np.take_along_axis(query[asked] @ answer[inside].T, chosen, axis=1)
+    return asked, *_places(near, np.take_along_axis(query[asked] @ answer[inside].T, chosen, 1))
+
+
+def _rank_among_others(search: _Search, asked: Ints, right: Ints, inside: Ints) -> Placing:
+    """Among windows of other people: drawn by number, so that time does not grow with the square.
+
+    ``inside`` is in order of persons: what is no candidate is one stretch of it, the person's own.
+    """
+    query, answer = search.placed
+    person, wanted = search.table.person, search.settings.n_candidates - 1
+    begin = np.searchsorted(person[inside], person[right], "left")
+    own = np.searchsorted(person[inside], person[right], "right") - begin
+    enough = len(inside) - own >= wanted
+    asked, right, begin, own = (rows[enough] for rows in (asked, right, begin, own))
+    drawn = distinct_draws(search.rng, len(inside) - own, wanted)
+    chosen = inside[np.where(drawn < begin[:, None], drawn, drawn + own[:, None])]
+    near = (query[asked] * answer[right]).sum(axis=1)
+    return asked, *_places(near, np.einsum("qe,qce->qc", query[asked], answer[chosen]))
+
+
+def _places(near: Floats, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Rank, first and five of (Q,) right windows beside the (Q, C) scores of candidates."""
     above = (scores > near[:, None] + _SAME_COSINE).sum(axis=1)
     equal = (np.abs(scores - near[:, None]) <= _SAME_COSINE).sum(axis=1)
     return (
-        asked,
         1.0 + above + equal / 2.0,
         np.where(above == 0, 1.0 / (1 + equal), 0.0),
         np.clip((5 - above) / (1 + equal), 0.0, 1.0),
@@ -193,12 +210,12 @@ def _used(query: Singles, answer: Singles, both: Flags) -> tuple[Floats, Floats]
     return query[:, columns].astype(np.float64), answer[:, columns].astype(np.float64)
 
 
-def _shifted(table: WindowTable, both: Flags, shift: int) -> Codes:
+def _shifted(table: WindowTable, both: Flags, shift: int) -> Ints:
     """(N,) the window that counts as right: the window itself, or one later in its recording."""
     right = np.arange(len(table))
-    for recording in np.unique(table.recording):
-        rows = np.flatnonzero((table.recording == recording) & both)
-        right[rows] = np.roll(rows, -shift)
+    usable = np.flatnonzero(both)
+    for own in groups_of(table.recording[usable]):
+        right[usable[own]] = np.roll(usable[own], -shift)
     return right
 
 
@@ -278,7 +295,7 @@ CODES = (
     "cannot_tell",
     "too_little",
 )
-"""Codes from the most to the least informative."""
+"""Ints from the most to the least informative."""
 
 NO_VERDICT = "no_verdict"
 """Of bundles made before there were verdicts."""

@@ -11,20 +11,20 @@ recordings of one person. N windows of all recordings, W of one, D the size of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nunbit.core.spans import Stretches, covered_s, lengths, rows_in, runs, spans_of
+from nunbit.core.spans import Stretches, covered_s, groups_of, lengths, rows_in, runs, spans_of
 from nunbit.core.streams import (
     MODALITIES,
     FaceStream,
     Flags,
     Floats,
     Interval,
+    Ints,
     Singles,
     Transcript,
     Turn,
@@ -36,7 +36,6 @@ NUISANCES = ("talk_share", "mouth_open", "mouth_moves")
 """Share of the window in which the person talks; mean and standard deviation of the opening of the
 mouth (inner lip gap over eye distance) in it."""
 
-Codes = NDArray[np.int64]
 Centre = Literal["recording", "person", "none"]
 
 
@@ -64,19 +63,18 @@ class WindowTable:
     """
 
     vectors: Mapping[str, Singles]
-    recording: Codes
-    person: Codes
+    recording: Ints
+    person: Ints
     start_s: Floats
     length_s: float = 4.0
     nuisance: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {name: len(rows) for name, rows in self.vectors.items()}
-        sizes |= {name: len(values) for name, values in self.nuisance.items()}
-        sizes |= {"recording": len(self.recording), "person": len(self.person)}
-        for name, size in sizes.items():
-            if size != len(self):
-                raise ValueError(f"{name}: expected {len(self)} rows, got {size}")
+        own = {"recording": self.recording, "person": self.person}
+        every: dict[str, Sized] = {**self.vectors, **self.nuisance, **own}
+        for name, rows in every.items():
+            if len(rows) != len(self):
+                raise ValueError(f"{name}: expected {len(self)} rows, got {len(rows)}")
 
     def __len__(self) -> int:
         return len(self.start_s)
@@ -94,7 +92,7 @@ class WindowTable:
         """(N,) whether the modality is there."""
         return np.asarray(np.isfinite(self.vectors[modality]).all(axis=1))
 
-    def rows(self, chosen: Flags | Codes) -> WindowTable:
+    def rows(self, chosen: Flags | Ints) -> WindowTable:
         """Some of the windows."""
         return replace(
             self,
@@ -105,7 +103,7 @@ class WindowTable:
             nuisance={name: values[chosen] for name, values in self.nuisance.items()},
         )
 
-    def folds(self, most: int, by_person: int | None = None) -> tuple[Codes, str]:
+    def folds(self, most: int, by_person: int | None = None) -> tuple[Ints, str]:
         """(N,) fold of each window, and its kind: whole people, or stretches of one person's time.
 
         Args:
@@ -144,7 +142,7 @@ def detrended(table: WindowTable) -> WindowTable:
     shift of time reveals it. The mean is removed with the trend. A modality with fewer than eight
     windows in a recording is missing there.
     """
-    groups = [np.flatnonzero(table.recording == each) for each in np.unique(table.recording)]
+    groups = groups_of(table.recording)
 
     def level(rows: Singles | Floats) -> Floats:
         wide = rows.reshape(len(rows), -1)
@@ -171,7 +169,7 @@ def _curve(times: Floats) -> Floats:
     return np.asarray(np.linalg.qr(np.vander(scaled, TREND_DEGREE + 1))[0])
 
 
-def _centred(rows: Singles, there: Flags, group: Codes) -> Singles:
+def _centred(rows: Singles, there: Flags, group: Ints) -> Singles:
     n_groups = int(group.max(initial=-1)) + 1
     counts = np.bincount(group[there], minlength=n_groups)
     sums = np.zeros((n_groups, rows.shape[1]))
@@ -247,9 +245,7 @@ def _readable_samples(faces: FaceStream, column: str) -> tuple[Floats, Singles] 
     return times[order], np.concatenate([getattr(t, column) for t in tracks])[order]
 
 
-def _enough_faces(
-    faces: FaceStream, times: Floats, windows: Sequence[Interval]
-) -> NDArray[np.int64]:
+def _enough_faces(faces: FaceStream, times: Floats, windows: Sequence[Interval]) -> Ints:
     """(W, 2) first and last sample of each window; an empty range where too few are known."""
     sampled = np.diff(rows_in(faces.sample_times_s, spans_of(windows)), axis=1)[:, 0]
     expected = np.array([w.duration_s for w in windows]) * faces.rate_hz
@@ -344,6 +340,8 @@ def prosody_vectors(
     voice: VoiceStream | None,
     windows: Sequence[Interval],
     own: Sequence[Interval] | None = None,
+    *,
+    fill: bool = True,
 ) -> Singles | None:
     """(W, 22) the numbers of ``PROSODY``; None without audio.
 
@@ -355,6 +353,7 @@ def prosody_vectors(
         voice: 10 ms grid.
         windows: W windows.
         own: Stretches in which the person has the floor; None means always.
+        fill: False leaves NaN where a window does not give a number.
     """
     if voice is None:
         return None
@@ -370,15 +369,15 @@ def prosody_vectors(
         voiced = talk & np.isfinite(pitch[part])
         if talk.sum() >= needed - 0.5 and voiced.sum() >= MIN_VOICED_S / _HOP_S:
             rows[w] = _prosody(voice.times_s[part], pitch[part], level[part], talk, voiced)
+    if not fill:
+        return rows.astype(np.float32)
     finite = np.isfinite(rows)
     there = finite.any(axis=1)
     means = np.where(finite, rows, 0.0)[there].sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     return np.where(there[:, None] & ~finite, means, rows).astype(np.float32)
 
 
-def _prosody(
-    times: Floats, pitch: Floats, level: Floats, talk: Flags, voiced: Flags
-) -> NDArray[np.float64]:
+def _prosody(times: Floats, pitch: Floats, level: Floats, talk: Flags, voiced: Flags) -> Floats:
     """The numbers of one window that has enough speech."""
     f0, loud = pitch[voiced], level[talk]
     f0_p = np.percentile(f0, [5, 20, 50, 80, 95])
@@ -391,18 +390,11 @@ def _prosody(
     pauses = gaps[gaps >= PAUSE_S / _HOP_S]  # frames
     return np.array(
         [
-            f0_p[2],
-            f0_p[1],
-            f0_p[3],
-            f0.std(),
-            f0_p[4] - f0_p[0],
+            *(f0_p[2], f0_p[1], f0_p[3], f0.std(), f0_p[4] - f0_p[0]),
             _mean(np.abs(f0_steps)),
             _slope(times[voiced], f0),
             _mean((f0_steps > 0).astype(np.float64)),
-            loud.mean(),
-            loud_p[0],
-            loud_p[1],
-            loud.std(),
+            *(loud.mean(), loud_p[0], loud_p[1], loud.std()),
             _mean(np.abs(level_steps)),
             _slope(times[talk], loud),
             speech_s / window_s,

@@ -37,8 +37,9 @@ from nunbit.recording.observer import (
     RecordingJob,
     WindowS,
 )
-from nunbit.recording.read import read_recording
+from nunbit.recording.read import observe_recording
 from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
+from nunbit.runtime.engines import EngineName
 from nunbit.runtime.files import (
     PartStore,
     read_json,
@@ -46,7 +47,7 @@ from nunbit.runtime.files import (
     sha256_file,
     write_json,
     writing,
-)
+)  # fmt: skip
 from nunbit.runtime.progress import listed, say
 from nunbit.runtime.workers import Tools
 from nunbit.space.vectors import Centre, nuisance_numbers, own_stretches
@@ -95,6 +96,8 @@ class AlignSettings:
         lr: Peak learning rate.
         threads: Threads of the models of one recording.
         workers: Recordings read at once; 0 = as many as the cores allow.
+        engine: Who reads: ``local`` = processes of this machine, ``ray`` = a Ray cluster.
+        address: Of ``ray``: HOST:PORT; '' = what RAY_ADDRESS names, else one started here.
         forget: Delete the window vectors of the recordings (``RUN/recordings``) after the run.
         seed: Decides candidates and batches.
     """
@@ -121,6 +124,8 @@ class AlignSettings:
     lr: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1e-3
     threads: Threads = 1
     workers: Workers = 0
+    engine: EngineName = "local"
+    address: str = ""
     forget: bool = False
     seed: Seed = 0
 
@@ -128,8 +133,6 @@ class AlignSettings:
         """How recordings are read: as ``nunbit analyze`` does, with the model's vectors kept."""
         return ReadingSettings.of(self, keep_embeddings=True)
 
-
-# -- persons ---------------------------------------------------------------------------------------
 
 _MOST_NAMED = 6
 
@@ -187,8 +190,7 @@ def persons_notice(media: Sequence[Path], persons: Sequence[str], table: str) ->
 def _by_folder(paths: Sequence[Path]) -> tuple[str, ...]:
     seen: dict[str, Path] = {}
     for folder in sorted({path.parent for path in paths}):
-        other = seen.setdefault(_nfc(folder.name).casefold(), folder)
-        if other != folder:
+        if (other := seen.setdefault(_nfc(folder.name).casefold(), folder)) != folder:
             raise InputError(
                 Text(
                     f"person '{folder.name}' is in two places, {other} and {folder}: one person "
@@ -231,10 +233,8 @@ def _person_rows(table: Path) -> list[tuple[str, str]]:
                     f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({name} 없음)",
                 )
             )
-    return [
-        (_path_end(_nfc(row.text("media") or ""), table), _nfc(row.text("person") or ""))
-        for row in opened.rows()
-    ]
+    rows = ((row.text("media") or "", row.text("person") or "") for row in opened.rows())
+    return [(_path_end(_nfc(media), table), _nfc(person)) for media, person in rows]
 
 
 def _path_end(media: str, table: Path) -> str:
@@ -250,8 +250,6 @@ def _path_end(media: str, table: Path) -> str:
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
-
-# -- reading ---------------------------------------------------------------------------------------
 
 CACHE_FORMAT = "nunbit-align-windows-2"
 
@@ -335,13 +333,12 @@ def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
     own_job = job.recording
     store = window_store(job)
     synthetic = (own_job.media.parent / SYNTHETIC_MARK).is_file()
-    kept = store.read(own_job.session)
-    if kept is not None:
+    if (kept := store.read(own_job.session)) is not None:
         return replace(kept, synthetic=synthetic, kept=True)
     # Version 0.1 kept the same vectors in a file of another kind.
     (job.cache / f"{own_job.session}.npz").unlink(missing_ok=True)
     bundle = load_bundle(own_job.bundle, threads=own_job.settings.threads)
-    seen = read_recording(own_job, bundle, tools.advance)
+    seen = observe_recording(own_job, bundle, tools.advance)
     duration_s, transcript, voice = seen.media.duration_s, seen.transcript, seen.voice
     faces, choice = (
         (None, None) if seen.faces is None else seen.faces.choose(own_job.settings.person)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,14 @@ from nunbit.core.streams import (
     VoiceStream,
 )
 from nunbit.core.timebase import bounds
+from nunbit.measures.class_probabilities import text_chances
 from nunbit.measures.episodes import excerpts_of
 from nunbit.measures.modality_pairs import PAIRS
 from nunbit.model.bundle import BUNDLE_FILE
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle
-from nunbit.runtime.files import atomic_path, read_json, sha256_file, write_json, writing
+from nunbit.runtime.claims import replaced_folder
+from nunbit.runtime.files import atomic_path, read_arrays, read_json, sha256_file, write_json
 from nunbit.space.cca import Head, Heads
 from nunbit.space.retrieval import NO_VERDICT, sentence
 from nunbit.space.vectors import (
@@ -63,6 +65,8 @@ FOUND = "found"
 
 WINDOWS_FILE = "windows.npz"
 WINDOWS_FORMAT = "nunbit-windows-1"
+SAID = "said"
+"""Array of ``windows.npz`` with the scores of what is said; absent in files from before it."""
 
 _LONGEST_TEXT = 200  # characters, as for the class probabilities of words
 _HEAD = ("centre", "scale", "weight")
@@ -78,6 +82,8 @@ class AlignedWindows:
         reasons: Modality -> (W,) of str, why it is missing, '' where it is there.
         agreement: ``a-b`` -> (W,) cosine, NaN where one is missing.
         excerpts: (W,) words of the window, '' if there are none.
+        said: (W, E) scores of what is said for each emotion that readers could name, NaN where
+            there are none; None where the bundle has no side for words. For the search.
         verdicts: Pair ``a-b`` -> verdict of the alignment.
     """
 
@@ -87,6 +93,7 @@ class AlignedWindows:
     agreement: dict[str, Floats]
     excerpts: tuple[str, ...]
     verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    said: Singles | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,21 +130,16 @@ def window_inputs(bundle: Bundle, seen: WindowStreams) -> dict[str, Singles]:
         "voice": prosody_vectors(seen.voice, seen.windows, own),
         "text": text_vectors(seen.transcript, sentences, seen.windows, own),
     }
-    n, sizes = len(seen.windows), _sizes(bundle)
+    n, sizes = len(seen.windows), vector_sizes(bundle)
     return {
         m: np.full((n, sizes[m]), np.nan, np.float32) if rows is None else rows
         for m, rows in found.items()
     }
 
 
-def _sizes(bundle: Bundle) -> dict[str, int]:
-    """Modality -> D."""
+def vector_sizes(bundle: Bundle) -> dict[str, int]:
+    """Modality -> D, of the vectors that the heads take."""
     return {"face": bundle.embedding_size, "voice": len(PROSODY), "text": bundle.embedding_size}
-
-
-def is_aligned(bundle: Bundle) -> bool:
-    """Whether the bundle has heads; then faces must be read with ``keep_embeddings``."""
-    return bundle.document.alignment is not None
 
 
 def verdicts_of(bundle: Bundle) -> dict[str, Mapping[str, Any]]:
@@ -188,16 +190,15 @@ def read_heads(bundle: Bundle) -> Heads | None:
         return None
     path = bundle.path / ALIGNMENT_FILE
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            heads = {
-                str(m): Head(*(arrays[f"{m}_{part}"] for part in _HEAD))
-                for m in section["modalities"]
-            }
-            correlations = arrays["correlations"]
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as exc:
+        arrays = read_arrays(path)
+        heads = {
+            str(m): Head(*(arrays[f"{m}_{part}"] for part in _HEAD)) for m in section["modalities"]
+        }
+        correlations = arrays["correlations"]
+    except (OSError, KeyError, TypeError, ValueError) as exc:
         raise _unfit(path, exc) from exc
     for name, head in heads.items():
-        expected = _sizes(bundle).get(name)
+        expected = vector_sizes(bundle).get(name)
         if len(head.weight) != expected:
             raise _unfit(path, f"{name}: {len(head.weight)} numbers, expected {expected}")
     return Heads(heads, str(section.get("method", "")), correlations, section)
@@ -205,13 +206,17 @@ def read_heads(bundle: Bundle) -> Heads | None:
 
 def write_heads(path: Path, heads: Heads) -> None:
     """Write ``alignment.npz``: per modality centre, scale and weight, and the correlations."""
-    arrays = {
-        f"{m}_{part}": getattr(head, part) for m, head in heads.heads.items() for part in _HEAD
-    }
-    _save(path, arrays | {"correlations": heads.correlations})
+    arrays = ((m, head, part) for m, head in heads.heads.items() for part in _HEAD)
+    _save(
+        path,
+        {f"{m}_{part}": getattr(head, part) for m, head, part in arrays}
+        | {"correlations": heads.correlations},
+    )
 
 
-def write_aligned_bundle(source: Path, target: Path, heads: Heads, result: dict[str, Any]) -> None:
+def write_aligned_bundle(
+    source: Path, target: Path, heads: Heads, result: Mapping[str, Any]
+) -> None:
     """Copy a bundle and add the heads; everything else stays as it is.
 
     Args:
@@ -223,12 +228,15 @@ def write_aligned_bundle(source: Path, target: Path, heads: Heads, result: dict[
     Raises:
         InputError: It cannot be written.
     """
-    document = read_json(source / BUNDLE_FILE)
-    with writing(target):
-        if target.resolve() != source.resolve():
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(source, target)
-        write_heads(target / ALIGNMENT_FILE, heads)
+    with replaced_folder(target) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        _add_heads(folder, heads, result)
+        load_bundle(folder, threads=1)  # what was written can be read
+
+
+def _add_heads(target: Path, heads: Heads, result: Mapping[str, Any]) -> None:
+    document = read_json(target / BUNDLE_FILE)
+    write_heads(target / ALIGNMENT_FILE, heads)
     document["checksums"] = document["checksums"] | {
         ALIGNMENT_FILE: sha256_file(target / ALIGNMENT_FILE)
     }
@@ -251,8 +259,7 @@ def write_aligned_bundle(source: Path, target: Path, heads: Heads, result: dict[
             for modality, probe in result["assessment"]["identity"].items()
         },
     }
-    write_json(target / BUNDLE_FILE, document)
-    load_bundle(target, threads=1)  # what was written can be read
+    write_json(target / BUNDLE_FILE, sealed_document(document))
 
 
 # -- a recording in the space ----------------------------------------------------------------------
@@ -275,8 +282,7 @@ def align_windows(bundle: Bundle, seen: WindowStreams) -> AlignedWindows | None:
         start_s=np.array([w.start_s for w in seen.windows]),
         length_s=seen.windows[0].duration_s if n else 4.0,
     )
-    level = detrended if heads.details.get("trend") == TREND else centred
-    placed = heads.project(level(table))
+    placed = heads.project(leveller(heads)(table))
     absent = {
         "face": "no_video" if seen.faces is None else "no_face",
         "voice": "no_audio" if seen.voice is None else "silence",
@@ -300,12 +306,30 @@ def align_windows(bundle: Bundle, seen: WindowStreams) -> AlignedWindows | None:
         },
         excerpts=excerpts_of(seen.transcript, seen.windows),
         verdicts=verdicts_of(bundle),
+        said=_said(bundle, seen),
     )
 
 
-def agreement_blocks(
-    aligned: AlignedWindows, *, unproven: bool = False
-) -> tuple[MeasureBlock, ...]:
+def leveller(heads: Heads) -> Callable[[WindowTable], WindowTable]:
+    """What takes the mean or the trend out of a recording before these heads see it."""
+    return detrended if heads.details.get("trend") == TREND else centred
+
+
+def _said(bundle: Bundle, seen: WindowStreams) -> Singles | None:
+    """(W, E) of the sentences that are scored; those left out leave no trace here either."""
+    scores = text_chances(bundle, seen.transcript).scores
+    if scores is None or seen.transcript is None:
+        return None
+    kept = np.asarray(np.isfinite(scores).all(axis=1))
+    said = zip(seen.transcript.utterances, kept.tolist(), strict=True)
+    some = [utterance for utterance, there in said if there]
+    if not some:
+        return np.full((len(seen.windows), scores.shape[1]), np.nan, np.float32)
+    part = replace(seen.transcript, utterances=tuple(some))
+    return text_vectors(part, scores[kept], seen.windows, own_stretches(seen.turns))
+
+
+def agreement_blocks(aligned: AlignedWindows, *, unproven: bool = False) -> Iterator[MeasureBlock]:
     """``agreement_<a>_<b>`` per window: the cosine of two modalities in the shared space.
 
     Args:
@@ -313,7 +337,6 @@ def agreement_blocks(
         unproven: Whether pairs without a found shared state are shown.
     """
     edges = bounds(aligned.windows)
-    blocks = []
     for name, value in aligned.agreement.items():
         a, b = name.split("-")
         there = np.isfinite(value)
@@ -322,24 +345,21 @@ def agreement_blocks(
         if not unproven and aligned.verdicts.get(name, {}).get("code") != FOUND:
             reason = np.where(there, "unvalidated", reason)
             value, there = np.full(len(value), np.nan), np.zeros(len(value), bool)
-        blocks.append(
-            MeasureBlock(
-                scope="window",
-                modality="fused",
-                measure=f"agreement_{a}_{b}",
-                unit="cosine",
-                grade=None,
-                t_start=edges[:, 0],
-                t_end=edges[:, 1],
-                value=value,
-                n_expected=np.ones(len(value), np.int64),
-                n_valid=there.astype(np.int64),
-                confidence=np.full(len(value), np.nan),
-                mask_reason=reason.astype(np.str_),
-                experimental=True,
-            )
+        yield MeasureBlock(
+            scope="window",
+            modality="fused",
+            measure=f"agreement_{a}_{b}",
+            unit="cosine",
+            grade=None,
+            t_start=edges[:, 0],
+            t_end=edges[:, 1],
+            value=value,
+            n_expected=np.ones(len(value), np.int64),
+            n_valid=there.astype(np.int64),
+            confidence=np.full(len(value), np.nan),
+            mask_reason=reason.astype(np.str_),
+            experimental=True,
         )
-    return tuple(blocks)
 
 
 def write_windows(folder: Path, aligned: AlignedWindows, *, session: str, bundle_hash: str) -> Path:
@@ -366,6 +386,8 @@ def write_windows(folder: Path, aligned: AlignedWindows, *, session: str, bundle
     for modality in MODALITIES:
         rows = aligned.embeddings.get(modality)
         arrays[modality] = empty if rows is None else rows.astype(np.float16)
+    if aligned.said is not None:
+        arrays[SAID] = aligned.said.astype(np.float16)
     _save(path, arrays)
     return path
 
@@ -391,15 +413,14 @@ def read_windows(path: Path) -> dict[str, Any]:
         InputError: It is missing, damaged or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+        found: dict[str, Any] = dict(read_arrays(path))
         if str(found["format"]) != WINDOWS_FORMAT:
             raise ValueError(str(found["format"]))
         found["excerpts"] = tuple(json.loads(found["excerpts"].tobytes().decode()))
         n = len(found["t_start"])
-        if any(len(found[k]) != n for k in ("t_end", "excerpts", *MODALITIES)):
+        if any(len(found.get(k, range(n))) != n for k in ("t_end", "excerpts", SAID, *MODALITIES)):
             raise ValueError("rows differ in number")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as exc:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as exc:
         raise InputError(
             Text(
                 f"{path}: cannot read these windows: {exc}; analyse the recording again",

@@ -16,10 +16,10 @@ from itertools import accumulate
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nunbit.core.messages import InputError, Text
-from nunbit.core.streams import Flags, Floats
+from nunbit.core.streams import Flags, Floats, Singles
 from nunbit.statistics.series import SURE, likeness, memory, normal_scores, series_of
 
 Side = Literal["both", "up", "down"]
@@ -236,7 +236,7 @@ class _Measured:
 
 
 def _far_off(
-    grown: NDArray[np.float32],
+    grown: Singles,
     there: Flags,
     hop_s: float,
     side: Side,
@@ -273,7 +273,7 @@ def _far_off(
     return _Measured(observed, farthest) if observed else None
 
 
-def _running_sums(known: Floats, there: Flags, base: Flags, seed: int) -> NDArray[np.float32]:
+def _running_sums(known: Floats, there: Flags, base: Flags, seed: int) -> Singles:
     """(1 + DRAWS, n + 1) sums up to each place of the series and its draws, less the usual mean."""
     scores = np.full(len(there), np.nan)
     scores[there] = normal_scores(known)
@@ -289,15 +289,13 @@ def _running_sums(known: Floats, there: Flags, base: Flags, seed: int) -> NDArra
     return grown
 
 
-def _against_the_rest(
-    distance: NDArray[np.float32], width: int, *, centred: bool
-) -> NDArray[np.float32]:
+def _against_the_rest(distance: Singles, width: int, *, centred: bool) -> Singles:
     """(rows, places) means in standard deviations of the means that share no value with them."""
     n = distance.shape[1]
     at = np.arange(n)
     others = (n - (np.minimum(at + width, n) - np.maximum(at - width + 1, 0))).astype(np.float32)
 
-    def rest(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def rest(values: Singles) -> Singles:
         sums = np.zeros((len(values), n + 2 * width - 1), np.float32)
         np.cumsum(values, axis=1, out=sums[:, width : width + n])
         sums[:, width + n :] = sums[:, width + n - 1, None]

@@ -11,7 +11,7 @@ columns a set (1 for an outcome, classes for one-hot rows), L penalties.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,12 +84,16 @@ def nested_splits(
 
 
 def splits_of(fold: Codes, person: Codes, inner: int, seed: int) -> tuple[Split, ...]:
-    """The outer folds of given codes (a site a fold, for example), with inner folds by person."""
+    """The outer folds of given codes (a site a fold, for example), with inner folds by person.
+
+    Rows of persons who are tested are not trained on, also where they lie in another fold (somebody
+    at two sites).
+    """
     found = []
     for each in np.unique(fold):
-        train, test = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
-        rng = np.random.default_rng([seed, 1 + int(each)])
-        dealt = _dealt(person[train], inner, rng)
+        test = np.flatnonzero(fold == each)
+        train = np.flatnonzero(~np.isin(person, person[test]))
+        dealt = _dealt(person[train], inner, np.random.default_rng([seed, 1 + int(each)]))
         pairs = tuple((train[dealt != i], train[dealt == i]) for i in np.unique(dealt))
         found.append(Split(train, test, pairs))
     return tuple(found)
@@ -192,11 +196,7 @@ class Ridge:
             labels: (N, P K) sets of labels side by side.
             columns: K.
         """
-        found = np.empty(labels.shape)
-        for split, factors, inner in zip(self._splits, self._outer, self._inner, strict=True):
-            chosen = self._chosen(split, inner, labels, columns)
-            found[split.test] = _fitted(factors, labels[split.train], chosen)
-        return found
+        return self._predicted(self._outer, labels, columns)
 
     def inner_predictions(self, labels: Floats, columns: int = 1) -> Iterator[tuple[Codes, Floats]]:
         """For every outer fold its training rows, and their predictions by the inner folds.
@@ -212,9 +212,12 @@ class Ridge:
 
     def masked(self, labels: Floats, rows: Floats, columns: int = 1) -> Floats:
         """Predictions for the same folds where the tested rows are ``rows`` (parts of them NaN)."""
+        outer = (_Factors.of(self._rows[s.train], rows[s.test]) for s in self._splits)
+        return self._predicted(outer, labels, columns)
+
+    def _predicted(self, outer: Iterable[_Factors], labels: Floats, columns: int) -> Floats:
         found = np.empty(labels.shape)
-        for split, inner in zip(self._splits, self._inner, strict=True):
-            factors = _Factors.of(self._rows[split.train], rows[split.test])
+        for split, factors, inner in zip(self._splits, outer, self._inner, strict=True):
             chosen = self._chosen(split, inner, labels, columns)
             found[split.test] = _fitted(factors, labels[split.train], chosen)
         return found
@@ -260,8 +263,7 @@ def permuted_rows(
             things in the same order, changing persons alone would change nothing.
     """
     order = np.argsort(person, kind="stable")
-    starts = np.searchsorted(person[order], np.unique(person))
-    own = np.split(order, starts[1:])
+    own = np.split(order, np.searchsorted(person[order], np.unique(person))[1:])
     of_block = np.array([block[rows[0]] for rows in own])
     source = np.arange(len(own))
     for each in np.unique(of_block):

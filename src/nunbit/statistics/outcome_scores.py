@@ -94,8 +94,7 @@ def spearman(first: Floats, second: Floats) -> tuple[float, tuple[float, float] 
     a, b = ranked(first), ranked(second)
     r = float(np.corrcoef(a, b)[0, 1])
     z = math.atanh(min(max(r, -0.999999), 0.999999))
-    error = math.sqrt((1.0 + r * r / 2.0) / (len(first) - 3.0))
-    reach = 1.959964 * error
+    reach = 1.959964 * math.sqrt((1.0 + r * r / 2.0) / (len(first) - 3.0))
     p = math.erfc(abs(z) * math.sqrt(len(first) - 3.0) / math.sqrt(2.0))
     return r, (math.tanh(z - reach), math.tanh(z + reach)), p
 

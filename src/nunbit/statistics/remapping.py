@@ -38,12 +38,14 @@ class Form:
     Attributes:
         scale: One factor of all log-probabilities (an inverse temperature).
         bias: A number for each class.
+        bias_sd: Width of its prior.
         weight_sd: Width of the prior of the K x K re-mapping; 0 leaves it out.
         neutral: The person's neutral face takes part.
     """
 
     scale: bool = False
     bias: bool = False
+    bias_sd: float = _BIAS_SD
     weight_sd: float = 0.0
     neutral: bool = False
 
@@ -120,14 +122,12 @@ def fit_correction(
     if len(known) < 2 or not rows.any():
         return nothing
     own = x[rows]
-    neutral = np.zeros_like(own) if x0 is None else x0[rows]
-    design, width = _design(own, neutral, known, form)
+    design, width = _design(own, np.zeros_like(own) if x0 is None else x0[rows], known, form)
     if not len(width):
         return nothing
     at = np.searchsorted(known, truth[rows])
     weighing = np.ones(len(own)) if weights is None else weights[rows]
-    theta = _newton(design, own[:, known], at, width, weighing)
-    return _unpacked(theta, known, n_classes, form)
+    return _unpacked(_newton(design, own[:, known], at, width, weighing), known, n_classes, form)
 
 
 def _design(x: Floats, x0: Floats, known: Codes, form: Form) -> tuple[NDArray[np.float64], Floats]:
@@ -142,7 +142,7 @@ def _design(x: Floats, x0: Floats, known: Codes, form: Form) -> tuple[NDArray[np
         widths.append(_NEUTRAL_SD)
     if form.bias:
         parts.append(np.broadcast_to(np.eye(c), (n, c, c)))
-        widths += [_BIAS_SD] * c
+        widths += [form.bias_sd] * c
     if form.weight_sd > 0:
         off = x - x0
         each = np.zeros((n, c, c, k))
@@ -164,9 +164,7 @@ def _newton(design: Floats, base: Floats, truth: Codes, width: Floats, weights: 
 
     def at(theta: Floats) -> tuple[float, Floats]:
         """The loss, and the probabilities."""
-        logits = base + (flat @ theta).reshape(n, c)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
+        shares = softmax(base + (flat @ theta).reshape(n, c))
         losses = weights * np.log(np.maximum(shares[rows, truth], 1e-300))
         return float((precision * theta**2).sum() / 2 - losses.sum()), shares
 

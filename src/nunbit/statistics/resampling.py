@@ -27,9 +27,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nunbit.core.streams import Flags, Floats, Ints, Singles
 from nunbit.statistics.scores import ratio
 
-Floats = NDArray[np.float64]
 Scale = Literal["share", "positive", "difference"]
 
 # Below this many persons the bootstrap is too narrow; from here on both agree within a tenth.
@@ -137,10 +137,9 @@ _TRANSFORMS: dict[Scale, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
-Codes = NDArray[np.int64]
-Draws = NDArray[np.float32]
+Draws = Singles
 # An evaluation keeps some seventy of these per image: half the bytes matter.
-Cells = NDArray[np.int32] | NDArray[np.int64]
+Cells = NDArray[np.int32] | Ints
 
 # Entries of the largest temporary arrays: 100 MB of per-person sums, 32 MB of weights.
 _MOST_ENTRIES = 24_000_000
@@ -171,7 +170,7 @@ class Additive:
         return totals.astype(np.float64)
 
 
-def cluster_codes(subjects: Sequence[str | None] | None, n: int) -> Codes:
+def cluster_codes(subjects: Sequence[str | None] | None, n: int) -> Ints:
     """Number the persons; an image without a person counts as a person of its own.
 
     Args:
@@ -189,14 +188,14 @@ def cluster_codes(subjects: Sequence[str | None] | None, n: int) -> Codes:
     return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(keys))
 
 
-def confusion_cells(truth: Codes, prediction: Codes, n_classes: int) -> Additive:
+def confusion_cells(truth: Ints, prediction: Ints, n_classes: int) -> Additive:
     """A confusion matrix as sums; images with truth or prediction < 0 do not take part."""
     cells = np.where((truth >= 0) & (prediction >= 0), truth * n_classes + prediction, -1)
     return Additive(cells=cells.astype(np.int32), n_cells=n_classes**2)
 
 
 def resample(
-    sums: Mapping[str, Additive], clusters: Codes, *, n_resamples: int, seed: int
+    sums: Mapping[str, Additive], clusters: Ints, *, n_resamples: int, seed: int
 ) -> dict[str, Draws]:
     """Draw persons with replacement and add up their images, R times.
 
@@ -229,7 +228,7 @@ def resample(
     return results
 
 
-def per_cluster(entry: Additive, clusters: Codes) -> Draws:
+def per_cluster(entry: Additive, clusters: Ints) -> Draws:
     """Sums of each person; (P, n_cells)."""
     n_clusters = int(clusters.max()) + 1
     taking_part = entry.cells >= 0
@@ -239,7 +238,7 @@ def per_cluster(entry: Additive, clusters: Codes) -> Draws:
     return flat.reshape(n_clusters, entry.n_cells).astype(np.float32)
 
 
-def grouped(clusters: Codes, seed: int) -> Codes:
+def grouped(clusters: Ints, seed: int) -> Ints:
     """The clusters that ``resample`` draws: persons, or random groups of them above 4,000."""
     n_clusters = int(clusters.max()) + 1
     if n_clusters <= _MOST_CLUSTERS:
@@ -258,7 +257,7 @@ def interval(draws: Floats | Draws, *, level: float = 0.95) -> tuple[float, floa
     return float(low), float(high)
 
 
-def rank_bins(score: Floats, positive: NDArray[np.bool_], n_bins: int = 200) -> Additive:
+def rank_bins(score: Floats, positive: Flags, n_bins: int = 200) -> Additive:
     """A ranking as sums: positives and negatives per bin of rank; equal scores share a bin.
 
     AUROC itself is no sum over images; with 200 bins of equal mass its error is below 1e-4, far
@@ -306,7 +305,7 @@ def ece_interval(
     return lower, max(ece, (2.0 * ece - low + high) / 2.0)
 
 
-def _weights(n_clusters: int, n_resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
+def _weights(n_clusters: int, n_resamples: int, seed: int) -> Iterator[Singles]:
     """How often each person was drawn, in chunks (C, P); every row sums to P."""
     rng = np.random.default_rng(seed)
     rows = max(1, min(n_resamples, _MOST_WEIGHTS // n_clusters))
@@ -342,7 +341,7 @@ class Gap:
     p_value: float
 
 
-def largest_gap(values: Floats, draws: NDArray[Any], persons: NDArray[np.float64]) -> Gap | None:
+def largest_gap(values: Floats, draws: NDArray[Any], persons: Floats) -> Gap | None:
     """Test the range of several groups with a max-statistic bootstrap.
 
     The draws around the groups' own values show how far chance moves them; the range of these
@@ -372,13 +371,34 @@ def largest_gap(values: Floats, draws: NDArray[Any], persons: NDArray[np.float64
     covariance = np.atleast_2d(np.cov(moved, rowvar=False))
     own = np.diag(covariance)
     spread = np.sqrt(np.maximum(own[:, None] + own[None, :] - 2.0 * covariance, 0.0))  # (G, G)
-    high = float((values[:, None] - values[None, :] + NORMAL * spread).max())
     return Gap(
         best=best,
         worst=worst,
         difference=gap,
         expected=float(ranges.mean()),
         low=max(0.0, gap - float(np.quantile(ranges, 0.95))),
-        high=high,
+        high=float((values[:, None] - values[None, :] + NORMAL * spread).max()),
         p_value=float((1 + (ranges >= gap).sum()) / (1 + len(ranges))),
     )
+
+
+def distinct_draws(rng: np.random.Generator, below: Ints, count: int) -> Ints:
+    """Draw without replacement from many ranges at once, in time that does not depend on them.
+
+    Floyd's algorithm (Bentley and Floyd 1987, "Programming pearls: a sample of brilliance",
+    Communications of the ACM 30): every set is as likely.
+
+    Args:
+        rng: For the draws.
+        below: (Q,) sizes of the ranges, ``count`` at least.
+        count: How many of each, C.
+
+    Returns:
+        (Q, C) different numbers a row, from 0 up to below the row's size.
+    """
+    found = np.empty((len(below), count), np.int64)
+    for k in range(count):
+        last = below - count + k
+        drawn = rng.integers(0, last + 1)
+        found[:, k] = np.where((found[:, :k] == drawn[:, None]).any(axis=1), last, drawn)
+    return found

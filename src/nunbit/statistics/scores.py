@@ -15,14 +15,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.int64]
-Codes = NDArray[np.int64]
+from nunbit.core.streams import Flags, Floats, Ints, Singles
+
+Counts = Floats | Singles | Ints
 
 
-def confusion_matrix(truth: Codes, prediction: Codes, n_classes: int) -> Codes:
+def confusion_matrix(truth: Ints, prediction: Ints, n_classes: int) -> Ints:
     """Count images by true and predicted class.
 
     Args:
@@ -57,8 +56,7 @@ def f1(confusion: Counts) -> Floats:
 
     Zero where a class is never right, NaN only where it is neither true nor predicted anywhere.
     """
-    wholes = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-    return ratio(2.0 * _diagonal(confusion), wholes)
+    return ratio(2.0 * _diagonal(confusion), confusion.sum(axis=-1) + confusion.sum(axis=-2))
 
 
 def macro_f1(confusion: Counts) -> Floats:
@@ -78,7 +76,7 @@ def binary_confusion(confusion: Counts, members: list[int]) -> Floats:
     return np.asarray(inside.T @ confusion.astype(np.float64) @ inside)
 
 
-def auroc(score: Floats, positive: NDArray[np.bool_]) -> float:
+def auroc(score: Floats, positive: Flags) -> float:
     """Probability that a positive scores above a negative, ties counting half.
 
     Args:
@@ -99,9 +97,7 @@ def auroc(score: Floats, positive: NDArray[np.bool_]) -> float:
     return (rank_sum - n_positive * (n_positive + 1) / 2.0) / (n_positive * n_negative)
 
 
-def mcnemar(
-    first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_]
-) -> dict[str, float]:
+def mcnemar(first_correct: Flags, second_correct: Flags) -> dict[str, float]:
     """Exact McNemar test of two classifiers on the same images.
 
     The two-sided binomial test of the images that only one of them gets right. It takes images as
@@ -195,8 +191,8 @@ class Pairwise:
         n_null: Pairs left out because a vote is null.
     """
 
-    agreed: Codes
-    pairs: Codes
+    agreed: Ints
+    pairs: Ints
     n_null: int
 
 
@@ -215,14 +211,14 @@ class OneAgainstOthers:
         n_null: Cases left out because the annotator's vote is null.
     """
 
-    truth: Codes
-    answer: Codes
-    image: Codes
-    annotator: Codes
+    truth: Ints
+    answer: Ints
+    image: Ints
+    annotator: Ints
     n_null: int
 
 
-def pairwise(votes: Codes, n_classes: int) -> Pairwise:
+def pairwise(votes: Ints, n_classes: int) -> Pairwise:
     """Count on each image how many pairs of annotators agree."""
     counts = vote_counts(votes, n_classes)
     named, cast = counts.sum(axis=1), (votes != ABSENT).sum(axis=1)
@@ -234,7 +230,7 @@ def pairwise(votes: Codes, n_classes: int) -> Pairwise:
     )
 
 
-def one_against_others(votes: Codes, n_classes: int) -> OneAgainstOthers:
+def one_against_others(votes: Ints, n_classes: int) -> OneAgainstOthers:
     """Compare each annotator with the majority of the others.
 
     A majority is strictly more than half of all the others' votes, null ones counted, as in the
@@ -255,7 +251,7 @@ def one_against_others(votes: Codes, n_classes: int) -> OneAgainstOthers:
     return OneAgainstOthers(truth, answer, image, who, n_null)
 
 
-def agreement_level(votes: Codes, n_classes: int) -> Codes:
+def agreement_level(votes: Ints, n_classes: int) -> Ints:
     """How far annotators agree on each image; (N,).
 
     ``UNANIMOUS``: all votes equal and none null; ``MAJORITY``: more than half, not all;
@@ -267,7 +263,7 @@ def agreement_level(votes: Codes, n_classes: int) -> Codes:
     return np.where(n_votes < 2, UNJUDGED, level)
 
 
-def vote_counts(votes: Codes, n_classes: int) -> Codes:
+def vote_counts(votes: Ints, n_classes: int) -> Ints:
     """Votes per class; (N, K)."""
     # Null and absent votes fall into two columns of their own, which are cut off.
     width = n_classes + 2
@@ -293,10 +289,10 @@ class Reliability:
         count: (B,) images.
     """
 
-    bin_of: Codes
+    bin_of: Ints
     confidence: Floats
     accuracy: Floats
-    count: Codes
+    count: Ints
 
     @property
     def ece(self) -> float:
@@ -319,7 +315,7 @@ class RiskCoverage:
     aurc: float
 
 
-def reliability(confidence: Floats, correct: NDArray[np.bool_], n_bins: int = 15) -> Reliability:
+def reliability(confidence: Floats, correct: Flags, n_bins: int = 15) -> Reliability:
     """Sort images by confidence into bins of equal mass.
 
     Args:
@@ -340,10 +336,9 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], n_bins: int = 15
     )
 
 
-def expected_calibration_error(probability: Floats, truth: Codes, n_bins: int = 15) -> float:
+def expected_calibration_error(probability: Floats, truth: Ints, n_bins: int = 15) -> float:
     """ECE of the top class with bins of equal mass; probability (N, K), truth (N,)."""
-    correct = probability.argmax(axis=1) == truth
-    return reliability(probability.max(axis=1), correct, n_bins).ece
+    return reliability(probability.max(axis=1), probability.argmax(axis=1) == truth, n_bins).ece
 
 
 def ece_noise_floor(confidence: Floats, bins: Reliability) -> float:
@@ -361,16 +356,15 @@ def ece_noise_floor(confidence: Floats, bins: Reliability) -> float:
     return float(np.sqrt(2.0 / np.pi * np.maximum(variance, 0.0)).sum() / len(confidence))
 
 
-def brier(probability: Floats, truth: Codes) -> Floats:
+def brier(probability: Floats, truth: Ints) -> Floats:
     """Squared distance of each image's probabilities from its one-hot truth; (N,) in [0, 2].
 
     Its mean is the multi-class Brier score in Brier's original form (not halved).
     """
-    squares = (probability**2).sum(axis=1)
-    return np.asarray(squares - 2.0 * _of_truth(probability, truth) + 1.0)
+    return np.asarray((probability**2).sum(axis=1) - 2.0 * _of_truth(probability, truth) + 1.0)
 
 
-def negative_log_likelihood(probability: Floats, truth: Codes) -> Floats:
+def negative_log_likelihood(probability: Floats, truth: Ints) -> Floats:
     """Minus log probability of the true class, nats; (N,)."""
     return -np.log(np.maximum(_of_truth(probability, truth), _SMALLEST))
 
@@ -380,7 +374,7 @@ def soft_cross_entropy(probability: Floats, target: Floats) -> Floats:
     return np.asarray(-(target * np.log(np.maximum(probability, _SMALLEST))).sum(axis=1))
 
 
-def fit_temperature(logits: Floats, truth: Codes) -> float:
+def fit_temperature(logits: Floats, truth: Ints) -> float:
     """The temperature that minimises the negative log-likelihood of ``softmax(logits / T)``.
 
     Fit it on a selection split, never on the images it is then judged on. The likelihood is convex
@@ -418,9 +412,7 @@ def fit_temperature(logits: Floats, truth: Codes) -> float:
     return float(np.exp((low + high) / 2.0))
 
 
-def risk_coverage(
-    confidence: Floats, correct: NDArray[np.bool_], n_points: int = 100
-) -> RiskCoverage:
+def risk_coverage(confidence: Floats, correct: Flags, n_points: int = 100) -> RiskCoverage:
     """Accuracy on the most confident share of images, for every share.
 
     Images of equal confidence share their mean accuracy, so the order of the file cannot matter.
@@ -440,5 +432,5 @@ def risk_coverage(
     )
 
 
-def _of_truth(values: Floats, truth: Codes) -> Floats:
+def _of_truth(values: Floats, truth: Ints) -> Floats:
     return np.take_along_axis(values, truth[:, None], axis=1)[:, 0]

@@ -19,10 +19,10 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nunbit.core.messages import InputError, Text
-from nunbit.core.streams import Flags, Floats
+from nunbit.core.streams import Flags, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +261,7 @@ def long_run(deviations: Floats, there: Flags) -> LongRun:
     power = (2.0 * _slow_power(d, phi) + blocks) / 3.0
     coarse = max(_block_likeness(d, COARSE)[1], 0.0)
     fewest = min(independent, COARSE * (1.0 - coarse) / (1.0 + coarse))
-    error = math.sqrt(power * len(d) * (1.0 + (WIDEN / fewest) ** 3))
-    return LongRun(error, independent, "")
+    return LongRun(math.sqrt(power * len(d) * (1.0 + (WIDEN / fewest) ** 3)), independent, "")
 
 
 def _slow_power(d: Floats, phi: float) -> float:
@@ -324,7 +323,7 @@ def around(value: float, influence: Floats, there: Flags) -> Known:
 
 
 def around_quantile(
-    values: Floats, quantile: float, total: Callable[[Floats], Floats], counts: NDArray[np.int64]
+    values: Floats, quantile: float, total: Callable[[Floats], Floats], counts: Ints
 ) -> Known:
     """Interval of a quantile: where the share below it may lie, read off the values.
 
@@ -339,13 +338,11 @@ def around_quantile(
     # Above or below forgets sooner than the values do: these must be many enough themselves.
     whole = long_run(total(values - values.mean()), counts > 0)
     below = (values <= np.quantile(values, quantile)).astype(np.float64)
-    share = float(below.mean())
-    found = long_run(total(below) - share * counts, counts > 0)
+    found = long_run(total(below) - float(below.mean()) * counts, counts > 0)
     if reason := whole.reason or found.reason:
         return Known(math.nan, math.nan, reason)
     half = STUDENT_12 * found.error / max(float(counts.sum()), 1.0)
-    edges = np.clip([quantile - half, quantile + half], 0.0, 1.0)
-    low, high = np.quantile(values, edges).tolist()
+    low, high = np.quantile(values, np.clip([quantile - half, quantile + half], 0.0, 1.0)).tolist()
     return Known(low, high, "")
 
 
@@ -367,13 +364,12 @@ def functionals_of(times_s: Floats, series: Floats) -> dict[str, tuple[float, Kn
         whole[there] = below
         return whole
 
-    quantiles = {
-        kind: (float(np.quantile(x, q)), around_quantile(x, q, spread, steps))
-        for kind, q in (("median", 0.5), ("p20", 0.2), ("p80", 0.8))
-    }
     return {
         "mean": (mean, around(mean, u / n, there)),
         "sd": (float(x.std()), NOT_A_MEAN),
-        **quantiles,
+        **{
+            kind: (float(np.quantile(x, q)), around_quantile(x, q, spread, steps))
+            for kind, q in (("median", 0.5), ("p20", 0.2), ("p80", 0.8))
+        },
         "slope": (slope, around(slope, t * (u - slope * t) / (length or 1.0), there)),
     }

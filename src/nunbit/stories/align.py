@@ -27,11 +27,12 @@ from nunbit.recording.paths import (
     session_names,
 )
 from nunbit.report.alignment_page import render_alignment
+from nunbit.runtime.claims import claimed
 from nunbit.runtime.config import settings_to_dict
+from nunbit.runtime.engines import EngineChoice, described, open_engine
 from nunbit.runtime.files import write_json, writing
 from nunbit.runtime.progress import Progress, say, spoken_lang
 from nunbit.runtime.resources import provenance
-from nunbit.runtime.workers import available_cores, run_tasks
 from nunbit.space.cca import Heads, fit_cca, independent_windows
 from nunbit.space.held_out import assess_alignment, erasing
 from nunbit.space.retrieval import RetrievalSettings
@@ -108,11 +109,23 @@ def align(
     require_media_extra()
     if settings.method == "infonce" and contrastive is None:
         raise MissingExtra("torch", "train")
+    with claimed(out):
+        return _align(media, out, settings, bundle, contrastive)
+
+
+def _align(
+    media: Sequence[Path],
+    out: Path,
+    settings: AlignSettings,
+    bundle: Path | None,
+    contrastive: Contrastive | None,
+) -> Mapping[str, Any]:
     paths = list_media(media)
     persons = persons_of(paths, settings.persons)
     folder = (bundle or default_bundle_path()).resolve()
     notices: Notices = list(persons_notice(paths, persons, settings.persons))
-    corpus = _corpus(_read_all(paths, out, settings, folder), persons, settings, notices)
+    read, engine = _read_all(paths, out, settings, folder)
+    corpus = _corpus(read, persons, settings, notices)
     table = _usable(centred(corpus.raw, settings.centre), corpus.absent, notices)
     raw = corpus.raw.only(table.modalities)
     method = _method(settings, independent_windows(table), contrastive, notices)
@@ -133,6 +146,7 @@ def align(
     heads = (erasing(fit) if settings.without_talking else fit)(detrended(raw))
     learned = _Learned(method, heads, judged.document, load_bundle(folder, threads=1).hash)
     document = _document(corpus, table, learned, settings, notices, kept_readings(out))
+    document["provenance"]["engine"] = engine
     write_aligned_bundle(folder, out / "bundle", heads, document)
     write_json(out / RESULT, document)
     if settings.forget:
@@ -190,8 +204,8 @@ def _document(
 
 def _read_all(
     paths: Sequence[Path], out: Path, settings: AlignSettings, bundle: Path
-) -> list[RecordingWindows]:
-    """Windows of every recording, in the order given; failures are reported and left out."""
+) -> tuple[list[RecordingWindows], dict[str, Any]]:
+    """Windows of every recording, in the order given, and who read them; failures are reported."""
     digest = load_bundle(bundle, threads=1).hash
     cache = out / RECORDINGS
     say_forgotten(out)
@@ -213,9 +227,13 @@ def _read_all(
         for path, name in zip(paths, names, strict=True)
     ]
     found: dict[str, RecordingWindows] = {}
-    workers = min(settings.workers or available_cores(), len(jobs))
-    with Progress(Text("reading", "녹화 읽기"), None, "s") as bar:
-        for result in run_tasks(recording_windows, jobs, num_workers=workers, advance=bar.advance):
+    choice = EngineChoice(settings.engine, settings.address, settings.workers)
+    reads = sorted({bundle, *(path.parent for path in paths)})
+    with (
+        open_engine(choice, len(jobs), reads=reads, out=cache) as engine,
+        Progress(Text("reading", "녹화 읽기"), None, "s") as bar,
+    ):
+        for result in engine.run(recording_windows, jobs, advance=bar.advance):
             found[result.session] = result
             if result.error is not None:
                 say(result.error.under(f"nunbit: {result.session}"))
@@ -227,7 +245,7 @@ def _read_all(
                 f"녹화 {kept}개는 이미 읽어 둔 결과를 사용합니다",
             )
         )
-    return [found[name] for name in names]
+    return [found[name] for name in names], described(engine)
 
 
 def _corpus(

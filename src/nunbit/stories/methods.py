@@ -9,10 +9,11 @@ from statistics import median
 from typing import Any
 
 from nunbit.core.messages import Lang
+from nunbit.core.spans import lists_by_key
 from nunbit.core.timebase import clock
 from nunbit.language.labels import label_set_from_dict
 from nunbit.report.shapes import Texts, percent
-from nunbit.report.timeline_data import read_summary
+from nunbit.report.summary_document import read_summary
 
 TEXTS_FILE = "methods_texts.toml"
 _SHIPPED = "fer7-lite"
@@ -69,11 +70,9 @@ def _all_of(summaries: Sequence[Mapping[str, Any]], key: str, plain: Any) -> str
 
 def _packages(summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Package -> its versions, of all recordings."""
-    found: dict[str, dict[str, None]] = {}
-    for summary in summaries:
-        for name, version in _of(_of(summary, "provenance"), "packages").items():
-            found.setdefault(name, {})[version] = None
-    return {name: "/".join(versions) for name, versions in found.items()}
+    told = (_of(_of(summary, "provenance"), "packages").items() for summary in summaries)
+    found = lists_by_key(pair for pairs in told for pair in pairs)
+    return {name: "/".join(dict.fromkeys(versions)) for name, versions in found.items()}
 
 
 def _versions(summaries: Sequence[Mapping[str, Any]], key: str) -> str:

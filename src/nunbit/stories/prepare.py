@@ -1,15 +1,15 @@
 """Make a prepared data set of face crops from labelled photos (``nunbit prepare``).
 
 The source is listed and its records are assigned to shards; this plan depends only on the records
-and the settings. Missing shards are written on all cores and then joined. After a kill the same
-line continues with the missing shards.
+and the settings. Missing shards are written on all cores, or by a cluster (``engine``), and then
+joined. After a kill the same line continues with the missing shards.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,30 +24,40 @@ from nunbit.datasets.aihub_labels import compare_counts, difference_lines
 from nunbit.datasets.policies import label_under, refuse_anonymous
 from nunbit.datasets.scan import Listing
 from nunbit.datasets.shard_writer import (
-    JPEG_QUALITY,
     PARTS,
     ShardTask,
     count_notes,
     counts_document,
+    cropping_document,
     write_shard,
 )
 from nunbit.datasets.shards import (
     DOCUMENT,
     FORMAT,
+    MANIFEST,
+    DataSet,
+    broken_shards,
     merge_parts,
     missing_shards,
     open_dataset,
     remove_parts,
 )
+from nunbit.datasets.source_changes import (
+    STATE_FILE,
+    keep_unchanged,
+    make_broken_again,
+    source_state,
+    state_in,
+)
 from nunbit.datasets.sources import read_source
 from nunbit.language.labels import LabelSet, label_set_to_dict, load_label_set
-from nunbit.pictures.crops import MIN_BOX_PX, PAD_RGB, CropKind, CropSettings
-from nunbit.pictures.decode import PIXEL_CAP, TRANSPARENT_RGB
+from nunbit.pictures.crops import CropKind, CropSettings
+from nunbit.runtime.claims import claimed, tidy
 from nunbit.runtime.config import Seed, Workers, parse_part, settings_to_dict
+from nunbit.runtime.engines import EngineChoice, EngineName, described, open_engine
 from nunbit.runtime.files import read_json, write_json, writing
 from nunbit.runtime.progress import Progress, say
 from nunbit.runtime.resources import nunbit_version, provenance
-from nunbit.runtime.workers import available_cores, run_tasks
 
 _PLAN = "plan.json"
 _SMALLEST_SHARD = 64
@@ -55,7 +65,7 @@ _SHARDS_AT_LEAST = 8
 # Even a featureless crop takes this much; a usual one takes three times as much.
 _LEAST_BYTES_PER_PIXEL = 0.15
 # Do not shape the result.
-_HOW_NOT_WHAT = ("num_workers", "part")
+_HOW_NOT_WHAT = ("num_workers", "part", "engine", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,11 @@ class PrepareSettings:
         seed: Decides the order of the records inside a split.
         shard_size: Most records in one shard; small data sets get smaller shards, so that every
             core has work.
-        num_workers: Processes; 0 = one a core, 1 = this process only.
+        num_workers: Processes; 0 = one a core (of the cluster, where ``engine`` is ``ray``), 1 =
+            this process only.
+        engine: Who makes the shards: ``local`` = processes of this machine, ``ray`` = a Ray
+            cluster.
+        address: Of ``ray``: HOST:PORT; '' = what RAY_ADDRESS names, else one started here.
         part: ``i/n``: make only every n-th shard from the i-th on (1 ≤ i ≤ n). The job that
             finishes the last shard joins them all.
     """
@@ -90,6 +104,8 @@ class PrepareSettings:
     shard_size: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     num_workers: Workers = 0
     part: str | None = None
+    engine: EngineName = "local"
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,19 +144,49 @@ def prepare(sources: Sequence[Path], out: Path, settings: PrepareSettings) -> Ma
         SettingsError: A setting is unknown or does not fit the source.
     """
     part = parse_part(settings.part)
+    choice = EngineChoice(settings.engine, settings.address, settings.num_workers)
     label_set = load_label_set(settings.label_set)
     _refuse_out_in_source(sources, out)
     say(Text("listing the source …", "원본을 살펴봅니다 …"))
     listing = read_source(list(sources), settings.kind, label_set)
     plan = make_plan(listing, settings, label_set, ", ".join(str(path) for path in sources))
     plan = replace(plan, synthetic=any(_is_synthetic(source) for source in sources))
-    document = _finished(out, plan)
-    if document is not None:
-        say(Text(f"{out}: already prepared", f"{out}: 이미 완성되어 있습니다"))
+    state = source_state(listing.records)
+    if document := _kept(out, plan, state):
         return document
-    _claim(out, plan, settings)
-    _write_shards(out, plan, listing, settings, part)
-    return _joined(out, plan, listing, label_set)
+    with claimed(out, part=settings.part or ""):
+        finished = _finished(out, plan)
+        if finished is not None and (broken := broken_shards(out, finished.manifest)):
+            every = range(len(plan.shards))
+            make_broken_again(finished, broken, list(_tasks(out, plan, listing, settings, every)))
+            finished = None
+        own = range(len(plan.shards)) if finished else _own(plan, part)
+        before = state_in(out / STATE_FILE if finished else out / PARTS / _PLAN)
+        if before is not None or finished:
+            tasks = list(_tasks(out, plan, listing, settings, own))
+            keep_unchanged(out, tasks, finished, (before, state), settings.num_workers)
+            if finished is not None and (out / DOCUMENT).is_file():
+                return _already(out, finished.settings)
+        _claim(out, plan, settings, state)
+        engine = _write_shards(out, plan, listing, settings, part, (choice, sources))
+        return _joined(out, plan, listing, label_set, state, engine)
+
+
+def _kept(out: Path, plan: Plan, state: str) -> Mapping[str, Any] | None:
+    """``dataset.json`` if this data set is complete, of all photos, which did not change since."""
+    finished = _finished(out, plan)
+    if finished is None or state_in(out / STATE_FILE) != state:
+        return None
+    document = finished.settings
+    # A photo that could not be read was perhaps only away at that time.
+    rejected = document["counts"]["records"] < sum(len(rows) for _, rows in plan.shards)
+    return None if rejected or broken_shards(out, finished.manifest) else _already(out, document)
+
+
+def _already(out: Path, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    tidy(out)
+    say(Text(f"{out}: already prepared", f"{out}: 이미 완성되어 있습니다"))
+    return document
 
 
 def _is_synthetic(source: Path) -> bool:
@@ -206,29 +252,53 @@ def _deal(
 
 
 def _write_shards(
-    out: Path, plan: Plan, listing: Listing, settings: PrepareSettings, part: tuple[int, int]
-) -> None:
-    own = range(part[0] - 1, len(plan.shards), part[1])
+    out: Path,
+    plan: Plan,
+    listing: Listing,
+    settings: PrepareSettings,
+    part: tuple[int, int],
+    by: tuple[EngineChoice, Sequence[Path]],
+) -> dict[str, Any]:
+    """Write this job's missing shards; the engine that did, as provenance names it."""
+    own = _own(plan, part)
     todo = missing_shards(out, own, plan.fingerprint)
     n_todo = sum(len(plan.shards[index][1]) for index in todo)
     n_own = sum(len(plan.shards[index][1]) for index in own)
-
-    crop = CropSettings(settings.crop, settings.size, settings.margin)
-
-    def tasks() -> Iterator[ShardTask]:
-        for index in todo:
-            split, rows = plan.shards[index]
-            records = tuple(listing.records[int(row)] for row in rows)
-            yield ShardTask(index, split, records, out, crop, plan.fingerprint)
-
-    workers = min(settings.num_workers or available_cores(), max(1, len(todo)))
+    tasks = _tasks(out, plan, listing, settings, todo)
     title = Text("cropping", "얼굴 자르기")
-    with Progress(title, n_own, "img", done=n_own - n_todo) as progress:
-        for _ in run_tasks(write_shard, tasks(), num_workers=workers, advance=progress.advance):
+    with (
+        open_engine(by[0], len(todo), reads=by[1], out=out) as engine,
+        Progress(title, n_own, "img", done=n_own - n_todo) as progress,
+    ):
+        for _ in engine.run(write_shard, tasks, advance=progress.advance):
             pass
+        return described(engine)
 
 
-def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> Mapping[str, Any]:
+def _own(plan: Plan, part: tuple[int, int]) -> range:
+    """The shards of one job of several."""
+    return range(part[0] - 1, len(plan.shards), part[1])
+
+
+def _tasks(
+    out: Path, plan: Plan, listing: Listing, settings: PrepareSettings, indices: Iterable[int]
+) -> Iterator[ShardTask]:
+    """The tasks of some shards, made one by one."""
+    crop = CropSettings(settings.crop, settings.size, settings.margin)
+    for index in indices:
+        split, rows = plan.shards[index]
+        records = tuple(listing.records[int(row)] for row in rows)
+        yield ShardTask(index, split, records, out, crop, plan.fingerprint)
+
+
+def _joined(
+    out: Path,
+    plan: Plan,
+    listing: Listing,
+    label_set: LabelSet,
+    state: str,
+    engine: Mapping[str, Any],
+) -> Mapping[str, Any]:
     """Join the shards and write ``dataset.json`` if all are there, else report what is missing."""
     missing = missing_shards(out, range(len(plan.shards)), plan.fingerprint)
     tally = None
@@ -236,7 +306,9 @@ def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> Map
         tally = merge_parts(out, len(plan.shards), plan.fingerprint, plan.policy, listing.rejects)
     if tally is None:
         # Another part's run may have joined everything while this one looked.
-        return _finished(out, plan) or {
+        if finished := _finished(out, plan):
+            return finished.settings
+        return {
             "format": FORMAT,
             "finished": False,
             "shards": len(plan.shards),
@@ -258,7 +330,7 @@ def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> Map
         "policy": plan.policy,
         "vote_names": list(listing.vote_names),
         "shards": len(plan.shards),
-        "crop": _crop_document(plan.settings),
+        "crop": cropping_document(plan.settings),
         "counts": counts_document(tally, label_set.ids),
         "raw_counts": listing.raw_counts,
         "known_counts": known,
@@ -269,44 +341,31 @@ def _joined(out: Path, plan: Plan, listing: Listing, label_set: LabelSet) -> Map
             plan.settings,
             seeds={"seed": plan.settings["seed"]},
             inputs={"records": plan.fingerprint},
+            engine=engine,
         ),
     }
+    write_json(out / STATE_FILE, {"state": state})
     write_json(out / DOCUMENT, document)
     remove_parts(out)
     return dict(read_json(out / DOCUMENT))
 
 
-def _crop_document(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "kind": settings["crop"],
-        "size": settings["size"],
-        "margin": settings["margin"] if settings["crop"] == "square" else 0.0,
-        "outside_frame_rgb": list(PAD_RGB),
-        "transparent_rgb": list(TRANSPARENT_RGB),
-        "resample": "bicubic",
-        "jpeg_quality": JPEG_QUALITY,
-        "min_box_px": MIN_BOX_PX,
-        "pixel_cap": PIXEL_CAP,
-        "blur": "variance of the 4-neighbour Laplacian of the grey crop",
-        "box_px": "longer side of the box in pixels of the upright photo",
-    }
-
-
-def _finished(out: Path, plan: Plan) -> Mapping[str, Any] | None:
-    """``dataset.json`` if this data set is complete in ``out``; None if not yet.
+def _finished(out: Path, plan: Plan) -> DataSet | None:
+    """This data set if it is complete in ``out``, its shards apart; None if not yet.
 
     Raises:
-        InputError: Another data set, finished or begun, is there, or a shard of this is missing.
+        InputError: Another data set, finished or begun, is there.
     """
     for path in (out / DOCUMENT, out / PARTS / _PLAN):
         if path.is_file():
             stored = read_json(path)
             if not isinstance(stored, dict) or stored.get("fingerprint") != plan.fingerprint:
                 raise _other_data(out, stored, plan)
-    return open_dataset(out).settings if (out / DOCUMENT).is_file() else None
+    ended = (out / DOCUMENT).is_file() and (out / MANIFEST).is_file()
+    return open_dataset(out, whole=False) if ended else None
 
 
-def _claim(out: Path, plan: Plan, settings: PrepareSettings) -> None:
+def _claim(out: Path, plan: Plan, settings: PrepareSettings, state: str) -> None:
     """Mark the folder as this unfinished data set, so that no other one is mixed in."""
     with writing(out):
         (out / PARTS).mkdir(parents=True, exist_ok=True)
@@ -327,7 +386,12 @@ def _claim(out: Path, plan: Plan, settings: PrepareSettings) -> None:
         )
     write_json(
         out / PARTS / _PLAN,
-        {"fingerprint": plan.fingerprint, "settings": plan.settings, "shards": len(plan.shards)},
+        {
+            "fingerprint": plan.fingerprint,
+            "settings": plan.settings,
+            "shards": len(plan.shards),
+            "state": state,
+        },
     )
 
 
@@ -354,8 +418,7 @@ def _other_data(out: Path, stored: Any, plan: Plan) -> InputError:
     what_ko = f"설정이 다름: {', '.join(changed)}" if changed else "SRC나 레이블 집합이 다름"
     return InputError(
         Text(
-            f"{out}: contains another data set ({what_en}); choose another `out` or delete the "
-            "folder",
+            f"{out}: contains another data set ({what_en}); choose another `out` or delete it",
             f"{out}: 다른 데이터 세트가 들어 있습니다({what_ko}). 다른 `out`을 고르거나 폴더를 "
             "지우십시오",
         )

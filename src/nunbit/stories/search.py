@@ -1,15 +1,18 @@
-"""The story of ``nunbit search``: a sentence through the text tower, windows by similarity.
+"""The story of ``nunbit search``: a sentence, and windows ranked by what they have of it.
 
-A hundred hours at one window a second are 360,000 windows: 92 MB a modality. They are compared in
-blocks, so that nothing of that size is made again in single precision. Fixed point, because
-processors convert half precision to single precision much more slowly.
+One ranking from three: the cosine in the shared space of face, voice and words; the emotions that
+readers would name in what is said; and the exact words. A hundred hours at one window a second are
+360,000 windows: 92 MB a modality. They are compared in blocks, so that nothing of that size is made
+again in single precision. Fixed point, because processors convert half precision to single
+precision much more slowly.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,11 +23,16 @@ from numpy.typing import NDArray
 from nunbit.core.messages import BundleError, InputError, Lang, Text
 from nunbit.core.streams import MODALITIES, Flags, Floats, Singles
 from nunbit.core.timebase import clock
+from nunbit.measures.class_probabilities import emotion_scores
 from nunbit.model.encoders import Bundle
+from nunbit.model.said import WordsSide, words_side_of
+from nunbit.model.zeroshot import normalise
 from nunbit.runtime.progress import pad
 from nunbit.space.cca import Heads
+from nunbit.space.exact_words import ExactWords
 from nunbit.space.windows import (
     FOUND,
+    SAID,
     WINDOWS_FILE,
     read_heads,
     read_windows,
@@ -36,6 +44,10 @@ Fixed = NDArray[np.int16]
 
 _BLOCK = 2048  # rows turned to single precision at once: 1 MB, which a processor's cache holds
 _ONE = 32767
+
+EMOTION_WEIGHT, EXACT_WEIGHT = 1.0, 2.0
+"""Of emotions and exact words beside the similarity, chosen on comments of KOTE's part val that
+neither the tower nor the side had seen (``benchmarks/search_quality.py``)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +65,8 @@ class WindowIndex:
         excerpts: Per recording, one text a window.
         first: (S,) the first row of each recording.
         bundle: Hash of the bundle that made them.
+        said: (N, E) scores of what is said, NaN where there are none; None for windows of a bundle
+            without a side for words, or from before it.
     """
 
     sessions: tuple[str, ...]
@@ -65,6 +79,27 @@ class WindowIndex:
     excerpts: tuple[Sequence[str], ...]
     first: NDArray[np.int64]
     bundle: str
+    said: Singles | None = None
+
+    @cached_property
+    def words(self) -> ExactWords:
+        """The windows' words, made ready when first asked for."""
+        return ExactWords([text for own in self.excerpts for text in own])
+
+    def emotions(self, side: WordsSide, asked: Singles) -> Singles:
+        """(N,) cosine of what is said with (E,) scores of a query, by emotions; 0 without words.
+
+        What is usual in these recordings is taken out: else all that is said is most like itself.
+        """
+        if self.said is None:
+            return np.zeros(len(self), np.float32)
+        there = np.isfinite(self.said).all(axis=1)
+        rows = side.logits(self.said[there].astype(np.float32))
+        found = np.zeros(len(self), np.float32)
+        if len(rows):
+            usual = rows.mean(axis=0)
+            found[there] = normalise(rows - usual) @ normalise(side.logits(asked) - usual)
+        return found
 
     def __len__(self) -> int:
         return len(self.t_start)
@@ -156,7 +191,15 @@ def load_index(timelines: Iterable[Path]) -> WindowIndex:
         excerpts=tuple(part["excerpts"] for part in parts),
         first=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
         bundle=bundles.pop(),
+        said=_said(parts),
     )
+
+
+def _said(parts: Sequence[dict[str, Any]]) -> Singles | None:
+    rows = [part.get(SAID) for part in parts]
+    if any(each is None for each in rows):
+        return None
+    return np.concatenate([each for each in rows if each is not None])
 
 
 def _fixed(part: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +241,11 @@ class Hit:
         session: Recording.
         t_start: Seconds.
         t_end: Seconds.
+        score: What windows are ranked by: the similarity and, where words are compared, emotions
+            and exact words; no probability.
         similarity: Mean cosine in the shared space, -1 to 1; no probability.
+        exact: Share of the sentence's letters that the words of the window have, 0 to 1.
+        emotion: Cosine by the emotions that readers would name, -1 to 1.
         modalities: The compared modalities that the window has.
         excerpt: Its words.
         report: Its timeline report, or None.
@@ -207,7 +254,10 @@ class Hit:
     session: str
     t_start: float
     t_end: float
+    score: float
     similarity: float
+    exact: float
+    emotion: float
     modalities: tuple[str, ...]
     excerpt: str
     report: Path | None
@@ -218,7 +268,10 @@ class Hit:
             "session": self.session,
             "t_start": round(self.t_start, 3),
             "t_end": round(self.t_end, 3),
+            "score": round(self.score, 4),
             "similarity": round(self.similarity, 4),
+            "exact": round(self.exact, 4),
+            "emotion": round(self.emotion, 4),
             "modalities": list(self.modalities),
             "excerpt": self.excerpt,
             "report": None if self.report is None else str(self.report),
@@ -255,7 +308,33 @@ def search(
                 "이 번들로 다시 분석하십시오",
             )
         )
-    return nearest_windows(index, query_of(bundle, heads, sentence), settings)
+    asked = Query(query_of(bundle, heads, sentence), sentence)
+    side = words_side_of(bundle)
+    if side is not None and index.said is not None:
+        asked = replace(asked, side=side, scores=emotion_scores(bundle, side, [sentence])[0])
+    return nearest_windows(index, asked, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A sentence that is searched for.
+
+    Attributes:
+        vector: (E,) unit vector of the shared space.
+        text: The sentence; '' compares no words.
+        side: Reads emotions; None compares none.
+        scores: (E,) of the sentence.
+    """
+
+    vector: Singles
+    text: str = ""
+    side: WordsSide | None = None
+    scores: Singles | None = None
+
+
+def combined(similarity: Singles, emotion: Singles, exact: Singles) -> Singles:
+    """(N,) what windows are ranked by. A few letters in common are nothing, most of them decide."""
+    return np.asarray(similarity + EMOTION_WEIGHT * emotion + EXACT_WEIGHT * exact**2, np.float32)
 
 
 def search_notices(bundle: Bundle, modality: str) -> list[Text]:
@@ -286,10 +365,8 @@ def query_of(bundle: Bundle, heads: Heads, sentence: str) -> Singles:
     return np.asarray(placed[0], np.float32)
 
 
-def nearest_windows(
-    index: WindowIndex, query: Singles, settings: SearchSettings
-) -> tuple[Hit, ...]:
-    """Windows nearest to a unit vector of the shared space.
+def nearest_windows(index: WindowIndex, query: Query, settings: SearchSettings) -> tuple[Hit, ...]:
+    """Windows nearest to a query.
 
     Raises:
         InputError: Nothing of the modality is in the windows.
@@ -303,19 +380,32 @@ def nearest_windows(
                 f"{', '.join(wanted)}이(가) 있는 창이 없습니다. 다른 `modality`를 고르십시오",
             )
         )
-    score = index.similarity(query, modalities)
-    return tuple(_hit(index, row, float(score[row]), modalities)
-                 for row in index.ranked(score, settings.top, settings.apart_s))  # fmt: skip
+    nothing = np.zeros(len(index), np.float32)
+    similarity, emotion, exact = index.similarity(query.vector, modalities), nothing, nothing
+    if "text" in modalities:
+        exact = index.words.scores(query.text) if query.text else nothing
+        if query.side is not None and query.scores is not None:
+            emotion = index.emotions(query.side, query.scores)
+    score = combined(similarity, emotion, exact)
+    return tuple(
+        _hit(index, row, (score, similarity, exact, emotion), modalities)
+        for row in index.ranked(score, settings.top, settings.apart_s)
+    )
 
 
-def _hit(index: WindowIndex, row: int, similarity: float, modalities: Sequence[str]) -> Hit:
+def _hit(
+    index: WindowIndex, row: int, values: tuple[Singles, ...], modalities: Sequence[str]
+) -> Hit:
     recording = int(index.session[row])
     report = index.folders[recording] / "report.html"
     return Hit(
         session=index.sessions[recording],
         t_start=float(index.t_start[row]),
         t_end=float(index.t_end[row]),
-        similarity=similarity,
+        score=float(values[0][row]),
+        similarity=float(values[1][row]),
+        exact=float(values[2][row]),
+        emotion=float(values[3][row]),
         modalities=tuple(m for m in modalities if index.present[m][row]),
         excerpt=index.excerpt(row),
         report=report if report.is_file() else None,
@@ -349,7 +439,7 @@ def hits_text(hits: Sequence[Hit], lang: Lang) -> str:
     if not hits:
         return Text("no window found", "찾은 창이 없습니다").pick(lang)
     return "\n".join(
-        f"{rank:>3} {hit.similarity:+.3f} {pad(hit.session, 28, left=True)} "
+        f"{rank:>3} {hit.score:+.3f} {pad(hit.session, 28, left=True)} "
         f"{f'{clock(hit.t_start)}–{clock(hit.t_end)}':<17} {'+'.join(hit.modalities):<15} "
         f"{hit.excerpt}".rstrip()
         for rank, hit in enumerate(hits, 1)

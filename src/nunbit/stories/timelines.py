@@ -20,8 +20,10 @@ import pyarrow as pa
 from nunbit.core.messages import InputError, Text
 from nunbit.report.exports import FRAMES_FILE, TIMELINE_FILE, WORDS_FILE, read_timeline_table
 from nunbit.report.group_figures import By, group_figure
+from nunbit.report.joined_tables import keep_current
 from nunbit.report.paper_figures import Wanted, Width, tracks_figure
-from nunbit.report.timeline_data import read_summary, target_tracks
+from nunbit.report.summary_document import read_summary
+from nunbit.report.timeline_data import target_tracks
 from nunbit.runtime.files import read_parquet, writing
 from nunbit.runtime.progress import spoken_lang
 from nunbit.runtime.results import PathLike, Result, Table, TemporaryFolder, as_path, table_html
@@ -307,6 +309,7 @@ def read_timeline(path: PathLike) -> TimelineResult:
     """
     given = as_path(path, "path")
     folder = given.parent if given.is_file() else given
+    keep_current(folder, lang=spoken_lang())
     inside = _folders_below(folder)
     if not (folder / _SUMMARY).is_file() and inside:
         names = ", ".join(f.name for f in inside[:3]) + (", …" if len(inside) > 3 else "")
@@ -324,6 +327,8 @@ def read_timeline(path: PathLike) -> TimelineResult:
 def read_sessions(path: PathLike) -> SessionsResult:
     """Read all analysed recordings in a folder.
 
+    Tables of a folder whose recordings were deleted or added by hand are written anew first.
+
     Args:
         path: The ``out`` of ``analyze``, or the folder of one recording.
 
@@ -333,6 +338,7 @@ def read_sessions(path: PathLike) -> SessionsResult:
     folder = as_path(path, "path")
     if (folder / _SUMMARY).is_file():
         return SessionsResult((_opened(folder),), {})
+    keep_current(folder, lang=spoken_lang())
     inside = _folders_below(folder)
     if not inside:
         raise InputError(

@@ -125,7 +125,9 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
             for row in differences
         ],
     }
-    result = Compared(_cells_table(rows), _differences_table(differences), document)
+    result = Compared(
+        _table_of(rows, _CELL_COLUMNS), _table_of(differences, _DIFFERENCE_COLUMNS), document
+    )
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     for name, table in ((CELLS_FILE, result.cells), (DIFFERENCES_FILE, result.differences)):
@@ -260,14 +262,6 @@ _CELL_COLUMNS = ("recording", "person", "session", "group", "condition", "measur
                  "high", "n_windows", "n_independent", "why")  # fmt: skip
 _DIFFERENCE_COLUMNS = ("person", "measure", "from", "to", "difference", "low", "high",
                        "interval_of", "n_recordings", "n_persons")  # fmt: skip
-
-
-def _cells_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    return _table_of(rows, _CELL_COLUMNS)
-
-
-def _differences_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    return _table_of(rows, _DIFFERENCE_COLUMNS)
 
 
 # --- differences within a person, and over persons ---

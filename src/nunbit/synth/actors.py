@@ -38,7 +38,7 @@ STYLES: dict[Gender, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class DrawnPerson:
     """Fixed traits of one drawn person.
 
     Attributes:
@@ -104,7 +104,7 @@ class Person:
     clothes: Rgb
 
 
-def sample_person(rng: np.random.Generator) -> Person:
+def sample_person(rng: np.random.Generator) -> DrawnPerson:
     """Draw a person: gender and age first, then traits that go with them."""
     gender: Gender = "f" if rng.random() < 0.55 else "m"
     age = int(rng.choice(AGES, p=_AGE_SHARE))
@@ -119,7 +119,7 @@ def sample_person(rng: np.random.Generator) -> Person:
     hair = np.array(_HAIR[int(rng.integers(len(_HAIR)))], dtype=np.float64)
     grey = float(np.clip(rng.normal(0.62 * old, 0.14), 0.0, 0.85)) if age >= 50 else 0.0
     hair += (np.array([176.0, 174, 172]) - hair) * grey
-    return Person(
+    return DrawnPerson(
         gender=gender,
         age=age,
         cheek=around(0.93 if woman else 0.95, 0.05),
@@ -321,12 +321,11 @@ def blend(parts: list[tuple[Expression, float]]) -> Expression:
     Args:
         parts: Expressions and weights; weights that sum to 1 give a mixture.
     """
-    values = {}
-    for name in PARAMETERS:
-        total = sum(getattr(expression, name) * weight for expression, weight in parts)
-        low, high = _BOUNDS.get(name, (0.0, 1.0))
-        values[name] = min(max(total, low), high)
-    return Expression(**values)
+    totals = {name: sum(getattr(e, name) * weight for e, weight in parts) for name in PARAMETERS}
+    bounds = {name: _BOUNDS.get(name, (0.0, 1.0)) for name in PARAMETERS}
+    return Expression(
+        **{name: min(max(totals[name], low), high) for name, (low, high) in bounds.items()}
+    )
 
 
 def expression_of(emotion: str, rng: np.random.Generator, intensity: float = 1.0) -> Expression:

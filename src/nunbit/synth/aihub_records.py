@@ -20,8 +20,8 @@ from PIL import Image
 
 from nunbit.core.schema import Box
 from nunbit.runtime.config import Seed, Workers
-from nunbit.synth.actors import Person
-from nunbit.synth.drawn_photo import Photo, exif_of
+from nunbit.synth.actors import DrawnPerson
+from nunbit.synth.drawn_photo import DrawnPhoto, exif_of
 
 # --- files that break readers ---------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Subject:
     """
 
     key: str
-    person: Person
+    person: DrawnPerson
     professional: bool
     habit: int
 
@@ -283,7 +283,7 @@ class SynthRecord:
     votes: tuple[str, str, str]
     drawn: str
     place: str
-    photo: Photo | None
+    photo: DrawnPhoto | None
     annotations: tuple[Annotation, Annotation, Annotation]
     orientation: int | None
     oddity: Oddity | None = None
@@ -323,7 +323,7 @@ class SynthRecord:
         }
 
 
-def gender_of(person: Person) -> str:
+def gender_of(person: DrawnPerson) -> str:
     """The label file's word."""
     return "여" if person.gender == "f" else "남"
 

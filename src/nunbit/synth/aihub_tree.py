@@ -21,10 +21,11 @@ from PIL import Image
 
 from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import SYNTHETIC_MARK, Box
+from nunbit.core.spans import lists_by_key
 from nunbit.runtime.files import atomic_path, read_json, write_json, write_text, writing
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import Tools, available_cores, run_tasks
-from nunbit.synth.actors import EMOTIONS, TILTS, Person, blend, expression_of, sample_person
+from nunbit.synth.actors import EMOTIONS, TILTS, DrawnPerson, blend, expression_of, sample_person
 from nunbit.synth.aihub_records import (
     KOREAN,
     PARTS,
@@ -42,7 +43,7 @@ from nunbit.synth.aihub_records import (
     sample_votes,
     strange_cases,
 )
-from nunbit.synth.drawn_photo import Photo, draw_photo, encode_photo, sample_photo
+from nunbit.synth.drawn_photo import DrawnPhoto, draw_photo, encode_photo, sample_photo
 
 _PLACE_SHARE = (0.11, 0.09, 0.11, 0.042, 0.08, 0.11, 0.10, 0.11, 0.063, 0.185)
 _TAGS = (1, 3, 0, 4, 8, 2, 6, 5, 7)
@@ -51,7 +52,7 @@ _TAG_SHARE = (0.595, 0.252, 0.086, 0.058, 0.004, 0.004, 0.0004, 0.0003, 0.0003)
 _PEOPLE, _RECORDS, _UNSEEN, _ODD, _EXTRA = 1, 2, 3, 4, 5
 
 
-class Plan:
+class TreePlan:
     """All records of a tree, made class by class on request.
 
     Args:
@@ -140,8 +141,12 @@ def _row(part: Part, label: str) -> int:
 
 
 def _photo(
-    votes: tuple[str, str, str], person: Person, scene: str, width: int, rng: np.random.Generator
-) -> Photo:
+    votes: tuple[str, str, str],
+    person: DrawnPerson,
+    scene: str,
+    width: int,
+    rng: np.random.Generator,
+) -> DrawnPhoto:
     """A's vote is what the face shows; a dissenting vote leaves a trace of itself in it."""
     intensity = float(np.clip(rng.normal(0.85, 0.17), 0.45, 1.15))
     main = expression_of(votes[0], rng, intensity)
@@ -254,15 +259,13 @@ def _summary(written: list[_Written]) -> dict[str, Any]:
     people = {part: set().union(*(w.subjects for w in found)) for part, found in folders.items()}
     persons: dict[str, int] = {part: len(keys) for part, keys in people.items()}
     persons["shared"] = len(people["train"] & people["validation"])
-    strange: dict[str, list[str]] = {}
-    for note, name in (case for w in written for case in w.strange):
-        strange.setdefault(note, []).append(name)
+    strange = lists_by_key(case for w in written for case in w.strange)
     return {"counts": counts, "persons": persons, "strange_cases": strange, "truth": TRUTH}
 
 
 def _write_folder(folder: _Folder, tools: Tools) -> _Written:
     """Draw one class folder, unless it is there already, and write its label file."""
-    plan, part, label = Plan(folder.settings), folder.part, folder.label
+    plan, part, label = TreePlan(folder.settings), folder.part, folder.label
     photos = plan.records(part, label) + plan.odd(part, label)
     photos = _in_order(photos, plan, part, label)
     images, labels = (folder.out / p for p in _zip_paths(part, label))
@@ -334,7 +337,9 @@ def _zip_paths(part: Part, label: str) -> tuple[str, str]:
     )
 
 
-def _in_order(records: list[SynthRecord], plan: Plan, part: Part, label: str) -> list[SynthRecord]:
+def _in_order(
+    records: list[SynthRecord], plan: TreePlan, part: Part, label: str
+) -> list[SynthRecord]:
     """A fixed shuffle: odd cases and records without a photo stand anywhere."""
     row = [plan.settings.seed, 9, PARTS.index(part), list(EMOTIONS).index(label), len(records)]
     return [records[int(k)] for k in np.random.default_rng(row).permutation(len(records))]

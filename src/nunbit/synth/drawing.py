@@ -158,7 +158,7 @@ def rotation_of(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Points:
     return np.asarray(about_z @ about_x @ about_y)
 
 
-def points(*pairs: tuple[float, float]) -> Points:
+def point_rows(*pairs: tuple[float, float]) -> Points:
     """An (N, 2) array from pairs."""
     return np.array(pairs, dtype=np.float64)
 

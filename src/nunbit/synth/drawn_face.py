@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from nunbit.core.schema import Box
-from nunbit.synth.actors import Expression, Person, Rgb
+from nunbit.synth.actors import DrawnPerson, Expression, Rgb
 from nunbit.synth.drawing import (
     Canvas,
     Points,
@@ -24,7 +24,7 @@ from nunbit.synth.drawing import (
     mirrored,
     mix,
     moved,
-    points,
+    point_rows,
     ribbon,
     shade,
     smooth,
@@ -47,70 +47,72 @@ _GLASSES: dict[str, tuple[Rgb, float]] = {
 }  # fmt: skip
 
 
-def draw_body(canvas: Canvas, project: Projector, person: Person, skin: Rgb) -> None:
+def draw_body(canvas: Canvas, project: Projector, person: DrawnPerson, skin: Rgb) -> None:
     """Shoulders with a collar, and the neck; they follow the head's place, not its turn."""
     wide = 1.55 if person.gender == "f" else 1.85
     top = person.chin + 0.27
-    half = points(
+    half = point_rows(
         (-wide - 0.35, 4.2), (-wide - 0.15, top + 0.85), (-wide + 0.25, top + 0.38),
         (-0.75, top + 0.16), (-0.42, top - 0.02), (0.0, top + 0.05),
     )  # fmt: skip
     neck_width = 0.40 if person.gender == "f" else 0.50
-    neck = points((-neck_width - 0.22, top + 0.22), (-neck_width, top - 0.05),
+    neck = point_rows((-neck_width - 0.22, top + 0.22), (-neck_width, top - 0.05),
                   (-neck_width + 0.02, 0.6), (0.0, 0.6))  # fmt: skip
-    throat = project.flat(mirrored(points((-neck_width - 0.3, 0.9), (-0.5, person.chin + 0.1),
+    throat = project.flat(mirrored(point_rows((-neck_width - 0.3, 0.9), (-0.5, person.chin + 0.1),
                                           (0.0, person.chin + 0.2))), -0.05)  # fmt: skip
     shadow = Tint([(throat, 0.75)], shade(skin, 0.66), 0.05 * project.unit)
     canvas.shaded(project.flat(mirrored(neck), -0.05), shade(skin, 0.93), [shadow])
-    body = np.concatenate([smooth(mirrored(half), 4), points((3, 4.2), (-3, 4.2))])
+    body = np.concatenate([smooth(mirrored(half), 4), point_rows((3, 4.2), (-3, 4.2))])
     canvas.fill(project.flat(body), person.clothes)
     _draw_collar(canvas, project, person, skin, top)
 
 
-def _draw_collar(canvas: Canvas, project: Projector, person: Person, skin: Rgb, top: float) -> None:
+def _draw_collar(
+    canvas: Canvas, project: Projector, person: DrawnPerson, skin: Rgb, top: float
+) -> None:
     color, dark = person.clothes, shade(person.clothes, 0.78)
     if person.collar == "v":
-        opening = mirrored(points((-0.5, top - 0.12), (-0.3, top + 0.35), (0.0, top + 0.75)))
+        opening = mirrored(point_rows((-0.5, top - 0.12), (-0.3, top + 0.35), (0.0, top + 0.75)))
         canvas.ink(project.flat(opening), shade(skin, 0.95))
         for side in (-1, 1):
-            edge = points((side * 0.58, top), (side * 0.3, top + 0.37), (0.0, top + 0.78))
+            edge = point_rows((side * 0.58, top), (side * 0.3, top + 0.37), (0.0, top + 0.78))
             canvas.ink(ribbon(project.flat(edge), 0.035 * project.unit), dark)
     elif person.collar == "shirt":
-        opening = mirrored(points((-0.42, top - 0.02), (-0.2, top + 0.3), (0.0, top + 0.5)))
+        opening = mirrored(point_rows((-0.42, top - 0.02), (-0.2, top + 0.3), (0.0, top + 0.5)))
         canvas.ink(project.flat(opening), shade(skin, 0.93))
         for side in (-1, 1):
-            flap = points((side * 0.45, top - 0.12), (side * 0.72, top + 0.12),
+            flap = point_rows((side * 0.45, top - 0.12), (side * 0.72, top + 0.12),
                           (side * 0.42, top + 0.55), (0.0, top + 0.42))  # fmt: skip
             canvas.ink(project.flat(flap), mix(color, (255, 255, 255), 0.22))
             canvas.ink(ribbon(project.flat(flap), 0.014 * project.unit), dark)
     elif person.collar == "hood":
         for side in (-1, 1):
-            fold = points((side * 0.44, top - 0.16), (side * 0.85, top + 0.05),
+            fold = point_rows((side * 0.44, top - 0.16), (side * 0.85, top + 0.05),
                           (side * 0.55, top + 0.5), (side * 0.05, top + 0.62))  # fmt: skip
             canvas.ink(project.flat(smooth(fold, 5, closed=True)), mix(color, (0, 0, 0), 0.14))
     else:
         rim = smooth(
-            mirrored(points((-0.62, top - 0.04), (-0.4, top + 0.16), (0.0, top + 0.26))), 5
+            mirrored(point_rows((-0.62, top - 0.04), (-0.4, top + 0.16), (0.0, top + 0.26))), 5
         )
-        inside = np.concatenate([rim, points((0.5, top - 0.1), (-0.5, top - 0.1))])
+        inside = np.concatenate([rim, point_rows((0.5, top - 0.1), (-0.5, top - 0.1))])
         canvas.ink(project.flat(inside), shade(skin, 0.93))
         canvas.ink(ribbon(project.flat(rim), 0.04 * project.unit), dark)
 
 
-def draw_back_hair(canvas: Canvas, project: Projector, person: Person) -> None:
+def draw_back_hair(canvas: Canvas, project: Projector, person: DrawnPerson) -> None:
     """Hair behind the head and neck."""
     v, w, color = person.volume, person.cheek, shade(person.hair, 0.78)
     crown = [(-w - 0.14 - 0.3 * v, -0.1), (-w - 0.1 - 0.3 * v, -0.65), (-0.62, -1.2 - 0.6 * v),
              (0.0, -1.36 - v)]  # fmt: skip
     if person.style in _LONG:
-        half = points((-0.35, 2.45), (-1.05, 2.4), (-1.2, 1.6), (-w - 0.18, 0.7), *crown)
+        half = point_rows((-0.35, 2.45), (-1.05, 2.4), (-1.2, 1.6), (-w - 0.18, 0.7), *crown)
     elif person.style in {"bob", "bob_fringe"}:
-        half = points((-0.3, 1.12), (-0.95, 1.2), (-1.16, 0.85), (-w - 0.2, 0.4), *crown)
+        half = point_rows((-0.3, 1.12), (-0.95, 1.2), (-1.16, 0.85), (-w - 0.2, 0.4), *crown)
     elif person.style == "perm":
-        half = points((-0.5, 0.7), (-1.05, 0.62), (-w - 0.32, 0.3), (-w - 0.36, -0.3),
+        half = point_rows((-0.5, 0.7), (-1.05, 0.62), (-w - 0.32, 0.3), (-w - 0.36, -0.3),
                       (-w - 0.15, -0.95), (-0.55, -1.4 - v), (0.0, -1.5 - v))  # fmt: skip
     else:
-        half = points((-w + 0.05, 0.15), *crown)
+        half = point_rows((-w + 0.05, 0.15), *crown)
     canvas.fill(project.flat(smooth(mirrored(half), 6), -0.25), color)
     if person.style == "tied":
         canvas.fill(project.flat(ellipse(0.0, -1.52 - v, 0.36, 0.32), -0.5), person.hair)
@@ -141,7 +143,7 @@ def draw_front_hair(sketch: Sketch, *, sides: bool = True) -> None:
     v, w = person.volume, person.cheek
     if person.style == "receding":
         v *= 0.5
-    outer = smooth(mirrored(points(
+    outer = smooth(mirrored(point_rows(
         (-w - 0.03, 0.12), (-w - 0.09 - 0.2 * v, -0.25), (-w - 0.02 - 0.4 * v, -0.72),
         (-0.6, -1.18 - 0.7 * v), (0.0, -1.34 - v),
     )), 6)  # fmt: skip
@@ -166,26 +168,28 @@ def draw_front_hair(sketch: Sketch, *, sides: bool = True) -> None:
         draw_sides(sketch)
 
 
-def _hairline(person: Person) -> Points:
+def _hairline(person: DrawnPerson) -> Points:
     """The lower edge of the front hair from the image's left temple to the right one."""
     w = person.cheek
     temple = [(-w + 0.02, 0.14), (-w + 0.06, -0.2), (-0.78, -0.42)]
     if person.style in _FRINGES:
         teeth = [(-0.62, -0.44), (-0.5, -0.58), (-0.36, -0.47), (-0.22, -0.6), (-0.06, -0.48)]
-        return np.concatenate([points(*temple, *teeth), points(*temple, *teeth)[::-1] * (-1, 1)])
+        return np.concatenate(
+            [point_rows(*temple, *teeth), point_rows(*temple, *teeth)[::-1] * (-1, 1)]
+        )
     if person.style in {"parted", "bob", "crop"}:
         high = -0.74 if person.style != "crop" else -0.7
         sweep = [(-0.62, -0.6), (-0.42, high), (-0.3, high - 0.1)]
         other = [(0.1, -0.74), (0.45, -0.6), (0.72, -0.42), (w - 0.05, -0.2), (w - 0.02, 0.14)]
-        return points(*temple, *sweep, *other)
+        return point_rows(*temple, *sweep, *other)
     if person.style == "receding":
-        return mirrored(points((-w + 0.02, 0.1), (-w + 0.05, -0.3), (-0.74, -0.66),
+        return mirrored(point_rows((-w + 0.02, 0.1), (-w + 0.05, -0.3), (-0.74, -0.66),
                                (-0.55, -0.98), (-0.3, -0.93), (0.0, -0.9)))  # fmt: skip
     if person.style in {"perm", "perm_short"}:
         curl = [(-0.66, -0.58), (-0.52, -0.52), (-0.4, -0.66), (-0.22, -0.58), (-0.1, -0.7),
                 (0.0, -0.64)]  # fmt: skip
-        return mirrored(points(*temple, *curl))
-    return mirrored(points(*temple, (-0.6, -0.66), (-0.35, -0.8), (0.0, -0.84)))
+        return mirrored(point_rows(*temple, *curl))
+    return mirrored(point_rows(*temple, (-0.6, -0.66), (-0.35, -0.8), (0.0, -0.84)))
 
 
 def draw_sides(sketch: Sketch, *, behind: bool = False) -> None:
@@ -205,7 +209,7 @@ def draw_sides(sketch: Sketch, *, behind: bool = False) -> None:
     if person.style in _LONG | {"bob", "bob_fringe"}:
         end = 2.2 if person.style in _LONG else 1.08
         for side in (-1, 1):
-            lock = points(
+            lock = point_rows(
                 (side * (w - 0.16), -0.5), (side * (w - 0.07), 0.1), (side * (w - 0.04), 0.6),
                 (side * (w - 0.1), end), (side * (w + 0.22), end - 0.05), (side * (w + 0.2), 0.6),
                 (side * (w + 0.13), -0.2), (side * (w - 0.02), -0.7),
@@ -236,15 +240,17 @@ def draw_glasses(sketch: Sketch) -> None:
         if person.glasses == "round":
             rim = ellipse(x, 0.04, 0.31, 0.29, 36)
         else:
-            corners = points((x - 0.3, -0.17), (x + 0.3, -0.17), (x + 0.28, 0.22), (x - 0.28, 0.22))
+            corners = point_rows(
+                (x - 0.3, -0.17), (x + 0.3, -0.17), (x + 0.28, 0.22), (x - 0.28, 0.22)
+            )
             rim = smooth(np.concatenate([corners, corners])[:4], 7, closed=True)
         sketch.canvas.ink(
             ribbon(project.visor(np.concatenate([rim, rim[:2]]), 0.12), width * project.unit), color
         )
-        arm = points((x + side * 0.3, -0.04), (side * (person.cheek - 0.02), -0.02))
+        arm = point_rows((x + side * 0.3, -0.04), (side * (person.cheek - 0.02), -0.02))
         sketch.canvas.ink(ribbon(project.visor(arm, 0.06), width * project.unit), color)
     inner = person.eye_distance - 0.3
-    bridge = smooth(points((-inner, 0.0), (0.0, -0.05), (inner, 0.0)), 5)
+    bridge = smooth(point_rows((-inner, 0.0), (0.0, -0.05), (inner, 0.0)), 5)
     sketch.canvas.ink(ribbon(project.visor(bridge, 0.16), width * project.unit), color)
 
 
@@ -264,7 +270,7 @@ class Figure:
 
 
 def render_face(
-    person: Person,
+    person: DrawnPerson,
     expression: Expression,
     pose: Pose,
     size: tuple[int, int],
@@ -307,7 +313,7 @@ def render_face(
     return Figure(image, mask, face_box(person, expression, pose))
 
 
-def face_box(person: Person, expression: Expression, pose: Pose) -> Box:
+def face_box(person: DrawnPerson, expression: Expression, pose: Pose) -> Box:
     """The face's box without drawing it: hairline to chin, cheek to cheek."""
     outline = head_outline(person, expression)
     outline = outline[outline[:, 1] > -0.72]
@@ -317,11 +323,11 @@ def face_box(person: Person, expression: Expression, pose: Pose) -> Box:
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def head_outline(person: Person, expression: Expression) -> Points:
+def head_outline(person: DrawnPerson, expression: Expression) -> Points:
     """Silhouette of the head in face units; an open mouth drops the chin."""
     drop = 0.13 * expression.mouth_open
     chin, jaw, cheek = person.chin + drop, person.jaw, person.cheek
-    half = points(
+    half = point_rows(
         (0.0, chin), (-person.chin_width, chin - 0.03), (-0.5 * (jaw + 0.22), chin - 0.17),
         (-jaw, 0.72 + 0.6 * drop), (-cheek + 0.02, 0.32), (-cheek, -0.05), (-cheek + 0.02, -0.45),
         (-0.72, -0.92), (-0.4, -1.15), (0.0, -1.22),
@@ -344,7 +350,7 @@ def _draw_skin(sketch: Sketch) -> None:
 def _shadows(sketch: Sketch, edge: Points) -> Tint:
     person, surface, unit = sketch.person, sketch.project.surface, sketch.project.unit
     tip, chin = person.nose_length, person.chin + 0.13 * sketch.expression.mouth_open
-    bridge = points((0.05, -0.12), (0.1, 0.2), (0.15 * person.nose_width, tip - 0.03),
+    bridge = point_rows((0.05, -0.12), (0.1, 0.2), (0.15 * person.nose_width, tip - 0.03),
                     (0.06, tip), (0.04, 0.1))  # fmt: skip
     parts = [(ribbon(edge, 0.07 * unit), 0.5)]
     for side in (-1, 1):  # sockets and cheeks
@@ -367,8 +373,8 @@ def _lights(sketch: Sketch) -> Tint:
         (surface(ellipse(0.0, -0.5, 0.36, 0.16)), 0.3),
         (surface(ellipse(-0.015, tip - 0.1, 0.05, 0.11), 0.1), 0.5),
         (surface(ellipse(0.0, chin - 0.13, 0.13, 0.07)), 0.3),
+        *((surface(ellipse(side * 0.52, 0.28, 0.18, 0.1)), 0.3) for side in (-1, 1)),
     ]
-    parts += [(surface(ellipse(side * 0.52, 0.28, 0.18, 0.1)), 0.3) for side in (-1, 1)]
     return Tint(parts, mix(sketch.skin, (255, 250, 240), 0.6), 0.07 * sketch.project.unit)
 
 
@@ -392,6 +398,6 @@ def _stubble(sketch: Sketch) -> Tint:
     outline = head_outline(person, sketch.expression)
     beard = outline[outline[:, 1] > 0.6]
     beard = beard[np.argsort(beard[:, 0])]
-    band = np.concatenate([beard, points((0.4, 0.66), (0.0, 0.6), (-0.4, 0.66))])
+    band = np.concatenate([beard, point_rows((0.4, 0.66), (0.0, 0.6), (-0.4, 0.66))])
     parts = [(sketch.project.surface(band), 0.45 * person.stubble)]
     return Tint(parts, mix(sketch.skin, (70, 72, 80), 0.7), 0.06 * sketch.project.unit)

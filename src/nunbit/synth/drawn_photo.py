@@ -1,6 +1,6 @@
 """A photo of a drawn person: place, framing, light, camera and JPEG with an EXIF tag.
 
-A ``Photo`` says everything about a picture before a pixel is drawn, its face box included, so
+A ``DrawnPhoto`` says everything about a picture before a pixel is drawn, its face box included, so
 label files can be written without waiting for the drawing. Knows nothing of labels or folders.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from nunbit.core.schema import Box
-from nunbit.synth.actors import UPRIGHT, Expression, HeadTilt, Person, Rgb
+from nunbit.synth.actors import UPRIGHT, DrawnPerson, Expression, HeadTilt, Rgb
 from nunbit.synth.drawing import Pose, mix, shade
 from nunbit.synth.drawn_face import face_box, render_face
 
@@ -273,7 +273,7 @@ _NOISE_SIDE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class DrawnPhoto:
     """All that a picture depends on.
 
     Attributes:
@@ -290,7 +290,7 @@ class Photo:
         quality: JPEG quality.
     """
 
-    person: Person
+    person: DrawnPerson
     expression: Expression
     pose: Pose
     size: tuple[int, int]
@@ -309,14 +309,14 @@ class Photo:
 
 
 def sample_photo(
-    person: Person,
+    person: DrawnPerson,
     expression: Expression,
     scene: str,
     width: int,
     rng: np.random.Generator,
     *,
     tilt: HeadTilt = UPRIGHT,
-) -> Photo:
+) -> DrawnPhoto:
     """Frame a person as a phone held at arm's length would.
 
     Args:
@@ -343,7 +343,7 @@ def sample_photo(
     )
     angle = rng.uniform(0, 2 * np.pi)
     gain, warm = rng.uniform(0.78, 1.10), rng.normal(0, 0.06)
-    return Photo(
+    return DrawnPhoto(
         person=person,
         expression=expression,
         pose=pose,
@@ -359,7 +359,7 @@ def sample_photo(
     )  # fmt: skip
 
 
-def draw_photo(photo: Photo) -> Image.Image:
+def draw_photo(photo: DrawnPhoto) -> Image.Image:
     """Draw the upright picture."""
     rng = np.random.default_rng(photo.scene_seed)
     picture = draw_scene(photo.scene, photo.size, rng)
@@ -398,7 +398,7 @@ def exif_of(orientation: int) -> Image.Exif:
     return exif
 
 
-def _expose(picture: Image.Image, photo: Photo, rng: np.random.Generator) -> Image.Image:
+def _expose(picture: Image.Image, photo: DrawnPhoto, rng: np.random.Generator) -> Image.Image:
     """Light from one side, colour cast and noise, in one pass over the pixels."""
     columns, rows = photo.size
     lx, ly, strength = photo.light

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nunbit.synth.actors import Expression, Person, Rgb
+from nunbit.synth.actors import DrawnPerson, Expression, Rgb
 from nunbit.synth.drawing import (
     Canvas,
     Points,
@@ -15,7 +15,7 @@ from nunbit.synth.drawing import (
     ellipse,
     mix,
     moved,
-    points,
+    point_rows,
     ribbon,
     shade,
     smooth,
@@ -41,7 +41,7 @@ class Sketch:
 
     canvas: Canvas
     project: Projector
-    person: Person
+    person: DrawnPerson
     expression: Expression
     skin: Rgb
     moving: bool = False
@@ -82,7 +82,7 @@ class EyeShape:
     lower: Points
 
 
-def eye_shape(person: Person, expression: Expression, side: int) -> EyeShape:
+def eye_shape(person: DrawnPerson, expression: Expression, side: int) -> EyeShape:
     """Curves of the eye on the image's left (side -1) or right (side 1)."""
     e, size = expression, person.eye_size
     half = 0.2 * size**0.6
@@ -188,7 +188,7 @@ def draw_brows(sketch: Sketch) -> None:
         outer = -0.285 - 0.10 * e.brow_outer - uneven - 0.05 * person.brow_slope
         middle = -0.345 - 0.055 * (e.brow_inner + e.brow_outer) - 1.15 * uneven
         start = 0.205 - 0.055 * e.furrow
-        path = points(
+        path = point_rows(
             (side * start, inner), (side * (start + 0.16), 0.6 * inner + 0.4 * middle - 0.005),
             (side * 0.5, middle), (side * 0.69, outer + 0.045),
         )  # fmt: skip
@@ -207,7 +207,7 @@ def draw_forehead(sketch: Sketch) -> None:
         tone = mix(skin, shade(skin, 0.5), 0.9 * e.furrow)
         top = -0.37 - 0.08 * e.brow_inner
         for side in (-1, 1):
-            path = points(
+            path = point_rows(
                 (side * 0.085, top), (side * 0.06, top + 0.07), (side * 0.075, top + 0.15)
             )
             sketch.stroke(smooth(path, 4), 0.02, tone)
@@ -229,7 +229,7 @@ def draw_nose(sketch: Sketch) -> None:
     tip, line = person.nose_length, mix(skin, shade(skin, 0.45), 0.62)
     wide = 0.135 * person.nose_width * (1.0 + 0.16 * e.flare) * (1.0 + 0.08 * max(e.smile, 0.0))
     for side in (-1, 1):
-        wing = points(
+        wing = point_rows(
             (side * (wide - 0.02), tip - 0.075), (side * (wide + 0.005), tip - 0.02),
             (side * (wide - 0.02), tip + 0.035), (side * (wide - 0.06), tip + 0.03),
         )  # fmt: skip
@@ -237,12 +237,12 @@ def draw_nose(sketch: Sketch) -> None:
         hole = ellipse(side * 0.055 * person.nose_width, tip + 0.035, 0.03 + 0.01 * e.flare,
                        0.014 + 0.012 * e.flare, 14)  # fmt: skip
         sketch.ink(hole, shade(skin, 0.42), 0.1)
-    base = points((-0.05, tip + 0.05), (0.0, tip + 0.066), (0.05, tip + 0.05))
+    base = point_rows((-0.05, tip + 0.05), (0.0, tip + 0.066), (0.05, tip + 0.05))
     sketch.line(smooth(base, 4), 0.008 * sketch.project.unit, line, 0.14)
     if e.flare > 0.4:
         tone = mix(skin, shade(skin, 0.6), 0.7 * e.flare)
         for side in (-1, 1):
-            wrinkle = points((side * 0.05, 0.1), (side * 0.09, 0.15), (side * 0.1, 0.21))
+            wrinkle = point_rows((side * 0.05, 0.1), (side * 0.09, 0.15), (side * 0.1, 0.21))
             sketch.stroke(smooth(wrinkle, 3), 0.014, tone)
 
 
@@ -259,7 +259,7 @@ class MouthShape:
     inner_lower: Points
 
 
-def mouth_shape(person: Person, expression: Expression) -> MouthShape:
+def mouth_shape(person: DrawnPerson, expression: Expression) -> MouthShape:
     """Where the lips are."""
     e, t = expression, np.linspace(-1.0, 1.0, 25)
     smile = e.smile + person.mouth_rest
@@ -328,7 +328,9 @@ def _draw_corners(sketch: Sketch, shape: MouthShape) -> None:
     for side, corner in ((-1, shape.inner_upper[0]), (1, shape.inner_upper[-1])):
         if abs(e.smile) > 0.3 or e.stretch > 0.5:
             turn = -0.03 * np.sign(e.smile + 0.01)
-            dimple = corner + points((side * 0.012, 0.02), (side * 0.035, 0.0), (side * 0.03, turn))
+            dimple = corner + point_rows(
+                (side * 0.012, 0.02), (side * 0.035, 0.0), (side * 0.03, turn)
+            )
             sketch.stroke(smooth(dimple, 4), 0.018, mix(skin, dark, 0.6))
         if fold > 0.25:
             nose = np.array([side * 0.17, person.nose_length - 0.02])
@@ -338,7 +340,7 @@ def _draw_corners(sketch: Sketch, shape: MouthShape) -> None:
     if e.tremble > 0.3:  # a dimpled chin
         chin = moved(shape.outer_lower[12], 0.0, 0.1)
         for dx, dy in ((-0.07, 0.0), (0.06, 0.01), (-0.01, 0.05), (0.03, -0.03), (-0.05, 0.06)):
-            pit = chin + points((dx - 0.02, dy), (dx, dy + 0.012), (dx + 0.02, dy))
+            pit = chin + point_rows((dx - 0.02, dy), (dx, dy + 0.012), (dx + 0.02, dy))
             sketch.stroke(pit, 0.014, mix(skin, dark, 0.6 * e.tremble))
 
 
@@ -363,7 +365,7 @@ def draw_drops(sketch: Sketch) -> None:
 def _draw_tear(sketch: Sketch, side: int) -> None:
     x = side * (sketch.person.eye_distance + 0.05)
     end = 0.35 + 0.4 * sketch.expression.tear
-    path = smooth(points((x, 0.07), (x + side * 0.03, 0.28), (x + side * 0.01, end)), 6)
+    path = smooth(point_rows((x, 0.07), (x + side * 0.03, 0.28), (x + side * 0.01, end)), 6)
     half = (0.018 + 0.026 * np.linspace(0.0, 1.0, len(path)) ** 2) * sketch.project.unit
     sketch.line(path, half * 1.35, mix(sketch.skin, (120, 150, 180), 0.55), 0.01)
     sketch.line(path, half, _WATER, 0.01)

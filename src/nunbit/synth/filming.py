@@ -24,8 +24,8 @@ from nunbit.synth.actors import (
     EMOTIONS,
     NEUTRAL,
     PARAMETERS,
+    DrawnPerson,
     Expression,
-    Person,
     Rgb,
     rows_of,
     sample_person,
@@ -46,7 +46,7 @@ _CLOCK_HZ = 90_000
 
 
 @dataclass(frozen=True, eq=False)
-class Motion:
+class ActorMotion:
     """N frames of one face.
 
     Attributes:
@@ -108,7 +108,9 @@ def frame_ticks(script: VideoScript) -> tuple[NDArray[np.int64], Fraction]:
     return ticks[keep], time_base
 
 
-def plan_motion(script: VideoScript, person: Person, speech: SpeechTrack | None) -> Motion:
+def plan_motion(
+    script: VideoScript, person: DrawnPerson, speech: SpeechTrack | None
+) -> ActorMotion:
     """Evaluate a script at its frame times.
 
     Args:
@@ -129,7 +131,7 @@ def plan_motion(script: VideoScript, person: Person, speech: SpeechTrack | None)
     rows[:, _COLUMN["eye_open"]] *= 1.0 - _closure(times, blinks)
     pose_deg, place = _poses(script, times)
     place[:, 0] += _slide(script, person, times)
-    return Motion(
+    return ActorMotion(
         frames, ticks, time_base, weights, within_bounds(rows), pose_deg, place, speaking,
         shown & ~cartoon, cartoon, blinks,
     )  # fmt: skip
@@ -241,7 +243,7 @@ def _within(script: VideoScript, times: Floats, kind: str) -> Flags:
     return inside
 
 
-def _slide(script: VideoScript, person: Person, times: Floats) -> Floats:
+def _slide(script: VideoScript, person: DrawnPerson, times: Floats) -> Floats:
     """Pixels by which the face has moved out to the right around its dropouts."""
     moved = np.zeros(len(times))
     box = face_box(person, NEUTRAL, Pose(0.0, 0.0, script.face_scale * script.height))
@@ -273,7 +275,7 @@ _REACH = 2.6  # face units from the middle to beyond the shoulders, tilted
 class Actor:
     """A person in a state; what a picture of them depends on."""
 
-    person: Person
+    person: DrawnPerson
     expression: Expression
     pose: Pose
 
@@ -357,7 +359,7 @@ Pictures = Iterator[tuple[int, NDArray[np.uint8]]]
 
 
 def draw_frames(
-    script: VideoScript, person: Person, motion: Motion, drawn: Drawn, progress: Progress
+    script: VideoScript, person: DrawnPerson, motion: ActorMotion, drawn: Drawn, progress: Progress
 ) -> Pictures:
     """Draw frame after frame and record what is visible."""
     size, rng = (script.width, script.height), np.random.default_rng([script.seed, 1])

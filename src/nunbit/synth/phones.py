@@ -312,13 +312,13 @@ def noise_phones(
         white = rng.standard_normal(max(16, round((last - first) / rate_hz * 16_000)))
         hertz = np.fft.rfftfreq(len(white), 1 / 16_000)
         shape = np.exp(-0.5 * ((hertz - phone.hz) / (0.3 * phone.hz + 250.0)) ** 2) * (hertz < 7500)
-        noise = resample(np.fft.irfft(np.fft.rfft(white) * shape, len(white)), n)
+        noise = resampled_period(np.fft.irfft(np.fft.rfft(white) * shape, len(white)), n)
         noise *= phone.level * 0.6 / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
         edge = np.minimum(np.arange(n), np.arange(n)[::-1]) / max(1.0, 0.2 * n)
         out[first : first + n] += noise * np.minimum(edge, 1.0)
 
 
-def resample(samples: Floats, count: int) -> Floats:
+def resampled_period(samples: Floats, count: int) -> Floats:
     """The same band-limited periodic signal with another number of samples."""
     return np.asarray(np.fft.irfft(np.fft.rfft(samples), count) * (count / len(samples)))
 

@@ -23,14 +23,14 @@ import numpy as np
 
 from nunbit.core.messages import InputError, MissingExtra, SettingsError, Text
 from nunbit.core.streams import VOICE_HOP_S, Floats, Interval, Singles
-from nunbit.synth.actors import Person
+from nunbit.synth.actors import DrawnPerson
 from nunbit.synth.phones import (
     Phrase,
     SpokenWord,
     noise_phones,
     plain_text,
     plan_phrase,
-    resample,
+    resampled_period,
     split_pauses,
     voice_phones,
     voiced_runs,
@@ -171,7 +171,7 @@ class _Speaker:
     rate: Curve
 
 
-def base_f0_hz(person: Person, seed: int) -> float:
+def base_f0_hz(person: DrawnPerson, seed: int) -> float:
     """The pitch a drawn person speaks at: by gender, children higher; part of their identity."""
     share = float(np.random.default_rng([seed, 7]).random())
     if person.age < 20:
@@ -179,7 +179,7 @@ def base_f0_hz(person: Person, seed: int) -> float:
     return 182.0 + 45.0 * share if person.gender == "f" else 98.0 + 34.0 * share
 
 
-def speak_script(script: VideoScript, person: Person) -> SpeechTrack:
+def speak_script(script: VideoScript, person: DrawnPerson) -> SpeechTrack:
     """Make the sound of a script.
 
     Args:
@@ -242,7 +242,7 @@ def room_noise(count: int, rate_hz: int, level_dbfs: float, seed: int) -> Single
     n = round(_NOISE_TILE_S * 16_000)
     spectrum = np.fft.rfft(np.random.default_rng([seed, 3]).standard_normal(n))
     spectrum[np.fft.rfftfreq(n, 1 / 16_000) > 7000] = 0.0
-    tile = resample(np.fft.irfft(spectrum, n), round(_NOISE_TILE_S * rate_hz))
+    tile = resampled_period(np.fft.irfft(spectrum, n), round(_NOISE_TILE_S * rate_hz))
     tile *= 10.0 ** (level_dbfs / 20.0) / np.sqrt(np.mean(tile**2))
     return np.resize(tile.astype(np.float32), count)
 
@@ -286,7 +286,7 @@ def _source(script: VideoScript) -> Source:
     )
 
 
-def _speaker(script: VideoScript, person: Person) -> _Speaker:
+def _speaker(script: VideoScript, person: DrawnPerson) -> _Speaker:
     tract = 1.17 if person.gender == "f" else 1.0
     return _Speaker(
         base_hz=script.f0_hz or base_f0_hz(person, script.person),
@@ -371,7 +371,9 @@ def _espeak_segments(
             speed = script.syllables_per_s / 4.6 * saying.rate * float(speaker.rate.at(here)[0])
             piece = espeak(words, script.language, speaker.female, semitones, speed)
             if len(piece):
-                sound = resample(piece, round(len(piece) * rate / 22_050)).astype(np.float32)
+                sound = resampled_period(piece, round(len(piece) * rate / 22_050)).astype(
+                    np.float32
+                )
                 first = round(now * rate)
                 room = max(0, min(len(sound), len(out) - first))
                 out[first : first + room] += sound[:room]

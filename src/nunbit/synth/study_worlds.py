@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nunbit.core.streams import Floats
 from nunbit.runtime.config import Seed
 from nunbit.statistics.pooling import pool
+from nunbit.statistics.remapping import softmax
 
 World = Literal["null", "effect", "leak", "site", "complementary", "redundant", "useless"]
 FUSION_WORLDS = ("complementary", "redundant", "useless")
@@ -234,9 +235,7 @@ def draw_stretches(settings: WorldSettings) -> StretchWorld:
             if modality == "face":
                 found[name][gone] = np.nan
         measures[modality] = found
-        logits = 0.5 * seen @ _BITS.T
-        grown = np.exp(logits - logits.max(axis=2, keepdims=True))
-        chances[modality] = grown / grown.sum(axis=2, keepdims=True)
+        chances[modality] = softmax(0.5 * seen @ _BITS.T)
         if modality == "face":
             chances[modality][gone] = np.nan
     tables = np.stack([c.reshape(p * s, -1) for c in chances.values()])

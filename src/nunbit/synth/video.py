@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -26,10 +26,10 @@ from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import atomic_path, write_text
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.resources import nunbit_version
-from nunbit.synth.actors import Person, sample_person
+from nunbit.synth.actors import DrawnPerson, sample_person
 from nunbit.synth.drawing import rotation_of
 from nunbit.synth.features import mouth_shape
-from nunbit.synth.filming import LABELS, Drawn, Motion, Pictures, draw_frames, plan_motion
+from nunbit.synth.filming import LABELS, ActorMotion, Drawn, Pictures, draw_frames, plan_motion
 from nunbit.synth.script import VideoScript
 from nunbit.synth.speech import SpeechTrack, espeak_version, speak_script
 from nunbit.synth.truth import (
@@ -242,14 +242,29 @@ class _Play:
     """A script, evaluated."""
 
     script: VideoScript
-    person: Person
+    person: DrawnPerson
     container: Container
     speech: SpeechTrack | None
     audio: Audio | None
-    motion: Motion | None
+    motion: ActorMotion | None
 
 
-def render_video(out: Path, script: VideoScript) -> dict[str, Any]:
+class RenderedVideo(TypedDict):
+    """What was rendered: the paths, duration, frames, what spoke, seconds it took."""
+
+    synthetic: bool
+    media: str
+    truth: str
+    transcript: str | None
+    duration_s: float
+    frames: int
+    voice: str | None
+    utterances: int
+    seconds: float
+    times_real_time: float
+
+
+def render_video(out: Path, script: VideoScript) -> RenderedVideo:
     """Render a script.
 
     Args:

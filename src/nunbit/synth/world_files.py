@@ -24,7 +24,7 @@ from nunbit.report.exports import write_timeline
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import write_json, write_text, writing
 from nunbit.runtime.progress import Progress
-from nunbit.runtime.resources import provenance
+from nunbit.runtime.resources import Provenance, provenance
 from nunbit.synth.study_worlds import ASKED, WorldSettings, draw_outcomes, draw_stretches
 
 _WINDOW_S, _HOP_S = 4.0, 1.0
@@ -51,8 +51,7 @@ def write_study_world(out: Path, settings: WorldSettings) -> dict[str, Any]:
         (out / "timelines").mkdir(parents=True)
     rows = (_write_stretches if settings.of_emotion else _write_outcomes)(out, settings)
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows(rows)
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     write_text(out / "labels.csv", stream.getvalue())
     document = {"kind": "study-world", "world": settings.world, "persons": settings.persons,
                 "labels": "emotion" if settings.of_emotion else "outcome",
@@ -228,6 +227,6 @@ def _write_session(
 
 
 @cache
-def _origin(settings: WorldSettings) -> dict[str, Any]:
+def _origin(settings: WorldSettings) -> Provenance:
     """Provenance, made once: a world has hundreds of sessions."""
     return provenance("synth study", settings_to_dict(settings), seeds={"seed": settings.seed})

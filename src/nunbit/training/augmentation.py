@@ -259,8 +259,7 @@ def _mask(pen: _Pen, draw: np.random.Generator) -> None:
     light = draw.uniform(0.7, 1.1)
     colour = _scaled(cloth, light)
     lower = draw.uniform(0.0, 0.06)
-    points = [(x, y + (lower if y < 0.6 else 0.0)) for x, y in _MASK]
-    pen.polygon(points, colour)
+    pen.polygon([(x, y + (lower if y < 0.6 else 0.0)) for x, y in _MASK], colour)
     fold = _scaled(cloth, 0.85 * light)
     for y in draw.uniform(0.62, 0.9, int(draw.integers(0, 4))):
         pen.stroke([(0.2, float(y) - 0.02), (0.5, float(y)), (0.8, float(y) - 0.02)], 0.01, fold)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import atomic_path, read_json, sha256_file, write_json, write_text
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import available_cores
+from nunbit.training.checkpoints import load_newest, remove_partials
 from nunbit.training.classifiers import (
     ClassifierJob,
     ClassifierTrainer,
@@ -53,7 +54,7 @@ from nunbit.training.data import (
     select_rows,
     training_data_statement,
 )
-from nunbit.training.networks import load_newest, plain_preprocessing, remove_partials
+from nunbit.training.networks import plain_preprocessing
 from nunbit.training.processes import World, joined_world, torch_threads
 from nunbit.training.settings import (
     AUTO,
@@ -120,7 +121,7 @@ class _Task:
 
 def train_baseline(
     data: Path, out: Path, kind: str, settings: TrainSettings, *, bundle: Path | None, resume: bool
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Train a baseline and let it answer for the split that ``evaluate`` takes by default.
 
     Args:
@@ -183,8 +184,11 @@ def _write_answer(answer: _Answer, task: _Task, kind: str, truth: Codes, split: 
         data, task.rows, truth, probabilities, split=split, policy=data.policy
     )
     predictions = replace(predictions, temperature=temperature, model=answer.name)
-    origin = {"baseline": kind, "dataset": sha256_file(data.path / MANIFEST)}
-    origin |= {"bundle": task.bundle.hash} if task.bundle else {}
+    origin = {
+        "baseline": kind,
+        "dataset": sha256_file(data.path / MANIFEST),
+        **({"bundle": task.bundle.hash} if task.bundle else {}),
+    }
     write_predictions(task.run.path / PREDICTIONS, predictions, origin=origin)
 
 

@@ -29,6 +29,7 @@ from nunbit.model.bundle import (
     TEXT_FILE,
     TOKENIZER_FILE,
     VOICE_FILE,
+    WORDS_FILE,
     load_any_tokenizer,
 )
 from nunbit.model.encoders import Bundle, load_bundle
@@ -46,7 +47,7 @@ _KEPT = (
     *("trained_prompts", "max_tokens", "logit_scale", "embedding_size", "precision", "licence"),
     *("statement", "unvalidated_labels", "text_emotion", "voice"),
 )
-_KEPT_FILES = (TEXT_FILE, TOKENIZER_FILE, PROMPTS_FILE, SENTENCES_FILE, VOICE_FILE)
+_KEPT_FILES = (TEXT_FILE, TOKENIZER_FILE, PROMPTS_FILE, SENTENCES_FILE, WORDS_FILE, VOICE_FILE)
 
 
 class FoldedLiteImageTower(LiteImageTower):
@@ -184,6 +185,41 @@ def folded_weights(folder: Path, tower: nn.Module) -> dict[str, Tensor]:
             raise _unfit(folder, f"no weights {name} {tuple(own.shape)}")
         state[name] = value
     return state
+
+
+def mixture(text: str, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A weighted mean of kept averages of a tower, and of the tower that they began with.
+
+    Args:
+        text: ``0.6*RUN:800,1200+0.4*start``: shares that make 1, of ``RUN/average-800.pt`` and the
+            like (several steps of a run count alike), and of ``start``.
+        start: Weights of the tower that the runs began with.
+
+    Raises:
+        ValueError: The text is not of this form, or the shares do not make 1.
+        OSError: A file is not there.
+    """
+    parts: list[tuple[float, Mapping[str, Tensor]]] = []
+    for term in text.split("+"):
+        share, star, source = term.strip().partition("*")
+        run, _, steps = source.rpartition(":")
+        if not star or (source != "start" and not (run and steps)):
+            raise ValueError(f"{term!r} is not SHARE*RUN:STEP,STEP or SHARE*start")
+        if source == "start":
+            parts.append((float(share), start))
+            continue
+        names = steps.split(",")
+        for step in names:
+            file = Path(run) / f"average-{step}.pt"
+            parts.append((float(share) / len(names), torch.load(file, weights_only=True)))
+    if abs(sum(share for share, _ in parts) - 1) > 1e-6:
+        raise ValueError(f"{text!r}: the shares do not make 1")
+    return {
+        name: torch.stack([share * state[name].float() for share, state in parts])
+        .sum(dim=0)
+        .to(value.dtype)
+        for name, value in start.items()
+    }
 
 
 def keep_bundle(source: Path, run: Path) -> None:

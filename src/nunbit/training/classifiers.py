@@ -18,6 +18,14 @@ from nunbit.datasets.shards import DataSet
 from nunbit.model.bundle import Preprocessing
 from nunbit.model.encoders import standardise
 from nunbit.runtime.progress import Progress, say
+from nunbit.training.checkpoints import (
+    BEST,
+    fitting,
+    load_state,
+    newest_path,
+    save_checkpoint,
+    save_weights,
+)
 from nunbit.training.data import (
     Crops,
     Schedule,
@@ -26,7 +34,7 @@ from nunbit.training.data import (
     plain_batches,
     training_batches,
 )
-from nunbit.training.networks import BEST, load_imagenet, load_state, save_checkpoint, save_weights
+from nunbit.training.networks import load_imagenet
 from nunbit.training.optimisers import learning_rate
 from nunbit.training.processes import Standing, StopRequest
 from nunbit.training.settings import MetricsLog, RunFolder, TrainSettings
@@ -210,10 +218,11 @@ class ClassifierTrainer:
         self._class_weight = balance(job.selection, s).to(self._device)
         self._state = Standing()
         if state is not None:
-            self._model.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["random"])
-            self._state = Standing(**state["progress"])
+            with fitting(newest_path(job.run.checkpoints)):
+                self._model.load_state_dict(state["model"])
+                self._optimizer.load_state_dict(state["optimizer"])
+                torch.set_rng_state(state["random"])
+                self._state = Standing(**state["progress"])
 
     def run(self) -> dict[str, Any]:
         """Train to the end, to patience or to an interruption; the best weights are loaded then.
@@ -233,9 +242,12 @@ class ClassifierTrainer:
             Progress(title, total * size, "img", done=state.step * size) as bar,
         ):
             self._steps(log, bar, stop)
-        best = load_state(job.run.checkpoints / BEST)
-        self._model.load_state_dict(best["model"])
-        return {"steps": state.step, "best_step": best["step"], "validation": best["validation"]}
+        kept = job.run.checkpoints / BEST
+        with fitting(kept):
+            best = load_state(kept)
+            self._model.load_state_dict(best["model"])
+            told = {"best_step": int(best["step"]), "validation": dict(best["validation"])}
+        return {"steps": state.step, **told}
 
     def logits(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(N, K) logits of some rows of the data set, without augmentation."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nunbit.core.messages import Text, TrainingError
 from nunbit.statistics.nested import Floats
 from nunbit.stories.study.fusions import CrossModalTask
+from nunbit.training.processes import torch_threads
 
 WIDTH, HEADS, HIDDEN = 32, 4, 64
 DROPOUT, HIDDEN_MODALITY = 0.2, 0.3
@@ -69,12 +70,8 @@ def cross_modal_chances(task: CrossModalTask) -> NDArray[np.float64]:
     Raises:
         TrainingError: The loss is not finite.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # rows are short: more threads cost more than they give
-    try:
+    with torch_threads(1):  # rows are short: more threads cost more than they give
         return _fit(task)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fit(task: CrossModalTask) -> NDArray[np.float64]:
@@ -91,8 +88,7 @@ def _fit(task: CrossModalTask) -> NDArray[np.float64]:
     for step in range(STEPS):
         batch = torch.from_numpy(rng.permutation(learn)[:BATCH])
         network.train()
-        shown = _hidden(there[batch], rng)
-        logits = network({m: x[batch] for m, x in rows.items()}, shown)
+        logits = network({m: x[batch] for m, x in rows.items()}, _hidden(there[batch], rng))
         loss = nn.functional.cross_entropy(logits, truth[batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -156,10 +152,7 @@ def _loss(
 def _judged(network: CrossModalNetwork, task: CrossModalTask) -> NDArray[np.float64]:
     rows, there = _tensors(task.test)
     network.eval()
-    found = []
+    shown = (torch.tensor([m in pattern for m in network.names]) for pattern in task.patterns)
     with torch.no_grad():
-        for pattern in task.patterns:
-            shown = torch.tensor([m in pattern for m in network.names])
-            chances = torch.softmax(network(rows, there & shown), dim=1)
-            found.append(chances.numpy().astype(np.float64))
-    return np.stack(found)
+        found = [torch.softmax(network(rows, there & each), dim=1).numpy() for each in shown]
+    return np.stack(found).astype(np.float64)

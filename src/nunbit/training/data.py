@@ -34,7 +34,8 @@ from nunbit.training.losses import class_weights
 from nunbit.training.settings import RUN_FILE, TrainSettings
 
 HOLDOUT_SEED = 0
-"""The hold-out does not follow the run's seed, so that several seeds choose on the same persons."""
+"""The hold-out does not follow the run's seed, so that several seeds choose on the same persons.
+Small sets in which that deal lacks a class take the next one that has them all."""
 
 Share = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
@@ -55,6 +56,7 @@ class Selection:
         choosing_labels: (M,) class positions.
         choosing_from: ``validation``, or ``train`` where persons of train are held out.
         skipped: Records without a label under the policy, in both parts.
+        holdout_seed: Which deal of persons was held out; None where validation chooses.
     """
 
     rows: NDArray[np.int64]
@@ -65,6 +67,7 @@ class Selection:
     choosing_labels: NDArray[np.int64]
     choosing_from: str
     skipped: int
+    holdout_seed: int | None = None
 
     def counts(self, **held_out: object) -> dict[str, Any]:
         """How many images train and choose, for summaries and ``run.json``."""
@@ -86,19 +89,20 @@ def select_rows(data: DataSet, settings: TrainSettings) -> Selection:
     Raises:
         TrainingError: A split or a class is missing, or votes are asked for and there are none.
     """
+    code = {label: k for k, label in enumerate(data.label_set.ids)}
+    codes = np.array([code.get(label, -1) for label in data.column("label")], np.int64)
     train = data.split_rows("train")
     if len(train) == 0:
         text = Text("the split train has no records", "train 분할에 레코드가 없습니다")
         raise TrainingError(text.under(data.path))
+    deal: int | None = None
     if len(data.split_rows("test")):
         choosing, choosing_from = data.split_rows("validation"), "validation"
     else:
         subjects, records = data.column("subject_id"), data.column("record_id")
         persons, names = [subjects[row] for row in train], [records[row] for row in train]
-        held = person_holdout(persons, names, settings.holdout, HOLDOUT_SEED)
+        held, deal = _held_out(persons, names, codes[train], settings.holdout)
         train, choosing, choosing_from = train[~held], train[held], "train"
-    code = {label: k for k, label in enumerate(data.label_set.ids)}
-    codes = np.array([code.get(label, -1) for label in data.column("label")], np.int64)
     parts = [rows[codes[rows] >= 0] for rows in (train, choosing)]
     kept_apart = "validation" if choosing_from == "validation" else "the hold-out of train"
     for rows, part in zip(parts, ("train", kept_apart), strict=True):
@@ -112,7 +116,27 @@ def select_rows(data: DataSet, settings: TrainSettings) -> Selection:
         choosing_labels=codes[parts[1]],
         choosing_from=choosing_from,
         skipped=len(train) + len(choosing) - len(parts[0]) - len(parts[1]),
+        holdout_seed=deal,
     )
+
+
+_HOLDOUT_TRIES = 200
+
+
+def _held_out(
+    persons: list[Any], names: list[Any], codes: NDArray[np.int64], share: float
+) -> tuple[NDArray[np.bool_], int]:
+    """(N,) who is held out, and the deal: the first in which no class is missing on either side.
+
+    A small set loses a class by chance; its labels alone decide which deal is taken, before
+    anything is trained. Where no deal has all classes, the first one stands and is refused later.
+    """
+    present = set(codes[codes >= 0].tolist())
+    for deal in range(HOLDOUT_SEED, HOLDOUT_SEED + _HOLDOUT_TRIES):
+        held = person_holdout(persons, names, share, deal)
+        if all(present <= set(codes[side].tolist()) for side in (held, ~held)):
+            return held, deal
+    return person_holdout(persons, names, share, HOLDOUT_SEED), HOLDOUT_SEED
 
 
 class Crops(Dataset[Tensor]):

@@ -6,9 +6,7 @@ nothing. Inference reads it with ``nunbit.model.encoders``.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,17 +29,22 @@ from nunbit.model.bundle import (
     PROMPTS_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
+    tokenise,
 )
-from nunbit.model.encoders import Bundle, load_bundle, resize_crop, standardise, tokenise
+from nunbit.model.bundle_check import sealed_document
+from nunbit.model.encoders import Bundle, load_bundle, resize_crop, standardise
+from nunbit.model.posterior import shares_of_faces
 from nunbit.model.zeroshot import ensemble_cosines, normalise
+from nunbit.runtime.claims import replaced_folder
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import sha256_file, write_json, write_text, writing
 from nunbit.runtime.progress import say
 from nunbit.runtime.resources import nunbit_version, provenance
 from nunbit.training.bundle_start import START_BUNDLE, carry_over
+from nunbit.training.checkpoints import final_path, fitting, load_final
 from nunbit.training.data import dataset_hash, label_set_of, select_rows, template_set_of
 from nunbit.training.e5 import all_texts, known_prompts, package_sets
-from nunbit.training.networks import Network, load_final, load_network
+from nunbit.training.networks import Network, load_network
 from nunbit.training.onnx import (
     CARD_FILE,
     export_image_tower,
@@ -57,6 +60,8 @@ PARITY_SAME_ANSWER = 0.995
 PARITY_IMAGES = 256
 WORTH_SHRINKING_BYTES = 10_000_000
 """Text towers below this size stay float32: making them smaller has no benefit."""
+SHARE_IMAGES = 1000
+"""So many images say what class shares the probabilities carry: to 1.6 points at the most."""
 _BATCH = 32
 
 Array = NDArray[np.float32]
@@ -86,7 +91,11 @@ class BundleContent:
 
 
 def write_bundle(
-    content: BundleContent, out: Path, samples: NDArray[np.uint8], samples_from: str
+    content: BundleContent,
+    out: Path,
+    samples: NDArray[np.uint8],
+    samples_from: str,
+    choosing: Iterable[NDArray[np.uint8]] = (),
 ) -> dict[str, Any]:
     """Write a bundle, check it against torch and put it in place.
 
@@ -95,6 +104,7 @@ def write_bundle(
         out: The bundle's folder; an earlier bundle there is replaced.
         samples: (N, H, W, 3) uint8 crops for the parity check, N >= 1.
         samples_from: What the samples are, for ``bundle.json``.
+        choosing: Batches of crops that were kept apart: what class shares the bundle carries.
 
     Returns:
         ``bundle.json``.
@@ -132,12 +142,16 @@ def write_bundle(
                 )
             )
         document["parity"] = figures | {"images": len(samples), "images_from": samples_from}
+        bundle = load_bundle(folder)
+        prompts = bundle.prompt_embeddings(content.template_set, content.label_set)
+        if (shares := shares_of_faces(bundle, prompts, choosing)) is not None:
+            document["class_shares"] = shares
         write_text(folder / CARD_FILE, model_card(document))
         _seal(folder, document)
     return document
 
 
-def export_run(run: Path, out: Path) -> dict[str, Any]:
+def export_run(run: Path, out: Path) -> Mapping[str, Any]:
     """Make a bundle from a run's best checkpoint, also of a run that was interrupted.
 
     Args:
@@ -189,18 +203,20 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None) -> dict[str, 
             )
         )
     network = load_network(run.path)
-    network.model.load_state_dict(final["model"])
+    with fitting(final_path(run.checkpoints)):
+        network.model.load_state_dict(final["model"])
+        temperature, step = float(final["validation"]["temperature"]), int(final["step"])
     say(Text("exporting the bundle", "번들로 내보냅니다"))
     content = BundleContent(
         network=network,
         label_set=label_set_of(document, run.path),
         template_set=template_set_of(document, run.path),
-        temperature=final["validation"]["temperature"],
+        temperature=temperature,
         training={
             # A folder given as INIT or a file of prompts would name the user's directories.
             "settings": settings_to_dict(settings)
             | {"init": network.origin["name"], "prompts": document["template_set"]["name"]},
-            "step": final["step"],
+            "step": step,
             "averaged_with_start": final.get("start_share", 0.0),
             "selection": final["validation"],
         },
@@ -212,9 +228,17 @@ def bundle_of_run(run: RunFolder, out: Path, data: DataSet | None) -> dict[str, 
             content, out, _random_pictures(network.preprocessing.image_size), "random pictures"
         )
     rows = select_rows(data, settings).choosing_rows
-    spread = np.linspace(0, len(rows) - 1, min(len(rows), PARITY_IMAGES)).astype(np.int64)
-    crops = np.stack([data.pixels(int(row)) for row in rows[spread]])
-    return write_bundle(content, out, crops, "images kept apart to choose the checkpoint")
+    crops = np.stack([data.pixels(int(row)) for row in _spread(rows, PARITY_IMAGES)])
+    many = _spread(rows, SHARE_IMAGES)
+    parts = np.array_split(many, -(-len(many) // _BATCH))
+    batches = (np.stack([data.pixels(int(row)) for row in part]) for part in parts)
+    kept = "images kept apart to choose the checkpoint"
+    return write_bundle(content, out, crops, kept, batches)
+
+
+def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """So many of the rows at the most, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
 
 
 def _random_pictures(side: int) -> NDArray[np.uint8]:
@@ -381,7 +405,7 @@ def _seal(folder: Path, document: dict[str, Any]) -> None:
     """Write ``bundle.json`` with the checksums of all that lies beside it."""
     files = (path for path in sorted(folder.iterdir()) if path.name != BUNDLE_FILE)
     document["checksums"] = {path.name: sha256_file(path) for path in files}
-    write_json(folder / BUNDLE_FILE, document)
+    write_json(folder / BUNDLE_FILE, sealed_document(document))
 
 
 @contextmanager
@@ -399,17 +423,5 @@ def _replaced_folder(out: Path) -> Iterator[Path]:
                 f"{out}: 이미 있고 번들이 아닙니다. 다른 `out`을 고르십시오",
             )
         )
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    with writing(out):
-        try:
-            partial.mkdir(parents=True)
-            yield partial
-            if out.exists():
-                out.rename(old)
-            partial.rename(out)
-            for suffix in ("partial", "old"):  # the replaced bundle, remains of killed exports
-                for path in out.parent.glob(f".{out.name}.*.{suffix}"):
-                    shutil.rmtree(path, ignore_errors=True)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with replaced_folder(out) as partial:
+        yield partial

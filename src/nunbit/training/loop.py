@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,19 @@ from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.labels import label_set_to_dict
 from nunbit.language.prompts import load_template_set
 from nunbit.model.bundle import find_bundle
+from nunbit.runtime.claims import claimed
 from nunbit.runtime.workers import keep_freed_memory
 from nunbit.training.bundle_start import keep_bundle
+from nunbit.training.checkpoints import (
+    START,
+    fitting,
+    load_newest,
+    load_step,
+    newest_path,
+    remove_partials,
+    save_weights,
+)
 from nunbit.training.data import (
-    HOLDOUT_SEED,
     crop_document,
     dataset_hash,
     label_set_of,
@@ -30,16 +41,7 @@ from nunbit.training.data import (
     training_data_statement,
 )
 from nunbit.training.export import bundle_of_run
-from nunbit.training.networks import (
-    START,
-    load_network,
-    load_newest,
-    load_start,
-    load_step,
-    remove_partials,
-    save_network,
-    save_weights,
-)
+from nunbit.training.networks import is_described, load_network, load_start, save_network
 from nunbit.training.optimisers import pretrained_part
 from nunbit.training.processes import World, joined_world, torch_threads
 from nunbit.training.settings import (
@@ -53,7 +55,7 @@ from nunbit.training.steps import Captions
 from nunbit.training.trainer import Job, Trainer
 
 
-def train(data: Path, out: Path, settings: TrainSettings, *, resume: bool) -> dict[str, Any]:
+def train(data: Path, out: Path, settings: TrainSettings, *, resume: bool) -> Mapping[str, Any]:
     """Fine-tune both encoders and end with a bundle.
 
     Args:
@@ -74,13 +76,16 @@ def train(data: Path, out: Path, settings: TrainSettings, *, resume: bool) -> di
             first one alone writes the bundle and reports.
     """
     started = time.monotonic()
-    with joined_world() as world:
-        summary = _fit(data, out, settings, resume, world)
-    if not world.first:
-        raise SystemExit(0)
-    run = RunFolder(out)
-    with torch_threads(run.settings().threads):
-        document = bundle_of_run(run, run.bundle, open_dataset(data))
+    with ExitStack() as claim:
+        with joined_world() as world:
+            if world.first:
+                claim.enter_context(claimed(out))
+            summary = _fit(data, out, settings, resume, world)
+        if not world.first:
+            raise SystemExit(0)
+        run = RunFolder(out)
+        with torch_threads(run.settings().threads):
+            document = bundle_of_run(run, run.bundle, open_dataset(data))
     return summary | {
         "run": str(out),
         "bundle": str(run.bundle),
@@ -95,7 +100,7 @@ def fit(data: Path, out: Path, settings: TrainSettings, *, resume: bool) -> dict
     Returns:
         Plain data: init, steps, epochs, best_step, validation, image counts.
     """
-    with joined_world() as world:
+    with joined_world() as world, claimed(out) if world.first else nullcontext():
         return _fit(data, out, settings, resume, world)
 
 
@@ -105,7 +110,9 @@ def _fit(
     run = RunFolder(out)
     if world.first:
         dataset, job, state = _open(data, run, settings, resume, world)
-        world.of_first(None if state is None else state["progress"]["step"])
+        with fitting(newest_path(run.checkpoints)):
+            step = None if state is None else int(state["progress"]["step"])
+        world.of_first(step)
     else:
         dataset, job, state = _follow(data, run, world)
     if world.device.type == "cpu":
@@ -120,12 +127,14 @@ def _open(
     data: Path, run: RunFolder, settings: TrainSettings, resume: bool, world: World
 ) -> tuple[DataSet, Job, dict[str, Any] | None]:
     """Begin a run or go on with it."""
+    state = load_newest(run.checkpoints) if resume else None
+    if state is not None:
+        run.put_back(state.get("description", {}))
     run.check_free(resume)
     if run.exists() and (run.path / CONFIG_FILE).is_file():
         settings = resumed_settings(run.settings(), settings, run.path)
     dataset = open_training_data(data, settings)
     remove_partials(run.checkpoints)
-    state = load_newest(run.checkpoints)
     if state is None:
         return dataset, _begin(dataset, run, settings, world), None
     return dataset, _continue(dataset, run, settings, world), state
@@ -173,7 +182,7 @@ def _begin(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: Wor
         )
     held = selection.choosing_from == "train"
     counts = selection.counts(
-        holdout=settings.holdout if held else None, holdout_seed=HOLDOUT_SEED if held else None
+        holdout=settings.holdout if held else None, holdout_seed=selection.holdout_seed
     )
     document = {
         "label_set": label_set_to_dict(dataset.label_set),
@@ -206,6 +215,10 @@ def _continue(dataset: DataSet, run: RunFolder, settings: TrainSettings, world: 
                 "새 `out`에 학습하십시오",
             )
         )
+    if not is_described(run.path):  # a file of it was removed: it is made as at the beginning
+        given = load_template_set(settings.prompts)
+        start, _ = load_start(settings, dataset.label_set, given, crop_document(dataset))
+        save_network(start, run.path)
     network, selection = load_network(run.path), select_rows(dataset, settings)
     templates, label_set = template_set_of(document, run.path), label_set_of(document, run.path)
     captions = Captions(network, templates, label_set, settings, selection.labels)

@@ -8,7 +8,6 @@ encoder. Each gives the same: model, tokenizer, preprocessing and a statement of
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from nunbit.model.bundle import (
     find_bundle,
     load_any_tokenizer,
 )
-from nunbit.runtime.files import atomic_path, read_json, write_json, write_text
+from nunbit.runtime.files import read_json, write_json, write_text
 from nunbit.training.bundle_start import load_on_bundle, rebuild
+from nunbit.training.checkpoints import final_path, fitting, load_final
 from nunbit.training.clip_weights import load_clip_file
 from nunbit.training.e5 import (
     MAX_TOKENS,
@@ -40,121 +40,6 @@ from nunbit.training.e5 import (
 from nunbit.training.hub_models import HALF, load_hub_model
 from nunbit.training.settings import RunFolder, TrainSettings, resolve_auto, start_kind
 from nunbit.training.towers import DualEncoder, build, from_hub
-
-# --- checkpoints ----------------------------------------------------------------------------------
-# The complete state of a run at a step, and weights kept beside it. Files are written beside their
-# name and renamed, so a killed run leaves whole ones only; they hold tensors and plain values and
-# are read without executing anything (``weights_only``).
-
-BEST = "best.pt"
-"""The weights that were best so far."""
-
-
-START = "start.pt"
-"""The pretrained weights that a run began with, where it is to average with them."""
-
-
-AVERAGED = "averaged.pt"
-"""The best weights averaged with the start: what a run with ``average_with_start`` ends in."""
-
-
-_PATTERN = "step-*.pt"
-
-
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Write a checkpoint and delete all but the newest ``keep``.
-
-    Raises:
-        InputError: The disk is full, the folder is not writable, or the like.
-    """
-    save_weights(folder, _name(step), state)
-    for old in _newest_first(folder)[keep:]:
-        old.unlink(missing_ok=True)
-
-
-def save_weights(folder: Path, name: str, state: dict[str, Any]) -> None:
-    """Write weights that are kept under a name of their own.
-
-    Args:
-        folder: Of the checkpoints.
-        name: ``BEST``, ``START`` or ``AVERAGED``.
-        state: ``model`` and facts about it.
-
-    Raises:
-        InputError: The disk is full, the folder is not writable, or the like.
-    """
-    with atomic_path(folder / name) as partial, partial.open("wb") as stream:
-        torch.save(state, stream)  # to a stream: to a path, a full disk is a bare RuntimeError
-
-
-def load_final(folder: Path) -> dict[str, Any] | None:
-    """The weights to export: the averaged ones, else the best ones, else None.
-
-    Raises:
-        InputError: They cannot be read.
-    """
-    path = next((p for p in (folder / AVERAGED, folder / BEST) if p.is_file()), None)
-    return load_state(path) if path else None
-
-
-def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint's state, or None if there is none.
-
-    Raises:
-        InputError: The newest checkpoint cannot be read.
-    """
-    path = newest_path(folder)
-    return load_state(path) if path else None
-
-
-def load_step(folder: Path, step: int) -> dict[str, Any]:
-    """The state at a step.
-
-    Raises:
-        InputError: Its checkpoint is missing or cannot be read.
-    """
-    return load_state(folder / _name(step))
-
-
-def newest_path(folder: Path) -> Path | None:
-    """Where the newest checkpoint is, or None."""
-    return next(iter(_newest_first(folder)), None)
-
-
-def remove_partials(folder: Path) -> None:
-    """Delete half-written files of a killed run."""
-    for path in folder.glob(".*.partial"):
-        path.unlink(missing_ok=True)
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a file of this module onto the CPU.
-
-    Raises:
-        InputError: The file is missing, damaged or holds more than data.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as exc:
-        reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-        raise InputError(
-            Text(
-                f"{path}: cannot read this checkpoint: {reason}; delete it to go on from an older "
-                "one, or train into a new `out`",
-                f"{path}: 체크포인트를 읽을 수 없습니다: {reason}. 이 파일을 지우면 이전 "
-                "체크포인트에서 이어 갑니다. 또는 새 `out`에 학습하십시오",
-            )
-        ) from exc
-    return state
-
-
-def _name(step: int) -> str:
-    return f"step-{step:08d}.pt"
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob(_PATTERN), reverse=True)
-
 
 # --- description ----------------------------------------------------------------------------------
 # In ``RUN/model.json`` and ``RUN/tokenizer.json``, so that a run can go on or be exported without
@@ -201,6 +86,11 @@ def save_network(network: Network, folder: Path) -> None:
             "origin": network.origin,
         },
     )
+
+
+def is_described(folder: Path) -> bool:
+    """Whether both files of the description are there."""
+    return all((folder / name).is_file() for name in (_MODEL_FILE, _TOKENIZER_FILE))
 
 
 def load_network(folder: Path) -> Network:
@@ -256,12 +146,9 @@ def load_start(
     """
     torch.manual_seed(settings.seed)
     kind = start_kind(settings.init)
-    if kind == "clip":
-        return _pretrained_start(settings, crop)
-    if kind == "run":
-        return _run_start(settings, crop)
-    if kind == "bundle":
-        return _bundle_start(settings, crop)
+    trained = {"clip": _pretrained_start, "run": _run_start, "bundle": _bundle_start}
+    if kind in trained:
+        return trained[kind](settings, crop)
     settings = resolve_auto(settings)
     if kind == "lite":
         return _lite_start(settings, crop), settings
@@ -400,7 +287,8 @@ def _run_start(settings: TrainSettings, crop: CropDocument) -> tuple[Network, Tr
             )
         )
     network = load_network(run.path)
-    network.model.load_state_dict(weights["model"])
+    with fitting(final_path(run.checkpoints)):
+        network.model.load_state_dict(weights["model"])
     kind, side = network.architecture["kind"], network.preprocessing.image_size
     settings = resolve_auto(settings, image_size=side, kind="clip" if kind == "hub" else kind)
     before, own = network.origin, replace(network.preprocessing, grey=settings.grey, crop=crop)

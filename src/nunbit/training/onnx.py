@@ -365,6 +365,7 @@ def model_card(document: Mapping[str, Any]) -> str:
                 k: _start(origin) if k == "init" else v
                 for k, v in training.get("settings", {}).items()
             }
+            | ({"mean of": training["mean_of"]} if "mean_of" in training else {})
         ),
         "## Export\n",
         f"Agreement with torch on {parity['images']} images ({parity['images_from']}), checked "

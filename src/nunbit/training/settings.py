@@ -9,6 +9,7 @@ Torch-free.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ import tomli_w
 
 from nunbit.core.messages import InputError, SettingsError, Text, TrainingError
 from nunbit.model.bundle import BUNDLE_FILE, shipped_bundles
+from nunbit.runtime.claims import LOCK
 from nunbit.runtime.config import Seed, Workers, read_settings, settings_to_dict, stated_by_paper
 from nunbit.runtime.files import read_json, write_json, write_text, writing
 from nunbit.runtime.resources import Shelf
@@ -263,7 +265,7 @@ def resumed_settings(stored: TrainSettings, given: TrainSettings, where: Path) -
                 Text(
                     f"{where}: this run has {f.name} = {old}, now {new} was given; resume without "
                     f"changing {f.name}, or train into a new `out`",
-                    f"{where}: 이 학습은 {f.name} = {old} 인데 {new} 이(가) 주어졌습니다. "
+                    f"{where}: 이 학습은 {f.name} = {old}인데 {new}이(가) 주어졌습니다. "
                     f"{f.name}을(를) 바꾸지 말고 이어 가거나 새 `out`에 학습하십시오",
                 )
             )
@@ -340,7 +342,9 @@ class RunFolder:
                     "아니면 다른 `out`을 고르십시오",
                 )
             )
-        taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        taken = self.path.exists() and (
+            not self.path.is_dir() or any(p.name != LOCK for p in self.path.iterdir())
+        )
         if taken and not self.exists():
             raise InputError(
                 Text(
@@ -356,6 +360,18 @@ class RunFolder:
         """
         write_json(self.path / RUN_FILE, {"format": RUN_FORMAT, **document})
         write_text(self.path / CONFIG_FILE, config_toml(settings))
+
+    def description(self) -> dict[str, str]:
+        """``run.json`` and ``config.toml`` by name, as every checkpoint holds them."""
+        return {
+            name: (self.path / name).read_text(encoding="utf-8") for name in (RUN_FILE, CONFIG_FILE)
+        }
+
+    def put_back(self, description: Mapping[str, str]) -> None:
+        """Write those files of :meth:`description` that were removed since."""
+        for name in (RUN_FILE, CONFIG_FILE):
+            if name in description and not (self.path / name).is_file():
+                write_text(self.path / name, description[name])
 
     def read(self) -> dict[str, Any]:
         """``run.json``.
@@ -409,15 +425,22 @@ class MetricsLog:
         with writing(self._path):
             kept = self._path.read_text(encoding="utf-8") if lines else ""
         write_text(self._path, "".join(kept.splitlines(keepends=True)[:lines]))
-        self._board = SummaryWriter(str(run), purge_step=step + 1 if step else None)
+        with writing(run):
+            self._board = SummaryWriter(str(run), purge_step=step + 1 if step else None)
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Append one line."""
         with writing(self._path), self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with writing(self._path.parent):
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush TensorBoard's events."""
-        self._board.close()
+        """Flush TensorBoard's events.
+
+        Raises:
+            InputError: The disk is full, or the like.
+        """
+        with writing(self._path.parent):
+            self._board.close()

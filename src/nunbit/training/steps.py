@@ -14,7 +14,7 @@ from torch import Tensor
 from nunbit.core.messages import SettingsError, Text
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import TemplateSet, load_descriptions, prompts_for
-from nunbit.model.encoders import tokenise
+from nunbit.model.bundle import tokenise
 from nunbit.model.zeroshot import ensemble_cosines
 from nunbit.statistics import confusion_matrix, fit_temperature, macro_f1, top1, uar
 from nunbit.training.losses import LogitBias, Pairs, contrastive_loss
@@ -61,9 +61,9 @@ def embed_crops(network: Network, batches: Iterable[Tensor], device: torch.devic
         (M, D) unit rows on the device.
     """
     model = network.model.eval()
-    rows = [torch.zeros((0, network.embedding_size), device=device)]
-    rows += [model.embed_images(to_pixels(batch, network, device)).float() for batch in batches]
-    return torch.cat(rows)
+    nothing = torch.zeros((0, network.embedding_size), device=device)
+    rows = (model.embed_images(to_pixels(batch, network, device)).float() for batch in batches)
+    return torch.cat([nothing, *rows])
 
 
 def validate(

@@ -19,6 +19,16 @@ import torch
 from nunbit.core.messages import Text, TrainingError
 from nunbit.datasets.shards import DataSet
 from nunbit.runtime.progress import Progress, say
+from nunbit.training.checkpoints import (
+    AVERAGED,
+    BEST,
+    START,
+    fitting,
+    load_state,
+    newest_path,
+    save_checkpoint,
+    save_weights,
+)
 from nunbit.training.data import (
     Crops,
     Schedule,
@@ -27,16 +37,7 @@ from nunbit.training.data import (
     plain_batches,
     training_batches,
 )
-from nunbit.training.networks import (
-    AVERAGED,
-    BEST,
-    START,
-    Network,
-    load_state,
-    newest_path,
-    save_checkpoint,
-    save_weights,
-)
+from nunbit.training.networks import Network
 from nunbit.training.optimisers import (
     MovingAverage,
     learning_rate,
@@ -143,6 +144,7 @@ class Trainer:
         self, job: Job, dataset: DataSet, run: RunFolder, state: dict[str, Any] | None
     ) -> None:
         self._job, self._settings, self._run = job, job.settings, run
+        self._description = run.description()
         self._world = world = job.world
         self._model = job.network.model.to(world.device)
         share_batch_norms(self._model, world)
@@ -164,11 +166,13 @@ class Trainer:
             world.copy_first_(self._model.state_dict().values())
             begin_random(self._settings.seed, world)
         else:
-            self._model.load_state_dict(state["model"])
+            with fitting(newest_path(run.checkpoints)):
+                self._model.load_state_dict(state["model"])
         ema = self._settings.ema
         self._average = MovingAverage(self._model, ema) if ema else None
         if state is not None:
-            self._restore(state)
+            with fitting(newest_path(run.checkpoints)):
+                self._restore(state)
 
     def run(self) -> None:
         """Train to the end, to patience, or to an interruption.
@@ -390,6 +394,7 @@ class Trainer:
             **randomness,
             "progress": asdict(self._progress),
             "validation": self._validation,
+            "description": self._description,
         }
         save_checkpoint(
             self._run.checkpoints, self._progress.step, state, self._settings.keep_checkpoints
@@ -402,6 +407,8 @@ class Trainer:
         if self._bias is not None:
             self._bias.load_state_dict(state["bias"])
         restore_random(state, self._settings.seed, self._world)
+        if set(state["progress"]) != set(asdict(self._progress)):
+            raise ValueError("its progress is that of another version")
         self._progress = _Progress(**state["progress"])
         self._validation = state["validation"]
 

@@ -33,6 +33,7 @@ from tokenizers import (
 from torch import Tensor
 
 from nunbit.core.messages import InputError, Text
+from nunbit.runtime.files import ZIP_ERRORS
 
 State = dict[str, Tensor]
 
@@ -123,7 +124,7 @@ def _read_zip(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 return _read_torchscript(path, archive)
-    except zipfile.BadZipFile as exc:
+    except ZIP_ERRORS as exc:
         # A zip's directory stands at its end: this is what a file cut short looks like.
         raise _damaged(path, exc) from exc
     return _read_pickle(path)
@@ -350,8 +351,8 @@ def load_clip_tokenizer(path: Path, vocabulary_size: int) -> Any:
 
 
 def _inside(folder: Path) -> Path | None:
-    names = ["tokenizer.json", BPE_FILE]
-    names += ["vocab.json"] if (folder / "merges.txt").is_file() else []
+    pair = ["vocab.json"] if (folder / "merges.txt").is_file() else []
+    names = ("tokenizer.json", BPE_FILE, *pair)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -368,8 +369,8 @@ def _openai_vocabulary(path: Path) -> tuple[dict[str, int], list[str]]:
     if len(merges) < _MERGES:
         raise ValueError(f"{len(merges)} merges, expected {_MERGES}")
     letters = _byte_letters()
-    pieces = [*letters, *(c + "</w>" for c in letters)]
-    pieces += [*("".join(merge.split()) for merge in merges), START, END]
+    joined = ("".join(merge.split()) for merge in merges)
+    pieces = [*letters, *(c + "</w>" for c in letters), *joined, START, END]
     return {piece: number for number, piece in enumerate(pieces)}, merges
 
 

@@ -63,9 +63,47 @@ export async function ask(method, path, body = undefined, { session = null, sign
   return value;
 }
 
-/** A request about one session, with its own key. */
-export const askSession = (method, id, rest = "", body = undefined) =>
-  ask(method, `api/sessions/${encodeURIComponent(id)}${rest}`, body, { session: id });
+/** A request about one session, with its own key; another browser on this computer asks for the key once. */
+export async function askSession(method, id, rest = "", body = undefined) {
+  const path = `api/sessions/${encodeURIComponent(id)}`;
+  try {
+    return await ask(method, path + rest, body, { session: id });
+  } catch (error) {
+    if (error.code !== "session_key") throw error;
+    let found;
+    try { found = await ask("POST", `${path}/key`); } catch { throw error; }
+    keepSessionKey(id, found.key);
+    return ask(method, path + rest, body, { session: id });
+  }
+}
+
+/** A picture of a session as an address that an img can show; forget it with URL.revokeObjectURL. */
+export async function pictureOf(id, rest) {
+  const answer = await fetch(`api/sessions/${encodeURIComponent(id)}${rest}`, {
+    headers: { Authorization: `Bearer ${key()}`, "X-Session-Key": sessionKey(id) }, cache: "no-store",
+  });
+  if (!answer.ok) throw new ApiError(answer.status, (await answer.json().catch(() => null))?.error ?? null);
+  return URL.createObjectURL(await answer.blob());
+}
+
+/** Upload a form to a session, telling how far it is (0 to 1). */
+export function upload(id, form, told) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `api/sessions/${encodeURIComponent(id)}/recording`);
+    request.setRequestHeader("Authorization", `Bearer ${key()}`);
+    request.setRequestHeader("X-Session-Key", sessionKey(id));
+    request.upload.addEventListener("progress", (event) => { if (event.lengthComputable) told(event.loaded / event.total); });
+    request.addEventListener("error", () => reject(new ApiError(0, null)));
+    request.addEventListener("load", () => {
+      let value = null;
+      try { value = JSON.parse(request.responseText); } catch { value = null; }
+      if (request.status < 400) resolve(value); else reject(new ApiError(request.status, value?.error ?? null));
+    });
+    request.send(form);
+  });
+}
+
 
 /**
  * Open (a report) or download (all else) what a link cannot, because links carry no key: a ticket

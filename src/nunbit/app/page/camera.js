@@ -29,7 +29,8 @@ export class Camera {
     this.lastCell = -Infinity;
     this.before = null;
     this.encoding = false;
-    this.heldBack = 0; // frames left out here because the socket or the encoder was busy
+    this.busyCell = null; // in which the socket or the encoder was busy
+    this.heldBack = 0; // cells left out here because they were
     this.running = false;
     this.seenAt = 0;
   }
@@ -61,10 +62,16 @@ export class Camera {
     this.before = zero;
     const cell = Math.floor((place + BEFORE_MS) / this.cellMs);
     if (!this.running || cell <= this.lastCell || video.readyState < 2 || !video.videoWidth) return;
-    this.lastCell = cell;
     const waiting = this.waiting();
     if (waiting < 0) return;
-    if (this.encoding || waiting > FULL_BYTES) { this.heldBack += 1; return; }
+    // While the socket or the encoder is busy, a later frame of the same cell may still go.
+    if (this.encoding || waiting > FULL_BYTES) {
+      if (cell !== this.busyCell) this.heldBack += 1;
+      this.busyCell = cell;
+      return;
+    }
+    if (cell === this.busyCell) this.heldBack -= 1;
+    this.lastCell = cell;
     const scale = Math.min(1, WIDEST_PX / video.videoWidth);
     const width = 2 * Math.round((video.videoWidth * scale) / 2);
     const height = 2 * Math.round((video.videoHeight * scale) / 2);

@@ -40,7 +40,11 @@ export class Signals {
 
   pause(event) { replaceOrPush(this.pauses, event); }
 
-  word(event) { replaceOrPush(this.words, event); }
+  // Words of an utterance that goes on give way to whatever comes next.
+  word(event) {
+    this.words = this.words.filter((other) => !other.open);
+    if (event.text) replaceOrPush(this.words, event);
+  }
 
   // A window comes again when words of its time are known; its face is the same.
   window(event) { replaceOrPush(this.windows, { ...event, mid: (event.t_start + event.t_end) / 2 }); }
@@ -92,6 +96,7 @@ export class Tracks {
     this.signals = signals;
     this.labels = ready.labels.filter((label) => !label.unvalidated);
     this.words = ready.words;
+    this.aligned = ready.aligned;
     this.now = 0;
     // What is scrolled out of sight is not drawn.
     this.inSight = new Set();
@@ -134,7 +139,7 @@ export class Tracks {
 
   track(name, height, scale, paint, axis = false) {
     const title = h("span", { class: "title", t: `track.${name}` });
-    const note = h("span", { class: "note", t: `track.${name}_note` });
+    const note = h("span", { class: "note", t: name === "agreement" && this.aligned ? "track.agreement_shared_note" : `track.${name}_note` });
     const values = h("span", { class: "value" });
     const place = h("div", { class: "plot", role: "img" });
     this.place.append(h("div", { class: `track${axis ? " last" : ""}` }, h("div", { class: "gutter" }, title, note, values), place));

@@ -1,11 +1,19 @@
 // Consent before recording: what is agreed to, by whom, for what and for how long.
 
 import { ask, keepSessionKey } from "./api.js";
-import { h, language, setText, t } from "./dom.js";
+import { h, help, language, setText, t } from "./dom.js";
 import { failed } from "./sessions.js";
 
 const PURPOSES = ["research_interview", "self_observation", "counselling_practice", "teaching_demo", "rating_people"];
 const RETENTION_DAYS = 180;
+const SHOWN = 8;
+
+/** A session on a consent, and the page where it goes on. */
+async function begin(participant, consent, keep, days, next) {
+  const session = await ask("POST", "api/sessions", { participant, consent, keep_media: keep, retention_days: days });
+  keepSessionKey(session.id, session.key);
+  location.hash = `#/${next}?session=${encodeURIComponent(session.id)}`;
+}
 
 export async function consentView(place) {
   const today = new Date(Date.now() - 60_000 * new Date().getTimezoneOffset()).toISOString().slice(0, 10);
@@ -24,12 +32,14 @@ export async function consentView(place) {
   const guarded = h("p", { class: "check indented", hidden: true }, guardian, h("label", { for: "guardian", t: "consent.guardian" }));
   const refusal = h("p", { class: "box warn", id: "refusal", role: "alert", hidden: true, t: "purpose.refused" });
   const trouble = h("p", { class: "box warn", id: "consent-trouble", role: "alert", hidden: true });
-  const go = h("button", { class: "primary", id: "consent-go", t: "consent.go" });
+  const file = h("button", { class: "primary", id: "consent-file", t: "consent.go_file" });
+  const go = h("button", { id: "consent-go", t: "consent.go" });
+  const { consents } = await ask("GET", "api/consents");
 
   minor.addEventListener("change", () => { guarded.hidden = !minor.checked; });
   purpose.addEventListener("change", () => {
     refusal.hidden = purpose.value !== "rating_people";
-    go.disabled = purpose.value === "rating_people";
+    go.disabled = file.disabled = purpose.value === "rating_people";
   });
 
   const missing = () => [
@@ -49,7 +59,8 @@ export async function consentView(place) {
       first.focus();
       return;
     }
-    go.disabled = true;
+    const toCamera = event.submitter === go;
+    go.disabled = file.disabled = true;
     try {
       const participant = await ask("POST", "api/participants", { code: code.value.trim() });
       const retention = Math.round(Number(days.value));
@@ -59,23 +70,28 @@ export async function consentView(place) {
         scope: Object.fromEntries(Object.entries(scope).map(([name, box]) => [name, box.checked])),
         retention_days: retention, lang: language(),
       });
-      const session = await ask("POST", "api/sessions", {
-        participant: participant.id, consent: consent.id, keep_media: scope.media.checked, retention_days: retention,
-      });
-      keepSessionKey(session.id, session.key);
-      location.hash = `#/live?session=${encodeURIComponent(session.id)}`;
+      await begin(participant.id, consent.id, scope.media.checked, retention, toCamera ? "live" : "choose");
     } catch (error) {
       trouble.hidden = false;
       delete trouble.dataset.t;
       trouble.textContent = failed(error);
-      go.disabled = false;
+      go.disabled = file.disabled = false;
     }
   }
 
+  // Somebody who has agreed before need not be asked all of it again.
+  const known = consents.length ? h("section", { class: "known" }, h("h2", { t: "consent.known" }), h("p", { class: "caption", t: "consent.known_what" }),
+    h("ul", { class: "plain-list" }, consents.slice(0, SHOWN).map((given) => h("li", {},
+      h("span", {}, h("b", { text: given.participant }), " ", h("small", { text: t("session.consent_of", { date: given.date, purpose: t(`purpose.${given.purpose}`), days: given.retention_days }) })),
+      h("button", {
+        type: "button", t: "consent.again", data: { consent: given.id },
+        on: { click: (event) => { event.target.disabled = true; begin(given.participant, given.id, given.scope.media, given.retention_days, "choose").catch((error) => { event.target.disabled = false; trouble.hidden = false; trouble.textContent = failed(error); }); } },
+      }))))) : null;
+
   const field = (input, name, hint = null) => h("p", { class: "field" }, h("label", { for: input.id, t: `consent.${name}` }), input, hint);
   const check = (input, textKey) => h("p", { class: "check" }, input, h("label", { for: input.id, t: textKey }));
-  place.replaceChildren(h("form", { class: "narrow consent", novalidate: true, on: { submit } },
-    h("h1", { t: "consent.title" }), h("p", { class: "what", t: "consent.what" }),
+  place.replaceChildren(h("div", { class: "beside" }, h("div", {}, h("h1", { t: "consent.title" }), known, h("form", { class: "narrow consent", novalidate: true, on: { submit } },
+    known ? h("h2", { t: "consent.new" }) : null, h("p", { class: "what", t: "consent.what" }),
     h("div", { class: "row" },
       field(code, "code", h("small", { id: "code-hint", t: "consent.code_hint" })), field(date, "date")),
     field(purpose, "purpose"), refusal, field(why, "purpose_text"),
@@ -86,7 +102,7 @@ export async function consentView(place) {
       h("span", { class: "unit" }, days, h("span", { t: "consent.days" })), h("small", { id: "days-hint", t: "consent.retention_hint" })),
     h("fieldset", {}, h("legend", { t: "session.consent" }),
       check(everybody, "consent.everybody"), check(stop, "consent.stop"), check(minor, "consent.minor"), guarded),
-    trouble, h("p", { class: "actions" }, go, h("a", { class: "button", href: "#/", t: "cancel" }))));
+    trouble, h("p", { class: "actions" }, file, go, h("a", { class: "button quiet", href: "#/", t: "cancel" })))), help("consent")));
   place.querySelector("h1").tabIndex = -1;
   place.querySelector("h1").focus();
   return { keep: true }; // what was typed stays when the language changes

@@ -1,6 +1,10 @@
 // Small helpers: elements from plain values (never from HTML text), texts in two languages.
 
-import { TEXTS } from "./texts.js";
+import { TEXTS as TEXTS_LIVE } from "./texts.js";
+import { TEXTS_STUDY } from "./texts_study.js";
+import { TEXTS_WAY } from "./texts_way.js";
+
+const TEXTS = { ...TEXTS_LIVE, ...TEXTS_WAY, ...TEXTS_STUDY };
 
 const STORED = "nunbit.lang";
 let lang = "ko";
@@ -56,6 +60,15 @@ export function setText(node, key, values) {
 function setLabel(node, attribute, key) {
   node.dataset[attribute === "aria-label" ? "tLabel" : "tPlaceholder"] = key;
   node.setAttribute(attribute, t(key));
+}
+
+/** What a page is for and how it is used, beside it; folded on a narrow screen. Texts: `help.<name>.1` … */
+export function help(name) {
+  const lines = [];
+  for (let n = 1; has(`help.${name}.${n}`); n += 1) lines.push(h("li", { t: `help.${name}.${n}` }));
+  return h("aside", { class: "help", label: "help.title" },
+    h("details", { open: matchMedia("(min-width: 1000px)").matches },
+      h("summary", { t: "help.title" }), h("ul", {}, lines)));
 }
 
 /** Put all texts below an element into the page's language. */

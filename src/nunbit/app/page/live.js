@@ -273,7 +273,8 @@ class Live {
     } catch (error) {
       this.sound = null;
       this.states.set("voice", "off");
-      showProblem("sound_failed", "problem.sound_failed", { why: error.message });
+      if (error.name === "NoOutputError") showProblem("no_output", "problem.no_output");
+      else showProblem("sound_failed", "problem.sound_failed", { why: error.message });
     }
   }
 
@@ -348,7 +349,8 @@ class Live {
     }
     setText(this.fpsValue, "health.fps_value", { n: (event.fps ?? 0).toFixed(1) });
     this.droppedValue.textContent = String((event.dropped ?? 0) + (this.camera?.heldBack ?? 0));
-    this.bytesValue.textContent = event.recording ? bytes(event.recorded_bytes ?? 0) : t("live.not_recording");
+    if (event.recording) this.bytesValue.textContent = bytes(event.recorded_bytes ?? 0);
+    else setText(this.bytesValue, "live.not_recording"); // it follows the language at once
     const slow = this.stream?.getVideoTracks().length && performance.now() - this.startedMs > 8000 && event.fps > 0 && event.fps < SLOW_FPS && !document.hidden;
     this.slowFor = slow ? (this.slowFor ?? 0) + 1 : 0;
     if (this.slowFor === 5) showProblem("slow", "health.slow", { n: event.fps.toFixed(0) });

@@ -3,20 +3,25 @@
 import { ask, ApiError, key, setKey, takeKey } from "./api.js";
 import { clearProblems, h, relabel, setLanguage, showProblem, startLanguage, t } from "./dom.js";
 import { consentView } from "./consent.js";
-import { filesView } from "./files.js";
+import { chooseView } from "./choose.js";
+import { progressView } from "./progress.js";
+import { STUDY_ROUTES } from "./study_routes.js";
 import { liveView } from "./live.js";
 import { failed, homeList, sessionsView, sessionView } from "./sessions.js";
 
 const view = document.getElementById("view");
+const more = document.getElementById("more");
 let leave = null; // of the shown view: stay() keeps it, end() closes it, relabel(), keep
 
 const ROUTES = [
-  [/^#\/?$/, home, "title.live"],
+  [/^#\/?$/, home, "title.home"],
   [/^#\/consent$/, consentView, "title.consent"],
+  [/^#\/choose(?:\?session=(.+))?$/, chooseView, "title.choose"],
+  [/^#\/progress(?:\?session=(.+))?$/, progressView, "title.progress"],
   [/^#\/live(?:\?session=(.+))?$/, liveView, "title.live"],
   [/^#\/sessions$/, sessionsView, "title.sessions"],
   [/^#\/sessions\/(.+)$/, sessionView, "title.sessions"],
-  [/^#\/files$/, filesView, "title.files"],
+  ...STUDY_ROUTES,
 ];
 
 let shown = "";
@@ -33,11 +38,12 @@ async function show() {
   leave = null;
   shown = location.hash || "#/";
   clearProblems();
+  more.open = false;
   document.title = `${t(title)} · 눈빛 nunbit`;
   document.title_key = title;
   for (const link of document.querySelectorAll(".top nav a")) {
     const here = link.getAttribute("href");
-    const current = here === "#/" ? /^#\/($|consent|live)/.test(shown) : shown.startsWith(here);
+    const current = shown === here || shown.startsWith(`${here}?`) || shown.startsWith(`${here}/`);
     if (current) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   if (!key()) { view.replaceChildren(keyForm(false)); return; }
@@ -100,6 +106,10 @@ for (const button of document.querySelectorAll("[data-lang]")) {
     relabel();
   });
 }
+document.addEventListener("click", (event) => { if (!more.contains(event.target)) more.open = false; });
+more.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") { more.open = false; more.querySelector("summary").focus(); }
+});
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); view.focus(); });
 addEventListener("hashchange", show);
 addEventListener("error", (event) => showProblem("script", "problem.script", { why: event.message }));

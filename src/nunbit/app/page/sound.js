@@ -2,6 +2,7 @@
 // the clock of `performance.now()`. Echo cancellation, noise suppression and gain control are off,
 // because they change the voice.
 
+const RESUME_MS = 4000; // a machine with a sound output takes less than one second
 export const RATE = 16000;
 const GAP_MS = 200; // a jump of the sound against the clock that is no jitter
 const SURE = 8; // chunks in a row that must say so
@@ -55,7 +56,16 @@ export class Sound {
     this.context.onstatechange = () => {
       if (this.context.state === "suspended" || this.context.state === "interrupted") this.context.resume().catch(() => {});
     };
-    if (this.context.state !== "running") await this.context.resume();
+    if (this.context.state !== "running") await this._resumed();
+  }
+
+  /** Firefox reads no microphone, and never answers, where the machine has no sound output. */
+  async _resumed() {
+    await Promise.race([this.context.resume(), new Promise((go) => setTimeout(go, RESUME_MS))]);
+    if (this.context.state === "running") return;
+    this.context.onstatechange = null;
+    this.context.close().catch(() => {});
+    throw new DOMException("the sound output does not open", "NoOutputError");
   }
 
   _context(rate) {

@@ -7,6 +7,7 @@ what a browser's video element counts from. Knows nothing of faces, voices or ti
 not grow with the length of the file.
 """
 
+from nunbit.recording.media.container import copy_without
 from nunbit.recording.media.decoder import (
     iter_audio,
     iter_frames,
@@ -20,6 +21,7 @@ __all__ = [
     "SoundFacts",
     "SoundMeter",
     "channel_notes",
+    "copy_without",
     "iter_audio",
     "iter_frames",
     "level_notes",

@@ -153,8 +153,7 @@ class Source:
         if self.said_end_s is not None and self.video is None:
             return self.said_end_s
         ends = map(self.stream_end_s, (self.video, self.audio))
-        known = [each for each in ends if each is not None]
-        if known:
+        if known := [each for each in ends if each is not None]:
             return max(known)
         everything = (self.video or self.n_video == 0) and (self.audio or self.n_audio == 0)
         if self.guessed or not everything or not self.container.duration:
@@ -308,12 +307,12 @@ def _open(path: Path, opened: ExitStack) -> InputContainer:
     # "concat:a.mp4" means something to FFmpeg; "file:" takes that away. The suffix helps with bare
     # streams, but a video named .png is taken for a row of pictures: then the name is withheld.
     stream = opened.enter_context(path.open("rb"))
+    # Since PyAV 19 what is not UTF-8 in a title raises nothing, and there is no such argument.
+    lenient = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     nameless = SimpleNamespace(read=stream.read, seek=stream.seek, tell=stream.tell)
     for target in (f"file:{path.absolute()}", nameless):
         try:
-            container: InputContainer = av.open(
-                target, container_options=options, metadata_errors="replace"
-            )
+            container: InputContainer = av.open(target, container_options=options, **lenient)
         except (av.FFmpegError, OSError, ValueError) as exc:
             refused = exc
         else:
@@ -400,3 +399,51 @@ def _is_film(stream: VideoStream) -> bool:
     kinds = load_av().stream.Disposition
     still = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
     return not stream.disposition & still
+
+
+def copy_without(path: Path, target: Path, leave_out: frozenset[str]) -> float:
+    """Copy a recording without its pictures or without its sound; nothing is decoded.
+
+    Subtitles, data, cover pictures and tags go as well. Raises as :func:`open_media`.
+
+    Args:
+        path: The recording.
+        target: To be written; ``.mp4`` and ``.webm`` are, every other ending is Matroska.
+        leave_out: ``video``, ``audio``.
+
+    Returns:
+        How much later than the recording the copy begins, seconds: its own clock begins there.
+
+    Raises:
+        InputError: Nothing would be left of it, or its packets cannot stand in another file.
+    """
+    av = load_av()
+    kind = {".mp4": "mp4", ".webm": "webm"}.get(target.suffix, "matroska")
+    with open_media(path) as source:
+        kept = [
+            s for s in (source.video, source.audio) if s is not None and s.type not in leave_out
+        ]
+        if not kept:
+            gone = Text("there is nothing else in this recording", "이 녹화에는 다른 것이 없습니다")
+            raise InputError(gone.under(path.name))
+        first_s: float | None = None
+        try:
+            with av.open(str(target), "w", format=kind) as out:
+                made = {stream.index: out.add_stream_from_template(stream) for stream in kept}
+                for packet in source.container.demux(*kept):
+                    at_s = source.packet_time_s(packet)
+                    if packet.dts is None or at_s is None:
+                        continue
+                    first_s = at_s if first_s is None else min(first_s, at_s)
+                    packet.stream = made[packet.stream.index]
+                    out.mux(packet)
+        except (av.FFmpegError, ValueError) as exc:
+            raise InputError(
+                Text(
+                    f"{path.name}: its picture and sound cannot be parted; save it as MP4 and "
+                    "choose it again",
+                    f"{path.name}: 영상과 소리를 따로 나눌 수 없습니다. MP4로 저장해 다시 "
+                    "고르십시오",
+                )
+            ) from exc
+    return max(0.0, first_s or 0.0)

@@ -70,9 +70,11 @@ def probe_media(path: Path, *, audio_stream: int = 0) -> MediaInfo:
         if video is None and audio is None:
             raise nothing_decoded(path)
         duration_s = max(each.end_s for each in (video, audio) if each is not None)
-        facts = None
-        if heard is not None and audio is not None:
-            facts = _kept(_facts_key(path, audio_stream), heard.meter.facts())
+        facts = (
+            None
+            if heard is None or audio is None
+            else _kept(_facts_key(path, audio_stream), heard.meter.facts())
+        )
         notes = (*_end_notes(source, duration_s), *_probe_notes(source, film, sound, facts))
     return MediaInfo(unicodedata.normalize("NFC", path.name), duration_s, video, audio, notes)
 
@@ -257,9 +259,10 @@ def _read(path: Path, wish: _Wish, odd: Oddities) -> Iterator[Frame | AudioChunk
         if read_to_s == 0.0 and wish.start_s <= 0:
             raise nothing_decoded(path)
         odd.ends = _end_notes(source, read_to_s)
-        odd.signals = () if pictures is None else pictures.fields.notes()
-        if sound is not None:
-            odd.signals = (*odd.signals, *level_notes(sound.meter.facts()))
+        odd.signals = (
+            *(() if pictures is None else pictures.fields.notes()),
+            *(() if sound is None else level_notes(sound.meter.facts())),
+        )
 
 
 _HEADER_BYTES = 4096  # a note of the encoder before the first packet is no damage

@@ -80,7 +80,7 @@ def _are_chunks(stream: BinaryIO, at: int, size: int) -> bool:
 
 def tag_bytes(head: bytes) -> int:
     """Length of the tags (ID3) before the sound of a bare stream, from its first ten bytes."""
-    if head[:3] != b"ID3":
+    if head[:3] != b"ID3" or len(head) < 10:
         return 0
     a, b, c, d = head[6:10]
     return 10 + (a << 21 | b << 14 | c << 7 | d)
@@ -94,7 +94,12 @@ def mp3_length_s(path: Path) -> float | None:
     for mark in (b"Xing", b"Info", b"VBRI"):
         at = data.find(mark)
         frame = data.rfind(b"\xff", 0, max(at, 0))
-        if at < 0 or frame < 0 or at - frame > 40 or data[frame + 1] & 0xE0 != 0xE0:
+        if (
+            at < 0
+            or frame < 0
+            or not frame + 2 < at <= min(frame + 40, len(data) - 18)
+            or data[frame + 1] & 0xE0 != 0xE0
+        ):
             continue
         version, index = data[frame + 1] >> 3 & 3, data[frame + 2] >> 2 & 3
         if index == 3 or version == 1 or not (mark == b"VBRI" or data[at + 7] & 1):

@@ -330,8 +330,7 @@ class Pictures:
     def finish(self) -> Iterator[Frame]:
         """Return the last picture."""
         if self._picker is not None:
-            for time_s, frame in self._picker.finish(self.end_s):
-                yield self._convert(time_s, frame)
+            yield from itertools.starmap(self._convert, self._picker.finish(self.end_s))
 
     def _note_candidate(self, packet: Packet[Any]) -> None:
         if packet.pts is None or (found := self._place(packet)) is None:
@@ -368,8 +367,7 @@ class Pictures:
         self.last_s = time_s
         self.end_s = max(self.end_s, time_s + self._period_s())
         if self._picker is not None:
-            for kept_s, kept in self._picker.offer(time_s, frame):
-                yield self._convert(kept_s, kept)
+            yield from itertools.starmap(self._convert, self._picker.offer(time_s, frame))
         elif time_s >= self._start_s - SAME_S:
             yield self._convert(time_s, frame)
 
@@ -421,7 +419,7 @@ def sample_frames(
             return
         fields = Fields(every=1)
         least_s = 0.0
-        for time_s, next_s in zip(times_s, (*times_s[1:], None), strict=True):
+        for time_s, next_s in zip(times_s, (*times_s[1:], None), strict=False):
             # A key frame further back than half a step would stand for another stretch.
             half_s = 0.0 if next_s is None else (next_s - time_s) / 2
             frame = _frame_near(source, time_s, max(least_s, time_s - half_s), max_side, fields)

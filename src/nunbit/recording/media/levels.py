@@ -204,13 +204,12 @@ class SoundMeter:
             return ()
         if self._clipped_at_s is None:
             self._clipped_at_s = self._from_s + float(at[0]) / self._rate_hz
-        pieces = np.split(at, np.flatnonzero(np.diff(at) > _NEAR_S * self._rate_hz) + 1)
         return tuple(
             Interval(
                 self._from_s + int(piece[0]) / self._rate_hz,
                 self._from_s + (int(piece[-1]) + 1) / self._rate_hz,
             )
-            for piece in pieces
+            for piece in np.split(at, np.flatnonzero(np.diff(at) > _NEAR_S * self._rate_hz) + 1)
         )
 
 
@@ -266,8 +265,9 @@ def _cancel_share(own: Floats, mean: Floats) -> float:
     if channels < 2 or not len(own):
         return 0.0
     loudest = own.max(axis=1)
-    loud = loudest >= np.percentile(loudest, 95) * 10 ** (-_LOUD_DB / 10)
-    loud &= loudest > 10 ** (_SILENT_DBFS / 10)
+    loud = (loudest >= np.percentile(loudest, 95) * 10 ** (-_LOUD_DB / 10)) & (
+        loudest > 10 ** (_SILENT_DBFS / 10)
+    )
     if not loud.any():
         return 0.0
     return float((mean[loud] < _CANCELLED / channels**2 * loudest[loud]).mean())
@@ -288,7 +288,7 @@ def _decibels(power: Floats) -> Floats:
     return np.asarray(10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10))))
 
 
-def mix(samples: Singles, used: Sequence[int]) -> Singles:
+def mean_channel(samples: Singles, used: Sequence[int]) -> Singles:
     """The mean of the channels that are used, (n,); of all where the file has fewer by now."""
     if len(samples) == 1:
         return np.asarray(samples[0])

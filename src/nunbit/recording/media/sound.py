@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nunbit.core.streams import AUDIO_RATE_HZ, AudioChunk, Interval, Singles
 from nunbit.recording.media.container import Source, load_av
-from nunbit.recording.media.levels import SoundMeter, mix
+from nunbit.recording.media.levels import SoundMeter, mean_channel
 
 if TYPE_CHECKING:
     from av import AudioFrame, Packet
@@ -249,7 +249,7 @@ class Sound:
         if samples.shape[1]:
             self._clipped += self.meter.add(begin_s, samples, rate_hz)
             self.end_s = max(self.end_s, begin_s + samples.shape[1] / rate_hz)
-            chunks = self._clock.add(time_s, mix(samples, self._used), rate_hz)
+            chunks = self._clock.add(time_s, mean_channel(samples, self._used), rate_hz)
             yield from map(self._with_places, chunks)
 
     def _with_places(self, chunk: AudioChunk) -> AudioChunk:

@@ -6,7 +6,7 @@ and notices about everything odd. ``recognise`` finds the format of a file by it
 nothing of media files, faces or measures.
 """
 
-from nunbit.recording.transcript.asr import KeptBlocks, Recogniser, load_recogniser, transcribe
+from nunbit.recording.transcript.asr import KeptBlocks, Recogniser, load_recogniser
 from nunbit.recording.transcript.assemble import read_transcript, read_words
 from nunbit.recording.transcript.placing import place_script, refine_cues
 from nunbit.recording.transcript.speaker_files import Diarisation, read_rttm
@@ -28,5 +28,4 @@ __all__ = [
     "read_words",
     "refine_cues",
     "said_intervals",
-    "transcribe",
 ]

@@ -9,7 +9,6 @@ at once, cut where it is quiet, so that memory does not grow with the recording.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +37,11 @@ from nunbit.runtime.files import PartStore
 Engine = Literal["auto", "faster-whisper", "vosk"]
 
 _PIECE = 4000  # samples given to Vosk at once
+_FEWEST_WORDS = 8  # fewer words have no mean that says anything
+_SURE = 0.5
+"""Mean confidence of a recording's words. Korean talks and acted sentences in their own language
+have .7 and more, Korean that was told to be English .40 (benchmarks/bad_words.py)."""
+_NOTICED_S = 0.04  # speech detection notices a beginning this late (benchmarks/placed_talks.py)
 _LEAST_WORD_S = 0.03  # a word that speech touches less is beside it
 
 
@@ -83,6 +87,8 @@ class Recogniser:
         languages: Codes the model knows; empty where it does not say.
         longest_s: Of a block.
         model: What was loaded, to be told to the reader.
+        swift: Recognises one utterance whose words are wanted at once, without word times; None
+            where ``run`` is as quick.
     """
 
     engine: Engine
@@ -91,6 +97,7 @@ class Recogniser:
     languages: frozenset[str] = frozenset()
     longest_s: float = LONGEST_S
     model: str = ""
+    swift: Run | None = None
 
     def check_language(self, language: str | None) -> None:
         """Raise for a language that the model does not know, before an hour of sound is read.
@@ -113,7 +120,7 @@ class Recogniser:
         chunks: Iterable[AudioChunk],
         *,
         language: str | None = None,
-        speech: Sequence[Interval] = (),
+        speech: Sequence[Interval] | None = None,
         kept: KeptBlocks | None = None,
     ) -> Transcript:
         """As :func:`transcribe`.
@@ -130,7 +137,7 @@ class Recogniser:
         self.check_language(language)
         named = language = language or self.language
         cues: list[Cue] = []
-        sound = spoken(chunks, speech) if speech else chunks
+        sound = chunks if speech is None else spoken(chunks, speech)
         for start_s, samples in blocks(sound, self.longest_s):
             name = f"{float(start_s)!r}-{hashlib.sha256(samples.tobytes()).hexdigest()}"
             block = None if kept is None else kept.read(name)
@@ -141,43 +148,18 @@ class Recogniser:
                     kept.write(name, block)
             cues += block.cues
             language = block.language
-        notices = [_heard_as(language)] if named is None and language else []
+        taken_for = Text(
+            f"the recogniser took the language for '{language}'; name it with `language` if it is "
+            "another",
+            f"인식기가 언어를 '{language}'(으)로 보았습니다. 다른 언어라면 `language`로 알려 "
+            "주십시오",
+        )
+        notices = [taken_for] if named is None and language else []
         notes = Notes()
         cues = _heard(_believed(cues, notes), speech, notices)
+        notices += _unsure(cues, language)
         read = Cues(tuple(cues), self.engine, language, tuple(notices), notes.listed())
         return assemble(Path(self.engine), read)
-
-
-def transcribe(
-    chunks: Iterable[AudioChunk],
-    engine: Engine = "faster-whisper",
-    model: str | None = None,
-    *,
-    language: str | None = None,
-    allow_download: bool = False,
-    speech: Sequence[Interval] = (),
-) -> Transcript:
-    """Recognise speech, with word times and confidences.
-
-    Args:
-        chunks: In order of time.
-        engine: Which recogniser.
-        model: As in :func:`load_recogniser`.
-        language: BCP 47; None lets Whisper tell and takes Korean for the packaged Vosk model.
-        allow_download: As in :func:`load_recogniser`.
-        speech: Detected speech; words without any of it within 0.3 s are dropped with a notice,
-            since recognisers invent words in silence. Empty keeps all.
-
-    Returns:
-        The transcript; no utterances where nothing was understood.
-
-    Raises:
-        MissingExtra: The recogniser (or the packaged Vosk model) is not installed.
-        InputError: The model is not on this machine, cannot be loaded, gives no word times, or
-            does not know the language.
-    """
-    recogniser = load_recogniser(engine, model, allow_download=allow_download)
-    return recogniser.transcribe(chunks, language=language, speech=speech)
 
 
 def load_recogniser(
@@ -200,10 +182,12 @@ def load_recogniser(
     """
     engine = chosen_engine(model, allow_download) if engine == "auto" else engine
     if engine == "faster-whisper":
-        run, languages = load_whisper(
+        run, swift, languages = load_whisper(
             _import("faster_whisper", "faster-whisper"), model, allow_download
         )
-        return Recogniser(engine, None, run, languages, HEARS_S, _name_of(model or whisper_here()))
+        return Recogniser(
+            engine, None, run, languages, HEARS_S, _name_of(model or whisper_here()), swift
+        )
     loaded = model or vosk_model_folder()
     return Recogniser(
         engine, "ko" if model is None else None, _load_vosk(model), model=_name_of(loaded)
@@ -315,21 +299,29 @@ def _believed(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
     return [cue for cue in cues if cue.doubt != "invented_text"]
 
 
-def _heard_as(language: str) -> Text:
-    return Text(
-        f"the recogniser took the language for '{language}'; name it with `language` if it is "
-        "another",
-        f"인식기가 언어를 '{language}'(으)로 보았습니다. 다른 언어라면 `language`로 알려 주십시오",
-    )
+def _unsure(cues: Sequence[Cue], language: str | None) -> list[Text]:
+    """A notice where the recogniser is unsure of most words of a recording."""
+    known = [w.confidence for cue in cues for w in cue.words if w.confidence is not None]
+    if len(known) < _FEWEST_WORDS or (mean := float(np.mean(known))) >= _SURE:
+        return []
+    return [
+        Text(
+            f"the recognised words are unsure (mean confidence {mean:.2f}): another language than "
+            f"'{language or '?'}', several people at once, or poor sound; compare them with the "
+            "sound before you use them",
+            f"인식된 단어가 불확실합니다(평균 신뢰도 {mean:.2f}). 언어가 '{language or '?'}'이(가) "
+            "아니거나, 여러 사람이 함께 말하거나, 소리가 나쁩니다. 쓰기 전에 소리와 비교하십시오",
+        )
+    ]
 
 
-def _heard(cues: list[Cue], speech: Sequence[Interval], notices: list[Text]) -> list[Cue]:
+def _heard(cues: list[Cue], speech: Sequence[Interval] | None, notices: list[Text]) -> list[Cue]:
     """Cues with the words that lie in detected speech, and no longer than it.
 
     Whisper gives the pause before a sentence to its first word: there speech tells where it begins.
     """
     if not speech:
-        return cues
+        return cues if speech is None else []
     starts = np.array([interval.start_s for interval in speech])
     ends = np.array([interval.end_s for interval in speech])
     kept: list[Cue] = []
@@ -367,7 +359,7 @@ def _in_speech(
     """
     if not ((starts - MARGIN_S < span[1]) & (ends + MARGIN_S > span[0])).any():
         return None
-    begins, stops = np.maximum(starts, span[0]), np.minimum(ends, span[1])
+    begins, stops = np.maximum(starts - _NOTICED_S, span[0]), np.minimum(ends, span[1])
     best = int(np.argmax(stops - begins))
     if stops[best] - begins[best] < _LEAST_WORD_S:
         return span

@@ -43,6 +43,7 @@ from nunbit.recording.transcript.untimed import (
     read_script,
 )
 from nunbit.recording.transcript.word_table import looks_like_table, read_table
+from nunbit.runtime.files import whole_text
 
 # --- assemble
 # Assemble a transcript from cues: speakers, order, word times, syllables, fillers, notices.
@@ -51,7 +52,6 @@ _OVERRUN_S = 0.1  # a cue may end this much after the medium without a notice
 _OVERLAP_S = 0.05
 _MOST_S = 1e9  # 31 years: what is beyond is no time on a recording
 _SHORTEST_S = 0.01  # recognisers give short words no length at all
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECES = Text(
     "Vosk writes Korean particles and endings as words of their own: counts of words are too high",
     "Vosk는 조사와 어미를 따로 적으므로 어절 수가 실제보다 많습니다",
@@ -116,16 +116,11 @@ def _sound(cue: Cue, notes: Notes) -> Cue | None:
         if span is not None and not (0 <= span[0] <= span[1] < _MOST_S):
             notes.add("word_time_unusable", place)
             span = None
-        words.append(replace(word, text=_writable(word.text), span=span))
-    text, speaker = _writable(cue.text), cue.speaker and _writable(cue.speaker)
+        words.append(replace(word, text=whole_text(word.text), span=span))
+    text, speaker = whole_text(cue.text), cue.speaker and whole_text(cue.speaker)
     if (text, speaker) != (cue.text, cue.speaker):
         notes.add("unreadable_characters", place)
     return replace(cue, text=text, speaker=speaker, words=tuple(words))
-
-
-def _writable(text: str) -> str:
-    """Half characters (lone surrogates, possible in JSON) fit no file and become U+FFFD."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _clean(cue: Cue) -> Cue:
@@ -179,8 +174,7 @@ def _within(path: Path, cues: Sequence[Cue], duration_s: float, notes: Notes) ->
 
 def _note_overlaps(cues: Sequence[Cue], notices: list[Text]) -> None:
     pairs = zip(cues[1:], itertools.accumulate((cue.end_s for cue in cues), max), strict=False)
-    overlaps = sum(cue.start_s < end_s - _OVERLAP_S for cue, end_s in pairs)
-    if overlaps:
+    if overlaps := sum(cue.start_s < end_s - _OVERLAP_S for cue, end_s in pairs):
         notices.append(
             Text(
                 f"{overlaps} cue(s) begin before the previous one ends; they are kept",
@@ -214,8 +208,7 @@ def _times(
     times: list[tuple[Interval, bool]] = []
     position = 0
     while position < len(words):
-        span = words[position].span
-        if span is not None:
+        if (span := words[position].span) is not None:
             times.append((_lasting(*span, duration_s), False))
             position += 1
             continue
@@ -340,11 +333,14 @@ def read_words(
     kind = _kind(path, text)
     if kind == _SCRIPT:
         return read_script(path, text, notes)
-    expected = _SUFFIXES.get(path.suffix.lower())
-    if expected not in (None, kind):
+    if _SUFFIXES.get(path.suffix.lower()) not in (None, kind):
         notes.add("other_suffix", path.name, suffix=path.suffix, kind=kind)
     raw = _READERS[kind](path, text, notes, media)
     return assemble(path, replace(raw, reading=notes.listed()), duration_s)
+
+
+_BRACKETED = re.compile(r"\[[^\W\d_][^]\[{}\",]{0,30}\]")
+"""A note such as [웃음] that a text begins with; no JSON does."""
 
 
 def _kind(path: Path, text: str) -> str:
@@ -354,8 +350,7 @@ def _kind(path: Path, text: str) -> str:
         return "WebVTT"
     if re.match(r'File type\s*=\s*"ooTextFile|"?ooTextFile', head):
         return "TextGrid"
-    foreign = next((name for mark, name in _FOREIGN if mark.match(head)), None)
-    if foreign is not None:
+    if (foreign := next((name for mark, name in _FOREIGN if mark.match(head)), None)) is not None:
         raise bad_file(
             path,
             Text(
@@ -365,7 +360,7 @@ def _kind(path: Path, text: str) -> str:
         )
     if head.startswith(("<?xml", "<ANNOTATION_DOCUMENT")):
         return "ELAN"
-    if head[:1] in "{[" and by_suffix != "SRT":
+    if head[:1] in "{[" and by_suffix != "SRT" and not _BRACKETED.match(head):
         return "JSON"
     if has_timing_line(text):
         return "SRT"
@@ -383,8 +378,7 @@ def _kind(path: Path, text: str) -> str:
         return _SCRIPT
     if by_suffix == "CSV":
         return by_suffix  # its reader says which columns are missing
-    meant = first_unreadable_time(text)
-    if meant is not None and by_suffix in (None, "SRT", "WebVTT"):
+    if (meant := first_unreadable_time(text)) is not None and by_suffix in (None, "SRT", "WebVTT"):
         raise bad_file(
             path,
             Text(

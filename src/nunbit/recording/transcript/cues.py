@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.core.messages import InputError, Text
-from nunbit.core.schema import ReadingNote, Treatment
-from nunbit.core.schema import first_place as place_of_note
+from nunbit.core.schema import ReadingNote, Treatment, first_place
 from nunbit.core.timebase import place_text
 from nunbit.language.spoken import syllables_per_word
 from nunbit.runtime.resources import packaged
+from nunbit.runtime.textfile import bad_file as bad_file
 from nunbit.runtime.textfile import read_decoded
 
 # --- notes: what was read, repaired and left out
@@ -94,7 +94,7 @@ class Notes:
 
 def _note(code: str, found: _Count) -> ReadingNote:
     kind = KINDS[code]
-    gaps = {"what": found.what, "count": found.count, "first": place_of_note(found.first)}
+    gaps = {"what": found.what, "count": found.count, "first": first_place(found.first)}
     text = kind.text.fill(**gaps | found.details).flat()
     return ReadingNote(kind.treatment, code, found.count, found.first, text)
 
@@ -173,11 +173,6 @@ class Cues:
     reading: tuple[ReadingNote, ...] = ()
 
 
-def bad_file(path: Path, text: Text) -> InputError:
-    """An error that names the file."""
-    return InputError(text.under(path))
-
-
 def medium_names(path: str | None) -> set[str]:
     """File name and stem to compare by, in lower case; empty without a name."""
     name = unicodedata.normalize("NFC", (path or "").replace("\\", "/").rpartition("/")[2])
@@ -234,7 +229,7 @@ def spoken_tokens(text: str) -> list[str]:
     return tokens
 
 
-def grouped(words: Sequence[RawWord], speaker: str | None = None) -> list[Cue]:
+def cues_of_words(words: Sequence[RawWord], speaker: str | None = None) -> list[Cue]:
     """Join timed words into cues; a gap of 0.7 s or more begins a new one.
 
     Args:
@@ -269,7 +264,7 @@ def with_words(cues: Sequence[Cue], words: Sequence[RawWord]) -> list[Cue]:
             last = bisect.bisect_right(starts, middle) - 1
             (taken[last] if (last >= 0 and middle < cues[last].end_s) else left).append(word)
     full = [replace(cue, words=tuple(own)) for cue, own in zip(cues, taken, strict=True)]
-    return full + grouped(left, cues[0].speaker if cues else None)
+    return full + cues_of_words(left, cues[0].speaker if cues else None)
 
 
 def cue_of_words(
@@ -319,9 +314,10 @@ def words_joined(cues: Iterable[Cue], notes: Notes) -> list[Cue]:
     if 2 * sum(gap <= _TOUCHING_S for gap in gaps) <= len(gaps):
         return cues
     notes.add("words_joined", place_text(cues[0].start_s), len(cues))
-    timed = itertools.groupby(with_ends(cues, notes), key=lambda cue: cue.speaker)
     return [
-        cue for speaker, own in timed for cue in grouped(joined_pieces(map(_as_word, own)), speaker)
+        cue
+        for speaker, own in itertools.groupby(with_ends(cues, notes), key=lambda cue: cue.speaker)
+        for cue in cues_of_words(joined_pieces(map(_as_word, own)), speaker)
     ]
 
 
@@ -402,13 +398,12 @@ def json_values(path: Path, text: str) -> list[Any]:
 
 def _broken_json(path: Path, text: str, exc: json.JSONDecodeError) -> InputError:
     # The decoder stops at the opening quote of a string that never ends.
-    cut_off = "Unterminated" in exc.msg or not text[exc.pos :].strip()
     said = (
         Text(
             f"the JSON is cut off (line {exc.lineno}); copy the file again",
             f"JSON이 도중에 잘렸습니다({exc.lineno}행). 파일을 다시 복사하십시오",
         )
-        if cut_off
+        if "Unterminated" in exc.msg or not text[exc.pos :].strip()
         else Text(
             f"not valid JSON at line {exc.lineno}, column {exc.colno}",
             f"{exc.lineno}행 {exc.colno}열에서 JSON 형식이 잘못되었습니다",

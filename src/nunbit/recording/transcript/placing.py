@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.messages import InputError, MissingExtra, Text
-from nunbit.core.streams import Floats, Interval, Transcript, Utterance, Word
+from nunbit.core.streams import Floats, Interval, Ints, Transcript, Utterance, Word
 from nunbit.language.spoken import is_filler, spoken_form, syllables_per_word
 from nunbit.recording.transcript.cues import spoken_tokens
 from nunbit.recording.transcript.untimed import Script
@@ -183,7 +182,7 @@ class _Heard:
 
     letters: str
     times: Floats
-    word: NDArray[np.int64]
+    word: Ints
 
 
 def _heard_letters(heard: Sequence[Word], language: str | None) -> _Heard:
@@ -207,8 +206,7 @@ def _matched(
     text = "".join(letters)
     partner = np.full(len(text), -1)
     for step in Levenshtein.opcodes(text, heard.letters):
-        n = step.src_end - step.src_start
-        if step.tag == "equal" and n >= _FEWEST:
+        if step.tag == "equal" and step.src_end - step.src_start >= _FEWEST:
             partner[step.src_start : step.src_end] = np.arange(step.dest_start, step.dest_end)
     spans: list[tuple[float, float] | None] = []
     found, at = 0, 0
@@ -232,7 +230,7 @@ def _matched(
     return _in_order(spans), found / max(1, len(text))
 
 
-def _one_word(heard: _Heard, matched: NDArray[np.int64]) -> tuple[float, float] | None:
+def _one_word(heard: _Heard, matched: Ints) -> tuple[float, float] | None:
     """Edges of the word heard in which all matched letters and most of its own lie, or None."""
     first, last = heard.word[matched[[0, -1]]]
     low, high = np.searchsorted(heard.word, [first, first + 1])

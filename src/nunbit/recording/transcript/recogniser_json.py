@@ -20,7 +20,7 @@ from nunbit.recording.transcript.cues import (
     Notes,
     RawWord,
     cue_of_words,
-    grouped,
+    cues_of_words,
     joined_pieces,
     number_of,
     text_value,
@@ -247,7 +247,7 @@ def spoken_words(entries: Iterable[tuple[At, Record]], keys: Keys) -> list[Spoke
 def by_speaker(words: Iterable[Spoken]) -> list[Cue]:
     """Utterances: runs of one speaker, new at gaps of 0.7 s."""
     runs = itertools.groupby(words, key=lambda entry: entry[0])
-    return [cue for who, own in runs for cue in grouped([word for _, word in own], who)]
+    return [cue for who, own in runs for cue in cues_of_words([word for _, word in own], who)]
 
 
 def with_marks(
@@ -292,7 +292,7 @@ def read_recogniser(documents: list[Any], first: Record, notes: Notes) -> Found 
     elif "chunks" in first:
         cues = words_joined(_chunks(first["chunks"], notes), notes)
     elif isinstance(first.get("words"), list):
-        cues = grouped(_words(first["words"], notes, "word"))
+        cues = cues_of_words(_words(first["words"], notes, "word"))
     elif {"result", "alternatives", "partial"} & set(first) or set(first) == {"text"}:
         return list(_vosk(documents, notes)), "vosk", None
     else:
@@ -410,8 +410,7 @@ def _vosk(documents: Sequence[Any], notes: Notes) -> Iterator[Cue]:
         best = head_of(document.get("alternatives")) or document
         words = _words(best.get("result") or [], notes, f"{at.place} word")
         text = text_value(best.get("text"))
-        cue = cue_of_words(words, text)
-        if cue is not None:
+        if (cue := cue_of_words(words, text)) is not None:
             yield cue
         elif text and text.strip():
             notes.add("no_times", at.place)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,7 @@ def _no_transcript(path: Path, first: Any) -> InputError:
 def _understood(documents: list[Any], notes: Notes) -> Found | None:
     """Cues, source and language; None for no known layout."""
     first = documents[0]
-    bare = read_list(documents, notes)
-    if bare is not None:
+    if (bare := read_list(documents, notes)) is not None:
         return bare
     if len(documents) == 1 and isinstance(first, list):
         documents = first
@@ -269,8 +269,7 @@ def _azure_batch(documents: Sequence[Any], first: Record, notes: Notes) -> Found
     _told(notes, "Azure Speech", _TICK_S)
     cues: list[Cue] = []
     for at, phrase in entries_of(phrases, notes, "phrase", _TICK_S):
-        best = head_of(value_of(phrase, "nBest", "NBest"))
-        if best:  # else nothing was recognised
+        if best := head_of(value_of(phrase, "nBest", "NBest")):  # else nothing was recognised
             given = entries_of(value_of(best, "words", "Words"), notes, at.place, _TICK_S)
             words = [
                 word
@@ -384,7 +383,7 @@ def _youtube(documents: Sequence[Any], first: Record, notes: Notes) -> Found | N
     ]
     starts = [number_of(event.get("tStartMs")) for _, event in lines]
     cues: list[Cue] = []
-    for (at, event), start, following in zip(lines, starts, [*starts[1:], None], strict=True):
+    for (at, event), (start, following) in zip(lines, pairwise([*starts, None]), strict=True):
         length = number_of(event.get("dDurationMs"))
         end = None if start is None or length is None else start + length
         # Captions roll: a line stays while the next one is spoken.
@@ -408,7 +407,7 @@ def _youtube_words(
     texts = [(text_value(piece.get("utf8")) or "").split() for piece in pieces]
     offsets = [number_of(piece.get("tOffsetMs", 0)) for piece in pieces]
     begins = [None if o is None else start + o for o in offsets]
-    for text, a, b in zip(texts, begins, [*begins[1:], end], strict=True):
+    for text, (a, b) in zip(texts, pairwise([*begins, end]), strict=True):
         alone = len(text) == 1 and a is not None and b is not None and a <= b
         span = (a * 1e-3, b * 1e-3) if alone and a is not None and b is not None else None
         yield from (RawWord(word, span) for word in text)
@@ -430,8 +429,7 @@ def _rev(documents: Sequence[Any], first: Record, notes: Notes) -> Found | None:
             for place, own in entries_of(monologue.get("elements"), notes, at.place)
         )  # fmt: skip
         speaker = speaker_of(monologue.get("speaker"), at)
-        cue = cue_of_words([word for _, word in words], speaker=speaker)
-        if cue is not None:
+        if (cue := cue_of_words([word for _, word in words], speaker=speaker)) is not None:
             cues.append(cue)
         elif words:
             notes.add("no_times", at.place)

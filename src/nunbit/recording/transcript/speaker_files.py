@@ -131,11 +131,10 @@ def _own_medium(media_named: list[ET.Element], media: str | None) -> ET.Element 
         return None
     name = unicodedata.normalize("NFC", PurePosixPath(media).name).casefold()
     named = [(_file_name(medium).casefold(), medium) for medium in media_named]
-    for key in (str, _stem):
-        for own, medium in named:
-            if own and key(own) == key(name):
-                return medium
-    return None
+    same = (
+        medium for key in (str, _stem) for own, medium in named if own and key(own) == key(name)
+    )
+    return next(same, None)
 
 
 def _file_name(medium: ET.Element) -> str:
@@ -159,15 +158,13 @@ def _whole_ms(text: str) -> int | None:
 def _slots(path: Path, root: ET.Element, notes: Notes) -> dict[str, float]:
     """Time slot id -> seconds; slots whose value is no number are as if they had none."""
     slots = list(root.iterfind("TIME_ORDER/TIME_SLOT"))
-    values: dict[int, float] = {}
-    bad: list[str] = []
-    for i, slot in enumerate(slots):
-        if "TIME_VALUE" in slot.attrib:
-            milliseconds = _whole_ms(slot.attrib["TIME_VALUE"])
-            if milliseconds is None:
-                bad.append(slot.get("TIME_SLOT_ID", "?"))
-            else:
-                values[i] = milliseconds / 1000.0
+    written = {
+        i: _whole_ms(slot.attrib["TIME_VALUE"])
+        for i, slot in enumerate(slots)
+        if "TIME_VALUE" in slot.attrib
+    }
+    values = {i: ms / 1000.0 for i, ms in written.items() if ms is not None}
+    bad = [slots[i].get("TIME_SLOT_ID", "?") for i, ms in written.items() if ms is None]
     if bad and not values:
         raise bad_file(
             path,
@@ -198,10 +195,13 @@ def _tiers(root: ET.Element, slots: Mapping[str, float]) -> Iterator[Tier]:
         if kind.get(_CONTROLLED)
     }
     for tier in root.iterfind("TIER"):
-        cues = tuple(_aligned(tier, slots, children))
-        if cues:
-            name, speaker = tier.get("TIER_ID", ""), tier.get("PARTICIPANT") or None
-            yield Tier(name, cues, speaker, tier.get("LINGUISTIC_TYPE_REF") in coded)
+        if cues := tuple(_aligned(tier, slots, children)):
+            yield Tier(
+                tier.get("TIER_ID", ""),
+                cues,
+                tier.get("PARTICIPANT") or None,
+                tier.get("LINGUISTIC_TYPE_REF") in coded,
+            )
 
 
 def _aligned(
@@ -226,8 +226,7 @@ def _subdivisions(root: ET.Element) -> dict[str, list[str]]:
         for reference in tier.iterfind("ANNOTATION/REF_ANNOTATION")
     )
     for reference in of_words:
-        text = " ".join((reference.findtext("ANNOTATION_VALUE") or "").split())
-        if text:
+        if text := " ".join((reference.findtext("ANNOTATION_VALUE") or "").split()):
             children.setdefault(reference.get("ANNOTATION_REF", ""), []).append(text)
     return children
 
@@ -336,8 +335,7 @@ def _lines(text: str, notes: Notes) -> tuple[list[_Line], str]:
             continue
         notes.add(code, f"line {number}")
         first_bad = first_bad or f"line {number}"
-    spaced = [line for line in lines if " " in line.speaker or " " in line.recording]
-    if spaced:
+    if spaced := [line for line in lines if " " in line.speaker or " " in line.recording]:
         names = shown(dict.fromkeys(line.speaker for line in lines))
         notes.add("speaker_names_with_spaces", f"line {spaced[0].number}", len(spaced), names=names)
     return lines, first_bad
@@ -356,8 +354,7 @@ def _line(number: int, fields: Sequence[str]) -> _Line | None:
     if not places:
         return None
     # Numbers in a recording's name look like times; <NA> <NA> behind them does not.
-    marked = [i for i in places if fields[i + 2] == fields[i + 3] == _NONE]
-    at = marked[0] if marked else places[0]
+    at = next((i for i in places if fields[i + 2] == fields[i + 3] == _NONE), places[0])
     name = list(fields[at + 4 :])
     for _ in range(_BEHIND):
         if len(name) > 1 and name[-1] == _NONE:
@@ -368,8 +365,8 @@ def _line(number: int, fields: Sequence[str]) -> _Line | None:
     speaker = " ".join(name)
     if speaker == _NONE:
         return None
-    start, duration = _number(fields[at]), _number(fields[at + 1])
-    return _Line(number, " ".join(fields[1 : at - 1]), start, duration, speaker)
+    recording = " ".join(fields[1 : at - 1])
+    return _Line(number, recording, _number(fields[at]), _number(fields[at + 1]), speaker)
 
 
 def _number_like(text: str) -> bool:

@@ -113,10 +113,7 @@ def with_speakers(cues: Sequence[Cue], notes: Notes) -> list[Cue]:
         if told and not found:
             first = place_text(cue.start_s)
         found.update(told)
-        if cue.speaker or not parts:
-            result.append(cue)
-        else:
-            result += _split(cue, parts, notes)
+        result += [cue] if cue.speaker or not parts else _split(cue, parts, notes)
     if found:
         listed = [name for name, _ in found.most_common()]
         notes.add("speakers_inferred", first, len(listed), names=shown(listed))
@@ -137,8 +134,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 def _prefix(text: str, *, first: bool) -> tuple[str | None, bool, str]:
     """A possible name at the beginning, whether it certainly is one, and the rest."""
-    match = _BRACKETED.match(text)
-    if match and not _SOUNDS.match(text):
+    if (match := _BRACKETED.match(text)) and not _SOUNDS.match(text):
         name = (match[1] or match[2]).strip()
         # [1] and [00:12] are no names.
         named = any(map(str.isalpha, name))
@@ -208,8 +204,7 @@ def _split(cue: Cue, parts: Sequence[_Part], notes: Notes) -> list[Cue]:
     texts = [" ".join(part.lines) for part in parts]
     if len(parts) == 1:
         skipped = len(cue.text.split()) - len(texts[0].split()) if parts[0].speaker else 0
-        words = cue.words[skipped:]
-        return [replace(cue, speaker=parts[0].speaker, text=texts[0], words=words)]
+        return [replace(cue, speaker=parts[0].speaker, text=texts[0], words=cue.words[skipped:])]
     shared = _shared_words(cue, parts, texts)
     if shared is None:  # its words are not those of the text: they cannot be told apart
         return [replace(cue, text=" ".join(texts))]
@@ -239,8 +234,7 @@ def _shared_words(
     counts = [part.skipped + len(text.split()) for part, text in zip(parts, texts, strict=True)]
     if sum(counts) != len(cue.words):
         return None
-    ends = itertools.accumulate(counts)
     return [
         cue.words[end - count + part.skipped : end]
-        for part, count, end in zip(parts, counts, ends, strict=True)
+        for part, count, end in zip(parts, counts, itertools.accumulate(counts), strict=True)
     ]

@@ -122,9 +122,8 @@ def _timing(line: str) -> _Timing | None:
         return None
     if _ARROW in line:
         left, _, right = line[:300].partition(_ARROW)
-        own = right.split()
-        start = _cue_time(left)
-        end = _cue_time(own[0] if own else "")
+        until = right.split()[0] if right.strip() else ""
+        start, end = _cue_time(left), _cue_time(until)
         if (start is None or end is None) and (loose := _LOOSE.fullmatch(line[:300].strip())):
             start, end = _cue_time(loose[1]), _cue_time(loose[3])
             if start is not None and _MINUS.match(line.strip()):
@@ -132,7 +131,7 @@ def _timing(line: str) -> _Timing | None:
         if start is None or end is None:
             meant = any(map(str.isdigit, line))  # 'A --> B' is said; times have digits
             return _Timing(None, None, False) if meant else None
-        return _Timing(start, end, _has_frames(left) or _has_frames(own[0]))
+        return _Timing(start, end, _has_frames(left) or _has_frames(until))
     bare = line.strip()
     loose = _LOOSE.fullmatch(bare)
     if loose and (_STAMPED.fullmatch(loose[1]) or _STAMPED.fullmatch(loose[3])):
@@ -234,8 +233,7 @@ def _shifts(lines: Sequence[str], notes: Notes) -> list[tuple[int, float]]:
     first, local, clock = maps[0]
     notes.add("timestamp_map", f"line {first + 1}", local_s=local, clock_s=clock)
     shifts = [(number, (c - clock) - (own - local)) for number, own, c in maps]
-    moved = [(number, shift) for number, shift in shifts if abs(shift) > 5e-4]
-    if moved:
+    if moved := [(number, shift) for number, shift in shifts if abs(shift) > 5e-4]:
         notes.add("timestamp_map_applied", f"line {moved[0][0] + 1}", len(moved))
     return shifts
 
@@ -268,8 +266,7 @@ def _voices(block: _Block) -> Iterator[Cue]:
     """One cue for each voice of a block; voices of one block share its time."""
     text = _without_emotions("\n".join(block.lines))
     parts = _VOICE.split(text)  # before, name, text, name, text ...
-    named = [(None, parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
-    for speaker, part in named:
+    for speaker, part in [(None, parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]:
         said, name = _plain(part), _unescaped(speaker).strip() if speaker else None
         if said.strip():
             words = tuple(_timed_words(part, block))

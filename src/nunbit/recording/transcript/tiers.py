@@ -32,7 +32,7 @@ from nunbit.recording.transcript.cues import (
     Notes,
     RawWord,
     bad_file,
-    grouped,
+    cues_of_words,
     shown,
     with_words,
 )
@@ -145,8 +145,7 @@ def cues_of(path: Path, tiers: Sequence[Tier], notes: Notes) -> tuple[Cue, ...]:
         if meaning.role == "plain" and (tier.coding or _belongs_to_another(tier.name, names)):
             meaning = Meaning("other", None)
         if meaning.role != "other":
-            owner = (tier.speaker or meaning.speaker, meaning.layer)
-            found[meaning.role].append((owner, tier))
+            found[meaning.role].append(((tier.speaker or meaning.speaker, meaning.layer), tier))
         elif not _OWN.search(tier.name):
             left_out.append(tier.name)
     utterances = found["utterances"] or _plain_utterances(found["plain"], found["words"])
@@ -191,9 +190,10 @@ def _plain_utterances(
     return plain
 
 
-def _paired(utterances: list[tuple[_Owner, Tier]], words: list[tuple[_Owner, Tier]]) -> list[Cue]:
+def _paired(
+    utterances: list[tuple[_Owner, Tier]], words: list[tuple[_Owner, Tier]]
+) -> Iterator[Cue]:
     """Utterances with the words of the same speaker in them."""
-    result: list[Cue] = []
     left = list(words)
     for owner, tier in utterances:
         own = [entry for entry in left if entry[0] == owner]
@@ -207,10 +207,9 @@ def _paired(utterances: list[tuple[_Owner, Tier]], words: list[tuple[_Owner, Tie
             if not is_silence(cue.text)
         ]
         timed = [word for _, word_tier in own for word in _as_words(word_tier)]
-        result += with_words(cues, timed) if timed else cues
+        yield from with_words(cues, timed) if timed else cues
     for owner, tier in left:
-        result += grouped(_as_words(tier), owner[0])
-    return result
+        yield from cues_of_words(_as_words(tier), owner[0])
 
 
 def _as_words(tier: Tier) -> list[RawWord]:
@@ -283,8 +282,7 @@ class _Tokens:
 
     def _broken(self, place: int) -> InputError:
         line = self._text.count("\n", 0, place) + 1
-        where = Text(f" (line {line})", f"({line}행)") if place else NO_TEXT
-        return _malformed(self._path, where)
+        return _malformed(self._path, Text(f" (line {line})", f"({line}행)") if place else NO_TEXT)
 
 
 def _tokens(text: str) -> Iterator[_Token]:

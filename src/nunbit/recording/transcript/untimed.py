@@ -20,6 +20,7 @@ from nunbit.core.schema import ReadingNote
 from nunbit.recording.transcript.cues import LINES, Cue, Notes, bad_file
 from nunbit.recording.transcript.speakers import with_speakers, without_sounds
 from nunbit.recording.transcript.word_table import columns_of
+from nunbit.runtime.files import ZIP_ERRORS
 from nunbit.runtime.textfile import read_rows
 
 _MOST_BYTES = 64 << 20  # a Word document with pictures; an interview's text has 0.2 MB
@@ -65,7 +66,7 @@ def is_document(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "word/document.xml" in archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except (*ZIP_ERRORS, OSError):
         return False
 
 
@@ -176,8 +177,7 @@ def _paragraphs(document: Any) -> Iterator[_Row]:
         cells = [[cell.text.strip() for cell in row.cells] for row in block.rows]
         columns = columns_of(cells[0]) if cells else {}
         if "text" in columns:
-            numbered = list(enumerate(cells[1:], start=number + 2))
-            yield from _columns(numbered, columns)
+            yield from _columns(list(enumerate(cells[1:], start=number + 2)), columns)
         else:
             for at, row in enumerate(cells, start=number + 1):
                 # Two columns without a header are who and what; the text is the longer.
@@ -233,7 +233,7 @@ def _said(cues: Iterable[Cue], notes: Notes) -> Iterator[Line]:
         notes.add("speakers_inferred", f"line {first}", len(names), names=", ".join(names[:12]))
     for cue in _known(named, names):
         for sentence in _SENTENCE_END.split(without_sounds(cue.text)):
-            if _has_words(sentence):
+            if any(map(str.isalnum, sentence)):
                 yield Line(sentence.strip(), cue.speaker, int(cue.start_s))
 
 
@@ -245,7 +245,3 @@ def _known(cues: Iterable[Cue], names: Sequence[str]) -> Iterator[Cue]:
             yield replace(cue, speaker=head.strip(), text=rest.strip())
         else:
             yield cue
-
-
-def _has_words(text: str) -> bool:
-    return any(c.isalnum() for c in text)

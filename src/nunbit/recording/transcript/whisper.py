@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nunbit.core.messages import InputError, Text
-from nunbit.core.streams import Singles
+from nunbit.core.streams import AUDIO_RATE_HZ, Singles
 from nunbit.recording.transcript.cues import Cue, RawWord, joined_pieces
 from nunbit.runtime.optional_weights import find_weights
 
@@ -38,11 +41,23 @@ _UNSURE = -1.0  # mean log probability of the text
 _ROUNDS, _LONG_LOOP = 4, 3
 _LONGEST_LOOP = 20  # words
 
+EARLY_S = 0.04
+"""Whisper's boundaries between words lie this much early: median of 25 words of five GRID clips
+that were put aside for this (``benchmarks/placed_talks.py``)."""
+_ADJOINING_S = 0.02  # one step of its times
+
+# Whisper's encoder always reads 30 s, silence included: a second of work for two words. It reads
+# less as well, but was trained on silence behind the words: with little of it it mishears
+# (benchmarks/live_words.py: errors in 27% of characters with 1 s, in 16% with 8 s, in 13% as files
+# are read).
+_SILENCE_S, _FRAMES_A_SECOND, _MOST_FRAMES = 8.0, 100, 3000
+_TOKENS_A_SECOND, _FEWEST_TOKENS, _MOST_TOKENS = 30, 24, 224  # the fastest speech needs 20 a second
+
 
 def load_whisper(
     module: Any, model: str | None, allow_download: bool
-) -> tuple[Run, frozenset[str]]:
-    """The call for one block, and the languages that the model knows.
+) -> tuple[Run, Run, frozenset[str]]:
+    """The call for one block, the same in a hurry, and the languages that the model knows.
 
     Args:
         module: faster-whisper.
@@ -89,9 +104,81 @@ def load_whisper(
             cues = [whisper_cue(segment, start) for segment in segments]
         except RuntimeError as exc:  # such as a model converted without its alignment heads
             raise _no_model(model, exc) from exc
-        return without_repeats(cues), info.language  # the first block's language holds for all
+        return [*without_repeats(cues)], info.language  # the first block's language holds for all
 
-    return run, frozenset(whisper.supported_languages)
+    return run, swift_run(module, whisper), frozenset(whisper.supported_languages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """What faster-whisper says of a segment, where it is asked for text alone."""
+
+    start: float
+    end: float
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    words: None = None
+
+
+def swift_run(module: Any, whisper: Any) -> Run:
+    """The call for one utterance whose words are wanted at once.
+
+    The same weights with one guess at a time and no word times, and the encoder reads the utterance
+    with eight seconds of silence and not 30 s. Text is doubted as it is in the other.
+
+    Args:
+        module: faster-whisper.
+        whisper: Its loaded model.
+    """
+
+    def run(block: Block, language: str | None) -> tuple[list[Cue], str | None]:
+        start, samples = block
+        seconds = len(samples) / AUDIO_RATE_HZ
+        # Two frames are one step of the encoder.
+        n = min(_MOST_FRAMES, 2 * math.ceil((seconds + _SILENCE_S) * _FRAMES_A_SECOND / 2))
+        silence = np.zeros(max(0, n * AUDIO_RATE_HZ // _FRAMES_A_SECOND - len(samples)), np.float32)
+        features = whisper.feature_extractor(np.concatenate([samples, silence]))[:, :n]
+        encoded = whisper.encode(features)
+        if language is None:
+            (token, _), *_ = whisper.model.detect_language(encoded)[0]
+            language = token.strip("<|>")
+        tokenizer = module.tokenizer.Tokenizer(
+            whisper.hf_tokenizer, whisper.model.is_multilingual, "transcribe", primary(language)
+        )
+        prompt = whisper.get_prompt(tokenizer, [], without_timestamps=True)
+        most = min(_MOST_TOKENS, _FEWEST_TOKENS + round(_TOKENS_A_SECOND * seconds))
+        found = whisper.model.generate(
+            encoded, [prompt], beam_size=1, max_length=len(prompt) + most, return_scores=True,
+            return_no_speech_prob=True,
+        )[0]  # fmt: skip
+        tokens = found.sequences_ids[0]
+        text = tokenizer.decode(tokens).strip()
+        if not text:
+            return [], language
+        said = text.encode()
+        segment = _Segment(
+            0.0, seconds, text, found.scores[0] * len(tokens) / (len(tokens) + 1),
+            found.no_speech_prob, len(said) / len(zlib.compress(said)),
+        )  # fmt: skip
+        return [whisper_cue(segment, start)], language
+
+    return run
+
+
+def later_boundaries(words: Sequence[RawWord]) -> tuple[RawWord, ...]:
+    """Words in order, where one begins as the other ends a little later, by half a word at most."""
+    moved = list(words)
+    for k, (one, after) in enumerate(itertools.pairwise(words)):
+        own, first = one.span, moved[k].span
+        if own is None or first is None or after.span is None:
+            continue
+        if after.span[0] - own[1] <= _ADJOINING_S:
+            by = min(EARLY_S, (after.span[1] - after.span[0]) / 2)
+            moved[k] = replace(one, span=(first[0], own[1] + by))
+            moved[k + 1] = replace(after, span=(after.span[0] + by, after.span[1]))
+    return tuple(moved)
 
 
 def whisper_here() -> str | None:
@@ -121,11 +208,11 @@ def whisper_cue(segment: Any, offset_s: float) -> Cue:
         )
         for word in segment.words or ()
     )
+    words = later_boundaries(words)
     # Words carry their own confidence; the mean over tokens is the next best.
     confidence = None if words else min(1.0, math.exp(segment.avg_logprob))
     start, end = offset_s + float(segment.start), offset_s + float(segment.end)
-    text = segment.text.strip()
-    cue = Cue(start, end, text, confidence=confidence, words=words)
+    cue = Cue(start, end, segment.text.strip(), confidence=confidence, words=words)
     # Whisper leaves a segment out only where both speak against it; one is enough to doubt it when
     # a loop shows, too.
     if segment.no_speech_prob > _SILENT and segment.avg_logprob < _UNSURE:
@@ -170,18 +257,16 @@ def _loop_at(texts: Sequence[str], position: int) -> tuple[int, int]:
     return 1, 1
 
 
-def without_repeats(cues: Sequence[Cue]) -> list[Cue]:
+def without_repeats(cues: Sequence[Cue]) -> Iterator[Cue]:
     """Cues with a sentence that fills four or more in a row kept once, and marked.
 
     Short answers (fewer than three words) are left: people say them again and again.
     """
-    kept: list[Cue] = []
     for text, same in itertools.groupby(cues, key=lambda cue: cue.text.casefold()):
         run = list(same)
         if len(run) >= _ROUNDS and len(text.split()) >= _LONG_LOOP:
             run = [replace(run[0], doubt="repeated_text")]
-        kept += run
-    return kept
+        yield from run
 
 
 def _no_model(model: str, exc: Exception) -> InputError:

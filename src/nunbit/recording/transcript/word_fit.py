@@ -52,8 +52,9 @@ class WordFit:
         kind: ``unknown`` where there is too little to tell, ``fits``, ``late`` or ``early`` (the
             words lie after or before the speech), ``drifts``, ``unclear`` (they do not fit, and
             several shifts would), or ``elsewhere`` (they follow no speech of this recording).
-        correlation: Of speech and words as they are, over the largest that is possible, -1 to 1;
-            NaN where unknown.
+        correlation: Of speech and words as they are, over the largest that is possible: at most 1,
+            below 0 where the words avoid the speech (also below -1: the smallest possible one is
+            another); NaN where unknown.
         shift_s: How much later than the speech the words lie; 0 where they fit, NaN where unknown.
             Where they drift, at the beginning of the recording.
         pace: Seconds of the recording in a second of the transcript; 1 where they do not drift.
@@ -126,45 +127,52 @@ def fit_words(speech: Sequence[Interval], said: Sequence[Interval], duration_s: 
 def fit_notes(fit: WordFit) -> tuple[ReadingNote, ...]:
     """Notes about words that lie outside the speech; empty if they fit."""
     nothing = Text("nothing was shifted", "시각은 옮기지 않았습니다")
+    here, there = _match(fit.correlation), _match(fit.best)
     if fit.kind in ("late", "early"):
         by = f"{abs(fit.shift_s):.1f}"
-        late = fit.kind == "late"
-        side = Text("after", "늦습니다") if late else Text("before", "이릅니다")
+        side = Text("after", "늦습니다") if fit.kind == "late" else Text("before", "이릅니다")
         said = Text(
-            f"the words lie {by} s {side.en} the speech (correlation {fit.correlation:.2f}, "
-            f"{fit.best:.2f} there); {nothing.en}: correct the times of the transcript",
-            f"단어가 말소리보다 {by}초 {side.ko}(상관 {fit.correlation:.2f}, 옮기면 "
-            f"{fit.best:.2f}). {nothing.ko}. 전사의 시각을 고치십시오",
+            f"the words lie {by} s {side.en} the speech (match {here.en}, {there.en} if shifted); "
+            f"{nothing.en}: correct the times of the transcript",
+            f"단어가 말소리보다 {by}초 {side.ko}(일치 {here.ko}, 옮기면 {there.ko}). "
+            f"{nothing.ko}. 전사의 시각을 고치십시오",
         )
     elif fit.kind == "drifts":
         percent = f"{100 * abs(fit.pace - 1):.2g}%"
         side = Text("fast", "빠릅니다") if fit.pace > 1 else Text("slow", "느립니다")
         said = Text(
             f"the words drift against the speech: the transcript's clock runs {percent} too "
-            f"{side.en} (correlation {fit.correlation:.2f}, {fit.best:.2f} at that pace); "
-            f"{nothing.en}: it may belong to a copy with another frame rate",
-            f"단어와 말소리가 점점 어긋납니다. 전사의 시간이 {percent} {side.ko}(상관 "
-            f"{fit.correlation:.2f}, 속도를 맞추면 {fit.best:.2f}). {nothing.ko}. 프레임 속도가 "
-            "다른 사본의 전사일 수 있습니다",
+            f"{side.en} (match {here.en}, {there.en} at that pace); {nothing.en}: it may belong "
+            "to a copy with another frame rate",
+            f"단어와 말소리가 점점 어긋납니다. 전사의 시간이 {percent} {side.ko}(일치 "
+            f"{here.ko}, 속도를 맞추면 {there.ko}). {nothing.ko}. 프레임 속도가 다른 사본의 "
+            "전사일 수 있습니다",
         )
     elif fit.kind == "unclear":
         said = Text(
-            f"the words do not fit the speech (correlation {fit.correlation:.2f}); shifted they "
-            f"would ({fit.best:.2f}), but the shift is unclear: check the times of the transcript",
-            f"단어가 말소리와 맞지 않습니다(상관 {fit.correlation:.2f}). 옮기면 "
-            f"맞지만({fit.best:.2f}) 얼마나 옮겨야 할지 분명하지 않습니다. 전사의 시각을 "
-            "확인하십시오",
+            f"the words do not fit the speech (match {here.en}); shifted they would ({there.en}), "
+            "but the shift is unclear: check the times of the transcript",
+            f"단어가 말소리와 맞지 않습니다(일치 {here.ko}). 옮기면 맞지만({there.ko}) 얼마나 "
+            "옮겨야 할지 분명하지 않습니다. 전사의 시각을 확인하십시오",
         )
     elif fit.kind == "elsewhere":
         said = Text(
-            f"the words do not fit the speech (correlation {fit.correlation:.2f}, no shift up to "
+            f"the words do not fit the speech (match {here.en}, no shift up to "
             f"{_FURTHEST_S:.0f} s fits): is this the transcript of another recording?",
-            f"단어가 말소리와 맞지 않습니다(상관 {fit.correlation:.2f}, {_FURTHEST_S:.0f}초까지 "
-            "옮겨도 맞는 곳이 없음). 다른 녹화의 전사가 아닌지 확인하십시오",
+            f"단어가 말소리와 맞지 않습니다(일치 {here.ko}, {_FURTHEST_S:.0f}초까지 옮겨도 맞는 "
+            "곳이 없음). 다른 녹화의 전사가 아닌지 확인하십시오",
         )
     else:
         return ()
     return (ReadingNote("read", "words_outside_speech", 1, "0:00.0", said),)
+
+
+def _match(correlation: float) -> Text:
+    """A correlation over the largest possible one, in words: below 0 the words avoid the speech."""
+    if correlation <= 0:
+        return Text("no better than chance", "우연보다 낫지 않음")
+    share = f"{min(correlation, 1.0):.0%}"
+    return Text(f"{share} of what is possible", f"가능한 최대의 {share}")
 
 
 def _row(stretches: Sequence[Interval], n: int, pace: float = 1.0) -> Floats:

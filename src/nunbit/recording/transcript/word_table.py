@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from nunbit.recording.transcript.cues import (
     bad_file,
     clock_s,
     cue_of_words,
-    grouped,
+    cues_of_words,
     medium_names,
     unit_of,
 )
@@ -122,7 +122,8 @@ def read_table(path: Path, text: str, notes: Notes, media: str | None = None) ->
     good = [(cells, cue) for cells, cue in read if isinstance(cue, Cue)]
     cues = [cue for _, cue in good]
     if "word" in layout.columns and "text" not in layout.columns:
-        cues = _from_words(cues, [layout.value(cells, "group") for cells, _ in good], notes)
+        groups = [layout.value(cells, "group") for cells, _ in good]
+        cues = [*_from_words(cues, groups, notes)]
     return Cues(tuple(cues), "csv")
 
 
@@ -288,7 +289,7 @@ def _own_rows(
     return own
 
 
-def _from_words(cues: Sequence[Cue], groups: Sequence[str], notes: Notes) -> list[Cue]:
+def _from_words(cues: Sequence[Cue], groups: Sequence[str], notes: Notes) -> Iterator[Cue]:
     by_owner: dict[tuple[str | None, str], list[RawWord]] = {}
     for cue, group in zip(cues, groups, strict=True):
         if is_silence(cue.text):
@@ -298,8 +299,6 @@ def _from_words(cues: Sequence[Cue], groups: Sequence[str], notes: Notes) -> lis
             continue
         word = RawWord(cue.text, (cue.start_s, cue.end_s), cue.confidence)
         by_owner.setdefault((cue.speaker, group), []).append(word)
-    found: list[Cue] = []
     for (speaker, group), words in by_owner.items():
         whole = cue_of_words(words, speaker=speaker) if group else None
-        found += [whole] if whole else grouped(words, speaker)
-    return found
+        yield from [whole] if whole else cues_of_words(words, speaker)

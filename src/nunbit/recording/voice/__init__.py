@@ -3,18 +3,3 @@
 ``VoiceReader`` takes the decoded sound and gives a ``VoiceStream``. Knows nothing of files, words
 or measures.
 """
-
-from nunbit.recording.voice.pitch import PitchSettings, personal_range
-from nunbit.recording.voice.quality import StretchQuality, read_quality, voice_quality
-from nunbit.recording.voice.voice_reader import ActivitySettings, VoiceReader, VoiceSettings
-
-__all__ = [
-    "ActivitySettings",
-    "PitchSettings",
-    "StretchQuality",
-    "VoiceReader",
-    "VoiceSettings",
-    "personal_range",
-    "read_quality",
-    "voice_quality",
-]

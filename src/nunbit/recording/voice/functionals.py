@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nunbit.core.spans import lengths, runs
-from nunbit.core.streams import AUDIO_RATE_HZ, Flags, Floats, Singles
+from nunbit.core.streams import AUDIO_RATE_HZ, Flags, Floats, Ints, Singles
 from nunbit.core.timebase import MIN_SPEECH_S
 
 FEATURE_FORMAT = "nunbit-voice-functionals-1"
@@ -101,8 +101,8 @@ def functional_names() -> tuple[str, ...]:
     return tuple(_functionals(probe, probe.speech))
 
 
-def standardise(
-    rows: ArrayLike, persons: NDArray[np.int64], spread: ArrayLike, *, trust: float = math.inf
+def standardise_persons(
+    rows: ArrayLike, persons: Ints, spread: ArrayLike, *, trust: float = math.inf
 ) -> Singles:
     """Each person's rows less the person's mean, over the usual spread.
 
@@ -201,10 +201,9 @@ def _spread_of(name: str, values: Floats, *, means: bool = True) -> dict[str, fl
     else:
         order = np.percentile(values, (10, 50, 90), axis=0)
         rows = np.vstack([values.mean(axis=0), values.std(axis=0), order])
-    parts = zip(("mean", "std", "p10", "p50", "p90"), rows, strict=True)
     return {
         f"{name}_{i}_{part}": float(value)
-        for part, row in parts
+        for part, row in zip(("mean", "std", "p10", "p50", "p90"), rows, strict=True)
         if means or part not in ("mean", "p50")
         for i, value in enumerate(row)
     }
@@ -234,8 +233,7 @@ def _pitch(f0_hz: Floats, voiced: Flags) -> dict[str, float]:
     values, at = semitones[voiced], np.flatnonzero(voiced)
     mean, std = values.mean(), values.std()
     p5, p20, p50, p80, p95 = np.percentile(values, (5, 20, 50, 80, 95))
-    beside = voiced[1:] & voiced[:-1]
-    steps = np.diff(semitones)[beside] * _FRAMES_PER_S
+    steps = np.diff(semitones)[voiced[1:] & voiced[:-1]] * _FRAMES_PER_S
     steps = steps[np.abs(steps) < 300]  # an octave jump is an error of the pitch, no glide
     third = max(1, len(values) // 3)
     skew = ((values - mean) ** 3).mean() / max(std, 1e-3) ** 3
@@ -281,7 +279,6 @@ def _rhythm(own: Flags, voiced: Flags) -> dict[str, float]:
     inside = slice(int(at[0]), int(at[-1]) + 1)
     n_own = np.count_nonzero(own)
     on, off = _run_lengths(voiced[inside]), _run_lengths(~voiced[inside] & own[inside])
-    pauses = _run_lengths(~own[inside])
     return {
         "voiced_share": np.count_nonzero(voiced) / n_own,
         "voiced_runs": len(on) / n_own * _FRAMES_PER_S,
@@ -289,7 +286,7 @@ def _rhythm(own: Flags, voiced: Flags) -> dict[str, float]:
         "voiced_run_std": float(on.std()) if len(on) >= _FEW else math.nan,
         "unvoiced_run_mean": _mean(off),
         "unvoiced_run_std": float(off.std()) if len(off) >= _FEW else math.nan,
-        "pause_share": float(pauses.sum()) / (inside.stop - inside.start),
+        "pause_share": float(_run_lengths(~own[inside]).sum()) / (inside.stop - inside.start),
         "speech_s": n_own / _FRAMES_PER_S,
     }
 
@@ -299,17 +296,22 @@ def _modulation(level: Floats, cepstra: Floats, own: Flags) -> dict[str, float]:
     at = np.flatnonzero(own)
     inside = slice(int(at[0]), int(at[-1]) + 1)
     floor = np.percentile(level[own], 5)
-    curves = {"level": np.maximum(np.where(own, level, floor), floor)[inside]}
-    curves |= {f"cepstrum_{i}": cepstra[inside, i] for i in (1, 2, 3)}
+    curves = {
+        "level": np.maximum(np.where(own, level, floor), floor)[inside],
+        **{f"cepstrum_{i}": cepstra[inside, i] for i in (1, 2, 3)},
+    }
     hertz = np.fft.rfftfreq(inside.stop - inside.start, 1 / _FRAMES_PER_S)
-    found: dict[str, float] = {}
-    for name, curve in curves.items():
-        centred = (curve - curve.mean()) * np.hanning(len(curve))
-        power = np.square(np.abs(np.fft.rfft(centred))) / len(curve)
-        for low, high in itertools.pairwise(_MODULATION_HZ):
-            band = power[(hertz >= low) & (hertz < high)].sum()
-            found[f"modulation_{name}_{low:g}"] = float(np.log(band + 1e-6))
-    return found
+    powers = {
+        name: np.square(np.abs(np.fft.rfft((x - x.mean()) * np.hanning(len(x))))) / len(x)
+        for name, x in curves.items()
+    }
+    return {
+        f"modulation_{name}_{low:g}": float(
+            np.log(power[(hertz >= low) & (hertz < high)].sum() + 1e-6)
+        )
+        for name, power in powers.items()
+        for low, high in itertools.pairwise(_MODULATION_HZ)
+    }
 
 
 def _run_lengths(flags: Flags) -> Floats:
@@ -321,7 +323,7 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _trend(at: NDArray[np.int64], values: Floats) -> float:
+def _trend(at: Ints, values: Floats) -> float:
     """Least-squares slope per second."""
     centred = (at - at.mean()) / _FRAMES_PER_S
     return float(centred @ values / max(float(np.square(centred).sum()), 1e-9))

@@ -167,7 +167,7 @@ def frame_count(duration_s: float) -> int:
     return max(0, int(np.ceil(round(duration_s / VOICE_HOP_S - 0.5, 6))))
 
 
-def frame_times(n: int) -> Floats:
+def voice_times(n: int) -> Floats:
     """(n,) centres of the first frames, seconds."""
     return np.asarray((np.arange(n) * HOP + CENTRE) / AUDIO_RATE_HZ)
 

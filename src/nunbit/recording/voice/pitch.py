@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -66,6 +66,12 @@ class Candidates:
 
     f0_hz: Floats
     strength: Floats
+
+    @classmethod
+    def joined(cls, parts: Iterable[Candidates]) -> Candidates:
+        """Those of parts that follow each other, at least one."""
+        each = [(part.f0_hz, part.strength) for part in parts]
+        return cls(*map(np.concatenate, zip(*each, strict=True)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -274,8 +280,7 @@ class PitchTracker:
     """
 
     def __init__(self, f0_range_hz: Range, settings: PitchSettings | None = None) -> None:
-        self.f0_range_hz = f0_range_hz
-        self._settings = settings or PitchSettings()
+        self.f0_range_hz, self._settings = f0_range_hz, settings
         self._half = half_window(f0_range_hz)
         self._first = 0
         self._held: list[tuple[Candidates, Floats]] = []
@@ -309,10 +314,7 @@ class PitchTracker:
     def flush(self) -> Iterator[tuple[slice, Floats]]:
         """End the run."""
         if self._n:
-            found = Candidates(
-                np.concatenate([c.f0_hz for c, _ in self._held]),
-                np.concatenate([c.strength for c, _ in self._held]),
-            )
+            found = Candidates.joined(c for c, _ in self._held)
             loudness = np.concatenate([x for _, x in self._held])
             f0 = find_path(found, loudness, self.f0_range_hz, self._settings)
             yield slice(self._first, self._first + self._n), f0

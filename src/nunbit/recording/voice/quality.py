@@ -8,7 +8,6 @@ Boersma (1993), see :mod:`nunbit.recording.voice.pitch`. The sound is read once 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from nunbit.core.streams import (
     Singles,
     VoiceStream,
 )
+from nunbit.core.timebase import equal_parts
 from nunbit.recording.voice.level import CENTRE, HOP, Block, iter_blocks
 from nunbit.recording.voice.pitch import (
     PitchSettings,
@@ -98,14 +98,13 @@ class VoiceQuality:
     def of(cls, stretches: Sequence[StretchQuality]) -> VoiceQuality:
         """Gather stretches, in any order."""
         found = sorted(stretches, key=lambda s: s.interval.start_s + s.interval.end_s)
-        columns = {
-            name: np.array([getattr(s, name) for s in found], np.float64)
-            for name in ("n_periods", "n_frames", "jitter_local", "shimmer_local_db", "hnr_db")
-        }
         return cls(
             times_s=np.array([(s.interval.start_s + s.interval.end_s) / 2.0 for s in found]),
             clipped=np.array([s.clipped for s in found], np.bool_),
-            **columns,
+            **{
+                name: np.array([getattr(s, name) for s in found], np.float64)
+                for name in ("n_periods", "n_frames", "jitter_local", "shimmer_local_db", "hnr_db")
+            },
         )
 
 
@@ -155,12 +154,13 @@ def read_quality(
 
 def quality_stretches(voice: VoiceStream) -> tuple[Interval, ...]:
     """Stretches of speech of two seconds at most, short enough to belong to a window."""
-    pieces = []
-    for segment in voice.segments:
-        n = max(1, math.ceil(round(segment.duration_s / QUALITY_S, 6)))
-        edges = np.linspace(segment.start_s, segment.end_s, n + 1).tolist()
-        pieces += [Interval(a, b) for a, b in itertools.pairwise(edges)]
-    return tuple(pieces)
+    return tuple(
+        piece
+        for segment in voice.segments
+        for piece in equal_parts(
+            segment, max(1, math.ceil(round(segment.duration_s / QUALITY_S, 6)))
+        )
+    )
 
 
 def voice_quality(samples: Singles | Floats, f0_hz: Singles, f0_range_hz: Range) -> StretchQuality:
@@ -364,7 +364,6 @@ def _perturbation(place: Floats, amplitude: Floats, first: Flags) -> tuple[float
         return math.nan, math.nan, n
     jitter = float(np.abs(np.diff(period))[pairs].mean() / period[sound].mean())
     # A silent pulse has no level; it is not compared.
-    level = 20 * np.log10(np.where(amplitude > 0, amplitude, np.nan))
-    change = np.abs(np.diff(level))
+    change = np.abs(np.diff(20 * np.log10(np.where(amplitude > 0, amplitude, np.nan))))
     change = change[sound & (change <= 20 * math.log10(_AMPLITUDE_FACTOR))]
     return jitter, float(change.mean()) if len(change) >= MIN_PERIODS else math.nan, n

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nunbit.core.messages import MissingExtra
-from nunbit.core.spans import lengths, runs
+from nunbit.core.spans import flags_of, lengths, runs
 from nunbit.core.streams import (
     VOICE_HOP_S,
     AudioChunk,
     Flags,
     Floats,
     Interval,
+    Ints,
     Singles,
     VoiceStream,
 )
@@ -40,16 +40,15 @@ from nunbit.recording.voice.level import (
     Piece,
     Splicer,
     frame_count,
-    frame_times,
     iter_blocks,
     level_of,
     measure_cells,
     peak_of,
     swift_level_of,
+    voice_times,
 )
 from nunbit.recording.voice.pitch import (
     WIDE_RANGE_HZ,
-    PitchSettings,
     PitchTracker,
     Range,
     half_window,
@@ -149,7 +148,7 @@ def speech_runs(
     level: Singles,
     present: Flags,
     settings: ActivitySettings | None = None,
-) -> NDArray[np.int64]:
+) -> Ints:
     """Stretches of speech.
 
     Args:
@@ -166,8 +165,7 @@ def speech_runs(
     if not likely.any():
         return np.zeros((0, 2), np.int64)
     heard = np.where(present, level, np.float32(-np.inf))
-    quiet = present & ~dilate(likely, _CLEAR_OF_SPEECH)
-    noise = _blockwise(heard, quiet, present, _noise_of)
+    noise = _blockwise(heard, present & ~dilate(likely, _CLEAR_OF_SPEECH), present, _noise_of)
     loud = _blockwise(heard, likely, likely, _loudness_of)
     energetic = _energetic(heard, noise, loud, settings)
     clear = loud - noise >= settings.min_snr_db
@@ -177,11 +175,10 @@ def speech_runs(
     # What the energy found without Silero's consent is a step or a cough beside the speech.
     seen = np.concatenate([[0], np.cumsum(likely)])
     agreed = seen[found[:, 1]] > seen[found[:, 0]]
-    long = lengths(found) >= round(settings.min_speech_s / VOICE_HOP_S)
-    return found[agreed & long]
+    return found[agreed & (lengths(found) >= round(settings.min_speech_s / VOICE_HOP_S))]
 
 
-def intervals_of(frames: NDArray[np.int64], duration_s: float) -> tuple[Interval, ...]:
+def intervals_of(frames: Ints, duration_s: float) -> tuple[Interval, ...]:
     """Runs of frames as stretches of time, cut at the end of the recording."""
     ends = ((a * VOICE_HOP_S, min(b * VOICE_HOP_S, duration_s)) for a, b in frames.tolist())
     return tuple(Interval(round(a, 2), round(b, 6)) for a, b in ends if b > a)
@@ -204,7 +201,7 @@ def dilate(flags: Flags, by: int) -> Flags:
     return np.cumsum(wide, out=wide)[:-1] > 0
 
 
-def _join(found: NDArray[np.int64], shortest: int, present: Flags) -> NDArray[np.int64]:
+def _join(found: Ints, shortest: int, present: Flags) -> Ints:
     """Join runs with less than ``shortest`` frames between them, but not across missing sound."""
     if len(found) < 2:
         return found
@@ -248,22 +245,47 @@ def _blockwise(
 def _energetic(level: Singles, noise: Singles, loud: Singles, settings: ActivitySettings) -> Flags:
     """Frames loud enough to be speech, without clicks."""
     floor = np.maximum(noise + settings.above_noise_db, loud - settings.below_speech_db)
-    flags: Flags = level > floor
-    for start, stop in runs(flags).tolist():
-        if stop - start < 3:
-            flags[start:stop] = False
-    return flags
+    found = runs(level > floor)
+    return flags_of(found[lengths(found) >= 3], len(level))
 
 
-def grid_of(chunks: Singles, start: int, centres: NDArray[np.int64]) -> Singles:
-    """Silero's chunk values at frame centres.
+class SpeechFrames:
+    """Frames of a stretch of sound, each block with Silero's values at its frame centres.
 
     Args:
-        chunks: Consecutive probabilities.
-        start: Position of the first chunk's first sample.
-        centres: Positions of the frame centres, none before it.
+        framer: Cuts the blocks.
+
+    Raises:
+        MissingExtra: The speech detector is not installed.
     """
-    return chunks[np.minimum((centres - start) // CHUNK, len(chunks) - 1)]
+
+    def __init__(self, framer: Framer) -> None:
+        self._framer, self._detector = framer, SpeechDetector()
+        self._chunks = np.zeros(0, np.float32)  # probabilities not yet on the grid
+        self._from = 0  # position of the first of them
+
+    def push(self, piece: Piece) -> Iterator[tuple[Block, Singles]]:
+        """Take a piece; yields complete blocks and (n,) the probability of speech."""
+        if piece.starts:
+            self._chunks, self._from = np.zeros(0, np.float32), piece.position
+        # The detector runs ahead of the blocks, which reach beyond their last frame by more than
+        # one of its chunks.
+        self._chunks = np.concatenate([self._chunks, self._detector.add(piece.samples)])
+        for block in self._framer.push(piece):
+            yield block, self._at(block)
+            # What lies before the next block is not asked for again.
+            done = ((block.first + block.n) * HOP - self._from) // CHUNK
+            self._chunks = self._chunks[done:]
+            self._from += done * CHUNK
+
+    def flush(self) -> Iterator[tuple[Block, Singles]]:
+        """End the stretch; yields its last blocks."""
+        self._chunks = np.concatenate([self._chunks, self._detector.end()])
+        yield from ((block, self._at(block)) for block in self._framer.flush())
+
+    def _at(self, block: Block) -> Singles:
+        centres = np.arange(block.first, block.first + block.n) * HOP + CENTRE
+        return self._chunks[np.minimum((centres - self._from) // CHUNK, len(self._chunks) - 1)]
 
 
 # --- the whole voice
@@ -273,37 +295,17 @@ _EDGE_FRAMES = 3  # pitch is looked for this far beyond the speech, so that wind
 _LOUDEST_S = 3.0  # "nearby" for the silence threshold of the pitch
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceSettings:
-    """How the voice is read.
-
-    Attributes:
-        activity: Of the speech detection.
-        pitch: Of both passes.
-    """
-
-    activity: ActivitySettings = field(default_factory=ActivitySettings)
-    pitch: PitchSettings = field(default_factory=PitchSettings)
-
-
 class VoiceReader:
     """Takes the sound of one recording, chunk by chunk.
-
-    Args:
-        settings: None takes the defaults.
 
     Raises:
         MissingExtra: The speech detector is not installed.
     """
 
-    def __init__(self, settings: VoiceSettings | None = None) -> None:
-        self._settings = settings or VoiceSettings()
-        self._detector = SpeechDetector()
-        self._splicer, self._framer = Splicer(), Framer()
-        self._chunks = np.zeros(0, np.float32)  # probabilities not yet on the grid
-        self._chunks_from = 0  # position of the first of them
+    def __init__(self) -> None:
+        self._splicer, self._frames = Splicer(), SpeechFrames(Framer())
         self._sums = KeptSums()
-        self._tracker = PitchTracker(WIDE_RANGE_HZ, self._settings.pitch)
+        self._tracker = PitchTracker(WIDE_RANGE_HZ)
         self._first_look: list[tuple[slice, Singles]] = []
         self._clipped: list[Interval] = []
 
@@ -313,8 +315,8 @@ class VoiceReader:
         for piece in self._splicer.place(chunk):
             if piece.starts:
                 self._end_stretch()
-                self._chunks_from = piece.position
-            self._hear(piece)
+            for block, probability in self._frames.push(piece):
+                self._look(block, probability)
 
     def finish(
         self, replay: Callable[[], Iterable[AudioChunk]] | None, duration_s: float
@@ -330,9 +332,7 @@ class VoiceReader:
         self._end_stretch()
         n = frame_count(duration_s)
         stretches, present, level, peak = self._hear_all(n)
-        speech = np.zeros(n, bool)
-        for start, stop in stretches.tolist():
-            speech[start:stop] = True
+        speech = flags_of(stretches, n)
         looks = [np.zeros(0, np.float32), *(f0 for _, f0 in self._first_look)]
         f0_range = personal_range(np.concatenate(looks)) if speech.any() else None
         f0 = np.full(n, np.nan, np.float32)
@@ -341,7 +341,7 @@ class VoiceReader:
         elif f0_range:
             f0 = self._first_pitch(f0_range, speech & present)
         return VoiceStream(
-            times_s=frame_times(n),
+            times_s=voice_times(n),
             present=present,
             speech=speech,
             f0_hz=f0,
@@ -351,34 +351,19 @@ class VoiceReader:
             clipped=frames_of(self._clipped, n),
         )
 
-    def _hear(self, piece: Piece) -> None:
-        # The detector runs ahead of the blocks, which reach beyond their last frame by more than
-        # one of its chunks.
-        self._chunks = np.concatenate([self._chunks, self._detector.add(piece.samples)])
-        for block in self._framer.push(piece):
-            self._look(block)
-            # What lies before the next block is not asked for again.
-            done = ((block.first + block.n) * HOP - self._chunks_from) // CHUNK
-            self._chunks = self._chunks[done:]
-            self._chunks_from += done * CHUNK
-
     def _end_stretch(self) -> None:
-        self._chunks = np.concatenate([self._chunks, self._detector.end()])
-        for block in self._framer.flush():
-            self._look(block)
+        for block, probability in self._frames.flush():
+            self._look(block, probability)
         self._keep_voiced(self._tracker.flush())
-        self._chunks = self._chunks[:0]
 
-    def _look(self, block: Block) -> None:
-        centres = np.arange(block.first, block.first + block.n) * HOP + CENTRE
-        probability = grid_of(self._chunks, self._chunks_from, centres)
+    def _look(self, block: Block, probability: Singles) -> None:
         self._sums.add(block.frames, measure_cells(block), probability)
         self._keep_voiced(self._tracker.add(block, probability >= _SURE, np.ones(block.n)))
 
     def _keep_voiced(self, found: Iterable[tuple[slice, Floats]]) -> None:
         self._first_look += ((frames, f0.astype(np.float32)) for frames, f0 in found)
 
-    def _hear_all(self, n: int) -> tuple[NDArray[np.int64], Flags, Singles, Singles]:
+    def _hear_all(self, n: int) -> tuple[Ints, Flags, Singles, Singles]:
         """Speech, presence, level and peak of the whole grid; frees the sums."""
         cells, present = Cells.absent(n), np.zeros(n, bool)
         probability = np.zeros(n, np.float32)
@@ -387,7 +372,7 @@ class VoiceReader:
             present[frames] = True
             probability[frames] = values[: len(probability[frames])]
         swift = swift_level_of(cells, present)
-        stretches = speech_runs(probability, swift, present, self._settings.activity)
+        stretches = speech_runs(probability, swift, present)
         return stretches, present, level_of(cells, present), peak_of(cells)
 
     def _first_pitch(self, f0_range: Range, speech: Flags) -> Singles:
@@ -408,7 +393,7 @@ class VoiceReader:
         near = dilate(speech, _EDGE_FRAMES)
         loudness = peak / np.maximum(_loudest_nearby(np.where(speech, peak, 0)), 1e-9)
         f0 = np.full(len(speech), np.nan, np.float32)
-        tracker = PitchTracker(f0_range, self._settings.pitch)
+        tracker = PitchTracker(f0_range)
 
         def tracked() -> Iterator[tuple[slice, Floats]]:
             for block in iter_blocks(replay(), max(half_window(f0_range), CENTRE)):
@@ -436,10 +421,7 @@ def frames_of(places: Iterable[Interval], n: int) -> Flags:
 def _loudest_nearby(peak: Singles) -> Singles:
     """(M,) the largest peak within three seconds, half a second at a time."""
     step = 50
-    blocks = -(-len(peak) // step)
-    padded = np.zeros(blocks * step, np.float32)
-    padded[: len(peak)] = peak
-    highest = padded.reshape(blocks, step).max(axis=1)
+    highest = np.pad(peak, (0, -len(peak) % step)).reshape(-1, step).max(axis=1)
     reach = round(_LOUDEST_S / VOICE_HOP_S / step)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(highest, reach), 2 * reach + 1)
     return np.asarray(np.repeat(windows.max(axis=1), step)[: len(peak)])

@@ -117,7 +117,7 @@ function startTimeline() {
     asked = true;
   }
 
-  let readAt = 0;
+  let readAt = 0, announce = null;
   function frame(stamp) {
     asked = false;
     if (player.playing) {
@@ -126,7 +126,7 @@ function startTimeline() {
       requestAnimationFrame(frame);
     }
     if (state.dirty) draw(); else place();
-    if (!player.playing || stamp - readAt > 80) { readAt = stamp; read(); }
+    if (!player.playing || stamp - readAt > 80) { readAt = stamp; read(); announce?.({ time: state.cursor }); }
   }
 
   // -- cursor ----------------------------------------------------------------------------------
@@ -658,8 +658,9 @@ function startTimeline() {
 
   // -- start -----------------------------------------------------------------------------------
 
-  // #t=83.2 puts the cursor there, #t=83.2,20 shows 20 s around it.
+  // #t=83.2 puts the cursor there, #t=83.2,20 shows 20 s around it; #print asks for the printer.
   function readAddress() {
+    if (location.hash === "#print") setTimeout(() => print(), 400); // once it is drawn
     const found = /^#t=([\d.]+)(?:,([\d.]+))?/.exec(location.hash);
     if (!found) return;
     const t = Number(found[1]), span = Number(found[2]);
@@ -689,12 +690,23 @@ function startTimeline() {
   new ResizeObserver(() => { measure(); draw(); }).observe(tracks);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", measure);
   window.addEventListener("beforeprint", () => {
+    if (location.hash === "#print") return; // what is folded stays folded: a report of some pages
     document.querySelectorAll("details").forEach((d) => { d.open = true; });
   });
   measure();
   readAddress();
   draw();
   read();
+  // Inside another page: it learns the height and the time, nothing else, and may ask for a time.
+  if (document.body.classList.contains("framed")) {
+    announce = (what) => parent.postMessage(what, "*");
+    window.addEventListener("message", (event) => {
+      if (event.source === parent && Number.isFinite(event.data?.seek)) jump(event.data.seek);
+    });
+    const tell = () => announce({ height: Math.ceil(document.body.getBoundingClientRect().height) });
+    new ResizeObserver(tell).observe(document.body);
+    tell(); // a frame that is out of sight is not observed
+  }
   document.documentElement.dataset.ready = "1";
 }
 

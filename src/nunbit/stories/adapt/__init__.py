@@ -20,11 +20,13 @@ from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.posterior import NEUTRAL, Adaptation, Remap, adaptation_of, base_shares
 from nunbit.report.adaptation_figure import draw_before_after, require_figure
 from nunbit.runtime.config import BatchSize, Seed, Threads, settings_to_dict
+from nunbit.runtime.files import as_given
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.statistics.remapping import centred_logs
 from nunbit.stories.adapt.adaptation_result import FORMAT, AdaptResult, scores_of
 from nunbit.stories.adapt.choice import (
+    FEWEST_OF_CLASS,
     FORMS,
     MOST_IMAGES,
     OF_NEUTRAL,
@@ -44,7 +46,7 @@ FEWEST_IMAGES = 20
 
 # Fewer persons with a neutral face say nothing about what it is good for.
 _FEWEST_WITH_NEUTRAL = 5
-_FEW_PERSONS, _FEW_OF_A_CLASS = 5, 3
+_FEW_PERSONS, _FEW_OF_A_CLASS = 5, FEWEST_OF_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +110,19 @@ def adapt(
     if settings.remove:
         return write_removed(base, out)
     if adaptation_of(base) is not None:
-        raise _adapted_already(base)
+        raise InputError(
+            Text(
+                f"{base.path}: adapted already; give the bundle it was made from, or take the "
+                "adaptation off first (`remove`)",
+                f"{base.path}: 이미 맞춘 번들입니다. 원래 번들을 주거나 먼저 맞춤을 제거하십시오"
+                "(`remove`)",
+            )
+        )
     if data is None:
         raise InputError(
             Text(
-                "no DATA given: labelled faces, or photos with `unlabelled`",
-                "DATA가 없습니다. 레이블이 있는 얼굴이나, `unlabelled`와 함께 사진을 주십시오",
+                "no `data` given: labelled faces, or photos with `unlabelled`",
+                "`data`가 없습니다. 레이블이 있는 얼굴이나, `unlabelled`와 함께 사진을 주십시오",
             )
         )
     faces = read_faces(
@@ -146,7 +155,7 @@ def _drawn(found: AdaptResult, figure: str) -> AdaptResult:
     after = found.tried["after"]
     if not figure or found.before is None or after is None:
         return found
-    path = Path(figure).expanduser()
+    path = as_given(figure)
     draw_before_after(path, found.before, after, found.captions, spoken_lang())
     return replace(found, figure=path)
 
@@ -302,11 +311,12 @@ def _limits(
         )
     rare = [k for k, n in counts_of(given.truth, base.label_set).items() if n < _FEW_OF_A_CLASS]
     if rare:
-        names = ", ".join(rare)
+        names = [label.name for label in base.label_set.labels if label.id in rare]
+        en, ko = (", ".join(name.pick(lang) for name in names) for lang in ("en", "ko"))
         found.append(
             Text(
-                f"fewer than {_FEW_OF_A_CLASS} faces of {names}: these classes stay as they were",
-                f"{names}의 얼굴이 {_FEW_OF_A_CLASS}장보다 적어 이 클래스는 그대로 둡니다",
+                f"fewer than {_FEW_OF_A_CLASS} faces of {en}: these classes stay as they were",
+                f"{ko}의 얼굴이 {_FEW_OF_A_CLASS}장보다 적어 이 클래스는 그대로 둡니다",
             )
         )
     if len(used) < len(given):
@@ -318,17 +328,6 @@ def _limits(
             )
         )
     return found
-
-
-def _adapted_already(base: Bundle) -> InputError:
-    return InputError(
-        Text(
-            f"{base.path}: adapted already; give the bundle it was made from, or take the "
-            "adaptation off first (`remove`)",
-            f"{base.path}: 이미 맞춘 번들입니다. 원래 번들을 주거나 먼저 맞춤을 제거하십시오"
-            "(`remove`)",
-        )
-    )
 
 
 __all__ = ["FORMAT", "AdaptResult", "AdaptSettings", "adapt"]

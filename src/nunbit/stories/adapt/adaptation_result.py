@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nunbit import statistics
 from nunbit.core.messages import Lang, Text
 from nunbit.model.posterior import Adaptation
+from nunbit.runtime.resources import Provenance
 from nunbit.runtime.results import Result
 from nunbit.stories.adapt.choice import Labelled
 
@@ -28,7 +29,9 @@ METHODS: Mapping[str, Text] = {
     "none": Text("nothing", "없음"),
     "temperature": Text("temperature", "온도"),
     "bias": Text("bias of the classes", "클래스 편향"),
+    "bias_temperature_little": Text("a little bias and temperature", "약한 편향과 온도"),
     "bias_temperature": Text("bias and temperature", "편향과 온도"),
+    "remap_little": Text("a little re-mapping", "약한 재사상"),
     "remap": Text("re-mapping", "재사상"),
     "bias_temperature_own_neutral": Text(
         "bias and temperature, relative to the own neutral", "자기 중립 기준 편향과 온도"
@@ -39,6 +42,13 @@ METHODS: Mapping[str, Text] = {
 }
 
 Scores = dict[str, Any]
+
+
+class Tried(TypedDict):
+    """The best that was tried, also where it was refused."""
+
+    method: str
+    after: Scores | None
 
 
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
@@ -73,7 +83,7 @@ class AdaptResult(Result):
     method: str
     before: Scores | None
     after: Scores | None
-    tried: dict[str, Any]
+    tried: Tried
     gain: dict[str, float]
     losses: dict[str, float]
     n_images: int
@@ -88,10 +98,10 @@ class AdaptResult(Result):
     reason: Text | None = None
     folder: Path | None = None
     figure: Path | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
     @property
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> Mapping[str, Any]:
         """What ``bundle.json`` keeps of it."""
         return {
             "before": self.before,
@@ -144,9 +154,7 @@ class AdaptResult(Result):
 
     def text(self, lang: Lang) -> str:
         """Before and after, what was chosen, and what speaks against it."""
-        lines = []
-        if self.before is not None:
-            lines += self._table(lang)
+        lines = [] if self.before is None else self._table(lang)
         if self.shares is not None:
             lines += [f"{label}  {share:.1%}" for label, share in self.shares.items()]
         lines += [f"! {limit.line(lang)}" for limit in self.limits]

@@ -7,7 +7,7 @@ nothing of corrections.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from PIL import Image
 
 from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.core.schema import FaceRecord, Policy
+from nunbit.core.spans import lists_by_key
 from nunbit.datasets.archives import read_image_bytes
 from nunbit.datasets.policies import label_under, refuse_anonymous
 from nunbit.datasets.shards import DOCUMENT, open_dataset
@@ -335,8 +336,7 @@ def _shows_face(crop: Pixels) -> bool:
     pad = int(side * _FRAME / 2)
     canvas = Image.new("RGB", (side + 2 * pad, side + 2 * pad), (128, 128, 128))
     canvas.paste(Image.fromarray(crop).resize((side, side), Image.Resampling.BICUBIC), (pad, pad))
-    faces = detect_faces(np.asarray(canvas))
-    return any(face.size_px >= side / 3 for face in faces)
+    return any(face.size_px >= side / 3 for face in detect_faces(np.asarray(canvas)))
 
 
 def _left_out(tally: _Tally) -> Iterator[Text]:
@@ -407,9 +407,8 @@ def neutral_of_others(
         at: Position of the neutral class, None without one.
     """
     found = np.full_like(x, np.nan)
-    rows: dict[int, list[int]] = defaultdict(list)
-    for neutral in np.flatnonzero(truth == at).tolist() if at is not None else ():
-        rows[int(person[neutral])].append(neutral)
+    neutral = np.flatnonzero(truth == at) if at is not None else np.zeros(0, np.int64)
+    rows = lists_by_key(zip(person[neutral].tolist(), neutral.tolist(), strict=True))
     for row, code in enumerate(person.tolist()):
         others = [other for other in rows.get(code, ()) if other != row]
         if others:

@@ -124,13 +124,12 @@ def judged(
     low = gain - statistics.t_quantile(max(1.0, n - 1.0), _LEVEL) * error
     apart = float(np.abs(found[0] - found[1]).sum() / 2.0)
     ratio = prior_by_em(raw, before, strength=_STRENGTH) / before
-    if not low > 0:
-        return _NO_SHIFT, gain, low
-    if apart > _MOST_APART:
-        return _APART, gain, low
-    if max(ratio.max(), 1.0 / ratio.min()) > _MOST_RATIO:
-        return _EXTREME, gain, low
-    return None, gain, low
+    doubts = {
+        _NO_SHIFT: not low > 0,
+        _APART: apart > _MOST_APART,
+        _EXTREME: max(ratio.max(), 1.0 / ratio.min()) > _MOST_RATIO,
+    }
+    return next((why for why, holds in doubts.items() if holds), None), gain, low
 
 
 _NO_SHIFT = Text(

@@ -11,9 +11,11 @@ import msgspec
 
 from nunbit.core.messages import InputError, Text
 from nunbit.model.bundle import BUNDLE_FILE, damaged
+from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle
-from nunbit.model.posterior import Adaptation, adaptation_of
-from nunbit.runtime.files import json_text, read_json, remove_folder, sha256_file, writing
+from nunbit.model.posterior import adaptation_of
+from nunbit.runtime.claims import replaced_folder
+from nunbit.runtime.files import as_given, json_text, read_json, sha256_file
 from nunbit.stories.adapt.adaptation_result import AdaptResult
 
 BASE_FILE = "bundle.base.json"
@@ -26,7 +28,7 @@ def refuse_place(base: Bundle, out: Path) -> None:
     Raises:
         InputError: It is not free.
     """
-    place, old = out.expanduser().resolve(), base.path.resolve()
+    place, old = as_given(out).resolve(), base.path.resolve()
     if place == old or old in place.parents or place in old.parents:
         raise InputError(
             Text(
@@ -77,11 +79,7 @@ def write_removed(base: Bundle, out: Path) -> AdaptResult:
     kept = base.path / BASE_FILE
     if not kept.is_file() or sha256_file(kept) != adaptation.base.get("sha256"):
         raise damaged(kept, "it is missing or was changed, and holds the bundle as it was")
-    return _removed(base, adaptation, _copied(base, out, {BUNDLE_FILE: kept.read_bytes()}))
-
-
-def _removed(base: Bundle, adaptation: Adaptation, folder: Path) -> AdaptResult:
-    about = adaptation.evidence
+    folder, about = _copied(base, out, {BUNDLE_FILE: kept.read_bytes()}), adaptation.evidence
     return AdaptResult(
         written=True,
         method="removed",
@@ -102,24 +100,17 @@ def _removed(base: Bundle, adaptation: Adaptation, folder: Path) -> AdaptResult:
 
 
 def _bytes(document: dict[str, Any]) -> bytes:
-    return (json_text(document, indent=2) + "\n").encode()
+    return (json_text(sealed_document(document), indent=2) + "\n").encode()
 
 
 def _copied(base: Bundle, out: Path, written: dict[str, bytes]) -> Path:
     """The new folder, whole or not at all; it is read again before it counts."""
-    folder = out.expanduser()
-    partial = folder.with_name(f".{folder.name}.partial")
-    with writing(folder):
-        if partial.exists():
-            remove_folder(partial)
-        partial.mkdir(parents=True)
+    folder = as_given(out)
+    with replaced_folder(folder) as partial:
         for file in sorted(base.path.iterdir()):
             if file.is_file() and file.name not in (BUNDLE_FILE, BASE_FILE):
                 shutil.copyfile(file, partial / file.name)
         for name, content in written.items():
             (partial / name).write_bytes(content)
         load_bundle(partial)
-        if folder.is_dir():
-            folder.rmdir()
-        partial.rename(folder)
     return folder

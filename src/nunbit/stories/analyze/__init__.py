@@ -8,14 +8,12 @@ does not stop the others.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-from nunbit.core.messages import InputError, Lang, NunbitError, SettingsError, Text, text_of
-from nunbit.language.labels import label_set_from_dict
-from nunbit.measures import definitions
+from nunbit.core.messages import InputError, NunbitError, SettingsError, Text, text_of
+from nunbit.core.schema import note_lines, notes_of_document, problems, unsaid
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import load_bundle
 from nunbit.recording.observer import ReadingSettings, RecordingJob
@@ -29,15 +27,15 @@ from nunbit.recording.paths import (
     unread_folders,
     without_companion,
 )
-from nunbit.recording.read import note_lines, notes_of_document, problems, unsaid
-from nunbit.report import check_embeddable, shapes
+from nunbit.report import check_embeddable
 from nunbit.report.joined_tables import write_joined
 from nunbit.report.measure_tiers import check_tiers
-from nunbit.report.shapes import Texts
-from nunbit.report.timeline_view import TEXTS_FILE, is_share
+from nunbit.runtime.claims import claimed, tidy
+from nunbit.runtime.config import parse_part
+from nunbit.runtime.engines import EngineChoice, open_engine
 from nunbit.runtime.files import read_json, sha256_file, writing
-from nunbit.runtime.progress import Progress, pad, say, spoken_lang, width
-from nunbit.runtime.workers import Tools, available_cores, fault_text, run_tasks
+from nunbit.runtime.progress import Progress, say, spoken_lang
+from nunbit.runtime.workers import Tools, fault_text
 from nunbit.stories.analyze.job import (
     SUMMARY,
     AnalyzeSettings,
@@ -47,49 +45,15 @@ from nunbit.stories.analyze.job import (
     with_lengths,
 )
 from nunbit.stories.analyze.kept import OBSERVED_FILE, read_head, results_in
+from nunbit.stories.analyze.outcome import (
+    STATES,
+    Outcome,
+)
 from nunbit.stories.analyze.roster import People, PersonRow, folder_names, read_people
 from nunbit.stories.analyze.session import PARTS, analyse_session
 
-_SHOWN = (
-    *("face_coverage", "expressivity", "joy_time", "negative_share", "depgroup_share"),
-    *("head_speed", "speech_share", "pause_ratio", "pause_mean", "speech_rate"),
-    *("f0_median", "f0_sd_st", "level_sd", "incongruence", "coupling"),
-)
-
-NOT_A_DIAGNOSIS = Text(
-    "A summary of nonverbal signals, not a diagnosis.",
-    "비언어 신호 요약이며 진단이 아닙니다. 의학적 판단에 사용하지 마십시오.",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome of one recording.
-
-    Attributes:
-        session: Its name.
-        folder: Where its files are.
-        state: ``done``, ``kept`` (was done before) or ``failed``.
-        summary: ``summary.json``, or None where it failed.
-        error: Why it failed or None.
-    """
-
-    session: str
-    folder: Path
-    state: str
-    summary: Mapping[str, Any] | None
-    error: Text | None = None
-
-    def to_dict(self, lang: Lang) -> dict[str, Any]:
-        """Plain data for ``--json``."""
-        return {
-            "session": self.session,
-            "state": self.state,
-            "folder": str(self.folder),
-            "error": None if self.error is None else self.error.pick(lang),
-            "reading": (self.summary or {}).get("reading"),
-            "summary": self.summary,
-        }
+_JOINING_S = 600.0
+"""How long to wait for another analysis that writes the tables of the same folder."""
 
 
 def analyze(
@@ -124,27 +88,40 @@ def analyze(
     """
     settings.baseline_interval()
     settings.neutral_interval()
-    check_tiers(settings.eaf_tiers)
+    share = parse_part(settings.part)
+    choice = EngineChoice(settings.engine, settings.address, settings.workers)
     settings = replace(settings, forget=settings.forget or settings.without_words)
     folder = (bundle or default_bundle_path()).resolve()
     models = (folder, load_bundle(folder, threads=1).hash)
-    require_media_extra()
     table = People((), (), ()) if people is None else read_people(people, settings)
-    jobs = _all_jobs(media, table, out, settings, models)
+    require_media_extra()
+    jobs = _all_jobs(media, table, out, settings, models)[share[0] - 1 :: share[1]]
+    check_tiers(settings.eaf_tiers)
     for notice in (*table.notices, *(bad.error for bad in table.bad)):
         say(notice)
     for job in jobs if settings.embed else ():
         check_embeddable(job.recording.media, job.recording.media.name)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)  # now, not when an hour has been read
-    outcomes = _run(jobs, settings)
-    outcomes += [Outcome(b.name, out / b.name, "failed", None, b.error) for b in table.bad]
+    outcomes = [
+        *_run(jobs, out, choice),
+        *(Outcome(b.name, out / b.name, "failed", None, b.error) for b in table.bad),
+    ]
     failed = [o.error for o in outcomes if o.error is not None]
     if len(outcomes) == 1 and failed:
         raise InputError(failed[0])
     if len(failed) < len(outcomes):
-        write_joined(out, lang=spoken_lang())
+        with claimed(out, deep=False, wait_s=_JOINING_S):
+            _join(out)
     return tuple(outcomes)
+
+
+def _join(out: Path) -> None:
+    """Write the tables over all recordings in ``out``, again if other jobs finished meanwhile."""
+    there = None
+    while there != (now := {p: p.stat().st_mtime_ns for p in out.glob(f"*/{SUMMARY}")}):
+        there = now
+        write_joined(out, lang=spoken_lang())
 
 
 def _all_jobs(
@@ -302,11 +279,21 @@ def _job_again(
     )
 
 
-def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings) -> list[Outcome]:
+def _read_by(jobs: Sequence[SessionJob]) -> list[Path]:
+    """Folders and files that the jobs read, each once: what a machine may lack."""
+    needed = {job.recording.media.parent if job.recording.there else job.kept_in for job in jobs}
+    for recording in (job.recording for job in jobs):
+        beside = (recording.bundle, recording.transcript, recording.speakers)
+        needed |= {path for path in beside if path is not None}
+    return sorted(needed)
+
+
+def _run(jobs: Sequence[SessionJob], out: Path, choice: EngineChoice) -> list[Outcome]:
     outcomes: dict[str, Outcome] = {}
     left = []
     for job in jobs:
         if is_done(job):
+            tidy(job.folder)
             note_about(job)
             summary = read_json(job.folder / SUMMARY)
             if job.settings.forget:
@@ -320,22 +307,21 @@ def _run(jobs: Sequence[SessionJob], settings: AnalyzeSettings) -> list[Outcome]
             )
         else:
             left.append(job)
-    workers = min(settings.workers or available_cores(), len(left))
     # A recording that kills its process, for lack of memory, must not take the others with it.
     lost = _lost if len(left) > 1 else None
     left = with_lengths(left)
     total = sum(job.length_s for job in left) or None
     done = 0
-    with Progress(Text("analyze", "분석"), total, "s") as bar:
-        for outcome in run_tasks(
-            _work, left, num_workers=workers, advance=bar.advance, lost=lost, tell=bar.tell
-        ):
+    with (
+        open_engine(choice, len(left), reads=_read_by(left), out=out) as engine,
+        Progress(Text("analyze", "분석"), total, "s") as bar,
+    ):
+        left = [replace(job, engine=(engine.name, engine.workers)) for job in left]
+        for outcome in engine.run(_work, left, advance=bar.advance, lost=lost, tell=bar.tell):
             outcomes[outcome.session] = outcome
             done += 1
             if len(left) > 1 and outcome.error is None:
-                say(
-                    f"{outcome.session}: {_STATES['done'].pick(spoken_lang())} ({done}/{len(left)})"
-                )
+                say(f"{outcome.session}: {STATES['done'].pick(spoken_lang())} ({done}/{len(left)})")
             # With a single recording the error is raised, and the caller prints it.
             if outcome.error is not None and len(jobs) > 1:
                 say(outcome.error.under("nunbit"))
@@ -387,55 +373,3 @@ _OUT_OF_MEMORY = Text(
     "메모리가 부족합니다. 다른 프로그램을 닫고 같은 명령을 다시 실행하십시오. 녹화가 여럿이면 "
     "`workers=1`을 붙이십시오",
 )
-
-
-def outcomes_text(outcomes: Sequence[Outcome], out: Path, lang: Lang) -> str:
-    """For one recording its measures, for several one line each."""
-    summary = outcomes[0].summary if len(outcomes) == 1 else None
-    if summary is not None:
-        lines = [*_measures(summary, lang), str(outcomes[0].folder / "report.html")]
-    else:
-        lines = [*(_line(outcome, lang) for outcome in outcomes), str(out / "index.html")]
-    return "\n".join([*lines, NOT_A_DIAGNOSIS.pick(lang)])
-
-
-def _line(outcome: Outcome, lang: Lang) -> str:
-    state, report = _STATES[outcome.state].pick(lang), outcome.folder / "report.html"
-    detail = report if outcome.error is None else outcome.error.pick(lang)
-    return f"{pad(outcome.session, 28, left=True)} {pad(state, 8, left=True)} {detail}"
-
-
-_ONE_DONE = Text("done ({n}/{all})", "완료({n}/{all})")
-_STATES = {
-    "done": Text("done", "완료"),
-    "kept": Text("kept", "유지"),
-    "failed": Text("failed", "실패"),
-}
-
-
-def _measures(summary: Mapping[str, Any], lang: Lang) -> list[str]:
-    stored = summary.get("label_set")
-    label_set = label_set_from_dict(stored, "summary.json") if stored else None
-    names = {d.id: d.name.pick(lang) for d in definitions(label_set)}
-    t = Texts(lang, TEXTS_FILE)
-    rows = [m for m in summary["measures"] if not m.get("track") and m["measure"] in _SHOWN]
-    sources = {row["modality"]: t.get(f"modality.{row['modality']}") for row in rows}
-    columns = max(map(width, sources.values()), default=0)
-    lines = []
-    for row in sorted(rows, key=lambda row: _SHOWN.index(row["measure"])):
-        source = pad(sources[row["modality"]], columns, left=True)
-        name = pad(names.get(row["measure"], row["measure"]), 34, left=True)
-        value, interval = _value(row, t)
-        lines.append(f"{source} {name} {pad(value, 16)}  {interval}".rstrip())
-    return lines
-
-
-def _value(row: Mapping[str, Any], t: Texts) -> tuple[str, str]:
-    """A value with its unit and its interval; a dash and the reason where there is none."""
-    value, unit, ci = row["value"], row["unit"], row["ci"]
-    if value is None:
-        return "–", t.get(f"reason.{row['mask_reason']}")
-    if is_share(unit):
-        return shapes.percent(value), "" if ci is None else f"[{shapes.percent_interval(ci)}]"
-    interval = "" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]"
-    return f"{value:.3g} {t.get(f'unit.{unit}')}".strip(), interval

@@ -25,6 +25,7 @@ from nunbit.measures.class_probabilities import (
     voice_chances,
     voice_section,
 )
+from nunbit.measures.lips import PERSON, LipGuess, guess_speakers, lips_notice, names_missing
 from nunbit.measures.wording import Wording, read_wording
 from nunbit.model.encoders import Bundle
 from nunbit.recording.media import iter_audio
@@ -52,6 +53,7 @@ class Scene:
         own: The person's turns.
         speech: Stretches in which the person speaks.
         windows: The grid.
+        lips: The guess by lips that the turns rest on; None where they rest on something else.
     """
 
     faces: FaceStream | None
@@ -60,11 +62,13 @@ class Scene:
     own: tuple[Interval, ...]
     speech: tuple[Interval, ...]
     windows: tuple[Interval, ...]
+    lips: LipGuess | None = None
 
     @property
     def notices(self) -> tuple[Text, ...]:
-        """About the choice of the person."""
-        return () if self.choice is None else self.choice.notices
+        """About the choice of the person, and of who speaks."""
+        said = () if self.choice is None else self.choice.notices
+        return said if self.lips is None else (*said, lips_notice(self.lips))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +116,11 @@ def scene_of(job: RecordingJob, seen: Observed, settings: AnalyzeSettings) -> Sc
     if seen.faces is not None:
         faces, choice = seen.faces.choose(job.settings.person)
     duration_s, voice = seen.media.duration_s, seen.voice
-    turns = turns_from(
-        voice,
-        seen.transcript,
-        seen.speakers.stretches,
-        duration_s,
-        target=settings.target_speaker,
-    )
+    given, target = seen.speakers.stretches, settings.target_speaker
+    lips = _lips(faces, seen, settings)
+    if lips is not None:
+        given, target = lips.stretches, PERSON
+    turns = turns_from(voice, seen.transcript, given, duration_s, target=target)
     own = tuple(turn.interval for turn in turns if turn.target)
     return Scene(
         faces=faces,
@@ -127,7 +129,19 @@ def scene_of(job: RecordingJob, seen: Observed, settings: AnalyzeSettings) -> Sc
         own=own,
         speech=intersect_intervals(voice.segments, own) if voice else (),
         windows=window_grid(duration_s, settings.window_s, settings.hop_s),
+        lips=lips,
     )
+
+
+def _lips(faces: FaceStream | None, seen: Observed, settings: AnalyzeSettings) -> LipGuess | None:
+    """The guess by lips where it is to be used: nothing names speakers, and it is sure enough."""
+    if settings.lips == "never" or settings.single_speaker or settings.target_speaker:
+        return None
+    if seen.voice is None or not names_missing(seen.speakers.stretches, seen.transcript):
+        return None
+    guess = guess_speakers(faces, seen.voice.segments)
+    asked = settings.lips == "always" and any(name == PERSON for _, name in guess.stretches)
+    return guess if not guess.reason or asked else None
 
 
 def derivable(kept: Answers, rest_on: Mapping[str, str]) -> bool:
@@ -211,7 +225,7 @@ def resting_on(bundle: Bundle, seen: Observed, scene: Scene) -> dict[str, str]:
     made_from = {
         "spoken": (bundle.hash, scene.windows, scene.own),
         "text": (bundle.hash, words, analysed),
-        "wordings": (words, analysed),
+        "wordings": (words, analysed, "function"),
         "aligned": (bundle.hash, scene.windows, scene.turns, targets, words),
         "sync": (targets, scene.speech),
     }

@@ -27,18 +27,18 @@ from nunbit.recording.tracking import Person
 from nunbit.report.timeline_view import ASSUMED_SINGLE, BASELINE_UNUSED, STAND_IN, UNVALIDATED
 
 VOICE_APART = Text(
-    "the voice tower is experimental (acted speech only): its probabilities are shown but not "
-    "used in the fused index or in disagreement. `fuse_voice=true` adds them to the fused "
-    "index, never to disagreement",
-    "음성 인코더는 실험적입니다(연기한 음성으로만 학습). 확률은 표시하지만 결합 지수와 "
-    "불일치에는 쓰지 않습니다. `fuse_voice=true`를 주면 결합 지수에는 쓰지만 불일치에는 쓰지 "
-    "않습니다",
+    "what is read from the sound of the voice is not validated (learned from acted speech only): "
+    "it is shown by itself, and is part neither of the joined value nor of disagreement. "
+    "`fuse_voice=true` adds it to the joined value, never to disagreement",
+    "목소리의 울림에서 읽은 값은 검증되지 않았습니다(연기한 음성으로만 학습). 따로 보여 주기만 "
+    "하고, 합친 값과 불일치에는 쓰지 않습니다. `fuse_voice=true`를 주면 합친 값에는 쓰지만 "
+    "불일치에는 쓰지 않습니다",
 )
 VOICE_FUSED = Text(
-    "as requested (fuse_voice), the experimental voice tower (acted speech only) is part of the "
-    "fused index; it is not part of disagreement",
-    "요청에 따라(fuse_voice) 실험적인 음성 인코더(연기한 음성으로만 학습)를 결합 지수에 "
-    "썼습니다. 불일치에는 쓰지 않습니다",
+    "as requested, what is read from the sound of the voice is part of the joined value, though it "
+    "is not validated (learned from acted speech only); it is not part of disagreement",
+    "요청에 따라 목소리의 울림에서 읽은 값을 합친 값에 넣었습니다. 검증되지 않은 값이며(연기한 "
+    "음성으로만 학습) 불일치에는 쓰지 않습니다",
 )
 
 
@@ -61,11 +61,10 @@ class Findings:
         reading: The reading protocol.
         provenance: From what, with which versions and settings.
         synthetic: Whether the recording was drawn.
-        path: Of the recording, from its folder of results.
     """
 
     label_set: LabelSet
-    bundle: Mapping[str, str]
+    bundle: Mapping[str, Any]
     posterior: Mapping[str, Any]
     unvalidated: frozenset[str]
     windows: Mapping[str, float]
@@ -78,15 +77,14 @@ class Findings:
     reading: tuple[ReadingNote, ...]
     provenance: Mapping[str, Any]
     synthetic: bool
-    path: str
 
 
 def summary_document(timeline: Timeline, found: Findings) -> dict[str, Any]:
-    """``summary.json`` as plain data, from a timeline without its document."""
+    """``summary.json`` as plain data."""
     media = {k: v for k, v in asdict(timeline.media).items() if k != "reading"}
     return {
         "kind": "timeline",
-        "media": media | {"path": found.path},
+        "media": media | {"path": timeline.path},
         "session": timeline.session,
         "subject": timeline.subject,
         "label_set": label_set_to_dict(found.label_set),

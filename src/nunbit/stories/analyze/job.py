@@ -30,6 +30,7 @@ from nunbit.recording.observer import (
 )
 from nunbit.recording.read import length_in_header
 from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
+from nunbit.runtime.engines import EngineName
 from nunbit.runtime.files import read_json, sha256_file, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
 
@@ -44,6 +45,8 @@ class AnalyzeSettings:
         speakers: Who speaks when (RTTM), given like ``transcript``; empty = one speaker is assumed.
         target_speaker: Name of the speaker to analyse, as the diarisation or the transcript has it;
             empty = the one who speaks most.
+        lips: Who speaks where nothing names speakers, by whose lips move: ``auto`` = where that is
+            sure enough, ``always``, ``never``.
         single_speaker: Only this person speaks in the recording: all speech is theirs.
         asr: Recogniser of the words where no transcript is given, or none with times: ``vosk``,
             ``faster-whisper``, or ``auto`` for the one that has a model here. With a transcript
@@ -79,6 +82,10 @@ class AnalyzeSettings:
             aligned bundle is not ``found``.
         threads: Threads of the models of one recording.
         workers: Recordings analysed at once; 0 = as many as the cores allow.
+        part: ``i/n``: analyse only every n-th recording from the i-th on (1 ≤ i ≤ n), for job
+            arrays. Tables over all recordings are written by every job; the last has them all.
+        engine: Who analyses: ``local`` = processes of this machine, ``ray`` = a Ray cluster.
+        address: Of ``ray``: HOST:PORT; '' = what RAY_ADDRESS names, else one started here.
         without_words: Write nothing of what was said: no words, no quotations, no transcript in
             exports; measures of the words stay. Implies ``forget``.
         codes: With a table of people: name folders, files and the recording itself in all results
@@ -93,6 +100,7 @@ class AnalyzeSettings:
     transcript: str = ""
     speakers: str = ""
     target_speaker: str = ""
+    lips: Literal["auto", "always", "never"] = "auto"
     single_speaker: bool = False
     asr: Literal["", "auto", "vosk", "faster-whisper"] = ""
     asr_model: str = ""
@@ -118,6 +126,9 @@ class AnalyzeSettings:
     unproven_agreement: bool = False
     threads: Threads = 1
     workers: Workers = 0
+    part: str | None = None
+    engine: EngineName = "local"
+    address: str = ""
     without_words: bool = False
     codes: bool = False
     forget: bool = False
@@ -230,7 +241,9 @@ def is_whole(folder: Path, described: object) -> bool:
 
 # What changes speed, who does the work, or what is kept, and no result. The places of transcript
 # and diarisation do not matter; their content does: see the inputs.
-_FREE = {"threads", "workers", "overlap", "asr_download", "forget", "transcript", "speakers"}
+_FREE = {"threads", "workers", "overlap", "asr_download", "forget", "transcript", "speakers"} | {
+    *("part", "engine", "address"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +261,7 @@ class SessionJob:
         about: Session, group and the user's own columns of the table of people; None without one:
             what an earlier run knew of it stays.
         length_s: Of the recording, whole seconds, for progress; 0 where unknown.
+        engine: Name and workers of the engine that runs the job.
     """
 
     recording: RecordingJob
@@ -259,6 +273,7 @@ class SessionJob:
     synthetic: bool = False
     about: tuple[tuple[str, str], ...] | None = None
     length_s: int = 0
+    engine: tuple[str, int] = ("local", 1)
 
     @property
     def session(self) -> str:

@@ -33,11 +33,12 @@ from nunbit.pictures.landmarks import pose_angles
 from nunbit.recording.face_reader import FaceReadings
 from nunbit.recording.observer import Observed, ReadingSettings
 from nunbit.recording.paths import MEDIA_SUFFIXES
+from nunbit.recording.read import ReadingKey
 from nunbit.recording.transcript import Diarisation
 from nunbit.recording.voice.quality import VoiceQuality
 from nunbit.report.exports import FRAMES_FILE, VOICE_FILE
 from nunbit.runtime.files import atomic_path
-from nunbit.space.windows import WINDOWS_FILE, AlignedWindows, read_windows
+from nunbit.space.windows import SAID, WINDOWS_FILE, AlignedWindows, read_windows
 from nunbit.stories.analyze.answers import Answers
 
 OBSERVED_FILE = "observed.npz"
@@ -99,7 +100,7 @@ class KeptHead:
         format: Of the file.
     """
 
-    key: dict[str, Any]
+    key: ReadingKey
     inputs: dict[str, str]
     path: str
     settings: ReadingSettings
@@ -287,7 +288,7 @@ def _faces(
 ) -> FaceReadings | None:
     if about is None:
         return None
-    table = pq.read_table(folder / FRAMES_FILE)
+    table = pq.ParquetFile(folder / FRAMES_FILE).read()
     column = {name: table[name].to_numpy() for name in table.column_names if name != "reason"}
     reasons = np.array(table["reason"].to_pylist(), dtype=np.array(REASONS).dtype)
     tracks, done = [], 0
@@ -352,7 +353,7 @@ def _voice(
 ) -> VoiceStream | None:
     if about is None:
         return None
-    table = pq.read_table(folder / VOICE_FILE, columns=list(_VOICE))
+    table = pq.ParquetFile(folder / VOICE_FILE).read(list(_VOICE))
     times, present, speech, f0, level = (table[name].to_numpy() for name in _VOICE)
     bits = arrays.get("clipped")
     return VoiceStream(
@@ -375,12 +376,9 @@ def _quality(arrays: Mapping[str, NDArray[Any]]) -> VoiceQuality | None:
 
 
 def _answer_arrays(answers: Answers) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = {}
-    if answers.spoken is not None:
-        found["spoken"] = answers.spoken
-    if answers.text.chances is not None:
-        found["text"] = answers.text.chances
-    aligned = answers.aligned
+    text, aligned = answers.text, answers.aligned
+    known = {"spoken": answers.spoken, "text": text.chances, "text_none": text.none}
+    found: dict[str, NDArray[Any]] = {n: rows for n, rows in known.items() if rows is not None}
     if aligned is not None:
         found |= {f"agreement_{pair}": values for pair, values in aligned.agreement.items()}
         found |= {f"why_{name}": _codes(values) for name, values in aligned.reasons.items()}
@@ -404,10 +402,13 @@ def _answers(folder: Path, said: _Said, arrays: Mapping[str, NDArray[Any]]) -> A
             },
             excerpts=windows["excerpts"],
             verdicts=said.verdicts,
+            said=windows.get(SAID),
         )
     return Answers(
         spoken=arrays.get("spoken"),
-        text=TextChances(arrays.get("text"), said.missing, said.text_reasons),
+        text=TextChances(
+            arrays.get("text"), said.missing, said.text_reasons, arrays.get("text_none")
+        ),
         wordings=said.wordings,
         aligned=aligned,
         sync=said.sync,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from nunbit.core.streams import MediaInfo
 from nunbit.recording.observer import Observed
-from nunbit.recording.read import reading_key
+from nunbit.recording.read import ReadingKey
 from nunbit.recording.words import needs_listening, read_companions, words_of
 from nunbit.stories.analyze.answers import gone
 from nunbit.stories.analyze.job import SessionJob, inputs_of
@@ -68,9 +67,6 @@ def recognised(job: SessionJob, seen: Observed, kept: Kept | None) -> bool:
     return seen.transcript is not None and job.recording.transcript is None
 
 
-def key_of(job: SessionJob, media: MediaInfo) -> dict[str, Any]:
-    """What decides the readings of faces and voice, as it comes back from JSON.
-
-    What differs here needs the recording again; everything else is derived from what is kept.
-    """
-    return reading_key(job.recording, media, inputs_of(job)["media"])
+def key_of(job: SessionJob, media: MediaInfo) -> ReadingKey:
+    """What needs the recording again where it differs; all else is derived from what is kept."""
+    return ReadingKey.of(job.recording, media, inputs_of(job)["media"])

@@ -8,7 +8,7 @@ sound where they were kept, else what was observed, and the voice as it was hear
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from nunbit.core.messages import InputError, MissingExtra, Text
+from nunbit.core.spans import flags_of
 from nunbit.core.streams import (
     AUDIO_RATE_HZ,
     VOICE_HOP_S,
@@ -47,7 +48,7 @@ from nunbit.recording.observer import Observed, Observer, RecordingJob, Replay
 from nunbit.recording.transcript import load_recogniser
 from nunbit.recording.transcript.assemble import assemble
 from nunbit.recording.transcript.cues import Cue, Cues
-from nunbit.recording.voice.level import frame_count, frame_times
+from nunbit.recording.voice.level import frame_count, voice_times
 from nunbit.recording.voice.pitch import personal_range
 from nunbit.recording.voice.voice_reader import intervals_of, speech_runs
 from nunbit.stories.analyze.answers import Watched
@@ -57,7 +58,7 @@ from nunbit.stories.analyze.session import analyse_session
 _LEAST_BASELINE_S = 60.0  # as AnalyzeSettings.baseline has it
 
 
-def finish_live(folder: Path, sound: KeptSound | None = None) -> dict[str, Any]:
+def finish_live(folder: Path, sound: KeptSound | None = None) -> Mapping[str, Any]:
     """Write the tables of a session's folder.
 
     Args:
@@ -73,7 +74,12 @@ def finish_live(folder: Path, sound: KeptSound | None = None) -> dict[str, Any]:
     """
     lines = list(read_lines(folder))
     if not lines or lines[0].get("type") != "start":
-        raise InputError(_NO_SESSION.fill(folder=folder))
+        raise InputError(
+            Text(
+                f"{folder}: no live session here (no live.jsonl)",
+                f"{folder}: 실시간 세션이 없습니다(live.jsonl 없음)",
+            )
+        )
     start, settings = lines[0], msgspec.convert(lines[0]["settings"], LiveSettings)
     bundle = _bundle(start)
     job = _job(folder, settings, bundle, lines)
@@ -81,10 +87,14 @@ def finish_live(folder: Path, sound: KeptSound | None = None) -> dict[str, Any]:
         return dict(msgspec.json.decode((folder / "summary.json").read_bytes()))
     if not any(True for _ in read_parts(folder)):
         if not job.recording.there:
-            raise InputError(_NOTHING_KEPT.fill(folder=folder))
+            raise InputError(
+                Text(
+                    f"{folder}: nothing of this session was kept; it ended before its first second",
+                    f"{folder}: 이 세션에서 남은 것이 없습니다. 첫 1초 전에 끝났습니다",
+                )
+            )
         return analyse_session(job, _nothing)
-    watched = _watched(job, settings, bundle, lines, sound)
-    document = analyse_session(job, _nothing, watched=watched)
+    document = analyse_session(job, _nothing, watched=_watched(job, settings, bundle, lines, sound))
     (folder / PARTS_FILE).unlink(missing_ok=True)
     return document
 
@@ -100,7 +110,13 @@ def _bundle(start: dict[str, Any]) -> Bundle:
     path = Path(start["bundle"])
     bundle = load_bundle(path if path.is_dir() else default_bundle_path(), threads=1)
     if bundle.hash != start["bundle_hash"]:
-        raise InputError(_OTHER_BUNDLE.fill(path=path))
+        raise InputError(
+            Text(
+                f"{path}: the model this session was read with is gone or was changed; bring it "
+                "back",
+                f"{path}: 이 세션을 읽은 모델이 없거나 바뀌었습니다. 되돌려 놓으십시오",
+            )
+        )
     return bundle
 
 
@@ -180,8 +196,7 @@ def _watched(
     seen = replace(seen, media=media, reading=tuple(reading))
     if replay is None and given.sound:
         seen = replace(seen, voice=_heard(folder, media.duration_s), notices=(_AS_HEARD,))
-    words = _words(job, seen, replay, lines)
-    return Watched(replace(seen, transcript=words), replay)
+    return Watched(replace(seen, transcript=_words(job, seen, replay, lines)), replay)
 
 
 def _face_parts(folder: Path) -> Iterator[FacePart]:
@@ -234,12 +249,10 @@ def _heard(folder: Path, duration_s: float) -> VoiceStream | None:
     if not present.any():
         return None
     stretches = speech_runs(probability, level, present)
-    speech: Flags = np.zeros(n, bool)
-    for start, stop in stretches.tolist():
-        speech[start:stop] = True
+    speech = flags_of(stretches, n)
     f0[~speech] = np.nan
     return VoiceStream(
-        times_s=frame_times(n), present=present, speech=speech, f0_hz=f0, level_dbfs=level,
+        times_s=voice_times(n), present=present, speech=speech, f0_hz=f0, level_dbfs=level,
         segments=intervals_of(stretches, duration_s), f0_range_hz=personal_range(f0),
         clipped=clipped,
     )  # fmt: skip
@@ -265,18 +278,6 @@ def _words(
     return assemble(job.folder, Cues(cues, settings.asr, settings.language or None, (why,)))
 
 
-_NO_SESSION = Text(
-    "{folder}: no live session here (no live.jsonl)",
-    "{folder}: 실시간 세션이 없습니다(live.jsonl 없음)",
-)
-_NOTHING_KEPT = Text(
-    "{folder}: nothing of this session was kept; it ended before its first second",
-    "{folder}: 이 세션에서 남은 것이 없습니다. 첫 1초 전에 끝났습니다",
-)
-_OTHER_BUNDLE = Text(
-    "{path}: the model this session was read with is gone or was changed; bring it back",
-    "{path}: 이 세션을 읽은 모델이 없거나 바뀌었습니다. 되돌려 놓으십시오",
-)
 _AS_HEARD = Text(
     "the session was cut off and its sound was not kept: the voice is as it was heard while the "
     "session ran, its quality and its class probabilities are missing",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from nunbit.recording.paths import (
     safe_name,
     session_names,
 )
-from nunbit.runtime.files import require_regular
+from nunbit.runtime.files import as_given, require_regular
 from nunbit.runtime.progress import listed
 from nunbit.stories.analyze.job import AnalyzeSettings
 
@@ -259,11 +260,12 @@ def _file(row: TableRow, given: str, what: Text) -> Path:
     # macOS stores Hangul taken apart, others do not; the table may come from either.
     spelled += [unicodedata.normalize(form, name) for name in spelled for form in ("NFC", "NFD")]
     for name in spelled:
-        path = Path(name).expanduser()
+        path = as_given(name)
         place = path if path.is_absolute() else row.path.parent / path
-        if place.is_file():
-            require_regular(place)
-            return place
+        with suppress(OSError):  # a name that is too long for any file
+            if place.is_file():
+                require_regular(place)
+                return place
     raise row.error(
         Text(
             f"the {what.en} {given} is not there; give its path from the table's folder",

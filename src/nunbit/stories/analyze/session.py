@@ -8,34 +8,39 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nunbit.core.messages import Text
-from nunbit.core.schema import SYNTHETIC_MARK, ReadingNote
-from nunbit.core.streams import Episode, FaceStream, MeasureBlock, MediaInfo, Modality, Timeline
+from nunbit.core.schema import SYNTHETIC_MARK, ReadingNote, unsaid
+from nunbit.core.streams import (
+    Episode,
+    MeasureBlock,
+    MediaInfo,
+    Modality,
+    Timeline,
+    Turn,
+)
 from nunbit.measures import MeasureInput, compute_measures, measure_notices
 from nunbit.measures.episodes import find_episodes, find_states
 from nunbit.measures.fusion import fuse_windows
 from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.model.said import text_side
 from nunbit.recording.observer import Observed
-from nunbit.recording.read import (
-    protocol,
-    read_recording,
-    unsaid,
-)
+from nunbit.recording.read import observe_recording, protocol
 from nunbit.report import render_timeline
 from nunbit.report.annotations import write_eaf
 from nunbit.report.exports import EXPORTS, OF_FACES, SUFFIXES, write_timeline
 from nunbit.report.measure_tiers import measure_tiers
 from nunbit.report.timeline_view import UNPROVEN
+from nunbit.runtime.claims import claimed
 from nunbit.runtime.files import remove_folder, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.runtime.workers import give_back_freed_memory
-from nunbit.space.windows import agreement_blocks, is_aligned, write_windows
+from nunbit.space.windows import agreement_blocks, write_windows
 from nunbit.stories.analyze.answers import (
     Answers,
     Scene,
@@ -73,6 +78,27 @@ from nunbit.stories.analyze.job import (
 from nunbit.stories.analyze.kept import OBSERVED_FILE, Kept, KeptHead, write_kept
 from nunbit.stories.analyze.kept_words import kept_of, key_of, recognised
 from nunbit.stories.analyze.relative import Shown, shown_in
+
+
+@dataclass(frozen=True, eq=False)
+class KnownRecording:
+    """All that is known of a recording before anything is measured.
+
+    Attributes:
+        seen: What was observed.
+        scene: Who is analysed, and in which windows.
+        reading: The reading protocol.
+        answers: Of the models, and of the recording once the scene is known.
+        missing: Models that were not there, and what installs them.
+        bundle: Name and hash of the models, and what reads the words.
+    """
+
+    seen: Observed
+    scene: Scene
+    reading: tuple[ReadingNote, ...]
+    answers: Answers
+    missing: tuple[Mapping[str, str], ...]
+    bundle: Mapping[str, object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +146,20 @@ def analyse_session(
         MissingExtra: A needed package is not installed.
     """
     media = job.recording.media
-    document = _write_tables(job, advance, tell, watched)
-    tell("report")
-    give_back_freed_memory()
-    shown = None if job.settings.codes and not job.settings.embed else media
-    render_timeline(job.folder, lang=spoken_lang(), embed=job.settings.embed, media=shown)
-    remove_folder(job.recording.parts_folder)
-    return document
+    with claimed(job.folder):
+        document, unscored = _write_tables(job, advance, tell, watched)
+        tell("report")
+        give_back_freed_memory()
+        shown = None if job.settings.codes and not job.settings.embed else media
+        render_timeline(
+            job.folder,
+            lang=spoken_lang(),
+            embed=job.settings.embed,
+            media=shown,
+            unscored=unscored,
+        )
+        remove_folder(job.recording.parts_folder)
+        return document
 
 
 def _write_tables(
@@ -134,21 +167,22 @@ def _write_tables(
     advance: Callable[[int], None],
     tell: Callable[[str], None],
     watched: Watched | None,
-) -> dict[str, Any]:
-    """All but the report."""
+) -> tuple[dict[str, Any], frozenset[int] | None]:
+    """All but the report, and the numbers of the utterances that are not scored."""
     recording = job.recording
     bundle = load_bundle(recording.bundle, threads=recording.settings.threads)
     tell("read")
     kept = None if watched is not None else kept_of(job)
-    seen, scene, answers = observed(job, bundle, kept, advance, tell, watched)
+    known = observed(job, bundle, kept, advance, tell, watched)
+    seen = known.seen
     tell("measure")
     bundle.unload()
     give_back_freed_memory()
-    shown = shown_in(scene, bundle, job.settings)
+    shown = shown_in(known.scene, bundle, job.settings)
     say_all(job, shown.notices)
     scene = shown.scene
-    measured = measure(job, bundle, seen, scene, answers)
-    found = find(job, bundle, seen, shown, answers, measured)
+    measured = measure(job, bundle, known, scene)
+    found = find(job, bundle, known, shown, measured)
     timeline = Timeline(
         media=_called(job, seen.media),
         session=job.session,
@@ -161,6 +195,8 @@ def _write_tables(
         turns=scene.turns,
         blocks=measured.blocks,
         episodes=measured.episodes,
+        path="" if job.settings.codes else _relative(job.recording.media, job.folder),
+        names={label.id: label.name.ko for label in bundle.label_set.labels},
     )
     head = KeptHead(
         key=key_of(job, seen.media),
@@ -171,7 +207,14 @@ def _write_tables(
         synthetic=found.synthetic,
     )
     tell("write")
-    return _write(job, timeline, found, Kept(head, seen, answers), own_probabilities=shown.changed)
+    kept = Kept(head, seen, known.answers)
+    document = _write(job, timeline, found, kept, own_probabilities=shown.changed)
+    wordings = known.answers.wordings
+    if wordings is None:
+        return document, None
+    return document, frozenset(
+        i for i, wording in enumerate(wordings) if wording.unscored == "not_scored"
+    )
 
 
 def _called(job: SessionJob, media: MediaInfo) -> MediaInfo:
@@ -188,7 +231,7 @@ def observed(
     advance: Callable[[int], None],
     tell: Callable[[str], None] = _silent,
     watched: Watched | None = None,
-) -> tuple[Observed, Scene, Answers]:
+) -> KnownRecording:
     """What is known before anything is measured: as kept, or read now."""
     recording = job.recording
     if kept is not None:
@@ -200,16 +243,34 @@ def observed(
         seen = _read(job, bundle, advance) if watched is None else watched.seen
         scene = scene_of(recording, seen, job.settings)
         rest_on = resting_on(bundle, seen, scene)
-        notices = (*seen.notices, *scene.notices)
-        say_all(job, unsaid(notices, (*seen.media.reading, *seen.reading)))
+        say_all(job, unsaid((*seen.notices, *scene.notices), (*seen.media.reading, *seen.reading)))
+    noticed = (*job.recording.notes, *seen.reading, *seen.fit, *_left_out(job.settings, scene))
+    reading = protocol(seen.media, seen.transcript, seen.speakers, noticed)
+    missing = missing_models(seen)
     tell("ask")
     earlier = kept.answers if kept else None
     answers = answers_of(recording, bundle, seen, scene, rest_on, earlier, watched)
     if kept is None:
         say_all(job, verdicts(answers, job.settings))
     else:
-        say(_DERIVED.pick(spoken_lang()).format(job.session))
-    return seen, scene, answers
+        say(
+            Text(
+                f"{job.session}: read before; derived from what was observed then",
+                f"{job.session}: 전에 읽은 자료에서 다시 만듭니다",
+            )
+        )
+    return KnownRecording(
+        seen=seen,
+        scene=scene,
+        reading=reading,
+        answers=answers,
+        missing=(*answers.text.missing, *missing),
+        bundle={
+            "name": bundle.document.name,
+            "hash": bundle.hash,
+            "text_side": text_side(bundle),
+        },
+    )
 
 
 def _read(job: SessionJob, bundle: Bundle, advance: Callable[[int], None]) -> Observed:
@@ -217,23 +278,17 @@ def _read(job: SessionJob, bundle: Bundle, advance: Callable[[int], None]) -> Ob
     if not recording.there:
         raise gone(recording, "reading")
     # The windows of an aligned bundle are made from vectors of faces.
-    wanted = dataclasses.replace(recording.settings, keep_embeddings=is_aligned(bundle))
-    return read_recording(dataclasses.replace(recording, settings=wanted), bundle, advance)
+    wanted = dataclasses.replace(recording.settings, keep_embeddings=bundle.is_aligned)
+    return observe_recording(dataclasses.replace(recording, settings=wanted), bundle, advance)
 
 
-_DERIVED = Text(
-    "{}: read before; derived from what was observed then", "{}: 전에 읽은 자료에서 다시 만듭니다"
-)
-
-
-def measure(
-    job: SessionJob, bundle: Bundle, seen: Observed, scene: Scene, answers: Answers
-) -> Measured:
-    """Compute measures, fusion, episodes and states from the observation."""
-    settings, spoken = job.settings, answers.spoken
+def measure(job: SessionJob, bundle: Bundle, known: KnownRecording, scene: Scene) -> Measured:
+    """Compute measures, fusion, episodes and states, with the faces of ``scene`` as shown."""
+    settings, seen, answers = job.settings, known.seen, known.answers
+    spoken = answers.spoken
     agreement: tuple[MeasureBlock, ...] = ()
     if answers.aligned is not None:
-        agreement = agreement_blocks(answers.aligned, unproven=settings.unproven_agreement)
+        agreement = tuple(agreement_blocks(answers.aligned, unproven=settings.unproven_agreement))
     experimental: frozenset[Modality] = frozenset() if spoken is None else frozenset({"voice"})
     given = MeasureInput(
         duration_s=seen.media.duration_s,
@@ -247,6 +302,7 @@ def measure(
         baseline=settings.baseline_interval(),
         full_rate=settings.full_rate,
         text_probabilities=answers.text.chances,
+        text_none=answers.text.none,
         text_reasons=answers.text.reasons,
         wordings=answers.wordings,
         voice_probabilities=spoken,
@@ -267,15 +323,10 @@ def measure(
 
 
 def find(
-    job: SessionJob,
-    bundle: Bundle,
-    seen: Observed,
-    shown: Shown,
-    answers: Answers,
-    measured: Measured,
+    job: SessionJob, bundle: Bundle, known: KnownRecording, shown: Shown, measured: Measured
 ) -> Findings:
     """What a reader must know besides the numbers."""
-    scene = shown.scene
+    seen, scene, answers = known.seen, shown.scene, known.answers
     settings, given, transcript = job.settings, measured.given, seen.transcript
     unused = baseline_notices(given.baseline, measured.blocks, seen.media.duration_s)
     say_all(job, unused)
@@ -293,39 +344,39 @@ def find(
     told = told_of(given, baseline_unused=bool(unused))
     if settings.unproven_agreement and masked(answers, settings):
         told = (*told, UNPROVEN)
-    notes = protocol(
-        seen.media,
-        transcript,
-        seen.speakers,
-        (*job.recording.notes, *seen.reading, *seen.fit, *_left_out(settings, scene.faces)),
-    )
-    unsaid_notices = unsaid(notices, notes)
-    turns = scene.turns
     return Findings(
         label_set=bundle.label_set,
-        bundle={"name": bundle.document.name, "hash": bundle.hash},
+        bundle=known.bundle,
         posterior=shown.facts,
         unvalidated=given.unvalidated,
         windows={"length_s": settings.window_s, "hop_s": settings.hop_s},
         persons=scene.choice.persons if scene.choice else (),
         sync=answers.sync,
-        speech={
-            "turns": len(turns),
-            "target": next((t.speaker for t in turns if t.target), None),
-            "assumed_single": len({t.speaker for t in turns}) <= 1,
-        },
-        missing=(*answers.text.missing, *missing_models(seen)),
-        notices=unsaid_notices,
+        speech=_speech_facts(scene.turns),
+        missing=known.missing,
+        notices=unsaid(notices, known.reading),
         told=told,
-        reading=notes,
+        reading=known.reading,
         provenance=provenance(
-            "analyze", settings_of(job), seeds={"seed": settings.seed}, inputs=inputs_of(job)
+            "analyze",
+            settings_of(job),
+            seeds={"seed": settings.seed},
+            inputs=inputs_of(job),
+            engine=dict(zip(("name", "workers"), job.engine, strict=True)),
         ),
         synthetic=(job.recording.media.parent / SYNTHETIC_MARK).is_file()
         if job.recording.there
         else job.synthetic,
-        path="" if settings.codes else _relative(job.recording.media, job.folder),
     )
+
+
+def _speech_facts(turns: Sequence[Turn]) -> dict[str, int | str | bool | None]:
+    """How many turns there are, and whose words are taken for the person's."""
+    return {
+        "turns": len(turns),
+        "target": next((t.speaker for t in turns if t.target), None),
+        "assumed_single": len({t.speaker for t in turns}) <= 1,
+    }
 
 
 def _write(
@@ -340,7 +391,6 @@ def _write(
     before = stamps(folder)
     document = summary_document(timeline, found)
     document["about"] = about
-    timeline = dataclasses.replace(timeline, document=document)
     if job.settings.without_words:
         timeline = dataclasses.replace(timeline, transcript=None)
     write_timeline(folder, timeline)
@@ -364,14 +414,21 @@ def _write(
     document["files"] = describe_written(folder, before)
     document["files"].pop(OBSERVED_FILE, None)  # without it the result is as whole
     for name in remove_stale(folder, earlier, document["files"]):
-        say(_CHANGED.pick(spoken_lang()).format(job.session, name))
+        say(
+            Text(
+                f"{job.session}: {name} was not asked for this time, but was changed since nunbit "
+                "wrote it: kept",
+                f"{job.session}: {name} 파일은 이번에 요청하지 않았지만 만든 뒤에 바뀌었으므로 "
+                "그대로 둡니다",
+            )
+        )
     write_json(folder / SUMMARY, document)
     return document
 
 
-def _left_out(settings: AnalyzeSettings, faces: FaceStream | None) -> Iterator[ReadingNote]:
+def _left_out(settings: AnalyzeSettings, scene: Scene) -> Iterator[ReadingNote]:
     """Notes about exports that hold faces alone, where the recording has no pictures."""
-    for kind in settings.export if faces is None else ():
+    for kind in settings.export if scene.faces is None else ():
         if kind in OF_FACES:
             yield ReadingNote(
                 treatment="left_out",
@@ -383,12 +440,6 @@ def _left_out(settings: AnalyzeSettings, faces: FaceStream | None) -> Iterator[R
                     f"{kind} 내보내기는 얼굴에 관한 것인데 녹화에 영상이 없어 쓰지 않았습니다",
                 ),
             )
-
-
-_CHANGED = Text(
-    "{}: {} was not asked for this time, but was changed since nunbit wrote it: kept",
-    "{}: {} 파일은 이번에 요청하지 않았지만 만든 뒤에 바뀌었으므로 그대로 둡니다",
-)
 
 
 def _relative(media: Path, folder: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nunbit.core.messages import InputError, Lang, NunbitError, Text
+from nunbit.core.messages import InputError, Lang, NunbitError, Text, missing_file
 from nunbit.core.schema import ReadingNote
 from nunbit.pictures.faces import detect_faces, end_detector_process
 from nunbit.pictures.photos import NOTE_TEXTS, read_photo
@@ -29,7 +29,7 @@ from nunbit.recording.paths import (
 )
 from nunbit.recording.read import protocol, script_notes, speakers_notes
 from nunbit.recording.transcript import Diarisation, Script, read_rttm, read_words
-from nunbit.runtime.files import missing_file, require_regular
+from nunbit.runtime.files import require_regular
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import Tools, available_cores, fault_text, run_tasks
 from nunbit.stories.check.look import (
@@ -237,6 +237,8 @@ def _photo(job: Job) -> Checked:
     if not faces:
         read["no_face_seen"] = Text("no face found", "얼굴을 찾지 못했습니다")
     name = job.path.name
-    notes = [ReadingNote("read", code, 1, name, said) for code, said in read.items()]
-    notes += [ReadingNote("repaired", note, 1, name, NOTE_TEXTS[note]) for note in photo.notes]
-    return Checked(str(job.path), "photo", tuple(notes), seen=seen)
+    notes = (
+        *(ReadingNote("read", code, 1, name, said) for code, said in read.items()),
+        *(ReadingNote("repaired", note, 1, name, NOTE_TEXTS[note]) for note in photo.notes),
+    )
+    return Checked(str(job.path), "photo", notes, seen=seen)

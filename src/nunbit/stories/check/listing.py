@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nunbit.core.messages import NO_TEXT, Lang, Text, text_of
-from nunbit.core.schema import ReadingNote
+from nunbit.core.schema import note_lines, problems
+from nunbit.core.spans import lists_by_key
 from nunbit.core.timebase import clock, frame_rate
-from nunbit.recording.read import note_lines, problems
 from nunbit.runtime.files import whole_text
 from nunbit.runtime.progress import listed, pad, width, wrapped
 from nunbit.stories.check.look import Checked
@@ -192,10 +192,11 @@ def _many(results: Sequence[Checked], lang: Lang, columns: int | None) -> list[s
 
 def _sentences(results: Sequence[Checked], lang: Lang) -> list[str]:
     """One sentence for each code, with its files; then unusable files and the reasons."""
-    found: dict[str, list[tuple[str, ReadingNote]]] = {}
-    for result in results:
-        for note in problems(result.notes):
-            found.setdefault(note.code, []).append((Path(result.file).name, note))
+    found = lists_by_key(
+        (note.code, (Path(result.file).name, note))
+        for result in results
+        for note in problems(result.notes)
+    )
     lines = []
     for code, own in found.items():
         files = list(dict.fromkeys(name for name, _ in own))

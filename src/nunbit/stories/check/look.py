@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from nunbit.core.messages import Lang, Text
-from nunbit.core.schema import ReadingNote, reading_document
+from nunbit.core.schema import ReadingNote, problems, reading_document
 from nunbit.core.spans import runs
 from nunbit.core.streams import (
     AUDIO_RATE_HZ,
@@ -34,7 +34,6 @@ from nunbit.pictures.faces import DetectorSettings, detect_faces
 from nunbit.recording.media import SoundFacts, level_notes, sample_sound
 from nunbit.recording.media.decoder import sample_stretches
 from nunbit.recording.media.frames import sample_frames
-from nunbit.recording.read import problems
 from nunbit.recording.transcript import fit_notes, fit_words, said_intervals
 from nunbit.recording.voice.voice_reader import CHUNK, ActivitySettings, SpeechDetector
 from nunbit.runtime.config import Workers

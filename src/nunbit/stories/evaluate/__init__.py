@@ -29,10 +29,12 @@ from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.posterior import TRAIN, Posterior
 from nunbit.model.zeroshot import combine_cosines
 from nunbit.report.page import PICTURES, render_evaluation
+from nunbit.runtime.claims import claimed
 from nunbit.runtime.config import parse_part, settings_to_dict
+from nunbit.runtime.engines import EngineChoice
 from nunbit.runtime.files import read_json, sha256_file, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
-from nunbit.runtime.resources import provenance
+from nunbit.runtime.resources import Provenance, provenance
 from nunbit.runtime.results import EvalResult
 from nunbit.stories.evaluate.assess import EvaluateSettings, assess
 from nunbit.stories.evaluate.priors import class_probabilities, posterior_section
@@ -81,7 +83,8 @@ def evaluate_part(
                 f"{data}: 예측 파일은 이미 계산되어 있습니다. `part`를 빼십시오",
             )
         )
-    return _evaluate_dataset(data, bundle, out, settings, share)
+    with claimed(out, part=settings.part or ""):
+        return _evaluate_dataset(data, bundle, out, settings, share)
 
 
 def evaluate(data: Path, bundle: Path | None, out: Path, settings: EvaluateSettings) -> EvalResult:
@@ -100,9 +103,10 @@ def evaluate(data: Path, bundle: Path | None, out: Path, settings: EvaluateSetti
             the policy.
         BundleError: The bundle is damaged or does not serve the label set.
     """
-    if Path(data).is_file():
-        return _evaluate_file(Path(data), out, settings)
-    result = _evaluate_dataset(data, bundle, out, settings, (1, 1))
+    with claimed(out):
+        if Path(data).is_file():
+            return _evaluate_file(Path(data), out, settings)
+        result = _evaluate_dataset(data, bundle, out, settings, (1, 1))
     assert isinstance(result, EvalResult)  # one job of one does all parts
     return result
 
@@ -124,13 +128,16 @@ def _evaluate_dataset(
         rule=settings.ensemble,
         batch_size=settings.batch_size,
     )
-    cosines = scorer.score_share(rows, scorer.parts(out, split), share)
+    # Alone, one process with all threads is fastest; a cluster has a process a CPU.
+    most = 1 if settings.engine == "local" else settings.workers
+    choice = EngineChoice(settings.engine, settings.address, most)
+    cosines, engine = scorer.score_share(rows, scorer.parts(out, split), share, choice)
+    origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
     if isinstance(cosines, int):
-        return Unfinished(cosines)
+        return _joined_elsewhere(out, settings, origin) or Unfinished(cosines)
     posterior = Posterior.of(model, label_set=dataset.label_set, prior=settings.prior)
     p = _predictions(scorer, cosines, rows, truth, posterior, split=split, policy=policy)
     threshold = _threshold(scorer, posterior, split, policy, settings.seed)
-    origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
     write_predictions(out / PREDICTIONS, p, origin=origin)
     say(Text("computing scores and intervals", "지표와 구간을 계산합니다"))
     evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
@@ -139,12 +146,23 @@ def _evaluate_dataset(
     document = assess(p, settings, evidence=evidence, n_rejected=n_rejected, about=about) | {
         "bundle": _bundle_line(model),
         "dataset": _dataset_line(dataset),
-        "provenance": _provenance(settings, origin),
+        "provenance": _provenance(settings, origin) | {"engine": engine},
     }
     _write_pictures(out, dataset, rows, p, document if settings.with_images else None)
     result = _finish(out, document)
     drop_parts(out)
     return result
+
+
+def _joined_elsewhere(
+    out: Path, settings: EvaluateSettings, origin: dict[str, str]
+) -> EvalResult | None:
+    """The result, where another job has joined all parts while this one looked for them."""
+    if not (out / RESULT).is_file():
+        return None
+    document, own = read_json(out / RESULT), _provenance(settings, origin)
+    same = all(document["provenance"][key] == own[key] for key in ("settings", "inputs"))
+    return EvalResult.from_document(document) if same else None
 
 
 def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings) -> EvalResult:
@@ -218,9 +236,10 @@ def _refuse_fixed(settings: EvaluateSettings, data: Path) -> None:
         )
 
 
-def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> dict[str, Any]:
+def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> Provenance:
     plain = settings_to_dict(settings)
-    plain.pop("part", None)  # how the work was shared, not what was computed
+    for key in ("part", "engine", "address", "workers"):  # who did it, not what was computed
+        plain.pop(key, None)
     for key in ("compare", "seeds", "prompts", "label_set", "prior"):  # a path names people
         if isinstance(plain.get(key), str):
             plain[key] = Path(plain[key]).name

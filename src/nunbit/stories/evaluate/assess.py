@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -16,7 +16,8 @@ from nunbit.core.schema import Policy, Split
 from nunbit.datasets.predictions import Predictions
 from nunbit.language.labels import label_set_to_dict
 from nunbit.model.zeroshot import Ensemble
-from nunbit.runtime.config import BatchSize, Seed, Threads
+from nunbit.runtime.config import BatchSize, Seed, Threads, Workers
+from nunbit.runtime.engines import EngineName
 from nunbit.stories.evaluate.board import (
     Board,
     calibration_section,
@@ -46,7 +47,8 @@ class EvaluateSettings:
     """What to evaluate and how.
 
     Attributes:
-        split: Split of the data set; None = test if there is one, else validation.
+        split: Split of the data set; ``all`` = every image; None = test if there is one, else
+            validation.
         policy: Label policy of the truth; None = that of the data set.
         label_set: Merge the classes into those of this label set (``dep2`` or a TOML file); None =
             the classes the data were prepared with.
@@ -60,6 +62,10 @@ class EvaluateSettings:
             summarised together.
         part: ``i/n``: embed only the i-th of n parts (for job arrays). The job that finishes last
             joins them all.
+        engine: Who scores the images: ``local`` = this process with all threads, ``ray`` = a Ray
+            cluster, one thread a part.
+        address: Of ``ray``: HOST:PORT; '' = what RAY_ADDRESS names, else one started here.
+        workers: Of ``ray``: most parts at once; 0 = as many as the cluster has CPUs.
         with_images: Show the crops of the most confident errors in the report.
         batch_size: Crops embedded at once; bounds memory.
         threads: Threads of the image tower; None = one for every core.
@@ -70,7 +76,7 @@ class EvaluateSettings:
         max_mistakes: Most confident errors that are listed.
     """
 
-    split: Split | None = None
+    split: Split | Literal["all"] | None = None
     policy: Policy | None = None
     label_set: str | None = None
     prompts: str | None = None
@@ -79,6 +85,9 @@ class EvaluateSettings:
     compare: str | tuple[str, ...] | None = None
     seeds: tuple[str, ...] = ()
     part: str | None = None
+    engine: EngineName = "local"
+    address: str = ""
+    workers: Workers = 0
     with_images: bool = False
     batch_size: BatchSize = 64
     threads: Threads | None = None

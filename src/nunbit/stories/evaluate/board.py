@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nunbit import statistics
 from nunbit.datasets.predictions import Predictions, deciding_templates
 from nunbit.model.zeroshot import probabilities
+from nunbit.statistics.remapping import softmax
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -327,8 +328,7 @@ def _before_temperature(p: Predictions) -> NDArray[np.float64]:
     if p.cosine is not None:
         return probabilities(p.cosine, p.logit_scale).astype(np.float64)
     logits = np.log(np.maximum(p.probability.astype(np.float64), 1e-12)) * p.temperature
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return softmax(logits)
 
 
 def _ece_interval(board: Board, name: str, n: int) -> list[float] | None:

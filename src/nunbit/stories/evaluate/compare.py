@@ -19,6 +19,7 @@ from nunbit.core.messages import InputError, Text
 from nunbit.datasets.predictions import Predictions, read_predictions
 from nunbit.runtime.files import read_json
 from nunbit.runtime.resources import packaged
+from nunbit.runtime.results import as_written
 from nunbit.stories.evaluate.board import HEADLINE, Board, number, numbers
 
 # --- the paper's Table 2
@@ -221,7 +222,7 @@ def compare_with_evaluation(
     Raises:
         InputError: ``folder`` is no evaluation, or the label sets differ.
     """
-    other = read_json(folder / "result.json")
+    other = _result_of(folder)
     theirs = read_predictions(folder / "predictions.parquet")
     if theirs.label_set.ids != p.label_set.ids:
         raise InputError(
@@ -317,7 +318,7 @@ def seeds_section(document: dict[str, Any], folders: Sequence[str]) -> dict[str,
     runs = [("", document)]
     for folder in folders:
         path = Path(folder) / "result.json"
-        other = read_json(path)
+        other = _result_of(Path(folder))
         key = next((key for key in _SAME if other.get(key) != document[key]), None)
         if key is not None:
             raise InputError(
@@ -334,6 +335,21 @@ def seeds_section(document: dict[str, Any], folders: Sequence[str]) -> dict[str,
         "runs": [{"name": name, **{key: run[key] for key in HEADLINE}} for name, run in runs],
         **{key: _spread([run[key] for _, run in runs]) for key in HEADLINE},
     }
+
+
+def _result_of(folder: Path) -> dict[str, Any]:
+    """``result.json`` of an evaluation.
+
+    Raises:
+        InputError: There is none, or it was changed.
+    """
+    path = folder / "result.json"
+    with as_written(path):
+        document: dict[str, Any] = read_json(path)
+        for key in HEADLINE:
+            if document[key] is not None:
+                float(document[key])
+        return document
 
 
 def _spread(values: list[float | None]) -> dict[str, float | None]:

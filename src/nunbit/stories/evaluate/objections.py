@@ -102,7 +102,18 @@ def _persons_in_train(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
                 "학습 이미지로 평가했습니다. 얼마나 학습했는지만 보여 주는 수치입니다.",
             ),
         )
-    elif seen:
+        return
+    if d["split"] == "all":
+        yield _note(
+            "all_splits",
+            Text(
+                "All splits were evaluated together. A model that was trained on this data set has "
+                "seen part of these images; then quote the test split instead.",
+                "모든 분할을 함께 평가했습니다. 이 자료로 학습한 모델이라면 이미 본 이미지가 "
+                "섞여 있으니 시험 분할의 수치를 인용하십시오.",
+            ),
+        )
+    if seen:
         share = seen / (seen + unseen)
         persons = d["seen_subjects"]["n_subjects"]
         yield _warning(
@@ -373,10 +384,9 @@ ATTRIBUTES = {
 
 def _name(label_set: LabelSet, label: str) -> Text:
     # Classes that were merged, or that others stand in for, are named by the package's sets.
-    for known in (label_set, *(load_label_set(name) for name in label_set_names())):
-        if label in known.ids:
-            return known.labels[known.index(label)].name
-    return Text(label, label)  # of a user's own set that was merged
+    known = (label_set, *(load_label_set(name) for name in label_set_names()))
+    named = (each.labels[each.index(label)].name for each in known if label in each.ids)
+    return next(named, Text(label, label))  # of a user's own set that was merged
 
 
 def _ro(word: str) -> str:

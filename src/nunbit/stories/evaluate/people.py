@@ -59,8 +59,7 @@ def policy_truths(p: Predictions) -> dict[str, Codes]:
     for policy in POLICIES:
         # Votes without names (FER+ counts raters) have no first annotator.
         if policy not in truths and (policy != "annot_a" or p.vote_names):
-            labels = labels_under(policy, p.uploader_label, p.votes)
-            truths[policy] = codes_of(labels, p.label_set)
+            truths[policy] = codes_of(labels_under(policy, p.uploader_label, p.votes), p.label_set)
     for a, name in enumerate(p.vote_names):
         if name not in truths:
             own = [votes[a] if a < len(votes) else None for votes in p.votes]

@@ -28,8 +28,7 @@ def class_probabilities(
     """
     if rule == "vote":
         return np.asarray(cosine / cosine.sum(axis=1, keepdims=True))
-    raw = probabilities(cosine, model.logit_scale, model.temperature)
-    return posterior.probabilities(raw)
+    return posterior.probabilities(probabilities(cosine, model.logit_scale, model.temperature))
 
 
 def posterior_section(

@@ -8,23 +8,26 @@ interrupted evaluation can be resumed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nunbit.core.messages import BundleError, InputError, Text
-from nunbit.datasets.shards import MANIFEST, DataSet
+from nunbit.datasets.shards import MANIFEST, DataSet, open_dataset
 from nunbit.language.labels import DEPRESSION_RELATED, LabelSet
 from nunbit.language.prompts import TemplateSet, load_template_set, template_set_names
-from nunbit.model.encoders import Bundle
+from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.zeroshot import Ensemble, combine_cosines, normalise, prompt_cosines
-from nunbit.runtime.files import PartStore, remove_folder, sha256_file
-from nunbit.runtime.progress import Progress
+from nunbit.runtime.engines import EngineChoice, described, open_engine
+from nunbit.runtime.files import PartStore, remove_folder, sha256_file, writing
+from nunbit.runtime.progress import Progress, say
 from nunbit.runtime.resources import packaged_table
+from nunbit.runtime.workers import Tools
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -34,7 +37,7 @@ _DECODERS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class PromptWording:
     """Two prompts that stand for a group of classes and for the rest.
 
     Attributes:
@@ -64,7 +67,7 @@ class TextBank:
     prompts: Floats
     other_sets: tuple[tuple[TemplateSet, Floats], ...]
     unserved: dict[str, dict[str, str]]
-    wordings: tuple[Wording, ...]
+    wordings: tuple[PromptWording, ...]
     sides: Floats
     trained: frozenset[str] | None
 
@@ -139,58 +142,67 @@ class Scorer:
     rule: Ensemble
     batch_size: int
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Another process opens data and model from their folders, once.
+        dataset, model = self.dataset.__reduce__()[1], (self.bundle.path, self.bundle.hash)
+        return (_opened, (dataset, model, self.bank, self.rule, self.batch_size))
+
     def score(self, rows: Codes) -> Cosines:
         """Compare the crops of some rows, (N,), with every text; nothing is kept on disk."""
-        return _join(list(self._score(rows, range(_parts(rows)), None).values()))
+        with Progress(Text("scoring images", "이미지 비교"), len(rows), "img") as progress:
+            return self.compare(rows, progress.advance)
 
     def score_share(
-        self, rows: Codes, parts: PartStore[Cosines], share: tuple[int, int]
-    ) -> Cosines | int:
+        self,
+        rows: Codes,
+        parts: PartStore[Cosines],
+        share: tuple[int, int],
+        choice: EngineChoice,
+    ) -> tuple[Cosines | int, dict[str, Any]]:
         """Compute one job's share of the parts, then join all parts if they are there.
 
         Args:
             rows: (N,) rows of the manifest, the same for every job.
             parts: Store that all jobs write to.
             share: Job i of n: takes part i and every n-th after it.
+            choice: Who scores.
 
         Returns:
-            Everything, or how many parts other jobs have still to write.
-        """
-        total = _parts(rows)
-        own = range(share[0] - 1, total, share[1])
-        found = self._score(rows, own, parts)
-        for piece in set(range(total)) - set(own):
-            if (part := parts.read(_name(piece))) is not None:
-                found[piece] = part
-        if len(found) < total:
-            return total - len(found)
-        return _join([found[piece] for piece in range(total)])
+            Everything, or how many parts other jobs have still to write; and the engine that
+            scored, as provenance names it.
 
-    def _score(
-        self, rows: Codes, pieces: range, parts: PartStore[Cosines] | None
-    ) -> dict[int, Cosines]:
-        """Cosines of some parts, those of an earlier run read back."""
-        chosen = {piece: rows[piece * _PART : (piece + 1) * _PART] for piece in pieces}
-        read = {piece: parts.read(_name(piece)) for piece in pieces} if parts else {}
-        found = {piece: part for piece, part in read.items() if part is not None}
-        total = sum(map(len, chosen.values()))
-        finished = sum(len(part.prompts) for part in found.values())
+        Raises:
+            InputError: Several jobs share the work and one of them does other work.
+        """
+        _refuse_others(parts, share)
+        total = -(-len(rows) // _PART)
+        pieces = {piece: rows[piece * _PART : (piece + 1) * _PART] for piece in range(total)}
+        own = range(share[0] - 1, total, share[1])
+        todo = [piece for piece in own if parts.read(_name(piece)) is None]
+        n_own, n_todo = (sum(len(pieces[piece]) for piece in some) for some in (own, todo))
         title = Text("scoring images", "이미지 비교")
         with (
-            Progress(title, total, "img", done=finished) as progress,
-            ThreadPoolExecutor(_DECODERS) as decoders,
+            open_engine(
+                choice, len(todo), reads=[self.dataset.path, self.bundle.path], out=parts.folder
+            ) as engine,
+            Progress(title, n_own, "img", done=n_own - n_todo) as progress,
         ):
-            for piece in pieces:
-                if piece in found:
-                    continue
-                batches = []
-                for crops in self._batches(chosen[piece], decoders):
-                    batches.append(_compare(self.bundle.embed_images(crops), self.bank, self.rule))
-                    progress.advance(len(crops))
-                found[piece] = _join(batches)
-                if parts:
-                    parts.write(_name(piece), found[piece])
-        return found
+            tasks = (ScoredPart(self, piece, pieces[piece], parts) for piece in todo)
+            for _ in engine.run(score_piece, tasks, advance=progress.advance):
+                pass
+        found = [parts.read(_name(piece)) for piece in range(total)]
+        there = [part for part in found if part is not None]
+        answer = _join(there) if len(there) == total else total - len(there)
+        return answer, described(engine)
+
+    def compare(self, rows: Codes, advance: Callable[[int], None]) -> Cosines:
+        """Compare the crops of some rows, (N,), with every text."""
+        batches = []
+        with ThreadPoolExecutor(_DECODERS) as decoders:
+            for crops in self._batches(rows, decoders):
+                batches.append(_compare(self.bundle.embed_images(crops), self.bank, self.rule))
+                advance(len(crops))
+        return _join(batches)
 
     def parts(self, out: Path, split: str) -> PartStore[Cosines]:
         """The parts of exactly this scoring; whatever changes a number changes their key."""
@@ -216,8 +228,82 @@ class Scorer:
             yield np.stack([task.result() for task in pending])
 
 
-def _parts(rows: Codes) -> int:
-    return -(-len(rows) // _PART)
+@dataclass(frozen=True, eq=False)
+class ScoredPart:
+    """A part of the scoring.
+
+    Attributes:
+        scorer: What it is done with.
+        number: Of the part.
+        rows: (N,) rows of the manifest.
+        parts: Gets the cosines.
+    """
+
+    scorer: Scorer
+    number: int
+    rows: Codes
+    parts: PartStore[Cosines]
+
+
+def score_piece(piece: ScoredPart, tools: Tools) -> int:
+    """Score one part and write it; its number."""
+    piece.parts.write(_name(piece.number), piece.scorer.compare(piece.rows, tools.advance))
+    return piece.number
+
+
+_OPENED: dict[tuple[object, ...], tuple[DataSet, Bundle]] = {}
+"""Data and model of a worker process: opening them for every part would cost more than scoring."""
+
+
+def _opened(
+    dataset: tuple[Path, LabelSet | None],
+    model: tuple[Path, str],
+    bank: TextBank,
+    rule: Ensemble,
+    batch_size: int,
+) -> Scorer:
+    key = (dataset[0], dataset[1] and dataset[1].name, *model)
+    if key not in _OPENED:
+        _OPENED.clear()
+        _OPENED[key] = (open_dataset(*dataset), load_bundle(model[0], threads=1))
+    data, bundle = _OPENED[key]
+    if bundle.hash != model[1]:
+        raise BundleError(
+            Text(
+                f"{model[0]}: another bundle than where the run was started",
+                f"{model[0]}: 실행을 시작한 곳과 다른 번들입니다",
+            )
+        )
+    return Scorer(data, bundle, bank, rule, batch_size)
+
+
+def _refuse_others(parts: PartStore[Cosines], share: tuple[int, int]) -> None:
+    """Say that the folder holds parts of another evaluation; jobs that share work must not differ.
+
+    Raises:
+        InputError: This is one of several jobs.
+    """
+    with writing(parts.folder):
+        parts.folder.mkdir(parents=True, exist_ok=True)
+    count = sum(1 for _ in parts.others())
+    if not count:
+        return
+    if share[1] > 1:
+        raise InputError(
+            Text(
+                f"{parts.folder}: {count} parts of another evaluation (other data, split, bundle "
+                "or prompts) are here; give every job the same line and another `out`, or delete "
+                "that folder",
+                f"{parts.folder}: 다른 평가(데이터, 분할, 번들, 프롬프트가 다름)의 조각 {count}개가"
+                " 있습니다. 모든 작업에 같은 명령과 다른 `out`을 주거나 그 폴더를 지우십시오",
+            )
+        )
+    say(
+        Text(
+            f"{parts.folder}: {count} parts of another, unfinished evaluation are replaced",
+            f"{parts.folder}: 끝나지 않은 다른 평가의 조각 {count}개를 바꿔 씁니다",
+        )
+    )
 
 
 def _name(piece: int) -> str:
@@ -255,14 +341,14 @@ def _join(pieces: list[Cosines]) -> Cosines:
 
 def _two_prompt_sides(
     bundle: Bundle, label_set: LabelSet, templates: TemplateSet, prompts: Floats
-) -> tuple[tuple[Wording, ...], Floats]:
+) -> tuple[tuple[PromptWording, ...], Floats]:
     group = label_set.groups.get(DEPRESSION_RELATED)
     if group is None:
         return (), np.zeros((0, 2, prompts.shape[2]), np.float32)
     inside = [label_set.index(label) for label in group.labels]
     outside = [k for k in range(len(label_set.labels)) if k not in inside]
     classes = normalise(normalise(prompts).mean(axis=0))  # (K, D)
-    wordings = [Wording("class_means", None)]
+    wordings = [PromptWording("class_means", None)]
     sides = [np.stack([normalise(classes[side].mean(axis=0)) for side in (inside, outside)])]
     if bundle.has_text_tower:
         names = label_set.names(templates.language)
@@ -272,6 +358,6 @@ def _two_prompt_sides(
             first, second = (
                 text.format(members=members, others=others) for text in wording[templates.language]
             )
-            wordings.append(Wording(wording["id"], (first, second)))
+            wordings.append(PromptWording(wording["id"], (first, second)))
             sides.append(bundle.embed_texts([first, second]))
     return tuple(wordings), np.stack(sides)

@@ -23,7 +23,7 @@ from nunbit.language.labels import DEPRESSION_RELATED, LabelSet
 from nunbit.language.prompts import prompts_for
 from nunbit.model.zeroshot import ENSEMBLES, Ensemble, combine_cosines, normalise
 from nunbit.stories.evaluate.board import Board, number, numbers
-from nunbit.stories.evaluate.scoring import Cosines, TextBank, Wording
+from nunbit.stories.evaluate.scoring import Cosines, PromptWording, TextBank
 
 # --- the two-class experiment
 
@@ -153,7 +153,7 @@ def binary_section(
     return read
 
 
-def _two_prompt(answers: _Answers, asked: tuple[Wording, ...]) -> dict[str, Any]:
+def _two_prompt(answers: _Answers, asked: tuple[PromptWording, ...]) -> dict[str, Any]:
     if not asked:
         return {"n": 0, "wordings": {}}
     listed = {

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunbit.core.messages import InputError, MediaError, MissingExtra, Text, text_of
+from nunbit.core.messages import LANGS, InputError, MediaError, MissingExtra, Text, text_of
 from nunbit.core.schema import Box, ReadingNote
+from nunbit.language.labels import LabelSet
 from nunbit.model.bundle import BUNDLE_FILE, find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.posterior import Posterior, neutral_face
@@ -33,7 +34,7 @@ from nunbit.runtime.progress import Progress, say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.stories.predict.neutral import OwnNeutral, read_neutral
 from nunbit.stories.predict.result import FaceAnswer, FileAnswer, PredictResult
-from nunbit.stories.predict.texts import PredictSettings, Texts, embed_all_texts
+from nunbit.stories.predict.texts import FaceTexts, PredictSettings, embed_all_texts
 
 _PROGRESS_FROM = 10  # a few photos are done before a bar could be read
 _SHOWN_PX = 72  # a face in a notebook: two to three kilobytes
@@ -68,7 +69,7 @@ class _Pending:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Model:
     bundle: Bundle
-    texts: Texts
+    texts: FaceTexts
     framing: Framing
     settings: PredictSettings
     statement: Text
@@ -167,11 +168,20 @@ def annotation_targets(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     gets ``<name>.annotated.jpg``, numbered where two photos have the same name.
 
     Raises:
-        InputError: A copy would overwrite one of the photos.
+        InputError: A copy would overwrite one of the photos, or ``out`` is one file for several.
     """
     if len(paths) == 1 and out.suffix.lower() in FORMATS and not out.is_dir():
         targets = {paths[0]: out}
     else:
+        if out.suffix.lower() in FORMATS and not out.is_dir():
+            raise InputError(
+                Text(
+                    f"{out}: `annotate` names a picture, but there are {len(paths)} photos; give a "
+                    "folder",
+                    f"{out}: `annotate`가 그림 파일 이름인데 사진이 {len(paths)}장입니다. 폴더를 "
+                    "주십시오",
+                )
+            )
         targets, taken = {}, set()
         for path in paths:
             name, number = f"{path.stem}.annotated.jpg", 2
@@ -265,8 +275,7 @@ def regions_of(photo: Photo, settings: PredictSettings, framing: Framing) -> Ite
 
 
 def _answered(pending: Sequence[_Pending], model: _Model) -> list[FileAnswer]:
-    regions = [region for p in pending for region in p.regions]
-    faces = iter(_compared(regions, model))
+    faces = iter(_compared([region for p in pending for region in p.regions], model))
     answers = []
     for p in pending:
         answer = replace(p.answer, faces=tuple(next(faces) for _ in p.regions))
@@ -340,8 +349,10 @@ def _annotated(pixels: NDArray[np.uint8], answer: FileAnswer, target: Path, mode
 
 def _result(answers: Sequence[FileAnswer], model: _Model) -> PredictResult:
     texts = model.texts
-    inputs = {"bundle": model.bundle.hash}
-    inputs |= {f"file {n}": a.sha256 for n, a in enumerate(answers, start=1) if a.sha256}
+    inputs = {
+        "bundle": model.bundle.hash,
+        **{f"file {n}": a.sha256 for n, a in enumerate(answers, start=1) if a.sha256},
+    }
     if model.own_neutral is not None:
         given = enumerate(model.own_neutral.sha256, start=1)
         inputs |= {f"neutral {n}": digest for n, digest in given if digest}
@@ -359,7 +370,25 @@ def _result(answers: Sequence[FileAnswer], model: _Model) -> PredictResult:
         posterior=model.posterior.to_dict(relative=model.own_neutral is not None),
         notices=(
             *model.posterior.notes,
+            *_by_prompt_only(model.bundle, texts.label_set),
             *(() if model.own_neutral is None else model.own_neutral.notices),
+        ),
+    )
+
+
+def _by_prompt_only(bundle: Bundle, label_set: LabelSet) -> tuple[Text, ...]:
+    """What to say of classes that the model never learned from faces."""
+    known = {label.id for label in bundle.label_set.labels}
+    names = [label.name for label in label_set.labels if label.id not in known]
+    if not names:
+        return ()
+    en, ko = (", ".join(name.pick(lang) for name in names) for lang in LANGS)
+    return (
+        Text(
+            f"{en}: not among the classes this model learned; it knows them by their prompt only, "
+            "and such classes are barely found (docs/results.md, unseen classes by prompt)",
+            f"{ko}: 이 모델이 배우지 않은 클래스입니다. 프롬프트로만 알며, 그런 클래스는 거의 찾지 "
+            "못합니다(docs/results.md, 학습하지 않은 클래스)",
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nunbit.model.posterior import Posterior, check_neutral
 from nunbit.model.zeroshot import combine_cosines, probabilities, prompt_cosines
 from nunbit.pictures.given import GivenPicture
 from nunbit.pictures.photos import Photo, list_photos, read_photo
-from nunbit.stories.predict.texts import PredictSettings, Texts
+from nunbit.stories.predict.texts import FaceTexts, PredictSettings
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,7 +36,7 @@ class OwnNeutral:
 def read_neutral(
     files: Sequence[Path | GivenPicture],
     bundle: Bundle,
-    texts: Texts,
+    texts: FaceTexts,
     posterior: Posterior,
     cut: Callable[[Photo], NDArray[np.uint8] | None],
     settings: PredictSettings,
@@ -57,7 +57,7 @@ def read_neutral(
     """
     posterior.require_neutral()
     crops, digests, names = [], [], []
-    for name, photo in _photos(files):
+    for name, photo in list(photos_of(files)):
         crop = cut(photo)
         if crop is None:
             raise InputError(
@@ -84,11 +84,10 @@ def read_neutral(
     return OwnNeutral(raw, tuple(digests), (relative, *check_neutral(raw, texts.label_set, where)))
 
 
-def _photos(files: Sequence[Path | GivenPicture]) -> list[tuple[str, Photo]]:
-    found = []
+def photos_of(files: Iterable[Path | GivenPicture]) -> Iterator[tuple[str, Photo]]:
+    """Name and photo of pictures in memory, of files, and of the photos in folders."""
     for item in files:
         if isinstance(item, GivenPicture):
-            found.append((item.name, item.photo()))
+            yield item.name, item.photo()
         else:
-            found += [(str(path), read_photo(path)) for path in list_photos(item)]
-    return found
+            yield from ((str(path), read_photo(path)) for path in list_photos(item))

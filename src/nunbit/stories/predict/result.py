@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from nunbit.core.messages import InputError, Lang, NunbitError, Text
 from nunbit.core.schema import Box, ReadingNote, reading_document
 from nunbit.language.labels import LabelSet, label_set_to_dict
-from nunbit.pictures.photos import NOTE_TEXTS, PhotoNote
-from nunbit.runtime.progress import width as text_width
+from nunbit.pictures.photos import PhotoNote
+from nunbit.runtime.resources import Provenance
 from nunbit.runtime.results import Result
+from nunbit.stories.predict.terminal import NAME_COLUMNS, predict_text, shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,6 @@ FORMAT = "nunbit-predict-1"
 State = Literal["ok", "no_face", "error"]
 Floats = NDArray[np.float32]
 
-_NAME_COLUMNS, _SENTENCE_COLUMNS = 32, 28
 _SHOWN_FACES = 24
 """Faces a notebook shows; the rest is counted."""
 
@@ -140,7 +139,7 @@ class PredictResult(Result):
     bundle_name: str
     bundle_hash: str
     statement: Text
-    provenance: dict[str, Any]
+    provenance: Provenance
     reading: tuple[ReadingNote, ...] = ()
     posterior: dict[str, Any] = field(default_factory=dict)
     notices: tuple[Text, ...] = ()
@@ -311,109 +310,7 @@ class PredictResult(Result):
 
     def text(self, lang: Lang) -> str:
         """A table for a terminal: one row a face, then counts and what the figures are not."""
-        rows = [self._head(lang)]
-        for file in self.files:
-            rows += self._rows(file, lang)
-        errors = [
-            f"! {file.error.text.line(lang)}" for file in self.files if file.error is not None
-        ]
-        if len(errors) == len(self.files):  # a table of nothing helps nobody
-            return "" if len(errors) == 1 else "\n".join(errors)
-        return "\n".join(
-            [
-                *_aligned(rows),
-                *errors,
-                "",
-                *(f"! {notice.line(lang)}" for notice in self.notices),
-                self._summary(lang),
-                self.statement.pick(lang),
-            ]
-        )
-
-    def _head(self, lang: Lang) -> list[str]:
-        heads = [*_HEAD, *(_SENTENCE_HEAD if self.sentences else ()), Text("note", "비고")]
-        return [head.pick(lang) for head in heads]
-
-    def _rows(self, file: FileAnswer, lang: Lang) -> list[list[str]]:
-        name = _shortened(file.file, _NAME_COLUMNS)
-        notes = [NOTE_TEXTS[note].pick(lang) for note in file.notes]
-        blank = ["-"] * (7 + 3 * bool(self.sentences))
-        if file.state == "error":
-            return [[name, *blank, file.reason or "error"]]
-        if file.state == "no_face":
-            state = Text("no face found", "얼굴을 찾지 못함").pick(lang)
-            return [[name, *blank, ", ".join([state, *notes])]]
-        tiny = Text("tiny face", "아주 작은 얼굴").pick(lang)
-        return [
-            [name, *self._face_cells(number, face, lang), ", ".join(([tiny] * face.tiny) + notes)]
-            for number, face in enumerate(file.faces, start=1)
-        ]
-
-    def _face_cells(self, number: int, face: FaceAnswer, lang: Lang) -> list[str]:
-        names = self.label_set.names(lang)
-        first, second = (int(i) for i in np.argsort(-face.probabilities, kind="stable")[:2])
-        score = face.detection_score
-        cells = [
-            str(number),
-            f"{face.size_px:.0f}",
-            "-" if score is None else f"{score:.2f}",
-            names[first],
-            f"{face.probabilities[first]:.2f}",
-            names[second],
-            f"{face.probabilities[second]:.2f}",
-        ]
-        if self.sentences:
-            best = int(face.sentence_cosines.argmax())
-            shares = face.sentence_probabilities
-            cells += [
-                _shortened(self.sentences[best], _SENTENCE_COLUMNS),
-                f"{face.sentence_cosines[best]:.3f}",
-                "-" if shares is None else f"{shares[best]:.2f}",
-            ]
-        return cells
-
-    def _summary(self, lang: Lang) -> str:
-        n = self.counts
-        return Text(
-            f"files {n['files']}, faces {n['faces']}, files without a face {n['no_face']}, "
-            f"unreadable {n['error']}; model {self.bundle_name}, prompts {self.template_set}",
-            f"파일 {n['files']}, 얼굴 {n['faces']}, 얼굴 없는 파일 {n['no_face']}, "
-            f"읽지 못한 파일 {n['error']}. 모델 {self.bundle_name}, "
-            f"프롬프트 {self.template_set}",
-        ).pick(lang)
-
-
-_P = Text("p", "p")
-_HEAD = (
-    Text("file", "파일"),
-    Text("face", "얼굴"),
-    Text("px", "px"),
-    Text("found", "검출"),
-    Text("expression", "표정"),
-    _P,
-    Text("next", "다음"),
-    _P,
-)
-_SENTENCE_HEAD = (Text("closest sentence", "가장 가까운 문장"), Text("cosine", "코사인"), _P)
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(text_width(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(c + " " * (w - text_width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def _shortened(text: str, width: int) -> str:
-    """Keep the end, where file names differ, within ``width`` columns, on one line."""
-    # NFC: names from macOS come with Hangul split into jamo, which are wide and not combining.
-    clean = "".join(c if c.isprintable() else "?" for c in unicodedata.normalize("NFC", text))
-    if text_width(clean) <= width:
-        return clean
-    while text_width(clean) > width - 1:
-        clean = clean[1:]
-    return f"…{clean}"
+        return predict_text(self, lang)
 
 
 def _column(values: list[Any]) -> pa.Array:
@@ -425,7 +322,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 def _cards(file: FileAnswer, label_set: LabelSet) -> list[str]:
     """What a notebook shows of a file: its faces, or that there are none."""
-    name = html.escape(_shortened(file.file, _NAME_COLUMNS))
+    name = html.escape(shortened(file.file, NAME_COLUMNS))
     if not file.faces:
         return [f"<small>{html.escape(repr(file)[1:-1])}</small>"]
     return [f"{_face_html(face, label_set)}<small>{name}</small>" for face in file.faces]

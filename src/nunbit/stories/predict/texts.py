@@ -64,7 +64,7 @@ class PredictSettings:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Texts:
+class FaceTexts:
     """The texts that every face is compared with.
 
     Attributes:
@@ -84,7 +84,7 @@ class Texts:
     sentence_vectors: NDArray[np.float32]
 
 
-def embed_all_texts(bundle: Bundle, settings: PredictSettings) -> Texts:
+def embed_all_texts(bundle: Bundle, settings: PredictSettings) -> FaceTexts:
     """Read and embed prompts and sentences.
 
     Raises:
@@ -103,7 +103,7 @@ def embed_all_texts(bundle: Bundle, settings: PredictSettings) -> Texts:
     label_set = load_label_set(settings.label_set) if settings.label_set else bundle.label_set
     templates = load_template_set(name or bundle.default_template_set)
     distinct = tuple(dict.fromkeys(sentence.strip() for sentence in sentences))
-    return Texts(
+    return FaceTexts(
         label_set=label_set,
         templates=templates,
         prompts=prompts_for(templates, label_set),

@@ -2,8 +2,8 @@
 
 The timelines and the header of the labels are read first, then ``plan.toml`` is written and hashed,
 then the labels are read. ``STUDY/`` gets ``plan.toml``, ``result.json``, ``report.html`` and
-``figures/``; ``parts/`` holds what an interrupted run has done and goes with its end. Nothing there
-is about a single person: no prediction, no score, no code.
+``figures/``; ``parts/`` holds the finished permutations of an interrupted run and goes with its
+end. Nothing there is about a single person: no prediction, no score, no code.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from nunbit.core.messages import MissingExtra, Text
+from nunbit.core.messages import joined as joined_texts
 from nunbit.report.study_page import FORMAT, render_study
+from nunbit.runtime.claims import claimed
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import PartStore, remove_folder, sha256_file, write_json
-from nunbit.runtime.progress import listed, say, spoken_lang
+from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
-from nunbit.stories.study.emotions import FoldChances, KeptParts, PermutedUars, assess_stretches
+from nunbit.stories.study.emotions import PermutedUars, assess_stretches
 from nunbit.stories.study.fusions import CrossModal
 from nunbit.stories.study.joining import JoinedLabels, join_outcomes, join_stretches
 from nunbit.stories.study.outcome_study import PermutedScores, assess_outcomes
@@ -75,6 +77,17 @@ def study(
         InputError: Timelines or labels cannot be used, or ``out`` holds another study.
         SettingsError: A column was named that the labels do not have.
     """
+    with claimed(out):
+        return _study(timelines, labels, out, settings, cross_modal)
+
+
+def _study(
+    timelines: Sequence[Path],
+    labels: Path,
+    out: Path,
+    settings: StudySettings,
+    cross_modal: CrossModal | None,
+) -> Study:
     table, columns = read_columns(labels, settings.kind, settings.outcome, settings.covariates)
     emotion = columns.kind == "emotion"
     found = read_study_timelines(
@@ -90,7 +103,7 @@ def study(
     judged, joined = (_stretches if emotion else _outcomes)(
         found, columns, rows, settings, (out / PARTS, key), cross_modal
     )
-    for notice in joined.notices:
+    for notice in (*joined.notices, *joined.names):
         say(notice)
     document = _document(columns, found, joined, judged, settings)
     document["plan"] = {"file": PLAN, "sha256": digest}
@@ -144,10 +157,7 @@ def _stretches(
         joined = replace(joined, notices=(*joined.notices, Text(
             f"no cross-modal transformer: {missing.en}",
             f"교차 모달 트랜스포머를 하지 않았습니다: {missing.ko}")))  # fmt: skip
-    kept = KeptParts(
-        PartStore(parts[0] / "permuted", PermutedUars, parts[1]),
-        PartStore(parts[0] / "folds", FoldChances, parts[1]),
-    )
+    kept: PartStore[PermutedUars] = PartStore(parts[0] / "permuted", PermutedUars, parts[1])
     wanted = cross_modal if settings.transformer else None
     return assess_stretches(joined.stretches(), settings, wanted, kept), joined
 
@@ -206,11 +216,10 @@ def verdict_text(
         )
     absent = [n for n, c in controls.items()
               if c["state"] == "absent" and n in ("interviewer", "leave_site_out")]  # fmt: skip
-    open_en = ", ".join(_NAMES[n].en for n in absent)
-    open_ko = ", ".join(_NAMES[n].ko for n in absent)
+    open_ = joined_texts(", ", [_NAMES[n] for n in absent])
     tail = Text(
-        f" Not controlled here: {open_en}." if absent else "",
-        f" 이 자료로는 통제하지 못한 것: {open_ko}." if absent else "",
+        f" Not controlled here: {open_.en}." if absent else "",
+        f" 이 자료로는 통제하지 못한 것: {open_.ko}." if absent else "",
     )
     if code == "more_than_controls":
         return Text(
@@ -220,11 +229,10 @@ def verdict_text(
             f"담고 있습니다.{tail.ko} 집단에 관한 결과이며 개인에 관한 것이 아닙니다.",
         )
     failed = [n for n, c in controls.items() if c["state"] == "run" and not c["beaten"]]
-    names_en = listed([_NAMES[n].en for n in failed], 6)
-    names_ko = listed([_NAMES[n].ko for n in failed], 6)
+    names = joined_texts(", ", [_NAMES[n] for n in failed])
     return Text(
-        f"Not more than the controls: not clearly above {names_en}. An effect is not excluded, but "
+        f"Not more than the controls: not clearly above {names.en}. An effect is not excluded, but "
         f"these data do not show one.{tail.en}",
-        f"대조보다 낫다고 할 수 없습니다. 다음보다 분명히 낫지 않습니다: {names_ko}. 효과가 "
+        f"대조보다 낫다고 할 수 없습니다. 다음보다 분명히 낫지 않습니다: {names.ko}. 효과가 "
         f"없다는 뜻은 아니며, 이 자료로는 보이지 않습니다.{tail.ko}",
     )

@@ -6,7 +6,7 @@ are few, else persons are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from nunbit.statistics.outcome_scores import (
 )
 from nunbit.statistics.resampling import (
     FEW,
+    Scale,
     confusion_cells,
     jackknife_interval,
     per_cluster,
@@ -46,8 +47,8 @@ from nunbit.stories.study.fusions import (
     FoldedModels,
     LabelledStretches,
 )
-from nunbit.stories.study.outcome_study import ALPHA, verdict_code
-from nunbit.stories.study.study_plan import FEWEST_LABELLED, SITE_PERSONS, StudySettings
+from nunbit.stories.study.outcome_study import ALPHA, quantiles, verdict_code
+from nunbit.stories.study.study_plan import FEWEST_LABELLED, StudySettings, why_no_sites
 
 _CHUNK = 50
 
@@ -59,31 +60,11 @@ class PermutedUars:
     scores: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
-class FoldChances:
-    """Probabilities of the transformer for the tested rows of a fold; (patterns, m, K)."""
-
-    chances: Floats
-
-
-@dataclass(frozen=True)
-class KeptParts:
-    """Where finished parts of a study of stretches are kept.
-
-    Attributes:
-        permuted: Of permutations.
-        folds: Of the transformer; deleted with the study's end.
-    """
-
-    permuted: PartStore[PermutedUars]
-    folds: PartStore[FoldChances]
-
-
 def assess_stretches(
     sample: LabelledStretches,
     settings: StudySettings,
     cross_modal: CrossModal | None = None,
-    kept: KeptParts | None = None,
+    kept: PartStore[PermutedUars] | None = None,
 ) -> dict[str, Any]:
     """Score every model, pattern of missing modalities and control, and judge.
 
@@ -91,7 +72,8 @@ def assess_stretches(
         sample: Labelled stretches.
         settings: Folds, permutations, headline, seed.
         cross_modal: The transformer; None where torch is not installed or it was not wanted.
-        kept: Finished parts of an interrupted run.
+        kept: Finished permutations of an interrupted run. Predictions are never kept, so the
+            transformer is trained again.
 
     Returns:
         ``models``, ``fusion``, ``patterns``, ``controls``, ``permutations`` and ``code``.
@@ -104,7 +86,7 @@ def assess_stretches(
         if found is not None:
             answers[name] = found
     if cross_modal is not None and len(sample.modalities) > 1:
-        _add_transformer(study, answers, patterns, settings, cross_modal, kept)
+        _add_transformer(study, answers, patterns, settings, cross_modal)
     judge = _Judge(sample, settings)
     models = {name: judge.model(found) for name, found in answers.items()}
     best = max(sample.modalities, key=lambda m: float(models[m]["uar"]))
@@ -132,8 +114,7 @@ def assess_stretches(
             for pattern, found in patterns.items()
         ],
         "controls": controls,
-        "permutations": {"n": len(null), "mean": float(null.mean()), "quantiles": {
-            f"{q:g}": float(np.quantile(null, q)) for q in (0.025, 0.5, 0.95, 0.975)}},
+        "permutations": quantiles(null),
         "code": "too_few" if few else verdict_code(controls),
     }  # fmt: skip
 
@@ -166,29 +147,25 @@ class _Judge:
 
     def interval(self, answer: Codes) -> list[float] | None:
         """95% interval of the UAR."""
-        cells = confusion_cells(self._sample.truth, answer, self._k)
-        if self._sample.n_persons < FEW:
-            table = per_cluster(cells, self._sample.person)
-            found = jackknife_interval(self._uar, [table], [self._sizes])
-        else:
-            drawn = resample({"c": cells}, self._sample.person, n_resamples=RESAMPLES,
-                             seed=self._seed)  # fmt: skip
-            found = percentile_interval(self._uar(drawn["c"]))
-        return None if found is None else list(found)
+        return self._interval(self._uar, [answer], "share")
 
     def difference(self, first: Answered, second: Answered) -> list[float] | None:
         """95% interval of the first's UAR minus the second's, on the same persons."""
-        cells = {
-            n: confusion_cells(self._sample.truth, a.answer, self._k)
-            for n, a in (("a", first), ("b", second))
-        }
+        answers = [first.answer, second.answer]
+        return self._interval(lambda a, b: self._uar(a) - self._uar(b), answers, "difference")
+
+    def _interval(
+        self, of: Callable[..., Floats], answers: Sequence[Codes], scale: Scale
+    ) -> list[float] | None:
+        person = self._sample.person
+        cells = [confusion_cells(self._sample.truth, answer, self._k) for answer in answers]
         if self._sample.n_persons < FEW:
-            tables = [per_cluster(c, self._sample.person) for c in cells.values()]
-            found = jackknife_interval(lambda a, b: self._uar(a) - self._uar(b), tables,
-                                       [self._sizes], scale="difference")  # fmt: skip
+            tables = [per_cluster(each, person) for each in cells]
+            found = jackknife_interval(of, tables, [self._sizes], scale=scale)
         else:
-            drawn = resample(cells, self._sample.person, n_resamples=RESAMPLES, seed=self._seed)
-            found = percentile_interval(self._uar(drawn["a"]) - self._uar(drawn["b"]))
+            named = {str(n): each for n, each in enumerate(cells)}
+            drawn = resample(named, person, n_resamples=RESAMPLES, seed=self._seed)
+            found = percentile_interval(of(*drawn.values()))
         return None if found is None else list(found)
 
     def _uar(self, cells: Any) -> Floats:
@@ -223,22 +200,22 @@ def _controls(study: FoldedModels, judge: _Judge, head: Answered) -> dict[str, d
 
 def _sites_left_out(sample: LabelledStretches, settings: StudySettings) -> dict[str, Any]:
     """The headline with whole sites left out, against chance."""
-    if sample.site is None:
-        return {"state": "absent", "reason": "no_site"}
-    sizes = [len(np.unique(sample.person[sample.site == s])) for s in np.unique(sample.site)]
-    if len(sizes) < 2 or min(sizes) < SITE_PERSONS:
-        return {"state": "absent", "reason": "few_persons_of_a_site", "persons": sizes}
+    if (why := why_no_sites(sample.site, sample.person)) is not None:
+        return why
+    assert sample.site is not None  # else it says so
     splits = splits_of(sample.site, sample.person, settings.inner_folds, settings.seed)
     answered = FoldedModels(sample, splits).answers()[settings.headline]
     judge = _Judge(sample, settings)
     found, chance = judge.model(answered, calibrated=False), 1.0 / len(np.unique(sample.truth))
     ci = None if found["ci95"] is None else [end - chance for end in found["ci95"]]
-    return {"state": "run", "sites": len(sizes), "uar": found["uar"], "ci95": found["ci95"],
-            "difference": found["uar"] - chance, "difference_ci95": ci,
+    return {"state": "run", "sites": len(np.unique(sample.site)), "uar": found["uar"],
+            "ci95": found["ci95"], "difference": found["uar"] - chance, "difference_ci95": ci,
             "beaten": ci is not None and ci[0] > 0.0}  # fmt: skip
 
 
-def _permutations(study: FoldedModels, settings: StudySettings, kept: KeptParts | None) -> Floats:
+def _permutations(
+    study: FoldedModels, settings: StudySettings, kept: PartStore[PermutedUars] | None
+) -> Floats:
     """(permutations,) UAR of the headline where persons were given one another's labels."""
     sample, total = study.sample, settings.permutations
     block = np.zeros_like(sample.person) if sample.site is None else sample.site
@@ -246,7 +223,7 @@ def _permutations(study: FoldedModels, settings: StudySettings, kept: KeptParts 
     with Progress(Text("permutations", "순열"), total, "perm") as bar:
         for at in range(0, total, _CHUNK):
             size = min(_CHUNK, total - at)
-            part = None if kept is None else kept.permuted.read(f"permuted-{at}")
+            part = None if kept is None else kept.read(f"permuted-{at}")
             if part is None:
                 rows = [
                     permuted_rows(sample.person, block,
@@ -257,7 +234,7 @@ def _permutations(study: FoldedModels, settings: StudySettings, kept: KeptParts 
                 answer = study.permuted(labels, settings.headline)
                 part = PermutedUars(_uars(labels, answer, len(sample.classes)))
                 if kept is not None:
-                    kept.permuted.write(f"permuted-{at}", part)
+                    kept.write(f"permuted-{at}", part)
             scores += part.scores
             bar.advance(size)
     return np.array(scores)
@@ -277,20 +254,14 @@ def _add_transformer(
     patterns: Mapping[tuple[str, ...], dict[str, Answered]],
     settings: StudySettings,
     cross_modal: CrossModal,
-    kept: KeptParts | None,
 ) -> None:
     """Train the transformer fold by fold, and add its answers for every pattern."""
     shown = study.sample.patterns
     chances = np.empty((len(shown), len(study.sample.truth), study.k))
     with Progress(Text("transformer", "트랜스포머"), len(study.splits), "folds") as bar:
         for at, split in enumerate(study.splits):
-            part = None if kept is None else kept.folds.read(f"fold-{at}")
-            if part is None:
-                task = study.cross_modal_task(split, settings.seed + at)
-                part = FoldChances(np.asarray(cross_modal(task), np.float64))
-                if kept is not None:
-                    kept.folds.write(f"fold-{at}", part)
-            chances[:, split.test] = part.chances
+            task = study.cross_modal_task(split, settings.seed + at)
+            chances[:, split.test] = np.asarray(cross_modal(task), np.float64)
             bar.advance()
     for pattern, found in zip(shown, chances, strict=True):
         answered = Answered(found, found, study.prior)

@@ -19,6 +19,7 @@ from nunbit.core.streams import Singles
 from nunbit.space.cca import fit_cca
 from nunbit.space.vectors import WindowTable, detrended
 from nunbit.statistics.nested import Codes, Flags, Floats, Ridge, Scaler, Split, rows_there
+from nunbit.statistics.remapping import softmax
 from nunbit.statistics.scores import fit_temperature
 
 FUSIONS = ("mean", "pool", "concat", "hybrid")
@@ -164,8 +165,7 @@ def _shares(scores: Floats) -> Floats:
 
 
 def _softmax(logits: Floats) -> Floats:
-    grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(np.maximum(grown / grown.sum(axis=-1, keepdims=True), 1e-12))
+    return np.asarray(np.maximum(softmax(logits), 1e-12))
 
 
 def _centres(table: WindowTable) -> dict[str, Singles]:
@@ -217,8 +217,7 @@ class FoldedModels:
         rows = one_hot(labels, self.k).reshape(n, p * self.k)
         scores = {m: r.predict(rows, self.k).reshape(n, p, self.k) for m, r in self.ridges.items()}
         prior = np.maximum(one_hot(labels, self.k).mean(axis=0), _FLOOR)  # (P, K)
-        plain = fuse(scores, self.sample.there, prior)[model]
-        return np.asarray((plain / prior).argmax(axis=2))
+        return np.asarray((fuse(scores, self.sample.there, prior)[model] / prior).argmax(axis=2))
 
     def of_table(self, rows: Floats) -> Answered:
         """A single table of numbers through the same folds: a control, or a shared space."""
@@ -249,8 +248,7 @@ class FoldedModels:
             placed = heads.project(level)
             strength = [np.abs(h.weight).sum(axis=0) for h in heads.heads.values()]
             useful = np.flatnonzero(np.concatenate(strength) > 0)
-            rows = self._in_space(np.hstack(list(placed.values())), useful)
-            ridge = Ridge(rows, [split])
+            ridge = Ridge(self._in_space(np.hstack(list(placed.values())), useful), [split])
             found = ridge.predict(self.labels, self.k)[split.test]
             ((train, scores),) = ridge.inner_predictions(self.labels, self.k)
             t = fit_temperature(np.log(_shares(scores)), sample.truth[train])
@@ -275,16 +273,14 @@ class FoldedModels:
             return None
         whole = np.asarray(np.isfinite(index).all(axis=1))[:, None]
         plain = np.where(whole, _shares(np.nan_to_num(index)), self.prior)
-        even = np.full(plain.shape, 1.0 / self.k)
-        return Answered(plain, plain, even)
+        return Answered(plain, plain, np.full(plain.shape, 1.0 / self.k))
 
     def cross_modal_task(self, split: Split, seed: int) -> CrossModalTask:
         """One fold for the transformer, scaled within its training part."""
         train, test = {}, {}
         for m, x in self.sample.modalities.items():
             scaler = Scaler.of(x[split.train])
-            there = self.sample.there[m][:, None]
-            scaled = np.where(there, scaler.apply(x), np.nan)
+            scaled = np.where(self.sample.there[m][:, None], scaler.apply(x), np.nan)
             train[m], test[m] = scaled[split.train], scaled[split.test]
         s = self.sample
         return CrossModalTask(train, test, s.truth[split.train], s.person[split.train],
@@ -306,8 +302,7 @@ class FoldedModels:
             there = {m: f[train] for m, f in self.sample.there.items()}
             plain = fuse(scores, there, self.prior[split.test[0]])
             for m in models:
-                logits = np.log(plain[m])
-                found[m].append(fit_temperature(logits, self.sample.truth[train]))
+                found[m].append(fit_temperature(np.log(plain[m]), self.sample.truth[train]))
         return found
 
     def _tempered(self, model: str, plain: Floats) -> Answered:

@@ -6,10 +6,8 @@ Names of persons stay in here: a result knows codes of this run only.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from nunbit.core.streams import Floats
 from nunbit.runtime.progress import listed
 from nunbit.statistics.nested import Codes, columns_there, rows_there
 from nunbit.stories.study.fusions import LabelledStretches
+from nunbit.stories.study.matching import Matching
 from nunbit.stories.study.outcome_study import OutcomeSample
 from nunbit.stories.study.stretch_windows import (
     LabelledSession,
@@ -31,7 +30,7 @@ from nunbit.stories.study.stretch_windows import (
     window_table,
 )
 from nunbit.stories.study.study_labels import Columns, LabelRow, Value
-from nunbit.stories.study.study_sample import INTERVIEWER, StudySession, Timelines, over_stretch
+from nunbit.stories.study.study_sample import Timelines, over_stretch
 
 FEWEST_GROUPED = 3
 """Persons that nested folds by person need: one to test, one to fit, one to choose the penalty."""
@@ -52,6 +51,7 @@ class JoinedLabels:
         n_persons, n_rows, n_sites: Counts.
         facts: What was left out, by reason, and the share of rows with each modality.
         notices: What a reader must know.
+        names: Which rows and timelines were left out; for the terminal, written nowhere.
     """
 
     sample: OutcomeSample | LabelledStretches
@@ -60,6 +60,7 @@ class JoinedLabels:
     n_sites: int
     facts: dict[str, Any] = field(default_factory=dict)
     notices: tuple[Text, ...] = ()
+    names: tuple[Text, ...] = ()
 
     def outcomes(self) -> OutcomeSample:
         """The sample of a study of outcomes."""
@@ -80,13 +81,12 @@ def join_outcomes(
     Raises:
         InputError: No row has a timeline, or nothing varies among those that have.
     """
-    matched = _Matching(found, rows)
+    matched = Matching(found, rows, columns)
     pairs = [p for p in matched.pairs if math.isfinite(p.row.outcome)]
     unlabelled = len(matched.pairs) - len(pairs)
     _need(pairs, columns, {p.row.outcome for p in pairs})
     person, site = _codes([p.person for p in pairs]), _sites(pairs)
-    theirs = [_others_of(p) for p in pairs]
-    asked, asked_names = _table(theirs)
+    asked, asked_names = _table([_others_of(p) for p in pairs])
     covariates, names = _covariates(pairs, columns, site)
     modalities = {m: _rows([p.session.own for p in pairs], cols) for m, cols in features.items()}
     modalities, kept, gone = _usable(modalities, features)
@@ -115,7 +115,7 @@ def join_stretches(
     Raises:
         InputError: No row has windows, or fewer than two classes are left.
     """
-    matched = _Matching(found, rows)
+    matched = Matching(found, rows, columns)
     pairs = [p for p in matched.pairs if p.row.label and p.session.windows is not None]
     levels = {
         id(p.session): about_session_mean(p.session.windows) for p in pairs if p.session.windows
@@ -160,66 +160,6 @@ def join_stretches(
     return _joined(sample, inside, matched, left, modalities, gone, columns)
 
 
-class _Matching:
-    """Which session each row of labels belongs to."""
-
-    def __init__(self, found: Timelines, rows: Sequence[LabelRow]) -> None:
-        self._found = found
-        asked = {_plain(r.interviewer) for r in rows if r.interviewer}
-        self._open = {n: s for n, s in found.participants.items() if n not in asked}
-        self.pairs: list[LabelledSession] = []
-        self.without_timeline: list[str] = []
-        used: set[tuple[str, tuple[float, float] | None]] = set()
-        for row in rows:
-            sessions = self._sessions(row)
-            if not sessions:
-                self.without_timeline.append(row.session or row.person or "")
-            for session in sessions:
-                if (session.name, row.span) in used:
-                    continue  # the same label twice
-                used.add((session.name, row.span))
-                who = row.person or session.subject or session.name
-                self.pairs.append(
-                    LabelledSession(row, session, who, self._interviewer(row, session))
-                )
-        labelled = {name for name, _ in used}
-        self.without_label = [n for n in self._open if n not in labelled]
-
-    def _sessions(self, row: LabelRow) -> list[StudySession]:
-        if row.session is not None:
-            for name in (_plain(row.session), _plain(PurePath(row.session).stem)):
-                if name in self._open:
-                    return [self._open[name]]
-            return []
-        person = _plain(row.person)
-        own = [s for s in self._open.values() if _plain(s.subject) == person]
-        if own:
-            return own
-        return [
-            s for n, s in self._open.items() if n == person or n.startswith(f"{person}_")
-        ]  # fmt: skip
-
-    def _interviewer(self, row: LabelRow, session: StudySession) -> StudySession | None:
-        if row.interviewer is not None:
-            name = _plain(row.interviewer)
-            for key in (name, _plain(PurePath(row.interviewer).stem)):
-                if key in self._found.sessions:
-                    return self._found.sessions[key]
-            raise InputError(
-                Text(
-                    f"row {row.line} of the labels names '{row.interviewer}' as the interviewer's "
-                    "timeline, which is not there",
-                    f"레이블 {row.line}행이 면담자 타임라인으로 적은 '{row.interviewer}'이(가) "
-                    "없습니다",
-                )
-            )
-        return self._found.sessions.get(f"{session.name}{INTERVIEWER}")
-
-
-def _plain(name: str | None) -> str:
-    return unicodedata.normalize("NFC", name or "")
-
-
 def _need(pairs: Sequence[LabelledSession], columns: Columns, values: set[Any]) -> None:
     if not pairs:
         raise InputError(
@@ -243,7 +183,7 @@ def _need(pairs: Sequence[LabelledSession], columns: Columns, values: set[Any]) 
 def _joined(
     sample: OutcomeSample | LabelledStretches,
     pairs: Sequence[LabelledSession],
-    matched: _Matching,
+    matched: Matching,
     left: int,
     modalities: Mapping[str, Floats],
     gone: Sequence[str],
@@ -265,27 +205,40 @@ def _joined(
                "measures": {m: x.shape[1] for m, x in modalities.items()},
                "interviewer": sample.interviewer is not None},
         notices=tuple(_notices(matched, left, shares, gone, sample, columns)),
+        names=tuple(_left_out_names(matched)),
     )  # fmt: skip
 
 
+def _left_out_names(matched: Matching) -> list[Text]:
+    """Name them on the terminal alone: names of sessions can be names of persons."""
+    told = (
+        (matched.without_timeline, Text("labels without a timeline", "타임라인이 없는 레이블")),
+        (matched.without_label, Text("timelines without a label", "레이블이 없는 타임라인")),
+    )
+    shown = (
+        (what, listed(list(dict.fromkeys(names)), _MOST_NAMED)) for names, what in told if names
+    )
+    return [Text(f"{what.en}: {names}", f"{what.ko}: {names}") for what, names in shown]
+
+
 def _notices(
-    matched: _Matching,
+    matched: Matching,
     left: int,
     shares: Mapping[str, float],
     gone: Sequence[str],
     sample: OutcomeSample | LabelledStretches,
     columns: Columns,
 ) -> list[Text]:
-    said = []
-    for names, en, ko in (
-        (matched.without_timeline, "rows of labels have no timeline and are left out",
-         "행의 레이블은 맞는 타임라인이 없어 제외했습니다"),
-        (matched.without_label, "timelines have no label and are left out",
-         "개 타임라인은 레이블이 없어 제외했습니다"),
-    ):  # fmt: skip
-        if names:
-            shown = listed(list(dict.fromkeys(names)), _MOST_NAMED)
-            said.append(Text(f"{len(names)} {en} ({shown})", f"{len(names)}{ko}({shown})"))
+    said = [
+        Text(f"{len(names)} {en}", f"{len(names)}{ko}")
+        for names, en, ko in (
+            (matched.without_timeline, "rows of labels have no timeline and are left out",
+             "행의 레이블은 맞는 타임라인이 없어 제외했습니다"),
+            (matched.without_label, "timelines have no label and are left out",
+             "개 타임라인은 레이블이 없어 제외했습니다"),
+        )
+        if names
+    ]  # fmt: skip
     if left:
         said.append(
             Text(
@@ -293,19 +246,18 @@ def _notices(
                 f"{left}개 행은 레이블이 없거나 그 시간에 타임라인의 창이 없어 제외했습니다",
             )
         )
-    for modality, share in shares.items():
-        if share < _FEW_OF_MODALITY:
-            said.append(
-                Text(
-                    f"{modality} is missing in {1 - share:.0%} of the rows: filled with the mean "
-                    "of the training part in joint models, left out of means of modalities; if "
-                    "it is missing for a reason that has to do with the outcome, results are "
-                    "biased",
-                    f"{_KO[modality]} 자료가 {1 - share:.0%}의 행에 없습니다. 통합 모델에서는 학습 "
-                    "부분의 평균으로 채우고 모달리티 평균에서는 뺐습니다. 없는 이유가 결과와 "
-                    "관련되면 결과가 치우칩니다",
-                )
-            )
+    said += [
+        Text(
+            f"{modality} is missing in {1 - share:.0%} of the rows: filled with the mean of the "
+            "training part in joint models, left out of means of modalities; if it is missing for "
+            "a reason that has to do with the outcome, results are biased",
+            f"{_KO[modality]} 자료가 {1 - share:.0%}의 행에 없습니다. 통합 모델에서는 학습 부분의 "
+            "평균으로 채우고 모달리티 평균에서는 뺐습니다. 없는 이유가 결과와 관련되면 결과가 "
+            "치우칩니다",
+        )
+        for modality, share in shares.items()
+        if share < _FEW_OF_MODALITY
+    ]
     if gone:
         said.append(
             Text(
@@ -314,14 +266,7 @@ def _notices(
             )
         )
     if sample.interviewer is None:
-        said.append(
-            Text(
-                "nothing of an interviewer is known (no timeline ending in _interviewer, no column "
-                "interviewer, no other face or speaker): the control 'interviewer' could not run",
-                "면담자 자료가 없어(_interviewer로 끝나는 타임라인, interviewer 열, 다른 얼굴이나 "
-                "화자 없음) '면담자만' 대조를 하지 못했습니다",
-            )
-        )
+        said.append(_NO_INTERVIEWER)
     if columns.unused:
         unused = listed(list(columns.unused), 6)
         said.append(
@@ -334,6 +279,12 @@ def _notices(
     return said
 
 
+_NO_INTERVIEWER = Text(
+    "nothing of an interviewer is known (no timeline ending in _interviewer, no column "
+    "interviewer, no other face or speaker): the control 'interviewer' could not run",
+    "면담자 자료가 없어(_interviewer로 끝나는 타임라인, interviewer 열, 다른 얼굴이나 화자 없음) "
+    "'면담자만' 대조를 하지 못했습니다",
+)
 _KO = {"face": "얼굴", "voice": "목소리", "text": "말", "fused": "결합"}
 
 
@@ -402,26 +353,21 @@ def _covariates(
     pairs: Sequence[LabelledSession], columns: Columns, site: Codes | None
 ) -> tuple[Floats, tuple[str, ...]]:
     """(N, C) covariates, duration, what could be read, place in the recording, sites."""
-    names, found = ["duration_s"], [np.array([p.session.duration_s for p in pairs])]
-    coverage, coverage_names = _table([p.session.coverage for p in pairs])
+    duration_s = np.array([p.session.duration_s for p in pairs])
+    found: list[tuple[str, Floats]] = [("duration_s", duration_s)]
+    coverage, names = _table([p.session.coverage for p in pairs])
     if coverage is not None:
-        names += coverage_names
-        found += list(coverage.T)
+        found += zip(names, coverage.T, strict=True)
     if pairs and pairs[0].row.span is not None:
         spans = np.array([span_of(p.row) for p in pairs])
-        place = spans[:, 0] / np.maximum(found[0], 1e-9)
-        names += ["place", "place_squared", "length_s"]
-        found += [place, place**2, spans[:, 1] - spans[:, 0]]
+        place = spans[:, 0] / np.maximum(duration_s, 1e-9)
+        found += [("place", place), ("place_squared", place**2)]
+        found.append(("length_s", spans[:, 1] - spans[:, 0]))
     for column in columns.covariates:
-        values = [p.row.covariates.get(column) for p in pairs]
-        for name, numbers in _coded(column, values):
-            names.append(name)
-            found.append(numbers)
+        found += _coded(column, [p.row.covariates.get(column) for p in pairs])
     if site is not None:
-        for code in np.unique(site):
-            names.append(f"site_{code + 1}")
-            found.append((site == code).astype(np.float64))
-    return np.stack(found, axis=1), tuple(names)
+        found += [(f"site_{code + 1}", (site == code).astype(float)) for code in np.unique(site)]
+    return np.stack([numbers for _, numbers in found], axis=1), tuple(name for name, _ in found)
 
 
 def _coded(column: str, values: Sequence[Value | None]) -> list[tuple[str, Floats]]:

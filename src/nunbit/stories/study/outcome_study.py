@@ -39,7 +39,7 @@ from nunbit.statistics.outcome_scores import (
 from nunbit.statistics.resampling import auroc_from_bins, rank_bins, resample
 from nunbit.statistics.resampling import interval as percentile_interval
 from nunbit.statistics.scores import auroc
-from nunbit.stories.study.study_plan import AUROC_FROM, FEWEST, SITE_PERSONS, StudySettings
+from nunbit.stories.study.study_plan import AUROC_FROM, FEWEST, StudySettings, why_no_sites
 
 FUSIONS = ("mean", "concat", "hybrid")
 _CHUNK = 100
@@ -129,7 +129,7 @@ def assess_outcomes(
         "models": models,
         "controls": controls,
         "measures": measures,
-        "permutations": _quantiles(null[head]),
+        "permutations": quantiles(null[head]),
         "code": verdict_code(controls),
     }
 
@@ -152,6 +152,7 @@ class _Nested:
             sample.person, settings.folds, settings.inner_folds, settings.repeats, settings.seed
         )
         self.tables = {**sample.modalities, "concat": np.hstack(list(sample.modalities.values()))}
+        self._labels: dict[tuple[int, int], Floats] = {}
 
     def predictions(self) -> dict[str, Floats]:
         """Model or control -> (N, R) predictions for persons left out."""
@@ -161,8 +162,9 @@ class _Nested:
         labels = self.sample.outcome[:, None]
         found: dict[str, list[Floats]] = {}
         for splits in self.repeats:
-            own = self._fused(self._single(self._ridges(splits), labels), labels)
-            own |= {n: Ridge(x, splits).predict(labels) for n, x in controls.items()}
+            own = self._fused(self._single(self._ridges(splits), labels), labels) | {
+                n: Ridge(x, splits).predict(labels) for n, x in controls.items()
+            }
             for name, columns in own.items():
                 found.setdefault(name, []).append(columns[:, 0])
         return {name: np.stack(columns, axis=1) for name, columns in found.items()}
@@ -175,8 +177,7 @@ class _Nested:
         total, n = self.settings.permutations, len(self.repeats)
         chunks = [(at, min(_CHUNK, total - at)) for at in range(0, total, _CHUNK)]
         sums: dict[str, Floats] = {}
-        title = Text("permutations", "순열")
-        with Progress(title, n * total, "perm") as bar:
+        with Progress(Text("permutations", "순열"), n * total, "perm") as bar:
             for repeat, splits in enumerate(self.repeats):
                 ridges: dict[str, Ridge] | None = None
                 for at, size in chunks:
@@ -194,17 +195,23 @@ class _Nested:
         return sums
 
     def _chunk(self, ridges: Mapping[str, Ridge], at: int, size: int) -> PermutedScores:
+        if (at, size) not in self._labels:  # the same in every repeat
+            self._labels[at, size] = self._permuted_labels(at, size)
+        labels = self._labels[at, size]
+        predicted = self._fused(self._single(ridges, labels), labels)
+        return PermutedScores(
+            {name: concordance(labels, each).tolist() for name, each in predicted.items()}
+        )
+
+    def _permuted_labels(self, at: int, size: int) -> Floats:
+        """(N, size) outcomes with persons permuted, within sites where there are any."""
         block = np.zeros_like(self.sample.person) if self.sample.site is None else self.sample.site
         rows = [
             permuted_rows(self.sample.person, block,
                           np.random.default_rng([self.settings.seed, 11, i]))
             for i in range(at, at + size)
         ]  # fmt: skip
-        labels = self.sample.outcome[np.stack(rows, axis=1)]
-        predicted = self._fused(self._single(ridges, labels), labels)
-        return PermutedScores(
-            {name: concordance(labels, each).tolist() for name, each in predicted.items()}
-        )
+        return np.asarray(self.sample.outcome[np.stack(rows, axis=1)])
 
     def _ridges(self, splits: Sequence[Split]) -> dict[str, Ridge]:
         return {name: Ridge(rows, splits) for name, rows in self.tables.items()}
@@ -258,7 +265,7 @@ def _others_mean(outcome: Floats, person: Codes) -> Floats:
 def _auroc(outcome: Floats, predicted: Floats, settings: StudySettings) -> dict[str, Any]:
     """AUROC of persons above the cutoff; only from 100 persons on, else the reason."""
     levels = np.unique(outcome)
-    cutoff = settings.cutoff if settings.cutoff is not None else None
+    cutoff = settings.cutoff
     if cutoff is None and len(levels) == 2:
         cutoff = float(levels[1])
     if cutoff is None:
@@ -316,11 +323,9 @@ def _sites_left_out(sample: OutcomeSample, settings: StudySettings) -> dict[str,
     Means of sites are taken out of outcome and prediction: what only tells sites apart counts for
     nothing.
     """
-    if sample.site is None:
-        return {"state": "absent", "reason": "no_site"}
-    sizes = [len(np.unique(sample.person[sample.site == s])) for s in np.unique(sample.site)]
-    if len(sizes) < 2 or min(sizes) < SITE_PERSONS:
-        return {"state": "absent", "reason": "few_persons_of_a_site", "persons": sizes}
+    if (why := why_no_sites(sample.site, sample.person)) is not None:
+        return why
+    assert sample.site is not None  # else it says so
     splits = splits_of(sample.site, sample.person, settings.inner_folds, settings.seed)
     study = _Nested(sample, settings)
     labels = sample.outcome[:, None]
@@ -328,10 +333,9 @@ def _sites_left_out(sample: OutcomeSample, settings: StudySettings) -> dict[str,
     predicted = study._fused(study._single(ridges, labels), labels)[settings.headline][:, 0]
     truth, found = (_within(v, sample.site) for v in (sample.outcome, predicted))
     draws = person_draws(sample.n_persons, RESAMPLES, settings.seed)
-    drawn = drawn_concordance(truth, found[:, None], sample.person, draws)
-    low, high = drawn_interval(drawn)
+    low, high = drawn_interval(drawn_concordance(truth, found[:, None], sample.person, draws))
     value = float(concordance(truth, found[:, None])[0])
-    return {"state": "run", "sites": len(sizes), "ccc": value, "ci95": [low, high],
+    return {"state": "run", "sites": len(np.unique(sample.site)), "ccc": value, "ci95": [low, high],
             "difference": value, "difference_ci95": [low, high], "beaten": low > 0.0}  # fmt: skip
 
 
@@ -398,7 +402,7 @@ def _by_person(values: Floats, person: Codes) -> Floats:
         return np.asarray(total / np.where(count > 0, count, np.nan))
 
 
-def _quantiles(null: Floats) -> dict[str, Any]:
+def quantiles(null: Floats) -> dict[str, Any]:
     """What the permutations gave, without any of them alone."""
     shown = (0.025, 0.5, 0.95, 0.975)
     return {"n": len(null), "mean": float(null.mean()),

@@ -127,8 +127,7 @@ def _filled(rows: WindowRows, places: Sequence[int]) -> Floats:
     for column, place in enumerate(places):
         if place >= 0:
             values[:, column] = rows.values[:, place]
-    there = np.isfinite(values)
-    empty = there.mean(axis=1) < 0.5
+    empty = np.isfinite(values).mean(axis=1) < 0.5
     return np.where(empty[:, None], np.nan, np.nan_to_num(values))
 
 

@@ -5,7 +5,6 @@ The header alone says which kind it is, so that the plan can be written before a
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from nunbit.core.messages import InputError, SettingsError, Text
+from nunbit.core.spans import lists_by_key
 from nunbit.datasets.tabular import OpenTable, TableRow, open_table
 
 Kind = Literal["outcome", "emotion"]
@@ -260,22 +260,9 @@ def _number(row: TableRow, name: str, limits: tuple[float, float] | None) -> flo
 
 
 def _check_outcomes(table: OpenTable, columns: Columns, rows: Sequence[LabelRow]) -> None:
-    known: dict[tuple[str | None, str | None], LabelRow] = {}
-    for row in rows:
-        key = (row.person if row.session is None else None, row.session)
-        other = known.setdefault(key, row)
-        if other is row or not (math.isfinite(row.outcome) and math.isfinite(other.outcome)):
-            continue
-        if other.outcome != row.outcome:
-            raise table.error(
-                Text(
-                    f"rows {other.line} and {row.line} give two values of {columns.outcome} for "
-                    f"'{row.session or row.person}'; keep one, or name the sessions",
-                    f"{other.line}행과 {row.line}행에 '{row.session or row.person}'의 "
-                    f"{columns.outcome} 값이 서로 다르게 있습니다. 하나만 남기거나 session을 "
-                    "적으십시오",
-                )
-            )
+    keys = [f"{row.session}" if row.session else f"\0{row.person}" for row in rows]
+    if said := contradiction(list(zip(keys, rows, strict=True)), columns):
+        raise table.error(said)
     values = {row.outcome for row in rows if math.isfinite(row.outcome)}
     if len(values) < 2:
         shown = f"{values.pop():g}" if values else "-"
@@ -298,15 +285,53 @@ def _check_stretches(table: OpenTable, columns: Columns, rows: Sequence[LabelRow
                 f"클래스가 하나뿐입니다({', '.join(classes) or '-'}). 둘 이상이 필요합니다",
             )
         )
-    timed = [(row, row.span) for row in rows if row.span is not None]
-    timed.sort(key=lambda each: (each[0].session or "", each[1]))
-    for (row, span), (after, later) in itertools.pairwise(timed):
-        if row.session == after.session and later[0] < span[1] - 1e-6 and row.label != after.label:
-            raise table.error(
-                Text(
-                    f"rows {row.line} and {after.line} give two labels ('{row.label}', "
-                    f"'{after.label}') for the same time of '{row.session}'; keep one",
-                    f"{row.line}행과 {after.line}행이 '{row.session}'의 같은 시간에 서로 다른 "
-                    f"레이블('{row.label}', '{after.label}')을 줍니다. 하나만 남기십시오",
+    if said := contradiction([(f"{r.session or r.person}", r) for r in rows], columns):
+        raise table.error(said)
+
+
+def contradiction(labelled: Sequence[tuple[str, LabelRow]], columns: Columns) -> Text | None:
+    """How two rows of the same session contradict each other; None where none do.
+
+    Args:
+        labelled: Key of the session (or person), and the row.
+        columns: Of the labels.
+    """
+    for rows in lists_by_key(labelled).values():
+        said = _two_classes(rows) if columns.kind == "emotion" else _two_values(rows, columns)
+        if said is not None:
+            return said
+    return None
+
+
+def _two_values(rows: Sequence[LabelRow], columns: Columns) -> Text | None:
+    known = [row for row in rows if math.isfinite(row.outcome)]
+    other = next((row for row in known if row.outcome != known[0].outcome), None)
+    if other is None:
+        return None
+    first, whose = known[0].line, other.session or other.person
+    return Text(
+        f"rows {first} and {other.line} give two values of {columns.outcome} for '{whose}'; "
+        "keep one, or name the sessions",
+        f"{first}행과 {other.line}행에 '{whose}'의 {columns.outcome} 값이 서로 다르게 있습니다. "
+        "하나만 남기거나 session을 적으십시오",
+    )
+
+
+def _two_classes(rows: Sequence[LabelRow]) -> Text | None:
+    """Two classes given to one time; a long stretch is compared with all that begin in it."""
+    timed = sorted(((row.span, row) for row in rows if row.span is not None and row.label),
+                   key=lambda each: each[0])  # fmt: skip
+    reach: dict[str, tuple[float, LabelRow]] = {}
+    for (start, end), row in timed:
+        for label, (until, before) in reach.items():
+            if label != row.label and start < until - 1e-6:
+                whose = row.session or row.person
+                return Text(
+                    f"rows {before.line} and {row.line} give two labels ('{before.label}', "
+                    f"'{row.label}') for the same time of '{whose}'; keep one",
+                    f"{before.line}행과 {row.line}행이 '{whose}'의 같은 시간에 서로 다른 "
+                    f"레이블('{before.label}', '{row.label}')을 줍니다. 하나만 남기십시오",
                 )
-            )
+        if end > reach.get(row.label, (-math.inf, row))[0]:
+            reach[row.label] = (end, row)
+    return None

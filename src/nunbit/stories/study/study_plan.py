@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import tomli_w
 
 from nunbit.core.messages import InputError, Text
 from nunbit.runtime.config import Seed, settings_to_dict
 from nunbit.runtime.files import write_text
-from nunbit.statistics.nested import PENALTIES
+from nunbit.statistics.nested import PENALTIES, Codes
 from nunbit.statistics.outcome_scores import RESAMPLES
 from nunbit.stories.study.study_labels import Columns
 
@@ -85,6 +86,20 @@ _RULES = {
     "UAR(control) is above 0 for every control (prior, interviewer, covariates), also with whole "
     "sites left out where sites are given, and p of the permutations is below .05",
 }
+
+
+def why_no_sites(site: Codes | None, person: Codes) -> dict[str, Any] | None:
+    """The section of ``result.json`` where sites cannot be left out; None where they can.
+
+    Args:
+        site: (N,) codes, or None.
+        person: (N,) codes.
+    """
+    if site is None:
+        return {"state": "absent", "reason": "no_site"}
+    sizes = [len(np.unique(person[site == each])) for each in np.unique(site)]
+    few = len(sizes) < 2 or min(sizes) < SITE_PERSONS
+    return {"state": "absent", "reason": "few_persons_of_a_site", "persons": sizes} if few else None
 
 
 def plan_document(

@@ -17,10 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from nunbit.core.messages import InputError, Text
+from nunbit.core.spans import lists_by_key
 from nunbit.core.streams import Floats
 from nunbit.measures.definitions import definition_of
 from nunbit.report.exports import TIMELINE_FILE, WORDS_FILE, read_timeline_table
-from nunbit.report.timeline_data import read_summary, target_tracks
+from nunbit.report.summary_document import read_summary
+from nunbit.report.timeline_data import target_tracks
 from nunbit.runtime.files import read_parquet, sha256_file
 from nunbit.runtime.progress import Progress
 from nunbit.space.windows import WINDOWS_FILE
@@ -177,8 +179,7 @@ def _read_session(folder: Path, windows: bool, functionals: bool) -> StudySessio
     mine = np.isin(columns["track"].astype(str), sorted(targets))
     of_session, of_window = columns["scope"] == "session", columns["scope"] == "window"
     others = _mean_by_name(columns, named, of_session & ~mine)
-    speech = (summary.get("speech") or {}).get("target")
-    words = _other_words(folder, speech)
+    words = _other_words(folder, (summary.get("speech") or {}).get("target"))
     duration = float(summary["media"]["duration_s"])
     if words is not None:
         others |= _word_row(words, 0.0, duration)
@@ -235,9 +236,8 @@ def _mean_by_name(
     columns: Mapping[str, np.ndarray], named: np.ndarray, chosen: np.ndarray
 ) -> dict[str, float]:
     """Name -> mean of the rows chosen; NaN where none has a value."""
-    found: dict[str, list[float]] = {}
-    for at in np.flatnonzero(chosen & (named != "")):
-        found.setdefault(named[at], []).append(float(columns["value"][at]))
+    rows = np.flatnonzero(chosen & (named != ""))
+    found = lists_by_key(zip(named[rows], columns["value"][rows].tolist(), strict=True))
     return {n: _mean(values) for n, values in found.items()}
 
 
@@ -318,8 +318,7 @@ def over_stretch(rows: WindowRows, names: Sequence[str], start: float, end: floa
     if not len(inside) or not here:
         return found
     values = rows.values[np.ix_(inside, np.array([j for _, j in here]))]
-    there = np.isfinite(values)
-    weight = np.where(there, shared[inside][:, None], 0.0)
+    weight = np.where(np.isfinite(values), shared[inside][:, None], 0.0)
     with np.errstate(invalid="ignore"):
         mean = (weight * np.nan_to_num(values)).sum(axis=0) / weight.sum(axis=0)
     found[np.array([i for i, _ in here])] = mean
