@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import socket
 import sys
@@ -413,8 +414,6 @@ def test_an_interrupt_puts_the_running_job_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # ten lines close nothing
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("page", ["app.md", "app.ko.md"])
 def test_the_client_in_ten_lines_works(tmp_path: Path, page: str) -> None:
     text = (Path(__file__).parents[1] / "docs" / page).read_text(encoding="utf-8")
@@ -433,3 +432,5 @@ def test_the_client_in_ten_lines_works(tmp_path: Path, page: str) -> None:
         found["app"].kill()
         found["app"].communicate()
         found["web"].close()
+        found.clear()
+        gc.collect()  # what the lines leave open is told of here, not in a later test
