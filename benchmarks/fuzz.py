@@ -200,7 +200,8 @@ def _live(data: bytes) -> object:
 
 
 def _tokenizer(data: bytes) -> object:
-    from nunbit.model.bundle import load_tokenizer, tokenise
+    from nunbit.language.tokenizer import tokenise
+    from nunbit.model.bundle import load_tokenizer
 
     return tokenise(load_tokenizer(_file(".json", data)), ["가나다 abc", ""], None)
 

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 
 from make_data import make_data, training_settings
 from nunbit.core.messages import InputError
-from nunbit.model.bundle import default_bundle_path, tokenise
+from nunbit.language.tokenizer import tokenise
+from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import load_bundle
 from nunbit.runtime.files import read_json, sha256_file, write_json
 from nunbit.training.bundle_start import START_BUNDLE, load_on_bundle, mixture

@@ -18,7 +18,7 @@ from make_data import make_data, training_settings
 from nunbit.core.messages import InputError, SettingsError
 from nunbit.language.labels import load_label_set
 from nunbit.language.prompts import load_template_set
-from nunbit.model.bundle import tokenise
+from nunbit.language.tokenizer import tokenise
 from nunbit.model.encoders import load_bundle
 from nunbit.runtime.files import read_json
 from nunbit.training import export

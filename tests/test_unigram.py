@@ -17,8 +17,8 @@ pytest.importorskip("tokenizers")
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from nunbit.core.messages import BundleError, InputError, MissingExtra
-from nunbit.language.tokenizer import UnigramTokenizer, _rewrite, read_unigram
-from nunbit.model.bundle import default_bundle_path, load_tokenizer, tokenise
+from nunbit.language.tokenizer import UnigramTokenizer, _rewrite, read_unigram, tokenise
+from nunbit.model.bundle import default_bundle_path, load_tokenizer
 
 FILE = default_bundle_path() / "tokenizer.json"
 CASES = (
@@ -175,3 +175,16 @@ def test_a_text_without_a_token_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(InputError, match="text '가나다…': the bundle's tokenizer cannot read it"):
         tokenise(load_tokenizer(path), ["가나다"], None)
+
+
+def test_a_tokenizer_that_does_not_pad_is_one_line(tmp_path: Path) -> None:
+    """Without padding, rows of different lengths make no array."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text(
+        json.dumps({"version": "1.0", "pre_tokenizer": {"type": "Whitespace"}, "model": {
+            "type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}})
+    )  # fmt: skip
+    tokenizer = load_tokenizer(path)
+    assert tokenise(tokenizer, ["a a"], None)[0].shape == (1, 2)
+    with pytest.raises(InputError, match="tokenizer.json does not pad"):
+        tokenise(tokenizer, ["a a", "a"], None)

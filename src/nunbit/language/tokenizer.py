@@ -3,7 +3,7 @@
 Bundles from ``lite`` carry such a file. Reading it here, without the library that wrote it, saves
 40 MB, most of it a client for a hub that inference never uses. If the file has a part that is not
 known here, :func:`read_unigram` returns None, so that nothing is tokenised almost right. Knows
-nothing of bundles or models.
+nothing of bundles or models. :func:`tokenise` makes arrays of what any tokenizer gives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunbit.core.messages import InputError, Text
 
 _UNKNOWN_PENALTY = 10.0  # below the worst piece, as in sentencepiece and tokenizers
 _WORD_START = "\u2581"
@@ -247,3 +252,66 @@ def _ends(
         for part in (items[: texts[0]], items[texts[0] :])
     )
     return tuple(chain(*before)), tuple(chain(*after))
+
+
+class Tokenizer(Protocol):
+    """What :func:`tokenise` needs of a tokenizer: padding on, no truncation."""
+
+    def encode_batch(self, texts: Any) -> Sequence[Any]:
+        """Objects with ``ids`` and ``attention_mask``, all of one length."""
+        ...
+
+
+def tokenise(
+    tokenizer: Tokenizer, texts: list[str], max_tokens: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and attention mask, padded to the longest text of the batch.
+
+    Padding to the longest instead of to the tower's limit gives the same embeddings (the mask or
+    the causal attention hides padding) for a fraction of the work.
+
+    Args:
+        tokenizer: With padding enabled, without truncation.
+        texts: M texts, at least one.
+        max_tokens: What the tower reads; None for no limit.
+
+    Returns:
+        Two (M, L) int64 arrays.
+
+    Raises:
+        InputError: A text is longer than ``max_tokens``, or holds what the tokenizer has no token
+            for; or the tokenizer does not pad.
+    """
+    try:
+        encodings = tokenizer.encode_batch(texts)
+    except Exception as exc:  # the library raises no narrower class
+        raise InputError(
+            Text(
+                f"text '{texts[0][:30]}…': the bundle's tokenizer cannot read it: {exc}",
+                f"문장 '{texts[0][:30]}…': 번들의 토크나이저가 읽지 못합니다: {exc}",
+            )
+        ) from exc
+    if len({len(e.ids) for e in encodings}) > 1:
+        raise InputError(
+            Text(
+                "the bundle's tokenizer.json does not pad: texts of one batch get rows of "
+                "different lengths; save it with padding enabled",
+                "번들의 tokenizer.json에 패딩이 켜져 있지 않아 한 묶음의 문장 길이가 서로 "
+                "다릅니다. 패딩을 켜고 다시 저장하십시오",
+            )
+        )
+    ids = np.array([e.ids for e in encodings], np.int64)
+    mask = np.array([e.attention_mask for e in encodings], np.int64)
+    lengths = mask.sum(axis=1)
+    if max_tokens is not None and lengths.max() > max_tokens:
+        longest = int(lengths.argmax())
+        start = texts[longest][:30]
+        raise InputError(
+            Text(
+                f"text '{start}…' has {lengths[longest]} tokens, the text tower reads "
+                f"{max_tokens}: shorten it",
+                f"문장 '{start}…'은(는) {lengths[longest]}토큰인데 텍스트 인코더는 {max_tokens}토큰"
+                "까지 읽습니다. 줄여 주십시오",
+            )
+        )
+    return ids, mask

@@ -7,16 +7,13 @@ A bundle holds ``bundle.json``, ``image.onnx`` and ``prompts.npz``; ``text.onnx`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from nunbit.core.messages import BundleError, InputError, MissingExtra, Text
-from nunbit.language.tokenizer import read_unigram
+from nunbit.language.tokenizer import Tokenizer, read_unigram
 from nunbit.runtime.files import as_given, read_json, sha256_file
 from nunbit.runtime.resources import packaged_path
 
@@ -270,65 +267,11 @@ class BundleDocument:
     adaptation: dict[str, Any] | None = None
 
 
-class Tokenizer(Protocol):
-    """What :func:`tokenise` needs of a tokenizer: padding on, no truncation."""
-
-    def encode_batch(self, texts: Any) -> Sequence[Any]:
-        """Objects with ``ids`` and ``attention_mask``, all of one length."""
-        ...
-
-
 _DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError),
     *(RecursionError, OverflowError),
 )
 """What reading a damaged ``tokenizer.json`` raises."""
-
-
-def tokenise(
-    tokenizer: Tokenizer, texts: list[str], max_tokens: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and attention mask, padded to the longest text of the batch.
-
-    Padding to the longest instead of to the tower's limit gives the same embeddings (the mask or
-    the causal attention hides padding) for a fraction of the work.
-
-    Args:
-        tokenizer: With padding enabled, without truncation.
-        texts: M texts, at least one.
-        max_tokens: What the tower reads; None for no limit.
-
-    Returns:
-        Two (M, L) int64 arrays.
-
-    Raises:
-        InputError: A text is longer than ``max_tokens``, or holds what the tokenizer has no token
-            for.
-    """
-    try:
-        encodings = tokenizer.encode_batch(texts)
-    except Exception as exc:  # the library raises no narrower class
-        raise InputError(
-            Text(
-                f"text '{texts[0][:30]}…': the bundle's tokenizer cannot read it: {exc}",
-                f"문장 '{texts[0][:30]}…': 번들의 토크나이저가 읽지 못합니다: {exc}",
-            )
-        ) from exc
-    ids = np.array([e.ids for e in encodings], np.int64)
-    mask = np.array([e.attention_mask for e in encodings], np.int64)
-    lengths = mask.sum(axis=1)
-    if max_tokens is not None and lengths.max() > max_tokens:
-        longest = int(lengths.argmax())
-        start = texts[longest][:30]
-        raise InputError(
-            Text(
-                f"text '{start}…' has {lengths[longest]} tokens, the text tower reads "
-                f"{max_tokens}: shorten it",
-                f"문장 '{start}…'은(는) {lengths[longest]}토큰인데 텍스트 인코더는 {max_tokens}토큰"
-                "까지 읽습니다. 줄여 주십시오",
-            )
-        )
-    return ids, mask
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

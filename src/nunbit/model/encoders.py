@@ -25,6 +25,7 @@ from nunbit.language.prompts import (
     prompts_for,
     template_set_names,
 )
+from nunbit.language.tokenizer import Tokenizer, tokenise
 from nunbit.model.bundle import (
     BUNDLE_FILE,
     IMAGE_FILE,
@@ -35,12 +36,10 @@ from nunbit.model.bundle import (
     VOICE_FILE,
     BundleDocument,
     Preprocessing,
-    Tokenizer,
     VoiceSection,
     damaged,
     load_tokenizer,
     more_outputs,
-    tokenise,
 )
 from nunbit.model.bundle_check import read_bundle_document
 from nunbit.model.zeroshot import normalise

@@ -22,6 +22,7 @@ from nunbit.core.messages import InputError, Text, TrainingError
 from nunbit.datasets.shards import DataSet, open_dataset
 from nunbit.language.labels import LabelSet, label_set_to_dict
 from nunbit.language.prompts import TemplateSet, prompts_for
+from nunbit.language.tokenizer import tokenise
 from nunbit.model.bundle import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
@@ -29,7 +30,6 @@ from nunbit.model.bundle import (
     PROMPTS_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
-    tokenise,
 )
 from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle, resize_crop, standardise

@@ -14,7 +14,7 @@ from torch import Tensor
 from nunbit.core.messages import SettingsError, Text
 from nunbit.language.labels import LabelSet
 from nunbit.language.prompts import TemplateSet, load_descriptions, prompts_for
-from nunbit.model.bundle import tokenise
+from nunbit.language.tokenizer import tokenise
 from nunbit.model.zeroshot import ensemble_cosines
 from nunbit.statistics import confusion_matrix, fit_temperature, macro_f1, top1, uar
 from nunbit.training.losses import LogitBias, Pairs, contrastive_loss
