@@ -40,6 +40,11 @@ def test_every_command_has_help_with_an_example_and_few_options(name: str) -> No
     assert all(option.help for option in options)
 
 
+@pytest.mark.parametrize("name", ["synth", "models", *_commands()])
+def test_every_command_and_group_takes_the_language(name: str) -> None:
+    assert run_command(*name.split(), "--lang", "ko", "--help").returncode == 0
+
+
 @pytest.mark.parametrize("name", _commands())
 @pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
 def test_every_command_is_in_the_readme(name: str, readme: str) -> None:

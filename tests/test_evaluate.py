@@ -39,6 +39,8 @@ from nunbit.stories.evaluate.assess import assess
 from nunbit.stories.evaluate.compare import paper_findings, paper_scores, paper_table, seeds_section
 from nunbit.stories.evaluate.people import subgroup_values
 from nunbit.stories.evaluate.variants import Threshold, choose_threshold
+from nunbit.synth.actors import Expression, sample_person
+from nunbit.synth.drawn_photo import draw_photo, sample_photo
 
 QUICK = EvaluateSettings(n_resamples=200)
 
@@ -202,6 +204,27 @@ def test_class_folders_are_prepared_and_evaluated_whole(bundle: Path, tmp_path: 
     (tmp_path / "others" / "cats").mkdir(parents=True)
     done = run_command("evaluate", tmp_path / "others", "--bundle", bundle, "--out", tmp_path / "x")
     assert "not a complete data set" in done.stderr
+
+
+@pytest.mark.slow
+def test_whole_photos_are_not_taken_for_face_crops_in_silence(bundle: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, label in enumerate(("joy", "sadness", "hurt") * 4):
+        made = sample_photo(sample_person(rng), Expression(), "room", 320, rng)
+        photo = draw_photo(made)
+        left, top, right, bottom = (round(at) for at in made.box_xyxy)
+        for kind, picture in (("photos", photo), ("crops", photo.crop((left, top, right, bottom)))):
+            path = tmp_path / kind / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    for kind, warned in (("photos", True), ("crops", False)):
+        out = tmp_path / f"{kind}_e"
+        done = run_command("evaluate", tmp_path / kind, "--bundle", bundle, "--out", out,
+                           "--json", "--set", "n_resamples=100")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        warnings = [each["id"] for each in json.loads(done.stdout)["warnings"]]
+        assert ("whole_photos" in warnings) is warned
+        assert ("no face fills the picture" in done.stderr) is warned  # prepare says it, too
 
 
 class CountingTower:

@@ -19,6 +19,25 @@ QUICK = EvaluateSettings(n_resamples=200)
 # ---------------------------------------------------------------- t and jackknife
 
 
+@pytest.mark.parametrize(("persons", "images"), [(7, 4), (12, 10), (40, 25)])
+def test_one_wrong_answer_gives_no_lower_interval_than_two(persons: int, images: int) -> None:
+    """With one wrong answer in all, leaving that person out gives a share of 1."""
+    lows = []
+    for k in (1, 2):
+        right = np.full(persons, float(images))
+        right[:k] -= 1.0
+        table = np.stack([right, images - right], axis=1)
+        found = statistics.jackknife_interval(
+            lambda cells: cells[..., 0] / cells.sum(axis=-1), [table], [table.sum(axis=1)]
+        )
+        assert found is not None
+        low, high = found
+        assert low < 1 - k / (persons * images) < high
+        assert low > 0.5
+        lows.append(low)
+    assert lows[0] > lows[1]
+
+
 @pytest.mark.parametrize("df", [1.0, 1.3, 2.0, 3.0, 5.5, 11.0, 29.0, 38.7])
 def test_t_quantile_equals_scipy(df: float) -> None:
     stats = pytest.importorskip("scipy.stats")

@@ -185,6 +185,13 @@ def test_without_words_and_with_codes_nothing_tells_file_or_words(visits: Path) 
     assert len(nunbit.read_timeline(outcome.folder).words) == 0
 
 
+def test_a_recording_is_not_embedded_where_no_words_may_stay(visits: Path) -> None:
+    settings = AnalyzeSettings(without_words=True, embed=True, workers=1)
+    with pytest.raises(InputError, match="--embed puts the recording with its sound"):
+        analyze([visits / "lee.wav"], visits / "out", settings)
+    assert not (visits / "out").exists()
+
+
 @pytest.mark.slow
 def test_what_the_table_says_changes_without_a_new_analysis(visits: Path) -> None:
     table, out = visits / "people.csv", visits / "out"

@@ -130,6 +130,17 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path, line: str, message:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_where_nobody_is_known_to_speak_speaking_is_not_advised(tmp_path: Path, lang: str) -> None:
+    make_timeline(tmp_path / "t" / "s", Recipe(duration_s=40.0, voice=False))
+    done = run_command(
+        "compare", tmp_path / "t", "--by", "speaking", "--out", tmp_path / "c", "--lang", lang
+    )
+    assert done.returncode == 1
+    assert "--by" not in done.stderr
+    assert {"en": "somebody speaks", "ko": "언제 말하는지"}[lang] in done.stderr
+
+
 def test_speaking_and_not(tmp_path: Path) -> None:
     make_timeline(tmp_path / "t" / "s", Recipe(duration_s=120.0))
     done = run_command("compare", tmp_path / "t", "--by", "speaking", "--out", tmp_path / "c")

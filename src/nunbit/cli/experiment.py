@@ -20,14 +20,22 @@ from nunbit.cli.shared import (
     engine_options,
     need,
     show,
+    spoken_or_json,
 )
 from nunbit.core.messages import Lang, Text, text_of
 from nunbit.runtime.progress import spoken_lang
 
 
 @cli.group("synth", cls=Group)
+@spoken_or_json
 def synth() -> None:
-    """Write synthetic data with known truth."""
+    """Write synthetic data with known truth.
+
+    \b
+    Examples:
+      nunbit synth aihub synthetic
+      nunbit synth video drawn.mp4
+    """
 
 
 @command("aihub", settings=True, group=synth)

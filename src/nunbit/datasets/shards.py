@@ -40,6 +40,7 @@ from nunbit.datasets.shard_writer import (
     remove_partial_shards,
 )
 from nunbit.language.labels import LabelSet, label_set_from_dict, label_set_to_dict, merge_labels
+from nunbit.pictures.given import CROP_WITHOUT_MARGIN, FEWEST_FACES, faces_found
 from nunbit.runtime.files import atomic_path, read_json, read_parquet, remove_folder
 
 FORMAT = "nunbit-dataset/1"
@@ -391,6 +392,24 @@ def _write_rejects(lines: TextIO, rows: Iterable[Mapping[str, str]], tally: Shar
         tally.rejects[row["reason"]] += 1
         tally.first_reject = tally.first_reject or row
         lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def whole_photos(dataset: DataSet) -> Text | None:
+    """What to say where pictures without a box, which are taken whole, are no face crops."""
+    whole = np.flatnonzero([box is None for box in dataset.column("box_index")])
+    if not len(whole):
+        return None
+    some = [dataset.pixels(int(row)) for row in whole[:: len(whole) // 30 + 1]]
+    found, of = faces_found(some, CROP_WITHOUT_MARGIN)
+    if found >= FEWEST_FACES * of:
+        return None
+    return Text(
+        f"{len(whole):,} pictures have no box and were taken whole, and in {of - found} of {of} "
+        "looked at no face fills the picture: give face crops, or a table with x0, y0, x1, y1",
+        f"상자가 없어 사진 전체를 쓴 그림이 {len(whole):,}개인데, 살펴본 {of}개 중 "
+        f"{of - found}개에서 그림을 채우는 얼굴을 찾지 못했습니다. 얼굴만 자른 그림이나 x0, y0, "
+        "x1, y1이 있는 표를 주십시오",
+    )
 
 
 def _table(rows: list[ManifestRow], policy: str) -> pa.Table:

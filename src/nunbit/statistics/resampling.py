@@ -54,7 +54,10 @@ def jackknife_interval(
 
     The degrees of freedom are Kish's effective number of persons minus one: if one person has half
     of all images, n - 1 would be too many. Shares are treated as logits and positive numbers as
-    logarithms: their intervals stay inside their range and lean the right way near its end.
+    logarithms: their intervals stay inside their range and lean the right way near its end. Where
+    one person has all the wrong (or right) answers, leaving that person out gives a share of 1 (or
+    0), whose logit has no end: the error is then taken of the shares and divided by p (1 - p), the
+    slope of the logit (the delta method).
 
     Args:
         statistic: Takes one array (..., cells) for each table and gives (...).
@@ -74,14 +77,24 @@ def jackknife_interval(
     totals = [np.asarray(table, dtype=np.float64).sum(axis=0) for table in tables]
     left_out = [t - table[taking_part] for t, table in zip(totals, tables, strict=True)]
     there, back = _TRANSFORMS[scale]
-    value = there(np.asarray(statistic(*totals), dtype=np.float64))
-    values = there(np.asarray(statistic(*left_out), dtype=np.float64))
-    n = len(values)
-    error = math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
+    plain = np.asarray(statistic(*totals), dtype=np.float64)
+    without = np.asarray(statistic(*left_out), dtype=np.float64)
+    value = there(plain)
+    if scale == "share" and bool(np.any((without < _EDGE) | (without > 1.0 - _EDGE))):
+        inner = float(np.clip(plain, _EDGE, 1.0 - _EDGE))
+        error = _spread(without) / (inner * (1.0 - inner))
+    else:
+        error = _spread(there(without))
     if not error > 1e-12:  # NaN where undefined; rounding alone is below 1e-12
         return None
     reach = error * t_quantile(max(1.0, min(effective(size) for size in sizes) - 1.0))
     return float(back(value - reach)), float(back(value + reach))
+
+
+def _spread(values: Floats) -> float:
+    """Standard error by the jackknife, from the (P,) values with each person left out."""
+    n = len(values)
+    return math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
 
 
 def all_alike_interval(value: float, n: int) -> tuple[float, float]:

@@ -41,6 +41,7 @@ from nunbit.datasets.shards import (
     missing_shards,
     open_dataset,
     remove_parts,
+    whole_photos,
 )
 from nunbit.datasets.source_changes import (
     STATE_FILE,
@@ -265,10 +266,9 @@ def _write_shards(
     n_todo = sum(len(plan.shards[index][1]) for index in todo)
     n_own = sum(len(plan.shards[index][1]) for index in own)
     tasks = _tasks(out, plan, listing, settings, todo)
-    title = Text("cropping", "얼굴 자르기")
     with (
         open_engine(by[0], len(todo), reads=by[1], out=out) as engine,
-        Progress(title, n_own, "img", done=n_own - n_todo) as progress,
+        Progress(Text("cropping", "얼굴 자르기"), n_own, "img", done=n_own - n_todo) as progress,
     ):
         for _ in engine.run(write_shard, tasks, advance=progress.advance):
             pass
@@ -308,12 +308,9 @@ def _joined(
         # Another part's run may have joined everything while this one looked.
         if finished := _finished(out, plan):
             return finished.settings
-        return {
-            "format": FORMAT,
-            "finished": False,
-            "shards": len(plan.shards),
-            "shards_finished": len(plan.shards) - len(missing),
-        }
+        n_shards = len(plan.shards)
+        so_far = {"shards": n_shards, "shards_finished": n_shards - len(missing)}
+        return {"format": FORMAT, "finished": False, **so_far}
     notes = [*listing.notes, *count_notes(tally, plan.policy, label_set.ids)]
     known = None
     if listing.kind == "aihub":
@@ -347,6 +344,8 @@ def _joined(
     write_json(out / STATE_FILE, {"state": state})
     write_json(out / DOCUMENT, document)
     remove_parts(out)
+    if warning := whole_photos(open_dataset(out)):
+        say(warning)
     return dict(read_json(out / DOCUMENT))
 
 

@@ -110,7 +110,8 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
         _require(order.measures, rows, recordings)
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     if len(conditions) < 2:
-        raise InputError(_one_condition(conditions))
+        by_speech = given is None and order.by == "speaking"
+        raise InputError(_NOBODY_SPEAKS if by_speech else _one_condition(conditions))
     differences = differences_of(rows)
     document = {
         "kind": "comparison",
@@ -385,6 +386,14 @@ def _chance(n: int) -> Text:
         f"{n} intervals: where nothing differs, about {n / 20:.1g} of them leave out 0 by chance",
         f"구간 {n}개: 아무 차이가 없어도 우연히 {n / 20:.1g}개쯤은 0을 벗어납니다",
     )
+
+
+_NOBODY_SPEAKS = Text(
+    "nothing to compare: no recording tells when somebody speaks; their sound was not read or "
+    "holds no speech. Analyze them with sound",
+    "비교할 것이 없습니다. 언제 말하는지 알 수 있는 녹화가 없습니다. 소리를 읽지 않았거나 말소리가 "
+    "없습니다. 소리가 있는 녹화를 분석하십시오",
+)
 
 
 def _one_condition(conditions: Sequence[str]) -> Text:

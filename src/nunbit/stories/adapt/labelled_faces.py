@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.core.schema import FaceRecord, Policy
@@ -30,16 +29,13 @@ from nunbit.model.encoders import Bundle
 from nunbit.model.zeroshot import ensemble_cosines, probabilities
 from nunbit.pictures.crops import CropSettings, decode_crop
 from nunbit.pictures.faces import detect_faces, frame_face, framing_of
+from nunbit.pictures.given import FEWEST_FACES, faces_found
 from nunbit.pictures.photos import decode_photo, list_photos, read_photo
 from nunbit.runtime.progress import Progress
 
 Pixels = NDArray[np.uint8]
 
-_LOOKED_AT = 30  # crops in which the detector looks for a face: a second or two
-# It finds one in 97 to 100 of 100 crops of FER2013 and web photos, and in none of noise.
-_FEWEST_FACES, _MOST_FACES = 0.5, 0.9
-# A crop is often too tight for the detector; with a rim around it the face is found.
-_FRAME = 0.5
+_MOST_FACES = 0.9  # below, adapt says in how many crops a face is found
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -311,14 +307,13 @@ def _asked(bundle: Bundle, crops: Sequence[Pixels], batch_size: int) -> NDArray[
 
 def _must_show_faces(crops: Sequence[Pixels], data: Path) -> list[Text]:
     """Look for faces in some crops; refuse them where there are hardly any."""
-    at = np.linspace(0, len(crops) - 1, min(_LOOKED_AT, len(crops))).astype(int)
-    found = sum(_shows_face(crops[i]) for i in at)
-    share = found / len(at)
+    found, looked_at = faces_found(crops)
+    share = found / looked_at
     said = Text(
-        f"{data}: a face is found in {found} of {len(at)} crops looked at",
-        f"{data}: 살펴본 얼굴 이미지 {len(at)}장 중 {found}장에서 얼굴을 찾았습니다",
+        f"{data}: a face is found in {found} of {looked_at} crops looked at",
+        f"{data}: 살펴본 얼굴 이미지 {looked_at}장 중 {found}장에서 얼굴을 찾았습니다",
     )
-    if share < _FEWEST_FACES:
+    if share < FEWEST_FACES:
         raise InputError(
             Text(
                 f"{said.en}: these are no face crops; leave `crops` out so that faces are searched "
@@ -328,15 +323,6 @@ def _must_show_faces(crops: Sequence[Pixels], data: Path) -> list[Text]:
             )
         )
     return [said] if share < _MOST_FACES else []
-
-
-def _shows_face(crop: Pixels) -> bool:
-    """Whether the detector finds a face in a crop, enlarged and with a rim around it."""
-    side = max(160, max(crop.shape[:2]))
-    pad = int(side * _FRAME / 2)
-    canvas = Image.new("RGB", (side + 2 * pad, side + 2 * pad), (128, 128, 128))
-    canvas.paste(Image.fromarray(crop).resize((side, side), Image.Resampling.BICUBIC), (pad, pad))
-    return any(face.size_px >= side / 3 for face in detect_faces(np.asarray(canvas)))
 
 
 def _left_out(tally: _Tally) -> Iterator[Text]:

@@ -52,6 +52,12 @@ from nunbit.stories.analyze.outcome import (
 from nunbit.stories.analyze.roster import People, PersonRow, folder_names, read_people
 from nunbit.stories.analyze.session import PARTS, analyse_session
 
+_EMBEDDED_WORDS = Text(
+    "--embed puts the recording with its sound into report.html, --without-words lets nothing of "
+    "what was said into a file: give one of the two",
+    "--embed는 녹화를 소리와 함께 report.html에 넣고, --without-words는 말한 내용을 어느 파일에도 "
+    "남기지 않습니다. 둘 중 하나만 쓰십시오",
+)
 _JOINING_S = 600.0
 """How long to wait for another analysis that writes the tables of the same folder."""
 
@@ -88,6 +94,8 @@ def analyze(
     """
     settings.baseline_interval()
     settings.neutral_interval()
+    if settings.embed and settings.without_words:
+        raise InputError(_EMBEDDED_WORDS)
     share = parse_part(settings.part)
     choice = EngineChoice(settings.engine, settings.address, settings.workers)
     settings = replace(settings, forget=settings.forget or settings.without_words)

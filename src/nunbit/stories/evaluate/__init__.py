@@ -22,7 +22,7 @@ from nunbit.datasets.predictions import (
     truth_of,
     write_predictions,
 )
-from nunbit.datasets.shards import MANIFEST, REJECTS, DataSet, open_dataset
+from nunbit.datasets.shards import MANIFEST, REJECTS, DataSet, open_dataset, whole_photos
 from nunbit.language.labels import DEPRESSION_RELATED, LabelSet, load_label_set, merge_labels
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
@@ -142,6 +142,8 @@ def _evaluate_dataset(
     say(Text("computing scores and intervals", "지표와 구간을 계산합니다"))
     evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
     about = posterior_section(p, scorer, posterior, settings)
+    if warning := whole_photos(dataset):
+        about["whole_photos"] = warning.pair()
     n_rejected = _count_rejects(dataset)
     document = assess(p, settings, evidence=evidence, n_rejected=n_rejected, about=about) | {
         "bundle": _bundle_line(model),

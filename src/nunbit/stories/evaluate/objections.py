@@ -330,6 +330,11 @@ def _stand_in(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
         )
 
 
+def _whole_photos(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
+    if said := d.get("whole_photos"):
+        yield _warning("whole_photos", text_of(said))
+
+
 def _adapted(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
     for note in d.get("adaptation_notes") or ():
         yield _note("posterior", text_of(note))
@@ -357,6 +362,7 @@ def _priors(d: dict[str, Any], p: Predictions) -> Iterator[Notice]:
 _CHECKS: tuple[Callable[[dict[str, Any], Predictions], Iterator[Notice]], ...] = (
     _constant,
     _never_predicted,
+    _whole_photos,
     _relabelling,
     _persons_in_train,
     _missing_classes,
