@@ -41,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _colours_are_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nunbit.stories.adapt.labelled_faces._shows_face", lambda crop: True)
+    monkeypatch.setattr("nunbit.pictures.given._face_share", lambda crop: 1.0)
 
 
 def paint_people(
@@ -85,7 +85,7 @@ def adapted(
     bundle: Path, swapped: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AdaptResult]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nunbit.stories.adapt.labelled_faces._shows_face", lambda crop: True)
+        patch.setattr("nunbit.pictures.given._face_share", lambda crop: 1.0)
         yield adapt(bundle, swapped, tmp_path_factory.mktemp("out") / "mine", CROPS)
 
 
@@ -230,7 +230,7 @@ def test_prepared_data_of_another_label_set_are_refused(bundle: Path, tmp_path: 
 def test_crops_without_faces_are_refused(
     bundle: Path, swapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nunbit.stories.adapt.labelled_faces._shows_face", lambda crop: False)
+    monkeypatch.setattr("nunbit.pictures.given._face_share", lambda crop: 0.0)
     with pytest.raises(InputError, match="these are no face crops"):
         adapt(bundle, swapped, tmp_path / "mine", CROPS)
 
