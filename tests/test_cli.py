@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,45 @@ def test_every_command_has_help_with_an_example_and_few_options(name: str) -> No
     options = [p for p in command.params if isinstance(p, click.Option) and p.name not in shared]
     assert len(options) <= 14
     assert all(option.help for option in options)
+
+
+@pytest.mark.parametrize("name", ["", *_commands()])
+def test_the_korean_help_warns_where_the_english_does(name: str) -> None:
+    told = {
+        lang: run_command(*name.split(), "--lang", lang, "--help").stdout for lang in ("en", "ko")
+    }
+    assert ("diagnosis" in told["en"]) <= ("진단" in told["ko"])
+    prose = {
+        lang: text.partition("Options:")[0].partition("옵션:")[0] for lang, text in told.items()
+    }
+    named = set(re.findall(r"--[a-z][a-z-]+", prose["en"]))
+    assert named <= set(re.findall(r"--[a-z][a-z-]+", prose["ko"]))
+
+
+def test_the_papers_lines_of_the_help_are_those_of_the_readme() -> None:
+    told = run_command("--help").stdout
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in told.splitlines() if "--paper" in line]
+    assert len(lines) == 3
+    assert all(f"{line}\n" in readme for line in lines)
+
+
+def test_the_proof_of_an_adaptation_names_classes_and_takes_all_photos() -> None:
+    for page in ("adapt.md", "adapt.ko.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert "prepare others.csv --label-set fer7" in text
+        assert text.count("nunbit evaluate others --split all") == 2
+
+
+def test_korean_pages_keep_to_the_glossary() -> None:
+    for page in (*ROOT.glob("docs/*.ko.md"), ROOT / "README.ko.md"):
+        text = page.read_text(encoding="utf-8")
+        assert "측정치" not in text, page.name
+        assert "열쇠" not in text, page.name
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            for comment in re.findall(r"  # (.+)", block):
+                shapes = re.fullmatch(r"[^a-z]*|.*[가-힣].*", comment)
+                assert shapes, (page.name, comment)
 
 
 @pytest.mark.parametrize("name", ["synth", "models", *_commands()])

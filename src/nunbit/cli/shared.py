@@ -235,9 +235,9 @@ def cli() -> None:
 
     \b
     The paper's experiment, from the AI Hub download to the report:
-      nunbit prepare DOWNLOAD --out data
-      nunbit train data --out run --init openai/clip-vit-base-patch32
-      nunbit evaluate data --bundle run/bundle --out eval
+      nunbit prepare DOWNLOAD --out data --paper
+      nunbit train data --out run --paper
+      nunbit evaluate data --bundle run/bundle --out eval --paper
 
     nunbit summarises apparent expression. It is not a diagnosis.
     """

@@ -31,7 +31,7 @@ export const TEXTS = {
 
   "error.0": ["눈빛이 대답하지 않습니다. 바탕 화면의 시작 파일을 두 번 눌러 다시 켜십시오.", "nunbit does not answer. Double-click the start file on the desktop to start it again."],
   "error.any": ["요청을 처리하지 못했습니다({status}). 다시 해 보십시오.", "The request failed ({status}). Try again."],
-  "error.session_key": ["이 브라우저에서는 이 녹화를 열 수 없습니다. 녹화를 만든 브라우저에서 여십시오. 열쇠가 있으면 여기에 붙여 넣으십시오.", "This browser cannot open this recording. Use the browser that made it, or paste its key here."],
+  "error.session_key": ["이 브라우저에서는 이 녹화를 열 수 없습니다. 녹화를 만든 브라우저에서 여십시오. 키가 있으면 여기에 붙여 넣으십시오.", "This browser cannot open this recording. Use the browser that made it, or paste its key here."],
 
   "consent.title": ["동의 확인", "Consent"],
   "consent.what": ["여기 적은 내용은 자료와 함께 보관되고 함께 내보내집니다. 이름 대신 코드를 쓰십시오.", "What you enter is stored and exported with the data. Use a code instead of a name."],
@@ -272,7 +272,7 @@ export const TEXTS = {
   "session.baseline": ["평온한 구간", "Stretch at rest"],
   "session.baseline_none": ["정해지지 않았습니다", "None is set"],
   "session.baseline_set": ["이 구간과 견주기", "Compare with this stretch"],
-  "session.key": ["이 녹화의 열쇠", "Key of this recording"],
+  "session.key": ["이 녹화의 키", "Key of this recording"],
   "delete.title": ["이 녹화만 지우기", "Delete this recording only"],
   "delete.what": ["모든 파일을 지우고, 지워졌는지 확인한 뒤 영수증을 보여 줍니다. 되돌릴 수 없습니다.", "All files are deleted, checked to be gone, and a receipt is shown. It cannot be undone."],
   "delete.confirm": ["확인을 위해 참여자 코드를 적으십시오: {code}", "To confirm, enter the participant code: {code}"],

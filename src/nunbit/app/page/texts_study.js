@@ -165,7 +165,7 @@ export const TEXTS_STUDY = {
   "remove.kind.words": ["말한 내용", "What was said"],
   "remove.kind.tables": ["측정값", "Measures"],
   "remove.kind.exports": ["내보낸 주석", "Exported annotations"],
-  "remove.kind.key": ["이 회기의 열쇠", "Key of the session"],
+  "remove.kind.key": ["이 회기의 키", "Key of the session"],
   "remove.kind.summary": ["요약", "Summary"],
   "remove.kind.other": ["기타", "Other"],
   "remove.sure": ["정말 지웁니까?", "Really delete?"],

@@ -31,12 +31,12 @@ METHODS: Mapping[str, Text] = {
     "bias": Text("bias of the classes", "클래스 편향"),
     "bias_temperature_little": Text("a little bias and temperature", "약한 편향과 온도"),
     "bias_temperature": Text("bias and temperature", "편향과 온도"),
-    "remap_little": Text("a little re-mapping", "약한 재사상"),
-    "remap": Text("re-mapping", "재사상"),
+    "remap_little": Text("a little re-mapping", "약한 재배치"),
+    "remap": Text("re-mapping", "재배치"),
     "bias_temperature_own_neutral": Text(
         "bias and temperature, relative to the own neutral", "자기 중립 기준 편향과 온도"
     ),
-    "remap_own_neutral": Text("re-mapping, relative to the own neutral", "자기 중립 기준 재사상"),
+    "remap_own_neutral": Text("re-mapping, relative to the own neutral", "자기 중립 기준 재배치"),
     "prior": Text("class shares, estimated without labels", "레이블 없이 추정한 클래스 비율"),
     "removed": Text("adaptation removed", "맞춤 제거"),
 }
