@@ -58,9 +58,7 @@ class RunningApp:
             raise AssertionError(self.process.communicate()[1])
         self.told = json.loads(first)
         try:
-            answer = httpx.get(
-                f"http://127.0.0.1:{self.told['port']}/api/health", trust_env=False, timeout=60
-            )
+            answer = httpx.get(f"{self.told['url']}api/health", trust_env=False, timeout=60)
             assert answer.json() == {"status": "ok"}
         except BaseException:
             self.kill()

@@ -41,6 +41,20 @@ def test_the_page_needs_no_key_and_has_the_helpline(app: RunningApp) -> None:
         assert httpx.get(app.told["url"] + asset, trust_env=False, timeout=60).status_code == 200
 
 
+@pytest.mark.slow
+def test_the_address_that_is_printed_opens(tmp_path: Path) -> None:
+    bind = "::1"
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind((bind, 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with running_app(tmp_path, "--bind", bind) as app:
+        assert bind in app.told["url"]  # where `running_app` has asked it already
+        with app.client() as client:
+            assert client.get("/api/health").json() == {"status": "ok"}
+
+
 def test_the_address_that_is_printed_holds_the_key(app: RunningApp) -> None:
     assert app.told["opens"].endswith(f"#key={app.key}")
     path = app.folder / "key"

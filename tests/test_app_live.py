@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -39,6 +40,10 @@ from make_app import (
 pytestmark = pytest.mark.seconds
 websockets = pytest.importorskip("websockets")
 pytest.importorskip("av")
+from nunbit.app.live_socket import LiveDesk, _Box, _Running
+from nunbit.app.sessions import Sessions
+from nunbit.app.store import Store
+from nunbit.live.recorder import Keeper
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +259,7 @@ def test_bad_messages_are_told_and_the_session_goes_on(app: RunningApp) -> None:
         ('{"type": "note", "kind": "note", "captured_ms": 1e999}', "bad_message"),
         ('{"type": "note", "kind": "note", "captured_ms": "now"}', "bad_message"),
         ('{"type": "evil"}', "bad_message"),
+        ('{"type": "note", "kind": "note", "captured_ms": 1' + 400 * "0" + "}", "bad_message"),
     ]
     with app.socket(hello={}) as live:
         sender = Sender(live)
@@ -266,6 +272,67 @@ def test_bad_messages_are_told_and_the_session_goes_on(app: RunningApp) -> None:
         live.send(json.dumps({"type": "stop"}))
         sender.until("stopped")
     assert sender.of("voice")
+
+
+def test_half_a_character_in_a_note_costs_nothing(app: RunningApp) -> None:
+    """`JSON.stringify` of an emoji that was cut in half: no UTF-8 can hold it."""
+    with app.client() as client:
+        made = new_session(client, keep_media=True)
+    with app.socket(hello={"session": made["id"], "session_key": made["key"]}) as live:
+        sender = Sender(live)
+        sender.until("ready")
+        sender.send(1)
+        live.send('{"type": "note", "kind": "question", "text": "half \\ud83d"}')
+        sender.until("note")
+        sender.send(2)
+        live.send(json.dumps({"type": "stop"}))
+        sender.until("stopped", 60)
+    assert not sender.of("problem")
+    with app.client() as client:
+        assert client.get(f"/api/sessions/{made['id']}", headers={"X-Session-Key": made["key"]}
+                          ).json()["state"] == "done"  # fmt: skip
+
+
+def test_a_keeper_whose_work_fails_says_so_and_closes(tmp_path: Path) -> None:
+    told: list[str] = []
+    keeper = Keeper(
+        tmp_path, media=False, rate_hz=10, camera=False, sound=True,
+        failed=lambda code, text: told.append(text.en),
+    )  # fmt: skip
+    keeper.line({"a": object()})  # no JSON
+    keeper.close()
+    assert len(told) == 1
+    assert not keeper.works
+
+
+@pytest.mark.parametrize("broken", ["write_notes", "set"])
+def test_a_failure_at_the_end_of_a_session_frees_the_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row = sessions.create_for_upload(1)[0]
+    desk = LiveDesk(sessions, None, None, "key", lambda *_: None, 0)  # type: ignore[arg-type]
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no room")
+
+    async def run() -> list[bytes]:
+        desk.running = running = _Running(row["id"], _Box(), row, frozenset(("face",)))
+        with monkeypatch.context() as patch:
+            patch.setattr(Store if broken == "set" else Sessions, broken, fail)
+            await asyncio.wait_for(desk.stop(running), 20)
+        assert desk.running is None
+        assert running.finished.is_set()
+        await asyncio.wait_for(desk.close(), 5)
+        return [body for _, body in running.box._waiting]
+
+    said = asyncio.run(run())
+    assert b"live_fault" in b"".join(said)
+    assert b"stopped" in said[-1]
+    if broken == "write_notes":
+        assert sessions.find(row["id"])["state"] == "cut_off"
+    store.close()
 
 
 def test_a_message_of_five_megabytes_ends_the_socket(app: RunningApp) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ pytest.importorskip("websockets")
 from make_app import RunningApp, consent, new_session, running_app
 from make_timeline import make_timeline
 from nunbit.app.access import Refusal
+from nunbit.app.house import _House
 from nunbit.app.sessions import Sessions
 from nunbit.app.store import Store
 from nunbit.core.messages import InputError
@@ -266,6 +270,31 @@ def test_retention_is_enforced_daily(tmp_path: Path) -> None:
     assert sessions.end_retention() == 1
     assert sessions.find(kept)
     store.close()
+
+
+def test_the_daily_look_goes_on_after_a_failure_and_takes_faces_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def end_retention() -> int:
+        looks.append("sessions")
+        if len(looks) == 1:
+            raise OSError("no room")
+        return 0
+
+    house = SimpleNamespace(sessions=SimpleNamespace(end_retention=end_retention), folder=tmp_path)
+    monkeypatch.setattr("nunbit.app.house._LOOK_S", 0.01)
+    monkeypatch.setattr("nunbit.app.house._DAY_S", 0.02)
+    monkeypatch.setattr("nunbit.app.house.erase_old_sets", lambda _: looks.append("faces"))
+
+    async def some_days() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_House.every_day(house), 1.0)  # type: ignore[arg-type]
+
+    asyncio.run(some_days())
+    assert looks.count("sessions") > 2
+    assert looks.count("faces") > 2
 
 
 def test_every_change_is_in_the_audit_and_nothing_that_was_said(

@@ -24,7 +24,7 @@ from typing import IO, Annotated, Any, Literal
 
 import msgspec
 
-from nunbit.app.access import app_key, is_loopback, require_token
+from nunbit.app.access import app_key, require_token
 from nunbit.core.messages import InputError, SettingsError, Text
 from nunbit.runtime.files import write_text, writing
 
@@ -139,7 +139,8 @@ def run_app(
         _log_to(folder / "app.log")
         key = settings.token or app_key(folder)
         everywhere = settings.bind in ("0.0.0.0", "::")
-        host = "127.0.0.1" if everywhere or is_loopback(settings.bind) else settings.bind
+        host = "127.0.0.1" if everywhere or settings.bind == "localhost" else settings.bind
+        host = host.strip("[]")
         name = f"[{host}]" if ":" in host else host
         actual = listener.getsockname()[1]
         address = Address(f"http://{name}:{actual}/", actual, key)

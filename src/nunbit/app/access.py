@@ -291,7 +291,7 @@ class Guard:
         if name in _LOCAL or name in self.names:
             return True
         if is_loopback(self.bind):
-            return False
+            return name.strip("[]") == self.bind.strip("[]")
         try:
             ipaddress.ip_address(name.strip("[]"))
         except ValueError:

@@ -13,6 +13,7 @@ import json
 import logging
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from importlib import metadata
@@ -57,7 +58,7 @@ from nunbit.runtime.resources import packaged_path
 if TYPE_CHECKING:
     from nunbit.live import LiveSettings
 
-_DAY_S = 86_400.0
+_DAY_S, _LOOK_S = 86_400.0, 3_600.0
 
 
 def create_app(
@@ -170,10 +171,24 @@ class _House:
         self.store.close()
 
     async def every_day(self) -> None:
-        """Delete daily what may not be kept longer."""
+        """Delete daily what may not be kept longer; what could not be is tried an hour later.
+
+        Days are counted by the clock on the wall: the loop's own stands still while a laptop
+        sleeps.
+        """
+        done_s = time.time()
         while True:
-            await asyncio.sleep(_DAY_S)
-            await asyncio.to_thread(self.sessions.end_retention)
+            await asyncio.sleep(_LOOK_S)
+            if abs(time.time() - done_s) < _DAY_S:
+                continue
+            began_s, whole = time.time(), True
+            for work in (self.sessions.end_retention, lambda: erase_old_sets(self.folder)):
+                try:
+                    await asyncio.to_thread(work)
+                except Exception:
+                    whole = False
+                    logging.getLogger("nunbit.app").exception("too old, and could not be deleted")
+            done_s = began_s if whole else done_s
 
     def model(self) -> Any:
         """The model, loaded once.

@@ -156,8 +156,6 @@ class LiveDesk:
                 running.socket = None
                 self._wait_for_return(running)
 
-    # -- coming and going --
-
     def _keys(self, hello: Hello) -> Keyring:
         """The keys of a page.
 
@@ -264,31 +262,33 @@ class LiveDesk:
             await running.finished.wait()
             return
         running.stopping = True
-        row, job, whole, done = running.row, None, not fault, {}
+        row, live, faults = running.row, running.live, [fault] if fault else []
+
+        async def step(work: Callable[..., Any], *given: Any) -> Any:
+            """Do a step of the end; one that fails is told, and the next is done."""
+            try:
+                return await run_in_threadpool(work, *given)
+            except Exception as exc:
+                faults.append("live_fault")
+                logging.getLogger("nunbit.app").exception("a session could not be finished")
+                known = exc if isinstance(exc, NunbitError) else Refusal("live_fault", problem=exc)
+                running.box.put("problem", _problem("live_fault", known))
+
         if row is not None:
-            self._mark(row, "analysing", "recording_stopped", ended=now_text())
-        try:
-            if running.live is not None:
-                done = dict(await run_in_threadpool(running.live.stop))
-        except Exception as exc:
-            whole = False
-            logging.getLogger("nunbit.app").exception("a session could not be finished")
-            if row is not None and not isinstance(exc, NunbitError):
-                exc = Refusal("live_fault", problem=exc)
-            running.box.put("problem", _problem("live_fault", exc))  # type: ignore[arg-type]
+            await step(lambda: self._mark(row, "analysing", "recording_stopped", ended=now_text()))
+        done, job = None if live is None else await step(live.stop), None
         if row is not None:
-            job = await run_in_threadpool(self._record_end, row, whole, done)
-        stopped = {"type": "stopped", "session": row and row["id"], "job": job}
-        running.box.put("stopped", _encoded(stopped))
-        if self.running is running:
-            self.running = None
+            await step(self.sessions.write_notes, row)
+            job = await step(self._record_end, row, not faults, dict(done or {}))
+        told = {"type": "stopped", "session": row and row["id"], "job": job}
+        running.box.put("stopped", _encoded(told))
+        self.running = None if self.running is running else self.running
         running.finished.set()
 
     def _record_end(self, row: Row, whole: bool, done: dict[str, Any]) -> str | None:
-        duration = (done.get("media") or done).get("duration_s")
-        self.sessions.write_notes(row)
-        self.sessions.store.set("sessions", row["id"], state="done" if whole else "cut_off",
-                                duration_s=duration)  # fmt: skip
+        state, media = "done" if whole else "cut_off", done.get("media") or done
+        length = media.get("duration_s")
+        self.sessions.store.set("sessions", row["id"], state=state, duration_s=length)
         return self.ended(self.sessions.find(row["id"]), whole)
 
     async def close(self) -> None:
@@ -369,7 +369,7 @@ class LiveDesk:
             captured = said.get("captured_ms")
             if captured is not None and not math.isfinite(captured):
                 raise ValueError("captured_ms")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        except Exception as exc:  # whatever is wrong with it
             raise Refusal("bad_message", problem="no JSON with a type") from exc
         live = running.live
         assert live is not None

@@ -30,7 +30,7 @@ from nunbit.model.bundle import find_bundle
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.recording.observer import Observer
 from nunbit.recording.transcript import load_recogniser
-from nunbit.runtime.files import writing
+from nunbit.runtime.files import whole_text, writing
 from nunbit.runtime.workers import fault_text, give_back_freed_memory
 
 Emit = Callable[[Event], None]
@@ -183,7 +183,8 @@ class LiveSession:
         with self._lock:
             self._n_notes += 1
             time_s = None if captured_ms is None else self._clock.place_s(captured_ms)
-            event = NoteEvent(self._now_s if time_s is None else time_s, kind, text, self._n_notes)
+            at = self._now_s if time_s is None else time_s
+            event = NoteEvent(at, kind, whole_text(text), self._n_notes)
         self._say(event)
         return event
 

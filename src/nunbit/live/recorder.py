@@ -259,9 +259,10 @@ class Keeper:
         self._end()
 
     def _try(self, work: Callable[[], object]) -> None:
+        # Whatever goes wrong, this thread goes on and it is said: else all that follows is lost.
         try:
             work()
-        except (OSError, load_av().FFmpegError) as exc:
+        except Exception as exc:
             reason = getattr(exc, "strerror", None) or str(exc)
             self._give_up(Text(str(reason), str(reason)))
 
@@ -281,7 +282,7 @@ class Keeper:
         for close in [*([self._media.close] if self._media else []), *closes]:
             try:
                 close()
-            except (OSError, ValueError, load_av().FFmpegError) as exc:
+            except Exception as exc:
                 self._give_up(Text(str(exc), str(exc)))
 
 
