@@ -413,6 +413,13 @@ def test_an_interrupt_puts_the_running_job_back(tmp_path: Path) -> None:
         assert _wait(client, job)["state"] == "done"
 
 
+def test_the_app_begins_without_folders_of_jobs_that_are_over(tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "j-00e832e49547").mkdir(parents=True)
+    (tmp_path / "jobs" / "j-00e832e49547" / "log").write_text("what was said", encoding="utf-8")
+    with running_app(tmp_path):
+        assert list((tmp_path / "jobs").iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["app.md", "app.ko.md"])
 def test_the_client_in_ten_lines_works(tmp_path: Path, page: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
 import sqlite3
@@ -15,17 +16,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("websockets")
 
 from make_app import RunningApp, consent, new_session, running_app
 from make_timeline import make_timeline
+from nunbit.app import choosing, comparing, routes
 from nunbit.app.access import Refusal
 from nunbit.app.house import _House
-from nunbit.app.sessions import Sessions
-from nunbit.app.store import Store
+from nunbit.app.sessions import SUMMARY_FILE, Sessions
+from nunbit.app.store import Consent, Store
+from nunbit.app.transfers import Received, send_table
 from nunbit.core.messages import InputError
+from nunbit.core.streams import Interval, Turn
+from nunbit.stories.analyze.session import _speech_facts
 
 pytestmark = pytest.mark.seconds
 
@@ -269,6 +275,103 @@ def test_retention_is_enforced_daily(tmp_path: Path) -> None:
     store.set("sessions", over, keep_until="2020-01-01T00:00:00.000+00:00")
     assert sessions.end_retention() == 1
     assert sessions.find(kept)
+    store.close()
+
+
+def _finished(sessions: Sessions, row: dict[str, Any]) -> dict[str, Any]:
+    document = {"session": row["id"], "media": {"name": "x", "path": "y"}}
+    (sessions.place(row) / SUMMARY_FILE).write_text(json.dumps(document), encoding="utf-8")
+    sessions.store.set("sessions", row["id"], state="done", duration_s=100.0)
+    return sessions.find(row["id"])
+
+
+def test_nothing_is_written_of_a_session_after_it_is_deleted(tmp_path: Path) -> None:
+    """A note and an upload that were on their way when another page deleted the session."""
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row = sessions.create_for_upload(30)[0]
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    (sessions.place(row) / "recording.wav").write_bytes(b"first")
+    sessions.delete(row["id"])
+    with pytest.raises(Refusal, match="deleted"):
+        routes.add_note(row, routes.NewNote(t=1.0, kind="note", text="secret"), desk)
+    got = Received({}, {})
+    stale = row | {"choice": json.dumps({"files": {"media": "recording.wav"}})}
+    with pytest.raises(Refusal, match="deleted"):
+        choosing._taken(desk, stale, got, frozenset(("voice",)))
+    assert not sessions.place(row).exists()
+    assert store.rows("notes", session=row["id"]) == []
+    store.close()
+
+
+def test_an_upload_that_comes_after_the_start_changes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    sessions.add_participant("P1")
+    agreed = Consent("P1", True, "other", "x", date.today(), 30)
+    row = sessions.create("P1", sessions.add_consent(agreed), False, None)[0]
+    stale = row | {"choice": json.dumps({"files": {"media": "recording.wav"}})}
+    store.set("sessions", row["id"], state="analysing")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    with pytest.raises(Refusal) as refused:
+        choosing._taken(desk, stale, Received({}, {}), frozenset(("voice",)))
+    assert refused.value.code == "not_open"
+    assert sessions.find(row["id"])["state"] == "analysing"
+    store.close()
+
+
+def test_recordings_without_a_participant_are_people_of_their_own(tmp_path: Path) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    sessions.add_participant("P1")
+    consent_id = sessions.add_consent(Consent("P1", True, "other", "x", date.today(), 30))
+    nobody, other = (_finished(sessions, sessions.create_for_upload(30)[0]) for _ in range(2))
+    first, second = (
+        _finished(sessions, sessions.create("P1", consent_id, False, None)[0]) for _ in range(2)
+    )
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    for number, rows in enumerate(([nobody, first], [nobody, second], [nobody, other, first])):
+        found = list(comparing._laid_out(desk, rows, tmp_path / str(number), False))
+        people = [json.loads((g.folder / SUMMARY_FILE).read_text())["subject"] for g in found]
+        assert len(set(people)) == len(rows)
+        assert people[-1] == "P1"
+    assert comparing.number_of_persons([nobody, other]) == 2
+    assert comparing.number_of_persons([first, second]) == 1
+    store.close()
+
+
+def test_notes_come_back_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row = sessions.create_for_upload(30)[0]
+    texts = ["007", "10", "-3", "=1+1"]
+    for number, text in enumerate(texts):
+        sessions.add_note(row["id"], float(number), "answer", text)
+    sessions.write_notes(row)
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    told = json.loads(bytes(send_table(desk, row, "notes", "json").body))
+    assert [each["text"] for each in told["rows"]] == texts
+    whole = parquet.read_table(io.BytesIO(bytes(send_table(desk, row, "notes", "parquet").body)))
+    assert whole["text"].to_pylist() == texts
+    monkeypatch.setattr("nunbit.app.transfers._MOST_ROWS", 3)
+    with pytest.raises(Refusal) as refused:
+        send_table(desk, row, "notes", "json")
+    assert (refused.value.code, refused.value.status) == ("too_many_rows", 413)
+    store.close()
+
+
+def test_every_speaker_of_a_session_is_a_name_to_leave_out(tmp_path: Path) -> None:
+    """Also the one who is not analysed, where there is no transcript."""
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row = _finished(sessions, sessions.create_for_upload(30)[0])
+    turns = [Turn(Interval(0.0, 1.0), "Minsu", True), Turn(Interval(1.0, 2.0), "DrLee", False)]
+    document = {"speech": _speech_facts(turns), "media": {"name": "x"}}
+    (sessions.place(row) / SUMMARY_FILE).write_text(json.dumps(document), encoding="utf-8")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    assert set(comparing.names_in(desk, row)) == {"Minsu", "DrLee"}
     store.close()
 
 

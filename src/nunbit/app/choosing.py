@@ -220,6 +220,13 @@ def _code(desk: Desk, row: Row) -> str:
 
 def _taken(desk: Desk, row: Row, got: Received, scope: frozenset[str]) -> None:
     """Put what was uploaded into the session's folder."""
+    with desk.sessions.store.folders, desk.sessions.store.changing():
+        row = desk.sessions.find(row["id"])
+        _may_change(desk, row)  # another page may have begun it, or deleted it, during the upload
+        _put(desk, row, got, scope)
+
+
+def _put(desk: Desk, row: Row, got: Received, scope: frozenset[str]) -> None:
     place, store = desk.sessions.place(row), desk.sessions.store
     choice = json.loads(row["choice"])
     files: dict[str, str] = dict(choice.get("files", {}))
@@ -250,9 +257,8 @@ def _taken(desk: Desk, row: Row, got: Received, scope: frozenset[str]) -> None:
               "problem": None}  # fmt: skip
     if title := _title(got.fields.get("title", "")):
         wanted["title"] = title
-    with store.changing():
-        store.set("sessions", row["id"], **wanted)
-        store.note_down("recording_added", row["id"], ", ".join(sorted(new)))
+    store.set("sessions", row["id"], **wanted)
+    store.note_down("recording_added", row["id"], ", ".join(sorted(new)))
 
 
 def _title(given: str) -> str:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -210,12 +211,15 @@ def derived(desk: Desk, row: Row, out: Path, lang: Lang, *options: str) -> Path:
 
 
 def _laid_out(desk: Desk, rows: Sequence[Row], out: Path, leave_out: bool) -> Iterator[Gathered]:
-    persons: dict[str | None, str] = {}
+    persons: dict[str, str] = {}
+    known = {code for code, _ in (who_and_when(desk, row) for row in rows) if code}
+    free = (name for name in (f"P{n}" for n in count(1)) if leave_out or name not in known)
     for row in rows:
         code, visit = who_and_when(desk, row)
-        if code not in persons:
-            persons[code] = f"P{len(persons) + 1}" if leave_out or code is None else code
-        shown = persons[code]
+        who = code or str(row["id"])  # nobody says that two without a participant are one person
+        if who not in persons:
+            persons[who] = code if code and not leave_out else next(free)
+        shown = persons[who]
         name = f"{shown}_{visit}"
         folder = out / name
         folder.mkdir(parents=True)
@@ -248,6 +252,11 @@ def _named(summary: dict[str, Any], person: str, visit: int) -> dict[str, Any]:
     return {**summary, "session": name, "subject": person, "about": about, "media": media}
 
 
+def number_of_persons(rows: Sequence[Row]) -> int:
+    """How many people sessions are of; one without a participant counts as a person of its own."""
+    return len({row["participant"] or row["id"] for row in rows})
+
+
 def names_in(desk: Desk, row: Row) -> dict[str, str]:
     """Names of speakers in a session, and what stands for each: S1, S2; and the person's code."""
     from pyarrow import parquet
@@ -257,7 +266,7 @@ def names_in(desk: Desk, row: Row) -> dict[str, str]:
     if words is not None:
         found |= dict.fromkeys(parquet.read_table(words)["speaker"].to_pylist())
     spoken = read_json(desk.sessions.place(row) / SUMMARY_FILE).get("speech") or {}
-    found[str(spoken.get("target") or "")] = None
+    found |= dict.fromkeys([str(spoken.get("target") or ""), *(spoken.get("speakers") or ())])
     return {name: f"S{n}" for n, name in enumerate((f for f in found if f), 1)}
 
 
@@ -339,7 +348,7 @@ def who_and_when(desk: Desk, row: Row) -> tuple[str | None, int]:
 def compare_sessions(sent: AskedComparison, desk: AtDesk) -> SessionsCompared:
     """Compare the sessions of one person, or conditions within sessions, with intervals."""
     rows = opened_sessions(desk, sent.sessions)
-    if len({row["participant"] for row in rows}) > 1:
+    if number_of_persons(rows) > 1:
         raise Refusal("several_persons")
     if sent.by == "sessions" and len(rows) < 2:
         raise Refusal("one_session")

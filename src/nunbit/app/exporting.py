@@ -24,6 +24,7 @@ from nunbit.app.comparing import (
     derived,
     gathered,
     names_in,
+    number_of_persons,
     opened_sessions,
 )
 from nunbit.app.routes import AtDesk, Desk, Link, Owner, _Sent
@@ -114,7 +115,7 @@ def export_sessions(sent: AskedExport, desk: AtDesk) -> Response:
     """Tables, ELAN or a figure of sessions, as one file; several files come as a zip."""
     rows = opened_sessions(desk, sent.sessions)
     by_measure = sent.form == "figure" and sent.figure.measure
-    if by_measure and len({row["participant"] for row in rows}) > 1:
+    if by_measure and number_of_persons(rows) > 1:
         raise Refusal("several_persons")
     if sent.form == "elan" and len(rows) > _MOST_ELAN:
         raise Refusal("many_elan", most=_MOST_ELAN)

@@ -99,6 +99,10 @@ class JobQueue:
         for row in self._store.rows("jobs", order="number", state="running"):
             if not self._is_alive(row["id"]):  # it may have ended well meanwhile
                 self._judge(row, self._folder / row["id"], None)
+        for place in self._folder.glob("*"):
+            job = self._store.row("jobs", id=place.name)
+            if job is None or job["state"] not in ("queued", "running"):
+                remove_folder(place)
         for thread in self._threads:
             thread.start()
 
@@ -173,6 +177,7 @@ class JobQueue:
             self._cancelled.add(job)
         else:
             self._done(row, "cancelled", None)
+            remove_folder(self._folder / job)
         return self.find(job)
 
     def cancel_session(self, session: str) -> int:

@@ -391,9 +391,11 @@ def delete_session(session: str, sent: Confirmation, desk: AtDesk) -> Receipt:
 @router.post("/sessions/{session}/notes", status_code=201)
 def add_note(row: Opened, sent: NewNote, desk: AtDesk) -> NoteShown:
     """Put a marker, note, question or answer on the axis of a session."""
-    note = desk.sessions.add_note(row["id"], sent.t, sent.kind, sent.text)
-    desk.sessions.store.note_down("note_added", row["id"], sent.kind)
-    desk.sessions.write_notes(row)
+    with desk.sessions.store.folders:
+        row = desk.sessions.find(row["id"])  # it may have been deleted meanwhile
+        note = desk.sessions.add_note(row["id"], sent.t, sent.kind, sent.text)
+        desk.sessions.store.note_down("note_added", row["id"], sent.kind)
+        desk.sessions.write_notes(row)
     return note
 
 

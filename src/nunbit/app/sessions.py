@@ -348,10 +348,15 @@ class Sessions:
         if row["state"] == "recording":
             raise Refusal("still_recording")
         ended = sum(stop(session) for stop in self.stop_jobs)
-        if self.find(session)["state"] in _BUSY:  # its tables are being written
-            raise Refusal("still_recording")
-        place = self.place(row)
-        with self.store.folders, writing(place):
+        with self.store.folders:  # until the database knows it: nothing may be written between
+            if self.find(session)["state"] in _BUSY:  # its tables are being written
+                raise Refusal("still_recording")
+            receipt = self._erased(session, self.place(row), why, ended)
+        self.store.settle()
+        return receipt
+
+    def _erased(self, session: str, place: Path, why: str, ended: int) -> Receipt:
+        with writing(place):
             listed = [(path, path.lstat().st_size) for path in _everything_in(place)]
             for path, _ in listed:
                 _remove(path)
@@ -377,7 +382,6 @@ class Sessions:
             self.store.add("receipts", id=receipt.receipt, session=session,
                            document=asdict(receipt), created=receipt.at)  # fmt: skip
             self.store.note_down("session_deleted", session, f"{why}, {len(gone)} files")
-        self.store.settle()
         return receipt
 
     def end_retention(self) -> int:

@@ -370,13 +370,12 @@ def find(
     )
 
 
-def _speech_facts(turns: Sequence[Turn]) -> dict[str, int | str | bool | None]:
-    """How many turns there are, and whose words are taken for the person's."""
-    return {
-        "turns": len(turns),
-        "target": next((t.speaker for t in turns if t.target), None),
-        "assumed_single": len({t.speaker for t in turns}) <= 1,
-    }
+def _speech_facts(turns: Sequence[Turn]) -> dict[str, Any]:
+    """How many turns there are, whose, and whose words are taken for the person's."""
+    everybody = {turn.speaker for turn in turns}
+    target = next((t.speaker for t in turns if t.target), None)
+    names, single = sorted(name for name in everybody if name), len(everybody) <= 1
+    return {"turns": len(turns), "target": target, "speakers": names, "assumed_single": single}
 
 
 def _write(
