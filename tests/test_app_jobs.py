@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +23,7 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("websockets")
 from PIL import Image
 
-import nunbit
+import nunbit.app
 from make_app import RunningApp, hum, running_app
 
 pytestmark = pytest.mark.seconds
@@ -411,6 +413,29 @@ def test_an_interrupt_puts_the_running_job_back(tmp_path: Path) -> None:
         assert app.stop() in (0, 130, -2)
     with running_app(tmp_path) as app, app.client() as client:
         assert _wait(client, job)["state"] == "done"
+
+
+def test_packages_are_whole_before_the_threads_begin() -> None:
+    """Two threads that began one package at two ends: one of them got a module half there."""
+    app = Path(nunbit.app.__file__).parent
+    inner = re.compile(r"^ +from (nunbit[\w.]*) import", re.MULTILINE)
+    wanted = {"nunbit.stories.within_person", "nunbit.stories.analyze.live_end"}
+    for path in app.glob("*.py"):
+        wanted |= set(inner.findall(path.read_text(encoding="utf-8")))
+    packages = set()
+    for name in wanted:
+        parts = name.split(".")
+        for n in range(2, len(parts) + 1):
+            init = app.parent.joinpath(*parts[1:n], "__init__.py")
+            if init.is_file() and "from nunbit" in init.read_text(encoding="utf-8"):
+                packages.add(".".join(parts[:n]))
+    assert {"nunbit.report", "nunbit.stories.analyze"} <= packages
+    code = (
+        "import sys, nunbit.app.house as house; house.load_packages(); "
+        f"print([p for p in {sorted(packages)!r} if p not in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_app_begins_without_folders_of_jobs_that_are_over(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ from nunbit.runtime.resources import packaged_path
 if TYPE_CHECKING:
     from nunbit.live import LiveSettings
 
+_PACKAGES = (
+    *("nunbit.api", "nunbit.live", "nunbit.measures", "nunbit.recording.media"),
+    *("nunbit.recording.transcript", "nunbit.report", "nunbit.statistics"),
+    *("nunbit.stories.analyze", "nunbit.stories.check", "nunbit.stories.evaluate"),
+)
 _DAY_S, _LOOK_S = 86_400.0, 3_600.0
 
 
@@ -121,6 +126,16 @@ def create_app(
     return Guard(app, key, settings.bind, tuple(name.lower() for name in settings.names))
 
 
+def load_packages() -> None:
+    """Import the packages that the threads of the app use, before there are threads.
+
+    Their ``__init__`` imports their own modules. Of two threads that begin such a package at two
+    ends, Python gives one a module that is half there, and it fails with an ``ImportError``.
+    """
+    for name in _PACKAGES:
+        importlib.import_module(name)
+
+
 class _House:
     """All parts of one app, on one data folder."""
 
@@ -154,6 +169,7 @@ class _House:
 
     def start(self) -> None:
         """Take up what an earlier app left, and load the model beside the first requests."""
+        load_packages()
         shutil.rmtree(self.folder / "incoming", ignore_errors=True)
         (self.folder / "incoming").mkdir()
         for row in self.sessions.end_cut_off():
