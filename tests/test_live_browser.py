@@ -429,6 +429,32 @@ def test_a_cut_socket_comes_back_without_losing_the_clock(live: Live) -> None:
     live.stage("ended", 30)
 
 
+@pytest.mark.parametrize("refused", ["no connection", "with words"])
+def test_a_start_that_was_refused_can_be_tried_again(live: Live, refused: str) -> None:
+    """The devices were let go, so they are turned on again before the next start."""
+    live.open()
+    live.turn_on()
+    once = "let path = '/api/none';" if refused == "no connection" else "let path = '/api/live';"
+    live.page.evaluate(
+        f"(() => {{ const Real = window.WebSocket; {once} let words = path === '/api/live';"
+        " window.WebSocket = class extends Real {"
+        " constructor(url) { super(url.replace('/api/live', path)); path = '/api/live'; }"
+        " send(data) {"
+        ' if (words) { words = false; data = data.replace(/"key":"[^"]*"/, \'"key":"x"\'); }'
+        " super.send(data); } }; })()"
+    )
+    live.page.click("#live-begin")
+    live.stage("idle")
+    live.page.wait_for_selector(".problem")
+    assert live.page.is_hidden("#live-begin")
+    assert live.page.evaluate("document.activeElement.id") == "live-open"
+    live.turn_on()
+    live.start()
+    live.until("window.seen.some((e) => e.type === 'face')")
+    live.stop()
+    live.stage("ended", 30)
+
+
 def test_a_second_tab_is_told(browser: Any, app: App) -> None:
     with _page(browser, app) as first:
         first.open()

@@ -122,6 +122,7 @@ class Live {
     }
     hideProblem("second_tab");
     hideProblem("devices");
+    hideProblem("lost");
     const { stream, problems } = await openDevices({ ...chosen, scope: this.scope });
     document.documentElement.dataset.openedMs = performance.now();
     if (problems.length) showProblem("devices", problems[0]);
@@ -391,10 +392,9 @@ class Live {
     if (state === "lost") {
       hideProblem("cut");
       showProblem("lost", detail.begun ? "problem.lost" : "problem.no_connection");
-      this.finish(detail.begun && this.recording);
-      if (!detail.begun) this.setStage("preview");
     }
-    if (state === "ended" && detail.fatal) this.finish(this.recording);
+    if (state !== "lost" && !(state === "ended" && detail.fatal)) return;
+    if (detail.begun) this.finish(this.recording); else this.notBegun();
   }
 
   // -- stop ----------------------------------------------------------------------------------
@@ -426,13 +426,23 @@ class Live {
     this.finish(this.recording, event);
   }
 
-  finish(recorded) {
+  letGo(stage) {
     this.quiet();
     this.giveBack?.();
     this.giveBack = null;
-    this.setStage("ended");
+    this.setStage(stage);
     this.states.set("face", "off");
     this.states.set("voice", "off");
+  }
+
+  // The devices were let go, so the way begins where they are turned on.
+  notBegun() {
+    this.letGo("idle");
+    document.getElementById("live-open")?.focus();
+  }
+
+  finish(recorded) {
+    this.letGo("ended");
     if (recorded && this.session) { location.hash = `#/sessions/${encodeURIComponent(this.session)}`; return; }
     say(t("live.ended_try"));
     document.getElementById("live-again")?.focus();

@@ -63,7 +63,7 @@ export class LiveSocket {
 
   _closed(event) {
     this.ready = false;
-    if (this.over) { this.onState("ended", { fatal: this.fatal ?? null }); return; }
+    if (this.over) { this.onState("ended", { fatal: this.fatal ?? null, begun: this.session !== null }); return; }
     const now = performance.now();
     if (this.session === null) { // it never began
       this.over = true;
