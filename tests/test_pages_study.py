@@ -24,6 +24,8 @@ pytest.importorskip("fastapi", reason="the extra web is not installed")
 from make_live import App, running_app
 from make_pages import Finished, Picture, drawn_pictures, fill
 from make_timeline import Recipe, make_timeline
+from nunbit.app.sessions import Sessions
+from nunbit.app.store import Store
 from nunbit.measures.definitions import definitions
 from nunbit.report.timeline_page import render_timeline
 from page_words import wrong_words
@@ -263,6 +265,35 @@ def test_sessions_are_compared_exported_and_deleted_by_keyboard(
         receipt = tmp_path / "receipt.txt"
         awaited.value.save_as(receipt)
         assert "K-01" in receipt.read_text(encoding="utf-8-sig")
+        assert not any((tmp_path / "data" / "sessions").iterdir())
+        seen.close()
+
+
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_a_recording_without_a_participant_is_deleted_by_its_number(
+    chromium: Any, tmp_path: Path, lang: str
+) -> None:
+    store = Store(tmp_path / "data" / "nunbit.sqlite")
+    row, _ = Sessions(store, tmp_path / "data" / "sessions").create_for_upload(30)
+    store.set("sessions", row["id"], state="failed")
+    store.close()
+    with running_app(tmp_path / "data") as app:
+        seen = Visitor(chromium, app, lang=lang)
+        seen.go("delete")
+        assert row["id"] in seen.page.inner_text("#unnamed")
+        seen.page.click("#unnamed a")
+        seen.page.click("#delete > summary")
+        assert "null" not in seen.page.inner_text("#delete")
+        asked = seen.page.inner_text("label[for=delete-code]")
+        assert asked.endswith(f": {row['id']}")
+        seen.page.fill("#delete-code", "null")
+        seen.page.click("#delete-go")
+        seen.page.wait_for_selector("#delete [role=alert]:not([hidden])")
+        told = seen.page.inner_text("#delete [role=alert]")
+        assert {"ko": "녹화의 번호", "en": "the recording's number"}[lang] in told
+        seen.page.fill("#delete-code", asked.rsplit(" ", 1)[1])
+        seen.page.click("#delete-go")
+        seen.page.wait_for_selector("#receipt")
         assert not any((tmp_path / "data" / "sessions").iterdir())
         seen.close()
 

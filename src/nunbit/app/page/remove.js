@@ -2,7 +2,7 @@
 
 import { ask, forgetSessionKey } from "./api.js";
 import { both, bytes, h, help, t, when } from "./dom.js";
-import { day, messages, people, plainTable, save } from "./study_shared.js";
+import { day, messages, people, plainTable, save, sessionWords } from "./study_shared.js";
 
 const KINDS = [
   [/\.(mp4|mkv|webm|avi|mov|mpg|ts|wav|mp3|flac|ogg|aac|flv|wma|aiff|caf|amr)$/i, "media"], [/^transcript\./, "transcript"], [/^speakers\./, "transcript"],
@@ -15,9 +15,10 @@ export async function deleteView(place, asked) {
   const page = h("div", {});
   place.replaceChildren(h("div", { class: "beside" }, page, help("delete")));
   const say = messages();
-  const list = h("div", {}), held = h("div", { id: "held" }), earlier = h("section", {});
+  const list = h("div", {}), held = h("div", { id: "held" }), others = h("section", { id: "unnamed" }), earlier = h("section", {});
   const [{ participants }, found] = await Promise.all([ask("GET", "api/participants"), people()]);
-  page.append(h("h1", { t: "remove.title" }), h("p", { class: "what", t: "remove.what" }), list, say.busy, say.trouble, held, earlier);
+  page.append(h("h1", { t: "remove.title" }), h("p", { class: "what", t: "remove.what" }), list, say.busy, say.trouble, held, others, earlier);
+  others.append(...unnamedOf(found.get("") ?? []));
   await receipts(earlier);
   if (!participants.length) { list.append(h("p", { class: "box", t: "remove.none" })); return; }
   const sorted = [...participants].sort((a, b) => a.code.localeCompare(b.code, "ko", { numeric: true }));
@@ -39,6 +40,11 @@ export async function deleteView(place, asked) {
   }
   if (asked && sorted.some((one) => one.code === asked)) { select.value = asked; await look(asked); }
 }
+
+// Recordings that were sent without a participant are deleted one by one, each on its own page.
+const unnamedOf = (sessions) => (sessions.length ? [h("h2", { t: "remove.unnamed" }), h("p", { t: "remove.unnamed_what" }),
+  h("ul", { class: "lines" }, sessions.map((one) => h("li", {},
+    h("a", { href: `#/sessions/${encodeURIComponent(one.id)}`, text: one.title || sessionWords(one) }), h("code", { text: one.id }))))] : []);
 
 function heldOf(holdings, act) {
   const n = holdings.sessions.reduce((sum, one) => sum + one.files.length, 0);

@@ -123,7 +123,7 @@ export function deletion(id, session, stop) {
   }
   place.append(h("summary", { t: "delete.title" }), h("p", { t: "delete.what" }),
     h("form", { on: { submit } },
-      h("p", { class: "field" }, h("label", { for: "delete-code", t: "delete.confirm", values: { code: session.participant } }), field),
+      h("p", { class: "field" }, h("label", { for: "delete-code", t: session.participant ? "delete.confirm" : "delete.confirm_id", values: { code: session.participant || id } }), field),
       wrong, h("button", { class: "danger", id: "delete-go", t: "delete.go" })));
   return place;
 }

@@ -276,6 +276,7 @@ export const TEXTS = {
   "delete.title": ["이 녹화만 지우기", "Delete this recording only"],
   "delete.what": ["모든 파일을 지우고, 지워졌는지 확인한 뒤 영수증을 보여 줍니다. 되돌릴 수 없습니다.", "All files are deleted, checked to be gone, and a receipt is shown. It cannot be undone."],
   "delete.confirm": ["확인을 위해 참여자 코드를 적으십시오: {code}", "To confirm, enter the participant code: {code}"],
+  "delete.confirm_id": ["확인을 위해 이 녹화의 번호를 적으십시오: {code}", "To confirm, enter the number of this recording: {code}"],
   "delete.go": ["영구히 지우기", "Delete for ever"],
   "delete.wrong": ["코드가 다릅니다.", "The code differs."],
   "delete.done": ["지웠습니다", "Deleted"],

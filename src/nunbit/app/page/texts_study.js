@@ -148,6 +148,8 @@ export const TEXTS_STUDY = {
   "remove.title": ["한 참여자의 자료 모두 지우기", "Delete everything of a participant"],
   "remove.what": ["지우기 전에 파일을 모두 보여 주고, 지운 뒤에는 정말 없어졌는지 확인해 영수증을 드립니다.", "Every file is listed before; afterwards it is checked that they are gone, and you get a receipt."],
   "remove.none": ["참여자가 없습니다.", "There are no participants."],
+  "remove.unnamed": ["참여자 코드가 없는 녹화", "Recordings without a participant code"],
+  "remove.unnamed_what": ["녹화를 누르면 그 쪽의 ‘이 녹화만 지우기’에서 하나씩 지울 수 있습니다.", "Click one to open it, and delete it there under 'Delete this recording only'."],
   "remove.person": ["참여자", "Participant"],
   "remove.choose": ["고르십시오", "Choose"],
   "remove.list": ["{code}: 지워질 자료", "{code}: what will be deleted"],
