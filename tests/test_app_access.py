@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 httpx = pytest.importorskip("httpx")
 
 from command import run_command
-from make_app import RunningApp, new_session, running_app
+from make_app import RunningApp, consent, new_session, running_app
+from nunbit.app.house import _value_problem
 
 pytestmark = pytest.mark.seconds
 websockets = pytest.importorskip("websockets")
@@ -298,6 +300,48 @@ def test_errors_are_sentences_in_both_languages(app: RunningApp) -> None:
         error = answer.json()["error"]
         assert set(error) == {"code", "ko", "en"}
         assert len(error["en"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "ko"),
+    [
+        ("retention_days", 0, "1 이상이어야 합니다"),
+        ("retention_days", 10**9, "이하여야 합니다"),
+        ("retention_days", 1.5, "정수여야 합니다"),
+        ("purpose_text", "x" * 3000, "2000글자를 넘을 수 없습니다"),
+        ("participant", "", "1글자 이상이어야 합니다"),
+        ("participant", 7, "글자로 적어야 합니다"),
+        ("date", "yesterday", "2026-01-31처럼 적은 날짜여야 합니다"),
+        ("minor", None, "참이나 거짓이어야 합니다"),
+        ("scope", 3, "이름이 붙은 값의 묶음이어야 합니다"),
+        ("purpose", "anything", "다음 가운데 하나여야 합니다"),
+        ("nonsense", 1, "없는 항목입니다"),
+    ],
+    ids=str,
+)
+def test_a_value_that_does_not_fit_is_said_in_korean(
+    app: RunningApp, field: str, value: object, ko: str
+) -> None:
+    with app.client() as client:
+        answer = client.post("/api/consents", json=consent("P-1") | {field: value})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (422, "invalid")
+    assert error["ko"].startswith(f"{field}: ")
+    told = re.sub(r"'[a-z_]+'", "", error["ko"].removeprefix(field))  # values that may be sent
+    assert ko in told
+    assert not re.search("[A-Za-z]", told)
+    assert not re.search("[가-힣]", error["en"])
+
+
+def test_what_lacks_or_is_not_known_is_said_in_korean(app: RunningApp) -> None:
+    json_type = {"Content-Type": "application/json"}
+    with app.client() as client:
+        lacks = client.post("/api/participants", json={}).json()["error"]["ko"]
+        broken = client.post("/api/participants", content=b"{", headers=json_type)
+    assert lacks == "code: 꼭 필요한데 빠졌습니다"
+    assert broken.json()["error"]["ko"] == "보낸 내용: 형식이 잘못되어 읽을 수 없습니다"
+    other = _value_problem({"type": "uuid_version", "msg": "x", "loc": ()})
+    assert (other.en, other.ko) == ("the value does not fit here", "여기에 맞지 않는 값입니다")
 
 
 def test_another_address_needs_a_token_and_says_what_it_means(tmp_path: Path) -> None:

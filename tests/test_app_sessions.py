@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pyarrow import parquet
 
@@ -23,7 +24,7 @@ pytest.importorskip("websockets")
 
 from make_app import RunningApp, consent, new_session, running_app
 from make_timeline import make_timeline
-from nunbit.app import choosing, comparing, routes
+from nunbit.app import choosing, comparing, routes, transfers
 from nunbit.app.access import Refusal
 from nunbit.app.house import _House
 from nunbit.app.sessions import SUMMARY_FILE, Sessions
@@ -180,6 +181,53 @@ def test_notes_stand_on_the_axis_by_time(app: RunningApp, client: httpx.Client) 
     assert written.splitlines()[1] == "2.0,question,어제는 어땠나요?"
     table = client.get(f"{place}/tables/notes?format=json", headers=headers).json()
     assert table["rows"][2]["text"] == "네"
+
+
+def test_notes_come_back_as_they_were(client: httpx.Client) -> None:
+    mine = new_session(client)
+    headers = {"X-Session-Key": mine["key"]}
+    place = f"/api/sessions/{mine['id']}"
+    said = ["007", "10", "-3", "=1+1", "'-3", "true", "", "2026-11-30", 'one\ntwo, "three"']
+    for t, text in enumerate(said):
+        sent = {"t": t, "kind": "answer", "text": text}
+        assert client.post(f"{place}/notes", json=sent, headers=headers).status_code == 201
+    rows = [{"t": float(t), "kind": "answer", "text": text} for t, text in enumerate(said)]
+    # Parquet first: it is what a fresh app is asked for.
+    answer = client.get(f"{place}/tables/notes", headers=headers)
+    assert pq.read_table(io.BytesIO(answer.content)).to_pylist() == rows
+    answer = client.get(f"{place}/tables/notes?format=json", headers=headers)
+    assert answer.json()["rows"] == rows
+
+
+def test_a_transcript_that_is_a_table_comes_back_as_it_was(
+    app: RunningApp, client: httpx.Client
+) -> None:
+    mine = new_session(client)
+    headers = {"X-Session-Key": mine["key"]}
+    given = app.folder / "sessions" / mine["id"] / "transcript.csv"
+    given.write_text("start,text\n0.5,007\n1.5,\n", "utf-8")
+    place = f"/api/sessions/{mine['id']}/tables/transcript"
+    rows = client.get(f"{place}?format=json", headers=headers).json()["rows"]
+    assert rows == [{"start": "0.5", "text": "007"}, {"start": "1.5", "text": ""}]
+
+
+def test_a_table_that_is_too_long_for_json_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "nunbit.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row, _ = sessions.create_for_upload(30)
+    for t in range(3):
+        sessions.add_note(row["id"], t, "marker", "")
+    sessions.write_notes(row)
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    monkeypatch.setattr(transfers, "_MOST_ROWS", 3)
+    assert transfers.send_table(desk, row, "notes", "json").status_code == 200
+    monkeypatch.setattr(transfers, "_MOST_ROWS", 2)
+    with pytest.raises(Refusal) as refused:
+        transfers.send_table(desk, row, "notes", "json")
+    assert (refused.value.code, refused.value.status) == ("too_many_rows", 413)
+    assert transfers.send_table(desk, row, "notes", "parquet").status_code == 200
 
 
 # -- deletion --------------------------------------------------------------------------------------

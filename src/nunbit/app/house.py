@@ -53,17 +53,21 @@ from nunbit.app.routes import Desk, router
 from nunbit.app.sessions import EXPORTS, Sessions
 from nunbit.app.store import MOST_RETENTION_DAYS, Row, Store
 from nunbit.core.messages import NunbitError, Text
-from nunbit.runtime.resources import packaged_path
+from nunbit.runtime.resources import packaged_path, packaged_table
 
 if TYPE_CHECKING:
     from nunbit.live import LiveSettings
 
-_PACKAGES = (
-    *("nunbit.api", "nunbit.live", "nunbit.measures", "nunbit.recording.media"),
-    *("nunbit.recording.transcript", "nunbit.report", "nunbit.statistics"),
-    *("nunbit.stories.analyze", "nunbit.stories.check", "nunbit.stories.evaluate"),
-)
+_PACKAGES = ("api live measures recording.media recording.transcript report statistics "
+             "stories.analyze stories.check stories.evaluate").split()  # fmt: skip
 _DAY_S, _LOOK_S = 86_400.0, 3_600.0
+_BODY = Text("what was sent", "보낸 내용")
+_LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length", "expected")
+_KINDS = {"unexpected_keyword_argument": "extra", "enum": "literal", "finite_number": "float",
+          "literal_error": "literal", "string_pattern_mismatch": "pattern",
+          "tuple_type": "list", "set_type": "list", "model_type": "object", "dict_type": "object",
+          "model_attributes_type": "object", "dataclass_type": "object"}  # fmt: skip
+"""Kinds of pydantic's errors whose first word names no text of ours."""
 
 
 def create_app(
@@ -133,7 +137,7 @@ def load_packages() -> None:
     ends, Python gives one a module that is half there, and it fails with an ``ImportError``.
     """
     for name in _PACKAGES:
-        importlib.import_module(name)
+        importlib.import_module(f"nunbit.{name}")
 
 
 class _House:
@@ -377,6 +381,16 @@ def _add_page(app: FastAPI, house: _House) -> None:
     app.mount("/page", StaticFiles(directory=page, follow_symlink=False))
 
 
+def _value_problem(error: dict[str, Any]) -> Text:
+    """What is wrong with a value, in words of ours: pydantic's are English only."""
+    texts, kind = packaged_table("app/texts.toml"), error["type"]
+    names = (f"invalid_{kind}", f"invalid_{_KINDS.get(kind, kind.split('_')[0])}", "invalid_any")
+    told = texts[next(name for name in names if name in texts)]
+    context = error.get("ctx") or {}
+    limit = next((context[key] for key in _LIMITS if key in context), "")
+    return Text(told["en"], told["ko"]).fill(limit=str(limit).replace(" or ", ", "))
+
+
 def _add_answers(app: FastAPI, log: Path) -> None:
     """Every error as ``{"error": {"code", "ko", "en"}}``."""
 
@@ -392,8 +406,9 @@ def _add_answers(app: FastAPI, log: Path) -> None:
     @app.exception_handler(RequestValidationError)
     async def sent(_: Request, exc: RequestValidationError) -> JSONResponse:
         first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        return told(Refusal("invalid", where=where, problem=first["msg"]))
+        inside = () if first["type"] == "json_invalid" else first["loc"][1:]
+        where = ".".join(str(part) for part in inside) or _BODY
+        return told(Refusal("invalid", where=where, problem=_value_problem(first)))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, exc: HTTPException) -> JSONResponse:

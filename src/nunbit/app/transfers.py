@@ -32,13 +32,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from nunbit.app.access import REPORT_POLICY, Refusal
 from nunbit.app.jobs import bundle_option, choice_options
-from nunbit.app.sessions import (
-    CONSENT_FILE,
-    EXPORTS,
-    NOTES_FILE,
-    REPORT_FILE,
-    SUMMARY_FILE,
-)
+from nunbit.app.sessions import CONSENT_FILE, EXPORTS, NOTES_FILE, REPORT_FILE, SUMMARY_FILE
 from nunbit.app.store import Row
 from nunbit.core.messages import InputError, MediaError, Text
 from nunbit.pictures.decode import open_image
@@ -50,7 +44,6 @@ if TYPE_CHECKING:
 
 _EXPORT_S = 300  # the tables of two hours take some 40 s
 _MOST_ROWS = 200_000  # in JSON: 100 MB
-_NOTES = (("t", "double"), ("kind", "string"), ("text", "string"))
 MEGABYTE = 1_000_000
 _FIELD_BYTES = 65_536
 _STALL_S = 60.0
@@ -345,18 +338,25 @@ def send_table(desk: Desk, row: Row, name: str, kind: str) -> Response:
     path = tables[stem]
     if f".{kind}" == path.suffix:
         return FileResponse(path, filename=f"{row['id']}_{path.name}")
+    import pyarrow as pa
     import pyarrow.csv
+    import pyarrow.parquet
 
     from nunbit.runtime.files import read_parquet
     from nunbit.runtime.results import decoded, spreadsheet_table
 
-    if path.suffix == ".csv":  # the notes, whose "007" a guess would take for a number
-        notes = map(asdict, desk.sessions.notes(row["id"]))
-        whole = pyarrow.Table.from_pylist(list(notes), schema=pyarrow.schema(_NOTES))
+    if path.name == NOTES_FILE:  # as they were written; the file is made for spreadsheets
+        columns = {"t": pa.float64(), "kind": pa.string(), "text": pa.string()}
+        notes = [asdict(note) for note in desk.sessions.notes(row["id"])]
+        whole = pa.Table.from_pylist(notes, pa.schema(columns))
+    elif path.suffix == ".csv":  # a transcript that was given
+        names = pyarrow.csv.open_csv(path).schema.names
+        texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        whole = pyarrow.csv.read_csv(path, convert_options=texts)
     else:
         whole = read_parquet(path, Text("unreadable: {reason}", "읽을 수 없습니다: {reason}"))
     if kind == "json" and whole.num_rows > _MOST_ROWS:
-        raise Refusal("too_many_rows", rows=whole.num_rows, limit=_MOST_ROWS)
+        raise Refusal("too_many_rows", rows=f"{whole.num_rows:,}", limit=f"{_MOST_ROWS:,}")
     stream = io.BytesIO()
     if kind == "csv":
         pyarrow.csv.write_csv(spreadsheet_table(whole), stream)
