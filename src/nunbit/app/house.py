@@ -58,8 +58,8 @@ from nunbit.runtime.resources import packaged_path, packaged_table
 if TYPE_CHECKING:
     from nunbit.live import LiveSettings
 
-_PACKAGES = ("api live measures recording.media recording.transcript report statistics "
-             "stories.analyze stories.check stories.evaluate").split()  # fmt: skip
+_PACKAGES = ("api", "live", "measures", "recording.media", "recording.transcript", "report",
+             "statistics", "stories.analyze", "stories.check", "stories.evaluate")  # fmt: skip
 _DAY_S, _LOOK_S = 86_400.0, 3_600.0
 _BODY = Text("what was sent", "보낸 내용")
 _LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length", "expected")
