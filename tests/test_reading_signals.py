@@ -27,7 +27,7 @@ def rows(lang: str) -> list[list[str]]:
     own = text.split(heading, 1)[1].split("\n## ", 1)[0]
     lines = [line for line in own.split("\n") if line.startswith("| ")]
     cells = [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines]
-    return [row for row in cells if row[-1] not in ("test", "시험")]
+    return [row for row in cells if row[-1] not in ("test", "테스트")]
 
 
 def codes() -> set[tuple[str, str]]:
