@@ -299,7 +299,8 @@ def test_nothing_is_left_of_a_recording_that_has_only_the_other_part(
     place = _session(client, voice=False)
     assert _code(_add(client, place, media=sound)) == "voice_not_agreed"
     folder = app.folder / place.removeprefix("/api/")
-    assert not [p for p in folder.rglob("*") if _kinds(p)]
+    # The key is random: now and then its bytes look like sound.
+    assert not [p for p in folder.rglob("*") if p.name != ".key" and _kinds(p)]
     place = _session(client, face=False)
     look = _add(client, place, media=sound).json()
     assert look["left_out"] == []  # there was nothing to leave out
