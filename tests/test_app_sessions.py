@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Lock, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,8 +25,9 @@ pytest.importorskip("websockets")
 
 from make_app import RunningApp, consent, new_session, running_app
 from make_timeline import make_timeline
-from nunbit.app import choosing, comparing, routes, transfers
+from nunbit.app import choosing, comparing, live_socket, routes, transfers
 from nunbit.app.access import Refusal
+from nunbit.app.children import AgreedPart
 from nunbit.app.house import _House
 from nunbit.app.sessions import SUMMARY_FILE, Sessions
 from nunbit.app.store import Consent, Store
@@ -365,6 +367,122 @@ def test_an_upload_that_comes_after_the_start_changes_nothing(tmp_path: Path) ->
         choosing._taken(desk, stale, Received({}, {}), frozenset(("voice",)))
     assert refused.value.code == "not_open"
     assert sessions.find(row["id"])["state"] == "analysing"
+    store.close()
+
+
+def _agreed(sessions: Sessions) -> dict[str, Any]:
+    sessions.add_participant("P1")
+    consent_id = sessions.add_consent(Consent("P1", True, "other", "x", date.today(), 30))
+    return sessions.create("P1", consent_id, False, None)[0]
+
+
+def _upload(folder: Path, body: bytes) -> Received:
+    (folder / "uploaded").write_bytes(body)
+    return Received({"media": (folder / "uploaded", b"RIFF\0\0\0\0WAVEfmt ")}, {})
+
+
+def test_a_start_is_refused_where_another_recording_came_during_its_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    row, scope = _agreed(sessions), frozenset(("face", "voice"))
+    choosing._taken(desk, row, _upload(tmp_path, b"first"), scope)
+    row = sessions.find(row["id"])
+
+    def look(*_: Any) -> Any:  # the second is called like the first
+        choosing._taken(desk, row, _upload(tmp_path, b"second"), scope)
+        return SimpleNamespace(doubted=False, has_video=False, speakers=(), duration_s=9.0)
+
+    monkeypatch.setattr(choosing, "_look", look)
+    with pytest.raises(Refusal) as refused:
+        choosing.start(row, choosing.Begin(), desk)
+    assert refused.value.code == "other_recording"
+    assert sessions.find(row["id"])["state"] == "open"
+    assert store.rows("jobs", order="number") == []
+    store.close()
+
+
+def test_an_unreadable_look_removes_nothing_of_what_came_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path, looking=Lock())
+    row, scope = _agreed(sessions), frozenset(("face", "voice"))
+    choosing._taken(desk, row, _upload(tmp_path, b"first"), scope)
+    row = sessions.find(row["id"])
+
+    def look(*_: Any) -> dict[str, Any]:
+        choosing._taken(desk, row, _upload(tmp_path, b"second"), scope)
+        return {"error": {"en": "x", "ko": "x"}}
+
+    monkeypatch.setattr(choosing, "look_at", look)
+    with pytest.raises(Refusal):
+        choosing._look(desk, row)
+    files = json.loads(sessions.find(row["id"])["choice"])["files"]
+    assert (sessions.place(row) / files["media"]).read_bytes() == b"second"
+    store.close()
+
+
+def test_a_deleted_session_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a baseline, a key or a camera that were on their way when another page deleted it."""
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path, here=True)
+    row = _finished(sessions, sessions.create_for_upload(30)[0])
+    sessions.delete(row["id"])
+    stretch = routes.BaselineStretch.model_validate({"from": 0, "to": 90})
+    with pytest.raises(Refusal, match="deleted"):
+        routes.set_baseline(row, stretch, desk)
+    live: Any = SimpleNamespace(sessions=sessions)
+    for change in ("delete", "upload"):
+        row = _agreed(sessions)
+        if change == "delete":
+            sessions.delete(row["id"])
+        else:
+            store.set("sessions", row["id"], origin="file")
+        with pytest.raises(Refusal):
+            live_socket.LiveDesk._mark(live, row, "recording", "recording_started")
+        assert store.row("sessions", id=row["id"])["state"] in ("deleted", "open")
+    row, waits = sessions.create_for_upload(30)[0], ThreadPoolExecutor(1)
+    real, asked = choosing.new_key, []
+
+    def key() -> str:
+        asked.append(waits.submit(sessions.delete, row["id"]))
+        with suppress(TimeoutError):
+            asked[0].result(timeout=0.3)
+        return real()
+
+    (sessions.place(row) / choosing.KEY_FILE).unlink(missing_ok=True)
+    monkeypatch.setattr(choosing, "new_key", key)
+    choosing.session_key(row["id"], desk)
+    asked[0].result(timeout=5)
+    assert not sessions.place(row).exists()
+    waits.shutdown()
+    store.close()
+
+
+def test_the_database_is_free_while_a_copy_without_pictures_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    row = _agreed(sessions)
+
+    def part(path: Path, ending: str, scope: frozenset[str]) -> AgreedPart:
+        other = Thread(target=store.note_down, args=("looked", row["id"]), daemon=True)
+        other.start()
+        other.join(timeout=1)
+        assert not other.is_alive()
+        return AgreedPart(path, ending)
+
+    monkeypatch.setattr(choosing, "part_of", part)
+    choosing._taken(desk, row, _upload(tmp_path, b"first"), frozenset(("voice",)))
     store.close()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import unicodedata
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from nunbit.app.access import Refusal, key_hash, new_key, write_secret
 from nunbit.app.children import (
     LOOK_FOLDER,
+    AgreedPart,
     FrameShown,
     Look,
     LookHint,
@@ -112,19 +114,21 @@ def _consent(row: Row, code: str, sessions: int) -> ConsentShown:
 @router.post("/sessions/{session}/key", status_code=201, dependencies=[Owner])
 def session_key(session: str, desk: AtDesk) -> SessionKey:
     """The key of a session, for another browser on this machine; refused to other machines."""
-    row = desk.sessions.find(session)
     if not desk.here:
+        desk.sessions.find(session)
         raise Refusal("session_key")
-    path = desk.sessions.place(row) / KEY_FILE
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except OSError:
-        key = ""
-    if key_hash(key) != row["key_hash"]:
-        key = new_key()
-        write_secret(path, key)
-        desk.sessions.store.set("sessions", row["id"], key_hash=key_hash(key))
-    desk.sessions.store.note_down("key_asked", row["id"])
+    with desk.sessions.store.folders:  # nobody deletes it while its key is written
+        row = desk.sessions.find(session)
+        path = desk.sessions.place(row) / KEY_FILE
+        try:
+            key = path.read_text(encoding="utf-8").strip()
+        except OSError:
+            key = ""
+        if key_hash(key) != row["key_hash"]:
+            key = new_key()
+            write_secret(path, key)
+            desk.sessions.store.set("sessions", row["id"], key_hash=key_hash(key))
+        desk.sessions.store.note_down("key_asked", row["id"])
     return SessionKey(row["id"], key)
 
 
@@ -191,10 +195,12 @@ def start(row: Opened, sent: Begin, desk: AtDesk) -> Outline:
             row | {"duration_s": look.duration_s}, sent.baseline.start, sent.baseline.end
         )
         wanted |= {"baseline_from": sent.baseline.start, "baseline_to": sent.baseline.end}
-    size = (desk.sessions.place(row) / files["media"]).stat().st_size
-    with desk.sessions.store.changing():
-        if desk.sessions.find(row["id"])["state"] not in _OPEN:  # a second click
-            raise Refusal("not_open")
+    with desk.sessions.store.folders, desk.sessions.store.changing():
+        now = desk.sessions.find(row["id"])
+        _may_change(desk, now)  # a second click
+        if now["choice"] != row["choice"]:  # what was looked at is no longer there
+            raise Refusal("other_recording")
+        size = (desk.sessions.place(row) / files["media"]).stat().st_size
         desk.sessions.store.set("sessions", row["id"], **wanted)
         job = desk.jobs.add("analyze", row["id"], files | {"lang": sent.lang, "bytes": size})
     return desk.jobs.outline(job)
@@ -220,19 +226,22 @@ def _code(desk: Desk, row: Row) -> str:
 
 def _taken(desk: Desk, row: Row, got: Received, scope: frozenset[str]) -> None:
     """Put what was uploaded into the session's folder."""
+    # A copy without pictures or sound takes minutes, in which the database must not be held.
+    part = part_of(*got.media(), scope) if "media" in got.files else None
     with desk.sessions.store.folders, desk.sessions.store.changing():
         row = desk.sessions.find(row["id"])
         _may_change(desk, row)  # another page may have begun it, or deleted it, during the upload
-        _put(desk, row, got, scope)
+        _put(desk, row, got, scope, part)
 
 
-def _put(desk: Desk, row: Row, got: Received, scope: frozenset[str]) -> None:
+def _put(
+    desk: Desk, row: Row, got: Received, scope: frozenset[str], part: AgreedPart | None
+) -> None:
     place, store = desk.sessions.place(row), desk.sessions.store
     choice = json.loads(row["choice"])
     files: dict[str, str] = dict(choice.get("files", {}))
     new: dict[str, tuple[Path, str]] = {}
-    if "media" in got.files:
-        part = part_of(*got.media(), scope)
+    if part is not None:
         new["media"] = part.path, f"{row['id']}.{part.ending}"
         choice |= {"left_out": part.left_out, "later_s": part.later_s}
     elif "media" not in files:
@@ -253,8 +262,8 @@ def _put(desk: Desk, row: Row, got: Received, scope: frozenset[str]) -> None:
         files[kind] = name
     shutil.rmtree(place / LOOK_FOLDER, ignore_errors=True)
     kept = {name: choice[name] for name in ("left_out", "later_s") if name in choice}
-    wanted = {"choice": {"files": files, **kept}, "origin": "file", "state": "open",
-              "problem": None}  # fmt: skip
+    kept |= {"files": files, "upload": secrets.token_hex(8)}  # another may be called the same
+    wanted = {"choice": kept, "origin": "file", "state": "open", "problem": None}
     if title := _title(got.fields.get("title", "")):
         wanted["title"] = title
     store.set("sessions", row["id"], **wanted)
@@ -288,7 +297,9 @@ def _look(desk: Desk, row: Row) -> Look:
         if found[has] and part not in scope:
             _forget(desk.sessions, row)
             raise Refusal(f"{part}_not_agreed")
-    desk.sessions.store.set("sessions", row["id"], duration_s=found["duration_s"])
+    with desk.sessions.store.changing():
+        if _unchanged(desk.sessions, row):
+            desk.sessions.store.set("sessions", row["id"], duration_s=found["duration_s"])
     frames = tuple(
         FrameShown(**{**frame, "faces": tuple(
             NumberedFace(face["number"], tuple(face["box"])) for face in frame["faces"])})
@@ -305,12 +316,21 @@ def _look(desk: Desk, row: Row) -> Look:
 
 
 def _forget(sessions: Sessions, row: Row) -> None:
-    """Remove an upload that cannot be used."""
+    """Remove an upload that cannot be used, unless there is another or its analysis has begun."""
     place = sessions.place(row)
-    for name in json.loads(row["choice"]).get("files", {}).values():
-        (place / name).unlink(missing_ok=True)
-    shutil.rmtree(place / LOOK_FOLDER, ignore_errors=True)
-    sessions.store.set("sessions", row["id"], choice={}, title="")
+    with sessions.store.folders, sessions.store.changing():
+        if not _unchanged(sessions, row):
+            return
+        for name in json.loads(row["choice"]).get("files", {}).values():
+            (place / name).unlink(missing_ok=True)
+        shutil.rmtree(place / LOOK_FOLDER, ignore_errors=True)
+        sessions.store.set("sessions", row["id"], choice={}, title="")
+
+
+def _unchanged(sessions: Sessions, row: Row) -> bool:
+    """Whether a session is as it was before a look, which takes a while."""
+    now = sessions.store.row("sessions", id=row["id"]) or {}
+    return all(now.get(name) == row[name] for name in ("state", "choice"))
 
 
 def _clicked(look: Look, face: ClickedFace | None) -> dict[str, Any]:

@@ -340,7 +340,8 @@ class _House:
         if whole and "summary.json" in self.sessions.files(row):
             self._draw_pages(row["id"])
             return None
-        with self.store.changing():
+        with self.store.folders, self.store.changing():
+            self.sessions.find(row["id"])  # it may have been deleted meanwhile
             self.store.set("sessions", row["id"], state="analysing")
             return str(self.jobs.add("finish", row["id"], {})["id"])
 

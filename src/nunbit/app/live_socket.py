@@ -199,8 +199,7 @@ class LiveDesk:
             return await self._open(socket, hello, keys)
 
     async def _open(self, socket: WebSocket, hello: Hello, keys: Keyring) -> _Running:
-        # Here, so that the app starts without the models' code.
-        from nunbit.live import LiveSession
+        from nunbit.live import LiveSession  # here: the app starts without the models' code
         from nunbit.stories.analyze.live_end import finish_live
 
         row, scope, folder = None, frozenset(("face", "voice", "words")), None
@@ -244,8 +243,9 @@ class LiveDesk:
         return running
 
     def _mark(self, row: Row, state: str, action: str, **changes: Any) -> None:
-        store = self.sessions.store
-        with store.changing():
+        with (store := self.sessions.store).folders, store.changing():
+            if state == "recording" and self.sessions.find(row["id"]) != row:  # changed meanwhile
+                raise Refusal("recorded_before")
             store.set("sessions", row["id"], state=state, **changes)
             store.note_down(action, row["id"])
 

@@ -296,7 +296,8 @@ def _queued(desk: Desk, got: Received) -> Queued:
         name = f"transcript.{transcript_ending(got.files['transcript'][1])}"
         transcript.replace(place / name)
         options["transcript"] = name
-    with desk.sessions.store.changing():
+    with desk.sessions.store.folders, desk.sessions.store.changing():
+        desk.sessions.find(row["id"])  # it may have been deleted meanwhile
         desk.sessions.store.set("sessions", row["id"], state="analysing")
         job = desk.jobs.add("analyze", row["id"], options)
     return Queued(job=desk.jobs.outline(job), session=SessionKey(row["id"], key))
@@ -402,11 +403,12 @@ def add_note(row: Opened, sent: NewNote, desk: AtDesk) -> NoteShown:
 @router.post("/sessions/{session}/baseline", status_code=202)
 def set_baseline(row: Opened, sent: BaselineStretch, desk: AtDesk) -> Outline:
     """Compare the session's values with a neutral stretch of the same person; 60 s or more."""
-    if row["state"] != "done":
-        raise Refusal("still_recording")
-    check_baseline(row, sent.start, sent.end)
     options = {"from": sent.start, "to": sent.end}
-    with desk.sessions.store.changing():
+    with desk.sessions.store.folders, desk.sessions.store.changing():
+        row = desk.sessions.find(row["id"])  # it may have been deleted meanwhile
+        if row["state"] != "done":
+            raise Refusal("still_recording")
+        check_baseline(row, sent.start, sent.end)
         desk.sessions.store.set("sessions", row["id"], state="analysing")
         desk.sessions.store.note_down("baseline_set", row["id"])
         return desk.jobs.outline(desk.jobs.add("baseline", row["id"], options))
