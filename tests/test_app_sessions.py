@@ -16,6 +16,7 @@ from threading import Lock, Thread
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import parquet
@@ -538,6 +539,28 @@ def test_every_speaker_of_a_session_is_a_name_to_leave_out(tmp_path: Path) -> No
     (sessions.place(row) / SUMMARY_FILE).write_text(json.dumps(document), encoding="utf-8")
     desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
     assert set(comparing.names_in(desk, row)) == {"Minsu", "DrLee"}
+    store.close()
+
+
+def test_speakers_of_a_session_of_an_earlier_nunbit_are_left_out(tmp_path: Path) -> None:
+    """Its summary names the target alone, and quotes the other in a sentence."""
+    store = Store(tmp_path / "base.sqlite")
+    sessions = Sessions(store, tmp_path / "sessions")
+    row = _finished(sessions, sessions.create_for_upload(30)[0])
+    told = [{"en": "2 speakers (Minsu, DrLee)", "ko": "2명(Minsu, DrLee)"}]
+    document = {"speech": {"turns": 2, "target": "Minsu"}, "media": {"name": "x"}, "reading": told}
+    place = sessions.place(row)
+    (place / SUMMARY_FILE).write_text(json.dumps(document), encoding="utf-8")
+    lines = (f"SPEAKER x 1 {n} 1 <NA> <NA> {who} <NA> <NA>\n" for n, who in enumerate(
+        ("Minsu", "DrLee")))  # fmt: skip
+    (place / "speakers.rttm").write_text("".join(lines), encoding="utf-8")
+    pq.write_table(pa.table({"track": ["Minsu"]}), place / "timeline.parquet")
+    desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
+    found = next(comparing._laid_out(desk, [row], tmp_path / "out", leave_out=True))
+    kept = (found.folder / SUMMARY_FILE).read_text(encoding="utf-8")
+    assert "(S1, S2)" in kept
+    assert "DrLee" not in kept
+    assert "Minsu" not in kept
     store.close()
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -261,12 +261,18 @@ def names_in(desk: Desk, row: Row) -> dict[str, str]:
     """Names of speakers in a session, and what stands for each: S1, S2; and the person's code."""
     from pyarrow import parquet
 
+    from nunbit.recording.transcript import read_rttm
+
     found: dict[str, None] = {}
-    words = desk.sessions.files(row).get("words.parquet")
+    files = desk.sessions.files(row)
+    words, spoken_by = files.get("words.parquet"), files.get("speakers.rttm")
     if words is not None:
         found |= dict.fromkeys(parquet.read_table(words)["speaker"].to_pylist())
     spoken = read_json(desk.sessions.place(row) / SUMMARY_FILE).get("speech") or {}
     found |= dict.fromkeys([str(spoken.get("target") or ""), *(spoken.get("speakers") or ())])
+    if spoken_by is not None:  # a summary of an earlier nunbit has the name of the target alone
+        with suppress(InputError):
+            found |= dict.fromkeys(name for _, name in read_rttm(spoken_by).stretches)
     return {name: f"S{n}" for n, name in enumerate((f for f in found if f), 1)}
 
 
