@@ -67,6 +67,7 @@ def test_the_proof_of_an_adaptation_names_classes_and_takes_all_photos() -> None
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         assert "prepare others.csv --label-set fer7" in text
         assert text.count("nunbit evaluate others --split all") == 2
+        assert "`x0,y0,x1,y1`" in text
 
 
 def test_korean_pages_keep_to_the_glossary() -> None:
@@ -74,6 +75,9 @@ def test_korean_pages_keep_to_the_glossary() -> None:
         text = page.read_text(encoding="utf-8")
         assert "측정치" not in text, page.name
         assert "열쇠" not in text, page.name
+        # The names of AI Hub's files have 라벨; our own word is 레이블.
+        ours = re.sub(r"라벨링데이터|\[라벨\]|라벨 zip", "", text)
+        assert "라벨" not in ours, page.name
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
             for comment in re.findall(r"  # (.+)", block):
                 shapes = re.fullmatch(r"[^a-z]*|.*[가-힣].*", comment)

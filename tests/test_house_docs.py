@@ -10,7 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
+import nunbit
+from make_eval import make_bundle
+from make_media import Sound, clicks, write_media
 from nunbit.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -113,3 +117,67 @@ def test_the_map_stands_between_its_markers() -> None:
     assert house_docs.with_map(page, "new") == page.replace("old", "new")
     with pytest.raises(house_docs.StaleError, match="no <!-- map"):
         house_docs.with_map("no markers", "new")
+
+
+STORED = ("limits.md", "limits.ko.md", "privacy.md", "privacy.ko.md")
+
+
+def _stored(page: str) -> dict[str, str]:
+    """Command -> its row in the page's table of what is stored, which ends at its first blank."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    table = next(part for part in text.split("\n\n") if "| `prepare` |" in part)
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    return {line.split(" | ")[0].strip("| "): line for line in rows[1:]}
+
+
+@pytest.mark.parametrize("page", STORED)
+def test_the_table_of_what_is_stored_names_the_files(page: str) -> None:
+    rows = _stored(page)
+    assert {f"`{name}`" for name in ("prepare", "train", "evaluate", "predict", "analyze", "align",
+            "app")} <= set(rows)  # fmt: skip
+    assert "`EVAL/data/shard-*.tar`" in rows["`evaluate`"]
+    assert "`--csv`" in rows["`predict`"]
+    assert "`--annotate`" in rows["`predict`"]
+    analyze = " ".join(row for name, row in rows.items() if "analyze" in name)
+    for word in ("--embed", "--forget", "--without-words", "`observed.npz`", "`words.parquet`",
+                 "`report.html`", "`summary.json`"):  # fmt: skip
+        assert word in analyze, word
+
+
+def test_both_languages_have_the_same_rows_of_what_is_stored() -> None:
+    for page in ("limits", "privacy"):
+        english, korean = (_stored(page + end) for end in (".md", ".ko.md"))
+        assert len(english) == len(korean)
+        named = [{name for name in rows if name.startswith("`")} for rows in (english, korean)]
+        assert {n for n in named[0] if n.endswith("`")} == {n for n in named[1] if n.endswith("`")}
+
+
+@pytest.mark.slow
+def test_what_forget_leaves_is_what_the_pages_name(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    media = write_media(tmp_path / "clicks.wav", sounds=[Sound(clicks([0.5], 2.0))])
+    folder = tmp_path / "out" / "clicks"
+    left = []
+    for forget in (False, True):
+        nunbit.analyze(media, tmp_path / "out", forget=forget, single_speaker=True, workers=1)
+        left.append({path.name for path in folder.iterdir()})
+    assert left[0] - left[1] == {"observed.npz"}
+    for page in STORED:
+        row = " ".join(row for name, row in _stored(page).items() if "analyze" in name)
+        named = set(re.findall(r"`(\w+\.(?:parquet|html|json))`", row))
+        assert named == {"words.parquet", "report.html", "summary.json"}, page
+        assert named <= left[1], page
+
+
+@pytest.mark.slow
+def test_the_faces_that_an_evaluation_leaves_are_where_the_pages_say(tmp_path: Path) -> None:
+    for label, colour in (("joy", (220, 30, 30)), ("sadness", (30, 30, 220)), ("hurt", (9, 9, 9))):
+        (tmp_path / "faces" / label).mkdir(parents=True)
+        for n in range(4):
+            Image.new("RGB", (48, 48), colour).save(tmp_path / "faces" / label / f"{n}.png")
+    bundle = make_bundle(tmp_path / "bundle")
+    nunbit.evaluate(tmp_path / "faces", tmp_path / "EVAL", model=bundle, n_resamples=100)
+    for page in STORED:
+        place = re.search(r"`(EVAL/data/[^`]+)`", _stored(page)["`evaluate`"])
+        assert place is not None
+        assert list(tmp_path.glob(place[1])), page

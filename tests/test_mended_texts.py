@@ -40,6 +40,11 @@ GONE = {
     "a angry": "an angry",
     "chance 0.05": "the measured chance",
     "우연은 0.05": "시간을 섞으면",
+    "재사상": "재배치",
+    "능형": "릿지",
+    "대조군": "대조",
+    "값이(가)": "값이",
+    "우연보다 높을 수 있는 상한": "우연을 넘는 몫의 상한",
 }
 # Examples of what people say, in docstrings; wordings that older models were trained with.
 SAID = re.compile(r"행복하게 해 주세요|걱정 마세요")

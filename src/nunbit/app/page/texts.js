@@ -197,7 +197,7 @@ export const TEXTS = {
   "reason.one_source": ["출처가 하나뿐", "only one source"],
   "reason.no_like_baseline": ["기준 구간에 같은 상태 없음", "no like stretch in the baseline"],
   "reason.not_kept": ["녹화를 보관하지 않음", "the recording was not kept"],
-  "reason.unknown": ["없음", "missing"],
+  "reason.unknown": ["값 없음(이유를 알 수 없음)", "missing, reason not known"],
 
   "notes.title": ["표시, 메모, 질문과 답", "Markers, notes, questions and answers"],
   "notes.kind": ["종류", "Kind"],
