@@ -344,6 +344,16 @@ def test_what_lacks_or_is_not_known_is_said_in_korean(app: RunningApp) -> None:
     assert (other.en, other.ko) == ("the value does not fit here", "여기에 맞지 않는 값입니다")
 
 
+def test_what_a_session_has_not_is_said_in_korean(app: RunningApp) -> None:
+    with app.client() as client:
+        mine = new_session(client)
+        headers = {"X-Session-Key": mine["key"]}
+        for path in ("report", "media", "plain", "tables/1", "exports/1", "frames/1"):
+            answer = client.get(f"/api/sessions/{mine['id']}/{path}", headers=headers)
+            assert answer.status_code == 404, path
+            assert not re.search("[A-Za-z]", answer.json()["error"]["ko"]), path
+
+
 def test_another_address_needs_a_token_and_says_what_it_means(tmp_path: Path) -> None:
     refused = run_command("app", "--bind", "0.0.0.0", "--data", tmp_path, "--no-browser")
     assert refused.returncode == 1

@@ -40,7 +40,7 @@ from nunbit.app.routes import PROBLEMS, AtDesk, BaselineStretch, Desk, Opened, O
 from nunbit.app.sessions import KEY_FILE, Sessions, check_baseline
 from nunbit.app.store import Row, SessionKey
 from nunbit.app.transfers import Received, incoming, receive
-from nunbit.core.messages import text_of
+from nunbit.core.messages import Text, text_of
 from nunbit.recording.paths import transcript_ending
 
 _OPEN = ("open", "failed")
@@ -164,7 +164,7 @@ def show_frame(row: Opened, number: int, desk: AtDesk) -> Response:
     """A frame of the first look, JPEG; gone once the recording is analysed."""
     path = desk.sessions.place(row) / LOOK_FOLDER / f"{number}.jpg"
     if not path.is_file():
-        raise Refusal("nothing_there", what=f"frame {number}")
+        raise Refusal("nothing_there", what=Text(f"frame {number}", f"{number}번 장면"))
     return FileResponse(path, media_type="image/jpeg")
 
 

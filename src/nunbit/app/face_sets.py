@@ -35,7 +35,7 @@ from nunbit.app.jobs import Outline
 from nunbit.app.routes import AtDesk, Desk, Link, Owner, _Sent
 from nunbit.app.store import Row, now_text
 from nunbit.app.transfers import incoming, receive
-from nunbit.core.messages import Lang
+from nunbit.core.messages import Lang, Text
 from nunbit.runtime.files import read_json, write_json
 
 MOST_PICTURES = 2000
@@ -300,7 +300,7 @@ def open_face_report(face_set: str, sent: AskedEvaluation, desk: AtDesk) -> Link
     """A link, good once within a minute, to the report of an evaluation."""
     made = _place(desk, face_set) / MADE
     if not (made / RESULT).is_file():
-        raise Refusal("nothing_there", what="report")
+        raise Refusal("nothing_there", what=Text("report", "보고서"))
     return Link(url=_report_link(desk, made, sent.lang))
 
 

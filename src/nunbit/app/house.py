@@ -419,7 +419,7 @@ def _add_answers(app: FastAPI, log: Path) -> None:
             return told(Refusal("bad_method", method=request.method))
         if exc.status_code == 404:
             return told(Refusal("not_found"))
-        text = Text(str(exc.detail), str(exc.detail))
+        text = Text(str(exc.detail), f"요청을 처리할 수 없습니다(HTTP {exc.status_code}).")
         return JSONResponse(error_document("http", text), exc.status_code)
 
     @app.exception_handler(Exception)

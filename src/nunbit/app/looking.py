@@ -22,7 +22,7 @@ from nunbit.app.access import Refusal
 from nunbit.app.routes import AtDesk, Desk, Opened, Owner
 from nunbit.app.store import Receipt
 from nunbit.app.transfers import Received, incoming, receive
-from nunbit.core.messages import Lang
+from nunbit.core.messages import Lang, Text
 from nunbit.recording.paths import content_kind, is_text, media_ending, transcript_ending
 
 _CHECK_S = 120  # ten frames and two minutes of sound take some 5 s
@@ -134,7 +134,7 @@ def check_session(row: Opened, desk: AtDesk, lang: Annotated[Lang, Query()] = "k
     """The same of the recording that a session keeps."""
     media = desk.sessions.media(row)
     if media is None:
-        raise Refusal("nothing_there", what="media")
+        raise Refusal("nothing_there", what=Text("media", "녹화 파일"))
     files = desk.sessions.files(row)
     beside = {Path(name).stem: path for name, path in files.items() if path.suffix != ".csv"}
     return look(media, beside.get("transcript"), beside.get("speakers"), lang)

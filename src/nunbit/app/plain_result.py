@@ -21,7 +21,7 @@ from nunbit.app.routes import PROBLEMS, AtDesk, Desk, Opened
 from nunbit.app.sessions import SUMMARY_FILE
 from nunbit.app.store import Row, Store
 from nunbit.app.transfers import send_export, send_media, send_report, send_table
-from nunbit.core.messages import LANGS, Lang
+from nunbit.core.messages import LANGS, Lang, Text
 from nunbit.runtime.files import write_text
 from nunbit.runtime.resources import nunbit_version, packaged_table
 
@@ -213,13 +213,13 @@ def _key(folder: Path) -> str:
     try:
         stamp = (folder / SUMMARY_FILE).stat()
     except FileNotFoundError as exc:
-        raise Refusal("nothing_there", what="result") from exc
+        raise Refusal("nothing_there", what=Text("result", "결과")) from exc
     return f"{nunbit_version()} {stamp.st_mtime_ns} {stamp.st_size}"
 
 
 def _ready(desk: Desk, row: Row) -> tuple[Path, bool]:
     if SUMMARY_FILE not in desk.sessions.files(row):
-        raise Refusal("nothing_there", what="result")
+        raise Refusal("nothing_there", what=Text("result", "결과"))
     return desk.sessions.place(row), desk.sessions.media(row) is not None
 
 

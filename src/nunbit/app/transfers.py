@@ -333,7 +333,7 @@ def send_table(desk: Desk, row: Row, name: str, kind: str) -> Response:
     tables = desk.sessions.tables(row)
     stem = name.removesuffix(".parquet").removesuffix(".csv")
     if stem not in tables:
-        raise Refusal("nothing_there", what=f"table '{name[:40]}'")
+        raise Refusal("nothing_there", what=Text(f"table '{stem[:40]}'", f"표 '{stem[:40]}'"))
     desk.sessions.store.note_down("table_read", row["id"], stem)
     path = tables[stem]
     if f".{kind}" == path.suffix:
@@ -380,7 +380,7 @@ def send_export(desk: Desk, row: Row, kind: str) -> Response:
         Refusal: There is none.
     """
     if kind != "zip" and kind not in EXPORTS:
-        raise Refusal("nothing_there", what=f"export '{kind[:40]}'")
+        raise Refusal("nothing_there", what=f"'{kind[:40]}'")
     if kind != "zip" and SUMMARY_FILE not in desk.sessions.files(row):
         raise Refusal("nothing_there", what=kind)
     desk.sessions.store.note_down("export_made", row["id"], kind)
@@ -428,7 +428,7 @@ def send_report(desk: Desk, row: Row) -> Response:
     """The report, in a sandbox of its own; refused where there is none."""
     path = desk.sessions.files(row).get(REPORT_FILE)
     if path is None:
-        raise Refusal("nothing_there", what="report")
+        raise Refusal("nothing_there", what=Text("report", "보고서"))
     desk.sessions.store.note_down("report_read", row["id"])
     return FileResponse(
         path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY}
@@ -439,7 +439,7 @@ def send_media(desk: Desk, row: Row) -> Response:
     """The recording, where it was kept; refused where there is none."""
     path = desk.sessions.media(row)
     if path is None:
-        raise Refusal("nothing_there", what="media")
+        raise Refusal("nothing_there", what=Text("media", "녹화 파일"))
     desk.sessions.store.note_down("media_read", row["id"])
     return FileResponse(path, filename=f"{row['id']}{path.suffix}")
 
