@@ -129,6 +129,22 @@ def test_half_written_files_of_killed_runs_are_removed_and_of_living_ones_kept(
     assert remove_left(tmp_path) == 1
 
 
+def test_hidden_files_of_the_user_stay(tmp_path: Path) -> None:
+    names = (
+        *(".bashrc.old", ".vim.old", ".notes.partial", ".bashrc.20240101.old", ".x.99.old"),
+        *(".data.v2-17.old", ".x.abcdef-.partial", ".x.ABCDEF-17.old", "x.json.77.partial"),
+    )
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kept").write_bytes(b"by the user")
+        (tmp_path / "inner" / name).mkdir(parents=True)
+    with claimed(tmp_path):
+        pass
+    assert remove_left(tmp_path, deep=True) == 0
+    assert all((tmp_path / name / "kept").exists() for name in names)
+    assert all((tmp_path / "inner" / name).exists() for name in names)
+
+
 def test_stale_parts_go_and_a_living_partial_stays(tmp_path: Path) -> None:
     store: PartStore[dict[str, int]] = PartStore(tmp_path, dict, "key")
     other = tmp_path / f".a.part.{claims.machine()}-{os.getppid()}.partial"

@@ -14,6 +14,7 @@ import pytest
 import nunbit
 from nunbit.core.messages import SettingsError
 from nunbit.runtime.config import read_settings, settings_to_dict
+from nunbit.runtime.files import parse_toml
 
 ROOT = Path(nunbit.__file__).parent
 
@@ -177,3 +178,9 @@ def test_settings_files_that_are_hostile_are_refused_in_a_line(tmp_path: Path) -
     os.mkfifo(pipe)
     with pytest.raises(SettingsError, match="a pipe or a device"):
         read_settings(Settings, files=[pipe])
+
+
+def test_a_byte_order_mark_is_no_setting(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("\ufeffseed = 7\n", encoding="utf-8")
+    assert parse_toml(path.read_text(encoding="utf-8")) == {"seed": 7}

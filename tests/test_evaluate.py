@@ -147,6 +147,19 @@ def test_evaluating_its_own_prediction_file_changes_nothing(
     assert (tmp_path / "e" / "predictions.parquet").is_file()
 
 
+def test_pictures_of_an_earlier_evaluation_are_not_shown(
+    colours: Path, bundle: Path, tmp_path: Path, evaluated: tuple[Path, dict[str, Any]]
+) -> None:
+    from nunbit.report.page import PICTURES
+
+    out = tmp_path / "eval"
+    evaluate(colours, bundle, out, replace(QUICK, with_images=True))
+    (out / PICTURES).mkdir(exist_ok=True)
+    (out / PICTURES / "somebody.jpg").write_bytes(b"a face")
+    evaluate(evaluated[0] / "predictions.parquet", None, out, QUICK)
+    assert not (out / PICTURES).exists()
+
+
 @pytest.mark.parametrize("policy", ["uploader", "majority", "unanimous", "votes"])
 def test_policies_side_by_side_equal_evaluations_of_their_own(
     policy: Any, evaluated: tuple[Path, dict[str, Any]], tmp_path: Path

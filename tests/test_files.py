@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from nunbit.runtime.files import (
     from_spreadsheet_text,
     parse_toml,
     read_json,
+    remove_folder,
     sha256_file,
     spreadsheet_text,
     write_error,
@@ -139,3 +141,33 @@ def test_the_home_of_somebody_unknown_is_a_name_as_any_other() -> None:
         nunbit.load("~nobody-of-this-name/b")
     with pytest.raises(NunbitError, match="~nobody-of-this-name"):
         nunbit.predict(np.zeros((48, 48, 3), np.uint8), crops=True, prior="~nobody-of-this-name/b")
+
+
+def test_headers_of_a_table_are_no_formulas(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from nunbit.runtime.results import write_csv_table
+
+    names = ["=HYPERLINK(1)", "@a", "person"]
+    write_csv_table(tmp_path / "a.csv", pa.table([["1"], ["2"], ["3"]], names=names))
+    head = (tmp_path / "a.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert head == '"\'=HYPERLINK(1)","\'@a","person"'
+
+
+def test_a_folder_that_another_process_deletes_too_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parts"
+    (folder / "inner").mkdir(parents=True)
+    real = shutil.rmtree
+
+    def racing(path: Path) -> None:
+        real(path / "inner", ignore_errors=True)
+        if not getattr(racing, "done", False):
+            racing.done = True  # type: ignore[attr-defined]
+            raise FileNotFoundError(2, "No such file or directory", str(path / "inner"))
+        real(path)
+
+    monkeypatch.setattr("nunbit.runtime.files.shutil.rmtree", racing)
+    remove_folder(folder)
+    assert not folder.exists()

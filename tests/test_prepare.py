@@ -609,3 +609,40 @@ def test_the_files_are_the_same_whatever_the_language(tmp_path: Path) -> None:
     details = {reject["reason"]: reject for reject in rejects}
     assert details["no_class_folder"]["detail"] == "not in a class folder"
     assert details["no_class_folder"]["detail_ko"] == "클래스 폴더 안에 있지 않음"
+
+
+def _crops_are_current(source: Path, data: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    prepare([source], fresh, replace(SMALL, shard_size=4))
+    assert contents(data) == contents(fresh)
+
+
+def test_a_photo_changed_between_the_parts_of_a_job_is_cropped_anew(tmp_path: Path) -> None:
+    source, data = folder_source(tmp_path / "src"), tmp_path / "data"
+    prepare([source], data, replace(SMALL, shard_size=4, part="1/2"))
+    for path in sorted(source.rglob("joy_*.jpg")):
+        path.write_bytes(photo(1000 + len(path.name)))
+    ended = prepare([source], data, replace(SMALL, shard_size=4, part="2/2"))
+    if not ended["finished"]:  # the changed shards of the first part are to be made again
+        prepare([source], data, replace(SMALL, shard_size=4, part="1/2"))
+    _crops_are_current(source, data, tmp_path)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_photos_changed_while_a_shard_was_broken_are_cropped_anew(
+    tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = folder_source(tmp_path / "src"), tmp_path / "data"
+    settings = replace(SMALL, shard_size=4)
+    prepare([source], data, settings)
+    for path in sorted(source.rglob("joy_*.jpg")):
+        path.write_bytes(photo(1000 + len(path.name)))
+    shard = sorted(data.glob("shard-*.tar"))[-1]
+    shard.write_bytes(shard.read_bytes()[:100])
+    if killed:  # when the shards were opened again, before the folder was marked as unfinished
+        with monkeypatch.context() as dying:
+            dying.setattr(story, "keep_unchanged", lambda *_: (_ for _ in ()).throw(KeyError))
+            with pytest.raises(KeyError):
+                prepare([source], data, settings)
+    prepare([source], data, settings)
+    _crops_are_current(source, data, tmp_path)

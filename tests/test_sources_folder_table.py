@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nunbit.core.messages import InputError
+from nunbit.core.messages import InputError, MediaError
 from nunbit.core.schema import FaceRecord
 from nunbit.datasets.archives import read_image_bytes
 from nunbit.datasets.scan import Listing
@@ -505,3 +505,41 @@ def test_folders_of_another_label_set_are_told_which(tmp_path: Path) -> None:
     write_images(tmp_path, "neutral/d.jpg")  # a label of both
     with pytest.raises(InputError, match="labels of fer7: give `label_set=fer7`"):
         read_source((tmp_path,), None, load_label_set("aihub7"))
+
+
+def test_of_two_members_with_one_name_the_last_counts(tmp_path: Path) -> None:
+    path = tmp_path / "src" / "faces.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("happy/a.jpg", b"old")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("happy/a.jpg", IMAGE)
+    listing = read(path.parent)
+    assert [read_image_bytes(r.image) for r in listing.records] == [IMAGE]
+    assert [(r.file, r.reason) for r in listing.rejects] == [
+        ("faces.zip!happy/a.jpg", "replaced_member")
+    ]
+
+
+def test_a_zip_that_is_given_twice_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "src" / "faces.zip"
+    write_zip(path, "happy/a.jpg", "sad/b.jpg")
+    (tmp_path / "link.zip").symlink_to(path)
+    once = read(path)
+    for paths in ((path, path), (path.parent, path), (path, tmp_path / "link.zip")):
+        listing = read(*paths)
+        assert len(listing.records) == len(once.records) == 2
+        assert [r.reason for r in listing.rejects] == ["repeated_zip"]
+
+
+def test_a_damaged_member_of_any_compression_is_refused_in_a_line(tmp_path: Path) -> None:
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        path = tmp_path / f"{method}.zip"
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("happy/a.jpg", bytes(range(256)) * 20)
+        data = bytearray(path.read_bytes())
+        for at in range(60, 90):
+            data[at] ^= 0xFF
+        path.write_bytes(data)
+        with pytest.raises(MediaError):
+            read_image_bytes(read(path).records[0].image)

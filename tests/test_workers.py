@@ -72,3 +72,20 @@ def test_an_abandoned_run_stops_its_workers() -> None:
 
 def test_available_cores() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_worker_that_dies_after_its_last_result_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from multiprocessing.connection import Connection
+
+    send = Connection.send
+
+    def gone(self: Connection, task: object) -> None:
+        send(self, task)
+        if task is None:  # as if it were dead already
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(Connection, "send", gone)
+    done = run_tasks(work, iter([1, 2, 3, 4]), num_workers=2, advance=lambda _: None)
+    assert sorted(done) == [10, 20, 30, 40]

@@ -47,12 +47,14 @@ class Member:
         name: The repaired name, NFC, with ``/``.
         encrypted: Needs a password.
         unsafe: Points outside the folder it would be unpacked to.
+        replaced: A later file in the zip has the same name: that one counts.
     """
 
     raw: str
     name: str
     encrypted: bool
     unsafe: bool
+    replaced: bool
 
 
 def list_zip(path: str) -> list[Member]:
@@ -69,12 +71,14 @@ def list_zip(path: str) -> list[Member]:
         raise ZipListError(str(exc)) from exc
     # Also with the UTF-8 flag: somebody may have zipped a garbled tree again.
     named = ((info, repair_name(info.orig_filename)) for info in infos)
+    last = {info.orig_filename: info for info in infos}
     members = (
         Member(
             raw=info.orig_filename,
             name=name,
             encrypted=bool(info.flag_bits & _ENCRYPTED),
             unsafe=is_unsafe_member(name),
+            replaced=last[info.orig_filename] is not info,
         )
         for info, name in named
         if not name.endswith(("/", "\\"))
@@ -139,7 +143,7 @@ class _OpenZip:
     def __init__(self, path: str, stamp: tuple[int, int, int]) -> None:
         self.stamp = stamp
         self._archive = zipfile.ZipFile(path)
-        infos = self._archive.filelist
+        infos = self._archive.filelist[::-1]  # of files with one name the last one counts
         self._names = NameIndex(name_hashes(info.orig_filename for info in infos))
         self._columns = {
             field: np.fromiter((getattr(info, field) for info in infos), dtype=np.uint64)

@@ -79,6 +79,7 @@ class Scan:
         others: Number of other files by suffix.
         rejects: Containers and files that cannot be used.
         zips: Number of zips that could be listed.
+        places: Device and number of each zip: one that is given twice is read once.
     """
 
     roots: list[str]
@@ -90,6 +91,7 @@ class Scan:
     others: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
     zips: int = 0
+    places: set[tuple[int, int]] = field(default_factory=set)
 
     def directories(self) -> Iterator[tuple[int, int, str, str]]:
         """For each image: index, SRC index, folder part and base name of its ``source_path``.
@@ -217,13 +219,18 @@ def _add_file(found: Scan, folder: str, name: str, head: str) -> None:
 def _add_zip(found: Scan, path: str, shown: str) -> None:
     try:
         members = list_zip(path)
-    except ZipListError as exc:
+        status = Path(path).stat()
+    except (ZipListError, OSError) as exc:
         text = Text(
             f"broken or incomplete zip, download it again ({exc})",
             f"손상되었거나 완전히 받지 못한 zip입니다. 다시 내려받으십시오 ({exc})",
         )
         found.rejects.append(Reject(shown, "broken_zip", text))
         return
+    if (place := (status.st_dev, status.st_ino)) in found.places:
+        found.rejects.append(Reject(shown, "repeated_zip", _TEXTS["repeated"]))
+        return
+    found.places.add(place)
     found.zips += 1
     root, encrypted = len(found.roots) - 1, 0
     for member in members:
@@ -233,6 +240,8 @@ def _add_zip(found: Scan, path: str, shown: str) -> None:
             found.rejects.append(Reject(source_path, "unsafe_path", _TEXTS["unsafe"]))
         elif any(_is_junk(part) for part in member.name.split("/")):
             continue
+        elif member.replaced:
+            found.rejects.append(Reject(source_path, "replaced_member", _TEXTS["replaced"]))
         elif member.encrypted:
             encrypted += 1
         elif is_image_name(lower):
@@ -326,6 +335,11 @@ _TEXTS = {
     "unsafe": Text("its name points outside the archive", "압축 밖을 가리키는 이름"),
     "nested": Text(
         "a zip inside a zip: unpack the outer one first", "zip 안의 zip: 바깥 zip을 먼저 푸십시오"
+    ),
+    "repeated": Text("this zip is given twice: it is read once", "두 번 준 zip: 한 번만 읽음"),
+    "replaced": Text(
+        "a later file in the zip has the same name: that one is used",
+        "zip 안의 뒤쪽에 같은 이름의 파일이 있음: 뒤의 것을 씀",
     ),
     "file": Text("no such file", "그런 파일이 없음"),
     "zip": Text("the zip cannot be read", "zip을 읽을 수 없음"),

@@ -116,6 +116,19 @@ def state_in(path: Path) -> str | None:
     return None
 
 
+def state_before(out: Path, plan: Path, finished: DataSet | None) -> str | None:
+    """The state of the source when the shards were made; None where unknown.
+
+    Args:
+        out: ``DATA/``.
+        plan: File of the unfinished data set. A whole one that was opened again to make some
+            shards anew has none yet; its shards are still of the state it was made of.
+        finished: The data set, if it is whole.
+    """
+    begun = None if finished else state_in(plan)
+    return begun or state_in(out / STATE_FILE)
+
+
 def keep_unchanged(
     out: Path,
     tasks: Sequence[ShardTask],

@@ -123,6 +123,8 @@ def write_joined(out: Path, *, lang: Lang) -> tuple[Path, ...]:
     found = find_recordings(out)
     if not found.folders:
         raise no_recordings(out)
+    for notice in _twice(found):
+        say(notice)
     long = [_session_rows(folder) for folder in found.folders]
     with atomic_path(out / LONG_FILE) as partial:
         joined = pa.concat_tables(long, promote_options="permissive")
@@ -134,6 +136,21 @@ def write_joined(out: Path, *, lang: Lang) -> tuple[Path, ...]:
     if len(found.folders) > 1 or (out / INDEX).is_file():
         written.append(render_sessions(out, lang=lang))
     return tuple(written)
+
+
+def _twice(found: Joined) -> Iterator[Text]:
+    """What to say of folders with the same recording of the same person: both are counted."""
+    seen: dict[tuple[str, str], str] = {}
+    for folder, summary in zip(found.folders, found.summaries, strict=True):
+        digest = summary.get("provenance", {}).get("inputs", {}).get("media")
+        first = seen.setdefault((digest, str(summary.get("subject") or "")), folder.name)
+        if digest and first != folder.name:
+            yield Text(
+                f"{first}, {folder.name}: the same recording in two folders counts twice in the "
+                "tables; delete one of the folders and run the same line again",
+                f"{first}, {folder.name}: 같은 녹화가 두 폴더에 있어 표에서 두 번 셉니다. 폴더 "
+                "하나를 지우고 같은 명령을 다시 실행하십시오",
+            )
 
 
 def keep_current(out: Path, *, lang: Lang) -> tuple[str, ...]:

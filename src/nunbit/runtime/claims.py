@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import socket
 import sys
@@ -32,6 +33,10 @@ _OTHER_MACHINE_S = 7 * 24 * 3600
 _LEAVING_S = 5.0
 _ORPHANS_S = 30.0  # its workers look for it every five seconds, later on a busy machine
 
+_OURS = re.compile(r"\..+\.(?:([0-9a-f]{6})-([0-9]+)\.(?:partial|old)|[0-9]{1,7}\.partial)")
+"""Names of half-written files: machine and process; version 0.1 named the process alone. Whatever
+else ends so, like ``.bashrc.old``, is the user's."""
+
 _held: set[str] = set()
 
 
@@ -47,13 +52,16 @@ def partial_path(path: Path, suffix: str = "partial") -> Path:
 
 
 def is_left(path: Path) -> bool:
-    """Whether the process that wrote a half-written file or folder has ended.
+    """Whether a file or folder is half-written, and the process that wrote it has ended.
 
     Args:
-        path: As :func:`partial_path` names it, or as earlier versions did.
+        path: Any; False where its name is not as :func:`partial_path` or version 0.1 made it.
     """
-    where, _, number = path.name.split(".")[-2].rpartition("-")
-    if not where or not number.isdecimal():
+    found = _OURS.fullmatch(path.name)
+    if found is None:
+        return False
+    where, number = found.groups()
+    if where is None:
         return True  # no version that may be running names them so
     if where != machine():
         with suppress(OSError):

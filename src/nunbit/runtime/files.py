@@ -18,7 +18,7 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -195,6 +195,7 @@ unread: a file of zeros of 8 MB otherwise takes 8 GB."""
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, ValueError, OverflowError, RuntimeError),  # names, versions, passwords
+    *(lzma.LZMAError for lzma in [getattr(zipfile, "lzma", None)] if lzma),  # a Python may lack it
 )
 """What zipfile raises for a damaged archive."""
 
@@ -240,7 +241,7 @@ def parse_toml(text: str) -> dict[str, Any]:
             of digits.
     """
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))  # which editors on Windows put in front
     except RecursionError as exc:
         raise tomllib.TOMLDecodeError("nested too deeply") from exc
     except tomllib.TOMLDecodeError:
@@ -416,9 +417,10 @@ def remove_folder(folder: Path) -> None:
     Raises:
         InputError: It cannot be deleted.
     """
-    if folder.exists():
-        with writing(folder):
-            shutil.rmtree(folder)
+    with writing(folder):
+        while folder.exists():
+            with suppress(FileNotFoundError):  # another process is deleting it, too
+                shutil.rmtree(folder)
 
 
 def _plain(value: Any) -> Any:

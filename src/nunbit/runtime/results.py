@@ -230,7 +230,7 @@ def write_csv_table(path: Path, table: pa.Table) -> None:
 
 
 def spreadsheet_table(table: pa.Table) -> pa.Table:
-    """A table without NaN, every text cell safe for a spreadsheet, lists as texts."""
+    """A table without NaN, every header and text safe for a spreadsheet, lists as texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -249,7 +249,8 @@ def spreadsheet_table(table: pa.Table) -> pa.Table:
             texts = [t and spreadsheet_text(t) for t in coded.dictionary.to_pylist()]
             safe = pa.DictionaryArray.from_arrays(coded.indices, pa.array(texts, pa.string()))
             column = safe.cast(pa.string())
-        table = table.set_column(index, pa.field(field.name, column.type), column)
+        name = spreadsheet_text(field.name)
+        table = table.set_column(index, pa.field(name, column.type), column)
     return table
 
 

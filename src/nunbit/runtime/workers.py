@@ -37,6 +37,7 @@ R = TypeVar("R")
 
 _REPORT_EVERY_S = 0.2
 _PATIENCE_S = 5.0
+_GONE = (BrokenPipeError, ConnectionResetError)  # what sending to a dead process raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class _Pool(Generic[T, R]):
 
     def _give(self, here: Connection, task: T) -> None:
         self._doing[here] = task
-        with suppress(BrokenPipeError):  # dead already: reading from it says so
+        with suppress(*_GONE):  # dead already: reading from it says so
             here.send(task)
 
     def receive(self, here: Connection) -> _Message[R]:
@@ -183,7 +184,8 @@ class _Pool(Generic[T, R]):
         for task in islice(pending, 1):
             self._give(here, task)
             return
-        here.send(None)
+        with suppress(*_GONE):  # dead already, with all its work done
+            here.send(None)
         self.drop(here)
 
     def drop(self, here: Connection) -> T:

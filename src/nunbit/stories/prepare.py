@@ -48,6 +48,7 @@ from nunbit.datasets.source_changes import (
     keep_unchanged,
     make_broken_again,
     source_state,
+    state_before,
     state_in,
 )
 from nunbit.datasets.sources import read_source
@@ -157,13 +158,13 @@ def prepare(sources: Sequence[Path], out: Path, settings: PrepareSettings) -> Ma
         return document
     with claimed(out, part=settings.part or ""):
         finished = _finished(out, plan)
+        before = state_before(out, out / PARTS / _PLAN, finished)
         if finished is not None and (broken := broken_shards(out, finished.manifest)):
             every = range(len(plan.shards))
             make_broken_again(finished, broken, list(_tasks(out, plan, listing, settings, every)))
             finished = None
-        own = range(len(plan.shards)) if finished else _own(plan, part)
-        before = state_in(out / STATE_FILE if finished else out / PARTS / _PLAN)
-        if before is not None or finished:
+        if finished or (out / PARTS).is_dir():
+            own = range(len(plan.shards)) if finished or before != state else _own(plan, part)
             tasks = list(_tasks(out, plan, listing, settings, own))
             keep_unchanged(out, tasks, finished, (before, state), settings.num_workers)
             if finished is not None and (out / DOCUMENT).is_file():

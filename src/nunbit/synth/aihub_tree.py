@@ -22,6 +22,7 @@ from PIL import Image
 from nunbit.core.messages import InputError, Text
 from nunbit.core.schema import SYNTHETIC_MARK, Box
 from nunbit.core.spans import lists_by_key
+from nunbit.runtime.claims import remove_left
 from nunbit.runtime.files import atomic_path, read_json, write_json, write_text, writing
 from nunbit.runtime.progress import Progress
 from nunbit.runtime.workers import Tools, available_cores, run_tasks
@@ -311,9 +312,7 @@ def _claim(out: Path, document: dict[str, Any]) -> None:
                     "고르십시오",
                 )
             )
-        with writing(out):
-            for left in out.rglob(".*.partial"):  # of a run that was killed
-                left.unlink()
+        remove_left(out, deep=True)
     else:
         write_json(mark, document)
 

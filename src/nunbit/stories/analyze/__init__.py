@@ -42,9 +42,10 @@ from nunbit.stories.analyze.job import (
     SessionJob,
     is_done,
     note_about,
+    refuse_other,
     with_lengths,
 )
-from nunbit.stories.analyze.kept import OBSERVED_FILE, read_head, results_in
+from nunbit.stories.analyze.kept import OBSERVED_FILE, forgotten_in, read_head, results_in
 from nunbit.stories.analyze.outcome import (
     STATES,
     Outcome,
@@ -158,31 +159,67 @@ def _all_jobs(
     ]
     taken = {os.path.realpath(job.recording.media) for job in rows}
     paths = tuple(path for path in paths if os.path.realpath(path) not in taken)
-    jobs = _apart([*rows, *_jobs(paths, out, settings, models)])
+    jobs = [*rows, *_jobs(paths, out, settings, models)]
     done = {job.folder.resolve() for job in jobs}
-    again = [_job_again(path, out, settings, models) for path in earlier]
-    for notice in unread_folders(others):
+    again = {path.resolve(): _job_again(path, out, settings, models) for path in earlier}
+    # A recording that is given together with its own result is read, not derived.
+    jobs += [job for place, job in again.items() if place not in done]
+    for notice in (*unread_folders(others), *filter(None, map(forgotten_in, media))):
         say(notice)
-    return [*jobs, *(job for job in again if job.folder.resolve() not in done)]
+    _refuse_shared(jobs)
+    return _apart(jobs)
+
+
+def _refuse_shared(jobs: Sequence[SessionJob]) -> None:
+    """Refuse a folder of transcripts with one file for recordings of several folders.
+
+    Raises:
+        InputError: One file, found by its name, would be read for the recordings of two people.
+    """
+    readers: dict[Path, Path] = {}
+    for media, folder, file in (
+        (job.recording.media, *given)
+        for job in jobs
+        for given in (
+            (job.settings.transcript, job.recording.transcript),
+            (job.settings.speakers, job.recording.speakers),
+        )
+    ):
+        if not folder or file is None:
+            continue
+        first = readers.setdefault(file, media)
+        if os.path.realpath(first.parent) != os.path.realpath(media.parent):
+            raise InputError(
+                Text(
+                    f"{file}: would be read for both {first} and {media}; say in a table of "
+                    "`people` which recording has which file, or give the files different names",
+                    f"{file}: {first}와 {media}에 함께 쓰이게 됩니다. `people` 표에 녹화마다 "
+                    "파일을 적거나 파일 이름을 서로 다르게 하십시오",
+                )
+            )
 
 
 def _apart(jobs: list[SessionJob]) -> list[SessionJob]:
     """The same jobs.
 
     Raises:
-        InputError: A recording beside the table would get the folder of one in it.
+        InputError: Two of them would be written to one folder.
     """
     seen: dict[str, SessionJob] = {}
     for job in jobs:
         name = job.session.casefold()
         if name in seen:
-            both = f"{seen[name].recording.media}, {job.recording.media}"
+            places = (
+                each.kept_in if each.from_kept else each.recording.media
+                for each in (seen[name], job)
+            )
+            both = ", ".join(map(str, places))
             raise InputError(
                 Text(
-                    f"{both}: both would be written to {job.folder}; name one of them differently "
-                    "or put it into the table too",
-                    f"{both}: 둘 다 {job.folder}에 쓰게 됩니다. 하나의 이름을 바꾸거나 표에 함께 "
-                    "넣으십시오",
+                    f"{both}: both would be written to {job.folder}; name one of them differently, "
+                    "choose another `out` for it, or put recordings into one table",
+                    f"{both}: 둘 다 {job.folder}에 쓰게 됩니다. 하나의 이름을 바꾸거나 다른 "
+                    "`out`을 고르십시오. 녹화라면 표에 함께 넣어도 됩니다",
                 )
             )
         seen[name] = job
@@ -358,6 +395,7 @@ def _work(job: SessionJob, tools: Tools) -> Outcome:
         tools.tell(f"{job.session}: {PARTS[part].pick(spoken_lang())}")
 
     try:
+        refuse_other(job)
         summary = analyse_session(job, advance, tell)
         tools.advance(max(0, job.length_s - read))  # what was known before takes no reading
         return Outcome(job.session, job.folder, "done", summary)

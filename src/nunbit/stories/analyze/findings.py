@@ -14,7 +14,7 @@ import numpy as np
 
 from nunbit.core.messages import Text, joined
 from nunbit.core.schema import ReadingNote, reading_document
-from nunbit.core.streams import FaceStream, Interval, MeasureBlock, Timeline, Transcript
+from nunbit.core.streams import FaceStream, Interval, MeasureBlock, Timeline, Transcript, Turn
 from nunbit.language.labels import LabelSet, label_set_to_dict
 from nunbit.measures import MeasureInput, session_rows
 from nunbit.measures.compute import speakers_unnamed
@@ -122,6 +122,14 @@ def summary_document(timeline: Timeline, found: Findings) -> dict[str, Any]:
         "synthetic": found.synthetic,
         "provenance": dict(found.provenance),
     }
+
+
+def speech_facts(turns: Sequence[Turn]) -> dict[str, Any]:
+    """How many turns there are, whose, and whose words are taken for the person's."""
+    everybody = {turn.speaker for turn in turns}
+    target = next((t.speaker for t in turns if t.target), None)
+    names, single = sorted(name for name in everybody if name), len(everybody) <= 1
+    return {"turns": len(turns), "target": target, "speakers": names, "assumed_single": single}
 
 
 _ASKED = {

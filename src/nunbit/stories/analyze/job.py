@@ -8,13 +8,14 @@ time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from nunbit.core.messages import InputError, SettingsError, Text
+from nunbit.core.messages import NO_TEXT, InputError, SettingsError, Text
 from nunbit.core.schema import Box
 from nunbit.core.streams import FACE_RATE_HZ, Interval
 from nunbit.pictures.face_mesh import landmark_digest
@@ -226,6 +227,32 @@ def remove_stale(folder: Path, earlier: Described, written: Described) -> tuple[
     return tuple(changed)
 
 
+def keep_edited(job: SessionJob, earlier: Described, suffixes: Iterable[str]) -> Iterator[Text]:
+    """Rename exports that somebody changed since they were written, before they are written again.
+
+    Args:
+        job: Of the folder.
+        earlier: What the earlier run wrote.
+        suffixes: Of the exports that are written now.
+
+    Returns:
+        What was renamed.
+    """
+    for suffix in suffixes:
+        path = job.folder / f"{job.session}{suffix}"
+        facts = earlier.get(path.name)
+        if facts is None or not path.is_file() or is_whole(job.folder, {path.name: facts}):
+            continue
+        names = (f"{job.session}.edited{number or ''}{suffix}" for number in (0, *range(2, 1000)))
+        free = next(name for name in names if not (job.folder / name).exists())
+        with writing(path):
+            path.rename(job.folder / free)
+        yield Text(
+            f"{path.name} was changed since nunbit wrote it: it is kept as {free}",
+            f"{path.name} 파일은 만든 뒤에 바뀌었으므로 {free}(으)로 남겨 둡니다",
+        )
+
+
 def is_whole(folder: Path, described: object) -> bool:
     """Whether every described file is there unchanged; False if nothing is described."""
     if not isinstance(described, dict) or not described:
@@ -311,8 +338,39 @@ def is_done(job: SessionJob) -> bool:
             and report.stat().st_size
             and is_whole(job.folder, summary.get("files"))
         )
-    except (InputError, AttributeError, KeyError, TypeError):
-        return False  # no summary of this version
+    except (InputError, OSError, AttributeError, KeyError, TypeError):
+        return False  # no summary of this version, or a file that reading it will tell of
+
+
+def refuse_other(job: SessionJob) -> None:
+    """Refuse a folder with the result of another recording, which would be lost.
+
+    A file that was replaced under its own name is the same recording.
+
+    Raises:
+        InputError: Another recording's result is there.
+    """
+    try:
+        summary = read_json(job.folder / SUMMARY)
+        theirs, shown = summary["provenance"]["inputs"]["media"], summary["media"]["path"]
+        own = inputs_of(job).get("media")
+        if theirs == own or own is None:
+            return
+    except (InputError, OSError, AttributeError, KeyError, TypeError):
+        return  # no result, or a recording that reading it will tell of
+    if shown and os.path.realpath(job.folder / shown) == os.path.realpath(job.recording.media):
+        return
+    named = Text(f" ({shown})", f"({shown})") if shown else NO_TEXT
+    raise InputError(
+        Text(
+            f"{job.folder}: has the result of another recording{named.en}, not of "
+            f"{job.recording.media}; choose another `out`, rename one of the two, or delete the "
+            "folder if its result is to be replaced",
+            f"{job.folder}: {job.recording.media}이(가) 아니라 다른 녹화{named.ko}의 결과가 들어 "
+            "있습니다. 다른 `out`을 고르거나 한쪽의 이름을 바꾸십시오. 결과를 바꾸려면 폴더를 먼저 "
+            "지우십시오",
+        )
+    )
 
 
 def about_of(job: SessionJob) -> dict[str, str]:

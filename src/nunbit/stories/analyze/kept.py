@@ -38,12 +38,14 @@ from nunbit.recording.transcript import Diarisation
 from nunbit.recording.voice.quality import VoiceQuality
 from nunbit.report.exports import FRAMES_FILE, VOICE_FILE
 from nunbit.runtime.files import atomic_path
+from nunbit.runtime.progress import listed
 from nunbit.space.windows import SAID, WINDOWS_FILE, AlignedWindows, read_windows
 from nunbit.stories.analyze.answers import Answers
 
 OBSERVED_FILE = "observed.npz"
 OBSERVED_FORMAT = "nunbit-observed-1"
 
+_MOST_NAMED = 8
 _BOX = ("x0", "y0", "x1", "y1")
 _VOICE = ("time", "present", "speech", "f0_hz", "level_dbfs")
 _QUALITY = ("times_s", "n_periods", "n_frames", "jitter_local", "shimmer_local_db", "hnr_db")
@@ -420,6 +422,27 @@ def results_in(path: Path) -> tuple[Path, ...]:
     """Folders of earlier results: this one, or those in it where it holds no recording itself."""
     if (path / OBSERVED_FILE).is_file():
         return (path,)
-    if not path.is_dir() or any(p.suffix.lower() in MEDIA_SUFFIXES for p in path.iterdir()):
+    if not path.is_dir() or _has_media(path):
         return ()
     return tuple(sorted(p.parent for p in path.glob(f"*/{OBSERVED_FILE}")))
+
+
+def forgotten_in(path: Path) -> Text | None:
+    """What to say of results in a folder that were made with ``forget``; None without one."""
+    if not path.is_dir() or _has_media(path):
+        return None
+    whole = (each.parent for each in (*path.glob("summary.json"), *path.glob("*/summary.json")))
+    names = sorted(each.name for each in whole if not (each / OBSERVED_FILE).is_file())
+    if not names:
+        return None
+    told = listed(names, _MOST_NAMED)
+    return Text(
+        f"{path}: results that keep nothing of what was observed (`forget`) cannot be derived "
+        f"again and stay as they are ({told}); to change them, analyse the recordings",
+        f"{path}: 관찰한 것을 남기지 않은(`forget`) 결과는 다시 만들 수 없어 그대로 "
+        f"둡니다({told}). 바꾸려면 녹화를 분석하십시오",
+    )
+
+
+def _has_media(folder: Path) -> bool:
+    return any(p.suffix.lower() in MEDIA_SUFFIXES for p in folder.iterdir())

@@ -49,7 +49,8 @@ class PersonRow:
         line: Its number in the file; the header is 1.
         media: The recording.
         about: Session, group and the user's own columns, as they stand in the tables of results.
-        settings: Those of the run, with what the row says.
+        settings: Those of the run, with what the row says; ``transcript`` and ``speakers`` are
+            empty where the row gives the file itself.
         transcript: Of this recording, or None.
         speakers: Who speaks when in this recording, or None.
     """
@@ -223,6 +224,8 @@ def _person(row: TableRow, names: dict[str, str], settings: AnalyzeSettings) -> 
         subject=given.get("person") or settings.subject,
         baseline=_stretch(given.get("baseline", "")) or settings.baseline,
         neutral=_stretch(given.get("neutral", "")) or settings.neutral,
+        transcript="" if given.get("transcript") else settings.transcript,
+        speakers="" if given.get("speakers") else settings.speakers,
     )
     try:
         wanted.baseline_interval()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from nunbit.core.streams import (
     MediaInfo,
     Modality,
     Timeline,
-    Turn,
 )
 from nunbit.measures import MeasureInput, compute_measures, measure_notices
 from nunbit.measures.episodes import find_episodes, find_states
@@ -59,6 +58,7 @@ from nunbit.stories.analyze.findings import (
     Findings,
     baseline_notices,
     missing_models,
+    speech_facts,
     summary_document,
     told_of,
 )
@@ -70,6 +70,7 @@ from nunbit.stories.analyze.job import (
     describe_written,
     described_before,
     inputs_of,
+    keep_edited,
     remove_stale,
     say_all,
     settings_of,
@@ -352,7 +353,7 @@ def find(
         windows={"length_s": settings.window_s, "hop_s": settings.hop_s},
         persons=scene.choice.persons if scene.choice else (),
         sync=answers.sync,
-        speech=_speech_facts(scene.turns),
+        speech=speech_facts(scene.turns),
         missing=known.missing,
         notices=unsaid(notices, known.reading),
         told=told,
@@ -370,14 +371,6 @@ def find(
     )
 
 
-def _speech_facts(turns: Sequence[Turn]) -> dict[str, Any]:
-    """How many turns there are, whose, and whose words are taken for the person's."""
-    everybody = {turn.speaker for turn in turns}
-    target = next((t.speaker for t in turns if t.target), None)
-    names, single = sorted(name for name in everybody if name), len(everybody) <= 1
-    return {"turns": len(turns), "target": target, "speakers": names, "assumed_single": single}
-
-
 def _write(
     job: SessionJob, timeline: Timeline, found: Findings, keep: Kept, *, own_probabilities: bool
 ) -> dict[str, Any]:
@@ -386,6 +379,7 @@ def _write(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     earlier, about = described_before(folder), about_of(job)
+    say_all(job, keep_edited(job, earlier, (SUFFIXES[kind] for kind in job.settings.export)))
     (folder / SUMMARY).unlink(missing_ok=True)
     before = stamps(folder)
     document = summary_document(timeline, found)

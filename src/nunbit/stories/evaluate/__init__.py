@@ -32,7 +32,7 @@ from nunbit.report.page import PICTURES, render_evaluation
 from nunbit.runtime.claims import claimed
 from nunbit.runtime.config import parse_part, settings_to_dict
 from nunbit.runtime.engines import EngineChoice
-from nunbit.runtime.files import read_json, sha256_file, write_json, writing
+from nunbit.runtime.files import read_json, remove_folder, sha256_file, write_json, writing
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import Provenance, provenance
 from nunbit.runtime.results import EvalResult
@@ -185,6 +185,7 @@ def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings) -> EvalRes
     }
     if data.resolve() != (out / PREDICTIONS).resolve():
         write_predictions(out / PREDICTIONS, p, origin=origin)
+    remove_folder(out / PICTURES)  # of an earlier evaluation, of other images
     return _finish(out, document)
 
 
