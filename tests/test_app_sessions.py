@@ -35,7 +35,7 @@ from nunbit.app.store import Consent, Store
 from nunbit.app.transfers import Received, send_table
 from nunbit.core.messages import InputError
 from nunbit.core.streams import Interval, Turn
-from nunbit.stories.analyze.session import _speech_facts
+from nunbit.stories.analyze.findings import speech_facts
 
 pytestmark = pytest.mark.seconds
 
@@ -535,7 +535,7 @@ def test_every_speaker_of_a_session_is_a_name_to_leave_out(tmp_path: Path) -> No
     sessions = Sessions(store, tmp_path / "sessions")
     row = _finished(sessions, sessions.create_for_upload(30)[0])
     turns = [Turn(Interval(0.0, 1.0), "Minsu", True), Turn(Interval(1.0, 2.0), "DrLee", False)]
-    document = {"speech": _speech_facts(turns), "media": {"name": "x"}}
+    document = {"speech": speech_facts(turns), "media": {"name": "x"}}
     (sessions.place(row) / SUMMARY_FILE).write_text(json.dumps(document), encoding="utf-8")
     desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
     assert set(comparing.names_in(desk, row)) == {"Minsu", "DrLee"}

@@ -332,6 +332,20 @@ def test_pauses_are_gaps_of_the_target_of_a_quarter_second() -> None:
     assert pauses(timeline(voice=None)) == ()
 
 
+def test_pauses_are_those_that_the_measures_count() -> None:
+    times = np.arange(0.0, 19.0, 0.01) + 0.005
+    present = (times < 9.2) | (times > 10.8)
+    segments = tuple(Interval(a, b) for a, b in ((1.0, 4.0), (5.0, 9.0), (11.0, 18.0)))
+    speech = np.array([any(s.start_s <= t < s.end_s for s in segments) for t in times])
+    voice = VoiceStream(
+        times_s=times, present=present, speech=speech, f0_hz=np.full(len(times), np.nan),
+        level_dbfs=np.full(len(times), -20.0), segments=segments,
+    )  # fmt: skip
+    whole = timeline(voice=voice, turns=(Turn(Interval(0.0, 19.0), "A", True),))
+    # Neither before the first word, nor after the last, nor where sound is missing.
+    assert [(p.start_s, p.end_s) for p in pauses(whole)] == [(4.0, 5.0)]
+
+
 def test_overlaps_become_layers() -> None:
     same = tuple(replace(u, speaker=None) for u in transcript().utterances)
     tiers = annotation_tiers(timeline(transcript=Transcript(same, "srt", "ko")))

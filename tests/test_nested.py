@@ -161,6 +161,37 @@ def test_spearman_equals_scipy_and_its_interval_covers() -> None:
     assert spearman(x[:4], y[:4])[1] is None
 
 
+def test_spearman_of_few_persons_is_exact() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rho, ci, p = spearman(np.arange(5.0), 2 * np.arange(5.0))
+    assert (rho, ci) == (pytest.approx(1.0), None)
+    assert p == pytest.approx(2 / 120)  # of all orders, two are as strong
+    rng = np.random.default_rng(1)
+    for n in (6, 8, 12, 20):
+        x, y = rng.normal(size=n), np.round(rng.normal(size=n))
+        both = stats.spearmanr(x, y)
+        assert spearman(x, y)[0] == pytest.approx(both.statistic)
+        permuted = stats.permutation_test(
+            (x,), lambda a, y=y: stats.spearmanr(a, y).statistic, permutation_type="pairings",
+            n_resamples=4000, rng=0,
+        )  # fmt: skip
+        assert spearman(x, y)[2] == pytest.approx(permuted.pvalue, abs=0.03)
+    x, y = rng.normal(size=60), rng.normal(size=60)
+    for other in (y, x + 0.1 * y, x + y):
+        assert spearman(x, other)[2] == pytest.approx(stats.spearmanr(x, other).pvalue, rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [5, 8, 12, 20])
+def test_of_many_measures_without_an_effect_few_studies_find_one(n: int) -> None:
+    rng = np.random.default_rng(n)
+    found = 0
+    for _ in range(20):
+        outcome = rng.normal(size=n)
+        p_values = [spearman(rng.normal(size=n), outcome)[2] for _ in range(60)]
+        found += min(false_discovery(p_values)) < 0.05
+    assert found <= 4
+
+
 def test_false_discovery_equals_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     p = [0.001, 0.2, 0.03, 0.03, 0.9, 0.5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from command import run_command
 from make_timeline import Recipe, make_timeline
+from nunbit.stories.within_person import differences_of
 
 LENGTH_S = 600.0
 
@@ -149,3 +151,41 @@ def test_speaking_and_not(tmp_path: Path) -> None:
         return
     assert {r["condition"] for r in rows_of(tmp_path / "c" / "cells.csv")} == {
         "speaking", "not_speaking"}  # fmt: skip
+
+
+def cell(recording: str, condition: str, value: float, person: str = "P1") -> dict[str, Any]:
+    return {"recording": recording, "person": person, "condition": condition, "measure": "m",
+            "value": value, "low": value - 0.01, "high": value + 0.01}  # fmt: skip
+
+
+def test_a_recording_with_one_condition_does_not_undo_the_pairs() -> None:
+    pairs = [cell(f"r{n}", c, 0.2 * n + (c == "B") * (0.05 + 0.002 * n))
+             for n in range(5) for c in ("A", "B")]  # fmt: skip
+    (plain,) = differences_of(pairs)
+    (again,) = differences_of([*pairs, cell("r9", "A", 0.9), cell("r8", "B", math.nan)])
+    assert plain["difference"] == pytest.approx(0.054)
+    for key in ("difference", "low", "high", "n_recordings"):
+        assert again[key] == plain[key]
+    assert (plain["n_left_out"], again["n_left_out"]) == (0, 1)
+    # Where no recording has both, those of each are compared.
+    (apart,) = differences_of([cell("a", "A", 0.1), cell("b", "B", 0.4)])
+    assert apart["difference"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.25])
+def test_no_interval_of_no_width(step: float) -> None:
+    rows = [cell(f"r{n}", c, step * (c == "B"), f"P{n}") for n in range(3) for c in ("A", "B")]
+    (over,) = [row for row in differences_of(rows) if row["person"] == "*"]
+    assert over["difference"] == pytest.approx(step)
+    assert math.isnan(over["low"])
+    assert over["interval_of"] == ""
+
+
+def test_recordings_without_a_person_are_named(tmp_path: Path) -> None:
+    for n, group in enumerate(("before", "after")):
+        plant(tmp_path / "t" / f"r{n}", "", group, 0.3, n)
+    done = run_command("compare", tmp_path / "t", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    assert "r0, r1" in done.stdout
+    document = json.loads((tmp_path / "c" / "comparison.json").read_text(encoding="utf-8"))
+    assert document["unnamed"] == ["r0", "r1"]

@@ -49,6 +49,7 @@ from nunbit.recording.voice.functionals import Speech, describe, standardise_per
 
 _KEPT = 600  # windows: ten minutes, from which what is usual is told
 _AGAIN = 30  # windows that late words may still change
+_SILENT = 1e-12  # energy of -120 dBFS, below which there is no sound
 _SETTLED_S = 0.15  # hearing has passed a window's end by so much
 
 # An utterance ends with half a second of silence, or goes to the recogniser after eight seconds.
@@ -302,8 +303,9 @@ class Windows:
         if not present.any():
             return VoiceWindow(None, None, "gap", None, None)
         loud = level[speech & present] if (speech & present).any() else level[present]
-        level_db = round(float(loud.mean()), 1)
-        share = round(float(speech.mean()), 3)
+        # As the measures of a recording have them: the mean of the energy; of the time with sound.
+        level_db = round(10.0 * math.log10(max(float(np.mean(10.0 ** (loud / 10.0))), _SILENT)), 1)
+        share = round(float((speech & present).sum() / present.sum()), 3)
         fresh = heard.part(Interval(max(span.start_s, self._spoken_to_s), span.end_s))
         self._spoken_s += float(np.count_nonzero(heard.speech[fresh])) * VOICE_HOP_S
         self._spoken_to_s = span.end_s

@@ -86,10 +86,8 @@ class VoiceSamples:
 
 def target_voice(voice: VoiceStream, turns: Sequence[Turn]) -> VoiceSamples:
     """Select the target person's speech and pauses."""
-    own = [t.interval for t in turns if t.target]
-    others = [t.interval for t in turns if not t.target]
+    own, others, absent = _own_and_absent(voice, turns)
     here = heard_stretches(voice)
-    absent = subtract_intervals([*own, *others, *voice.segments], here)
     long = [i for i in own if i.duration_s >= MIN_TURN_S]
     pauses = _pauses(own, voice.segments, absent)
     return VoiceSamples(
@@ -105,6 +103,26 @@ def target_voice(voice: VoiceStream, turns: Sequence[Turn]) -> VoiceSamples:
         in_long=Stretches.of(long).at(pauses.mean(axis=1)),
         named=any(t.speaker != UNNAMED for t in turns),
     )
+
+
+def pauses_in(voice: VoiceStream, turns: Sequence[Turn]) -> tuple[Interval, ...]:
+    """The pauses of the person analysed: those that ``pause_ratio`` counts, of turns of any length.
+
+    Silences of 0.25 s and more between two sounds of one turn; none where sound is missing.
+    """
+    own, _, absent = _own_and_absent(voice, turns)
+    found = _pauses(own, voice.segments, absent)
+    return tuple(Interval(start, end) for start, end in found.tolist())
+
+
+def _own_and_absent(
+    voice: VoiceStream, turns: Sequence[Turn]
+) -> tuple[list[Interval], list[Interval], tuple[Interval, ...]]:
+    """The person's turns, those of others, and stretches of both and of speech without sound."""
+    own = [t.interval for t in turns if t.target]
+    others = [t.interval for t in turns if not t.target]
+    everything = [*own, *others, *voice.segments]
+    return own, others, subtract_intervals(everything, heard_stretches(voice))
 
 
 def heard_stretches(voice: VoiceStream) -> tuple[Interval, ...]:

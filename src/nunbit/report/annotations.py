@@ -19,7 +19,8 @@ import numpy as np
 
 from nunbit.core.spans import lists_by_key
 from nunbit.core.streams import MODALITIES, Floats, Interval, Timeline, Utterance
-from nunbit.core.timebase import PAUSE_S, stamp, subtract_intervals
+from nunbit.core.timebase import stamp
+from nunbit.measures.voice_measures import pauses_in
 from nunbit.runtime.files import write_text
 
 # --- tiers ---------------------------------------------------------------------------------------
@@ -99,10 +100,8 @@ def annotation_tiers(timeline: Timeline) -> tuple[AnnotationTier, ...]:
 
 
 def pauses(timeline: Timeline) -> tuple[Interval, ...]:
-    """Stretches of 0.25 s and more without speech inside the turns of the person analysed."""
-    turns = [turn.interval for turn in timeline.turns if turn.target]
-    gaps = subtract_intervals(turns, timeline.voice.segments) if timeline.voice else ()
-    return tuple(gap for gap in gaps if gap.duration_s >= PAUSE_S)
+    """Pauses of the person analysed, as the measures count them (``voice_measures.pauses_in``)."""
+    return pauses_in(timeline.voice, timeline.turns) if timeline.voice else ()
 
 
 def emotion_runs(timeline: Timeline) -> tuple[EmotionRun, ...]:

@@ -70,7 +70,10 @@ class MeasuredValue:
 
 
 def mean_over_persons(values: Sequence[tuple[str, float]]) -> tuple[float, float, float]:
-    """Mean of the persons' own means, with its 95% interval (t; NaN below ``MIN_PERSONS``).
+    """Mean of the persons' own means, with its 95% interval.
+
+    The interval is Student's t; NaN below ``MIN_PERSONS``, and where all have the same mean: that
+    few people are alike does not say that all are.
 
     Args:
         values: Person and value; NaN is left out.
@@ -83,7 +86,7 @@ def mean_over_persons(values: Sequence[tuple[str, float]]) -> tuple[float, float
     if len(means) < MIN_PERSONS:
         return mean, math.nan, math.nan
     half = t_quantile(len(means) - 1.0) * float(means.std(ddof=1)) / math.sqrt(len(means))
-    return mean, mean - half, mean + half
+    return (mean, mean - half, mean + half) if np.ptp(means) > 0 else (mean, math.nan, math.nan)
 
 
 def read_values(folders: Sequence[Path], measure: str) -> tuple[MeasuredValue, ...]:

@@ -43,6 +43,10 @@ SURELY, MIN_FORGETTING = 6.0, 40.0
 many independent values. They are counted twice, by the means found in the rest, of which there may
 be few, and by what its memory makes of them."""
 
+MOST_ALIKE = 0.5
+"""Where more of the values are one and the same (a share that is mostly 0), the spread of the rest
+says little of rare bursts: such a series is held against its draws alone."""
+
 DRAWS = 299
 REFINED = 4
 """Rounds that give draws of a series with equal values (a share that is often 0) its memory back,
@@ -79,8 +83,9 @@ def find_changes(
 ) -> list[tuple[float, float]]:
     """Stretches in which a series differs from its mean or baseline by more than chance.
 
-    Where nothing changes, at most one series in twenty has any, whatever its memory. Found are
-    stretches of 4 s or more; a series of fewer than 30 values, or one that does not vary, has none.
+    Where nothing changes, at most about one series in twenty has any, whatever its memory; of two
+    values only (yes or no) that stay for long, up to one in four. Found are stretches of 4 s or
+    more; a series of fewer than 30 values, or one that does not vary, has none.
 
     Args:
         values: (N,) at equal steps, NaN where missing; value i stands for [i, i + 1) steps.
@@ -174,7 +179,8 @@ def _scan_once(
     alone = _far_off(grown[:1], there, hop_s, side, _Rest(centred, KNOWN_REST))
     if alone is None or alone.farthest[0] < STANDS_OUT:
         return []
-    if alone.farthest[0] > SURELY and _surely(values, alone.distance):
+    mostly_alike = np.unique(known, return_counts=True)[1].max() > MOST_ALIKE * len(known)
+    if alone.farthest[0] > SURELY and not mostly_alike and _surely(values, alone.distance):
         return _strongest(alone.distance, plain.distance, SURELY, side)
     rest = _far_off(grown, there, hop_s, side, _Rest(centred, REST, in_units=True))
     if rest is None or rest.farthest[0] <= (bar := float(rest.farthest[1:].max())):

@@ -26,7 +26,7 @@ from nunbit.report.joined_tables import in_order
 from nunbit.report.paper_figures import seconds_of
 from nunbit.report.timeline_data import Recording, read_recording
 from nunbit.runtime.files import atomic_path, write_json, writing
-from nunbit.runtime.progress import pad, say
+from nunbit.runtime.progress import listed, pad, say
 from nunbit.runtime.resources import nunbit_version
 from nunbit.runtime.results import write_csv_table
 from nunbit.statistics import t_quantile
@@ -119,6 +119,7 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
         "by": "conditions" if given is not None else order.by,
         "conditions": conditions,
         "persons": sorted({row["person"] for row in rows}),
+        "unnamed": sorted(r.folder.name for r in recordings if not r.summary.get("subject")),
         "recordings": len(recordings),
         "measures": list(dict.fromkeys(row["measure"] for row in rows)),
         "differences": [
@@ -258,11 +259,11 @@ def _table_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> pa.Tab
     )
 
 
-_WHOLE = ("n_windows", "n_persons", "n_recordings")
+_WHOLE = ("n_windows", "n_persons", "n_recordings", "n_left_out")
 _CELL_COLUMNS = ("recording", "person", "session", "group", "condition", "measure", "value", "low",
                  "high", "n_windows", "n_independent", "why")  # fmt: skip
 _DIFFERENCE_COLUMNS = ("person", "measure", "from", "to", "difference", "low", "high",
-                       "interval_of", "n_recordings", "n_persons")  # fmt: skip
+                       "interval_of", "n_recordings", "n_persons", "n_left_out")  # fmt: skip
 
 
 # --- differences within a person, and over persons ---
@@ -277,6 +278,7 @@ def differences_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         ``interval_of`` says what an interval is over: ``recordings`` (three or more of both
         conditions), ``time`` (the recordings that there are), ``persons``, '' where none is given.
+        ``n_left_out`` counts recordings with one of the conditions, where others have both.
     """
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     persons = list(dict.fromkeys(row["person"] for row in rows))
@@ -306,14 +308,19 @@ def _difference(
     before: Sequence[Mapping[str, Any]],
     after: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    a, b = (np.array([r["value"] for r in cells]) for cells in (before, after))
-    # The same recordings in both conditions are compared each with itself.
-    places = [{r["recording"]: r["value"] for r in cells} for cells in (before, after)]
-    both = [name for name in places[0] if name in places[1]]
-    if len(both) == len(a) == len(b):
-        steps = np.array([places[1][name] - places[0][name] for name in both])
+    # Recordings with both conditions are compared each with itself, and others not at all: who has
+    # one condition only would bring in what sets recordings apart.
+    names = [{r["recording"] for r in cells} for cells in (before, after)]
+    both = names[0] & names[1]
+    if both:
+        before, after = (
+            sorted((r for r in cells if r["recording"] in both), key=lambda r: r["recording"])
+            for cells in (before, after)
+        )
+        steps = np.array([b["value"] - a["value"] for a, b in zip(before, after, strict=True)])
         difference, half = float(steps.mean()), _half_of(steps)
     else:
+        a, b = (np.array([r["value"] for r in cells]) for cells in (before, after))
         difference, half = float(b.mean() - a.mean()), _half_of(a, b)
     kind = "recordings"
     if math.isnan(half):
@@ -324,12 +331,13 @@ def _difference(
         "difference": difference, "low": low, "high": high,
         "interval_of": "" if math.isnan(half) else kind,
         "n_recordings": len({r["recording"] for r in (*before, *after)}), "n_persons": 1,
+        "n_left_out": len(names[0] ^ names[1]) if both else 0,
     }  # fmt: skip
 
 
 def _half_of(*samples: Floats) -> float:
-    """Half a 95% t interval over recordings; NaN where a sample has fewer than three."""
-    if min(map(len, samples)) < MIN_PERSONS:
+    """Half a 95% t interval over recordings; NaN of fewer than three, or where all are alike."""
+    if min(map(len, samples)) < MIN_PERSONS or not any(np.ptp(x) for x in samples):
         return math.nan
     parts = [float(x.var(ddof=1)) / len(x) for x in samples]
     df = min(len(x) - 1.0 for x in samples)  # the careful one of those in use for unequal spreads
@@ -342,7 +350,7 @@ def _half_in_time(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[s
     for cells in (before, after):
         errors = [(r["high"] - r["low"]) / 2 / STUDENT_12 / len(cells) for r in cells]
         total += sum(error**2 for error in errors)
-    return STUDENT_12 * math.sqrt(total)
+    return STUDENT_12 * math.sqrt(total) if total else math.nan
 
 
 def _over_persons(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -351,6 +359,7 @@ def _over_persons(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **own[0], "person": "*", "difference": mean, "low": low, "high": high,
         "interval_of": "" if math.isnan(low) else "persons",
         "n_recordings": sum(row["n_recordings"] for row in own), "n_persons": len(own),
+        "n_left_out": sum(row["n_left_out"] for row in own),
     }  # fmt: skip
 
 
@@ -370,15 +379,34 @@ def comparison_text(result: Compared, out: Path, lang: Lang) -> str:
         lines.append(f"{who}{label} {row['from']} → {row['to']}  {row['difference']:+.3g}{ci}")
     with_interval = sum(row["low"] is not None for row in shown)
     notes = [_chance(with_interval)] if with_interval else []
-    if any(row["person"] == "*" and row["low"] is None for row in shown):
-        notes.append(_FEW)
+    notes += [_FEW] * any(row["person"] == "*" and row["low"] is None for row in shown)
+    notes += [_ONE_SIDED] * any(row["n_left_out"] for row in shown)
+    if unnamed := result.document["unnamed"]:
+        notes.append(_unnamed(unnamed))
     return "\n".join([*lines, *(note.pick(lang) for note in notes), str(out / CELLS_FILE)])
 
 
 _FEW = Text(
-    f"no interval over persons: fewer than {MIN_PERSONS} of them",
-    f"사람이 {MIN_PERSONS}명보다 적어 사람에 걸친 구간은 없습니다",
+    f"no interval over persons: fewer than {MIN_PERSONS} of them, or all alike",
+    f"사람이 {MIN_PERSONS}명보다 적거나 값이 모두 같으면 사람에 걸친 구간이 없습니다",
 )
+
+_ONE_SIDED = Text(
+    "recordings with one of two conditions are left out where others have both (n_left_out in "
+    f"{DIFFERENCES_FILE})",
+    f"두 조건이 다 있는 녹화가 있으면 한 조건만 있는 녹화는 뺍니다"
+    f"({DIFFERENCES_FILE}의 n_left_out)",
+)
+
+
+def _unnamed(recordings: Sequence[str]) -> Text:
+    told = listed(recordings, 5)
+    return Text(
+        f"nobody is named for {told}: each of these recordings counts as a person of its own; "
+        "name people with --people or --subject of analyze",
+        f"{told}: 사람이 적혀 있지 않아 녹화마다 다른 사람으로 셉니다. analyze의 --people이나 "
+        "--subject로 사람을 적으십시오",
+    )
 
 
 def _chance(n: int) -> Text:
