@@ -152,6 +152,23 @@ SHAPES: Mapping[str, tuple[_Drawn, float]] = {
 """Stationary series of other kinds: how to draw (rows, 600) of them, and their true mean."""
 
 
+MOSTLY_ALIKE: Mapping[str, Callable[[np.random.Generator, int], Series]] = {
+    f"{what}, memory {memory_s} s": (
+        lambda rng, rows, memory_s=memory_s, made=made: made(
+            autoregressive(rng, rows, 600, memory_s)
+        )
+    )
+    for what, memory_s, made in (
+        ("share that is 0 in 93%", 3, lambda x: np.maximum(x - 1.5, 0.0)),
+        ("share that is 0 in 98%", 1, lambda x: np.maximum(x - 2.0, 0.0)),
+        ("yes or no, yes in 16%", 5, lambda x: (x > 1.0).astype(np.float64)),
+        ("yes or no, yes in half", 10, lambda x: (x > 0.0).astype(np.float64)),
+    )
+}
+"""Stationary series of which most values are one and the same; a rule before 2026-12-01 took rare
+bursts for changes."""
+
+
 def share(hits: int, n: int) -> str:
     """A rate with Wilson's 95% interval."""
     z2 = 1.96**2
@@ -252,7 +269,8 @@ def stationary(quick: bool) -> dict[Any, Series]:
     """Ten stationary minutes of each kind."""
     rng, rows = np.random.default_rng(2), 40 if quick else 200
     made: dict[Any, Series] = {m: autoregressive(rng, rows, 600, m) for m in MEMORIES_S}
-    return made | {name: draw(rng, rows // 2) for name, (draw, _) in SHAPES.items()}
+    made |= {name: draw(rng, rows // 2) for name, (draw, _) in SHAPES.items()}
+    return made | {name: draw(rng, rows // 2) for name, draw in MOSTLY_ALIKE.items()}
 
 
 def _fired(
