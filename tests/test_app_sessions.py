@@ -26,13 +26,14 @@ pytest.importorskip("websockets")
 
 from make_app import RunningApp, consent, new_session, running_app
 from make_timeline import make_timeline
-from nunbit.app import choosing, comparing, live_socket, routes, transfers
+from nunbit.app import choosing, comparing, exporting, live_socket, routes
 from nunbit.app.access import Refusal
 from nunbit.app.children import AgreedPart
+from nunbit.app.exporting import send_table
 from nunbit.app.house import _House
 from nunbit.app.sessions import SUMMARY_FILE, Sessions
 from nunbit.app.store import Consent, Store
-from nunbit.app.transfers import Received, send_table
+from nunbit.app.transfers import Received
 from nunbit.core.messages import InputError
 from nunbit.core.streams import Interval, Turn
 from nunbit.stories.analyze.findings import speech_facts
@@ -224,13 +225,13 @@ def test_a_table_that_is_too_long_for_json_is_refused(
         sessions.add_note(row["id"], t, "marker", "")
     sessions.write_notes(row)
     desk: Any = SimpleNamespace(sessions=sessions, folder=tmp_path)
-    monkeypatch.setattr(transfers, "_MOST_ROWS", 3)
-    assert transfers.send_table(desk, row, "notes", "json").status_code == 200
-    monkeypatch.setattr(transfers, "_MOST_ROWS", 2)
+    monkeypatch.setattr(exporting, "_MOST_ROWS", 3)
+    assert exporting.send_table(desk, row, "notes", "json").status_code == 200
+    monkeypatch.setattr(exporting, "_MOST_ROWS", 2)
     with pytest.raises(Refusal) as refused:
-        transfers.send_table(desk, row, "notes", "json")
+        exporting.send_table(desk, row, "notes", "json")
     assert (refused.value.code, refused.value.status) == ("too_many_rows", 413)
-    assert transfers.send_table(desk, row, "notes", "parquet").status_code == 200
+    assert exporting.send_table(desk, row, "notes", "parquet").status_code == 200
 
 
 # -- deletion --------------------------------------------------------------------------------------
@@ -271,8 +272,9 @@ def test_what_cannot_be_deleted_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     store = Store(tmp_path / "base.sqlite")
     sessions = Sessions(store, tmp_path / "sessions")
     row, _ = sessions.create_for_upload(1)
-    monkeypatch.setattr("nunbit.app.sessions._remove", lambda path: None)
-    with pytest.raises(Exception, match="remain"):
+    with monkeypatch.context() as patch, pytest.raises(Exception, match="remain"):
+        for name in ("unlink", "rmdir"):
+            patch.setattr(Path, name, lambda *_, **__: None)
         sessions.delete(row["id"])
     assert sessions.find(row["id"])["state"] == "open"
     assert store.rows("receipts") == []
@@ -438,7 +440,7 @@ def test_a_deleted_session_does_not_come_back(
     sessions.delete(row["id"])
     stretch = routes.BaselineStretch.model_validate({"from": 0, "to": 90})
     with pytest.raises(Refusal, match="deleted"):
-        routes.set_baseline(row, stretch, desk)
+        choosing.set_baseline(row, stretch, desk)
     live: Any = SimpleNamespace(sessions=sessions)
     for change in ("delete", "upload"):
         row = _agreed(sessions)
@@ -522,7 +524,7 @@ def test_notes_come_back_as_they_were_written(
     assert [each["text"] for each in told["rows"]] == texts
     whole = parquet.read_table(io.BytesIO(bytes(send_table(desk, row, "notes", "parquet").body)))
     assert whole["text"].to_pylist() == texts
-    monkeypatch.setattr("nunbit.app.transfers._MOST_ROWS", 3)
+    monkeypatch.setattr("nunbit.app.exporting._MOST_ROWS", 3)
     with pytest.raises(Refusal) as refused:
         send_table(desk, row, "notes", "json")
     assert (refused.value.code, refused.value.status) == ("too_many_rows", 413)

@@ -410,6 +410,8 @@ async def _refuse(scope: Message, receive: Receive, send: Send, refusal: Refusal
 
 MOST_TEXT = 16_384
 _HELLO_S = 10.0
+_NO_HELLO = Text("no hello", "첫 메시지가 hello가 아님")
+_RATE = Text("sample_rate {rate}, expected 16000", "sample_rate는 16000이어야 하는데 {rate}임")
 
 
 class Hello(msgspec.Struct, forbid_unknown_fields=False):
@@ -435,12 +437,12 @@ async def read_hello(socket: WebSocket) -> Hello:
         async with asyncio.timeout(_HELLO_S):
             text = await socket.receive_text()
         if len(text) > MOST_TEXT or json.loads(text).get("type") != "hello":
-            raise Refusal("bad_hello", problem="no hello")
+            raise Refusal("bad_hello", problem=_NO_HELLO)
         hello = msgspec.json.decode(text, type=Hello)
     except TimeoutError as exc:
-        raise Refusal("bad_hello", problem="no hello") from exc
+        raise Refusal("bad_hello", problem=_NO_HELLO) from exc
     except (ValueError, AttributeError, KeyError, RecursionError) as exc:
-        raise Refusal("bad_hello", problem=str(exc)[:100]) from exc
+        raise Refusal("bad_hello", problem=Text(str(exc)[:100], "형식이 잘못됨")) from exc
     if hello.sample_rate != 16_000:
-        raise Refusal("bad_hello", problem=f"sample_rate {hello.sample_rate}, expected 16000")
+        raise Refusal("bad_hello", problem=_RATE.fill(rate=hello.sample_rate))
     return hello

@@ -110,6 +110,7 @@ class Look:
         least_baseline_s: Shortest neutral stretch.
         notes: What is odd.
         left_out: What the consent does not cover and was taken out of the copy: face, voice.
+        upload: Which upload it is of; the start of an analysis sends it back.
     """
 
     title: str
@@ -124,6 +125,7 @@ class Look:
     least_baseline_s: float
     notes: tuple[LookHint, ...]
     left_out: tuple[str, ...] = ()
+    upload: str = ""
 
     @property
     def doubted(self) -> bool:
@@ -131,12 +133,13 @@ class Look:
         return any(note.doubt for note in self.notes)
 
 
-def look_at(place: Path, files: dict[str, str]) -> dict[str, Any]:
+def look_at(place: Path, files: dict[str, str], out: Path) -> dict[str, Any]:
     """Look at the recording of a session in a child process, or take what an earlier look found.
 
     Args:
         place: The session's folder.
         files: ``media``, ``transcript``, ``speakers`` -> name in it, '' where there is none.
+        out: Folder that is made for a new look: the session's own may be deleted meanwhile.
 
     Returns:
         What :func:`run_look` wrote.
@@ -146,9 +149,10 @@ def look_at(place: Path, files: dict[str, str]) -> dict[str, Any]:
     """
     kept = place / LOOK_FOLDER / LOOK_FILE
     if not kept.is_file():
-        (place / LOOK_FOLDER).mkdir(exist_ok=True)
+        out.mkdir()
         names = [files.get(kind, "") for kind in ("media", "transcript", "speakers")]
-        _run_apart("run_look", str(place), *names, seconds=_LOOK_S)
+        _run_apart("run_look", str(place), str(out), *names, seconds=_LOOK_S)
+        kept = out / LOOK_FILE
     return _told(kept)
 
 
@@ -290,20 +294,20 @@ def run_part() -> None:
 
 
 def run_look() -> None:
-    """Look and write what is found; ``sys.argv``: folder, recording, transcript, speakers."""
-    place, media, transcript, speakers = Path(sys.argv[1]), *sys.argv[2:5]
+    """Look and write what is found; ``sys.argv``: folder, where to, recording, words, speakers."""
+    place, out, media, *texts = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:6]
     try:
-        document = _looked(place, media, transcript, speakers)
+        document = _looked(place, out, media, *texts)
     except NunbitError as exc:
         path = place / media
         document = {"error": {"ko": _unnamed(exc.text.ko, path), "en": _unnamed(exc.text.en, path)}}
-    target = place / LOOK_FOLDER / LOOK_FILE
+    target = out / LOOK_FILE
     part = target.with_suffix(".part")
     part.write_text(json_text(document), encoding="utf-8")
     part.replace(target)
 
 
-def _looked(place: Path, media: str, transcript: str, speakers: str) -> dict[str, Any]:
+def _looked(place: Path, out: Path, media: str, transcript: str, speakers: str) -> dict[str, Any]:
     from nunbit.measures.estimate import MIN_BASELINE_S
     from nunbit.recording.media import probe_media
 
@@ -314,7 +318,7 @@ def _looked(place: Path, media: str, transcript: str, speakers: str) -> dict[str
         words = _read(notes, "transcript", place / transcript, info)
     if speakers:
         named = _read(notes, "speakers", place / speakers, info)
-    frames = list(_frames(place / media, info, place / LOOK_FOLDER)) if info.video else []
+    frames = list(_frames(place / media, info, out)) if info.video else []
     if words is not None and info.audio is not None:
         notes += _fit(place / media, info, words)
     who, stretches = _who(words, named)

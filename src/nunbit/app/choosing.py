@@ -13,12 +13,13 @@ import re
 import secrets
 import shutil
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -37,9 +38,9 @@ from nunbit.app.children import (
 )
 from nunbit.app.jobs import Outline
 from nunbit.app.routes import PROBLEMS, AtDesk, BaselineStretch, Desk, Opened, Owner
-from nunbit.app.sessions import KEY_FILE, Sessions, check_baseline
+from nunbit.app.sessions import KEY_FILE, Sessions
 from nunbit.app.store import Row, SessionKey
-from nunbit.app.transfers import Received, incoming, receive
+from nunbit.app.transfers import Received, SessionFile, incoming, receive
 from nunbit.core.messages import Text, text_of
 from nunbit.recording.paths import transcript_ending
 
@@ -78,6 +79,7 @@ class Begin(BaseModel):
 
     ``face`` is needed where several people are seen, ``speaker`` where several speak. A transcript
     that seems to be of another recording is left out (``use_transcript`` false) or confirmed.
+    ``upload`` is that of the look by which all this was chosen.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -87,6 +89,7 @@ class Begin(BaseModel):
     use_transcript: bool = True
     transcript_fits: bool = False
     lang: Literal["ko", "en"] = "ko"
+    upload: Annotated[str, Field(max_length=64)] = ""
 
 
 @router.get("/consents", dependencies=[Owner])
@@ -165,7 +168,7 @@ def show_frame(row: Opened, number: int, desk: AtDesk) -> Response:
     path = desk.sessions.place(row) / LOOK_FOLDER / f"{number}.jpg"
     if not path.is_file():
         raise Refusal("nothing_there", what=Text(f"frame {number}", f"{number}번 장면"))
-    return FileResponse(path, media_type="image/jpeg")
+    return SessionFile(desk.sessions, row, path, media_type="image/jpeg")
 
 
 @router.post("/sessions/{session}/start", status_code=202)
@@ -173,6 +176,8 @@ def start(row: Opened, sent: Begin, desk: AtDesk) -> Outline:
     """Begin the analysis of the chosen person; it goes on whatever becomes of the page."""
     scope = _may_change(desk, row)
     look, choice = _look(desk, row), json.loads(row["choice"])
+    if sent.upload and sent.upload != choice.get("upload"):  # chosen by the look of an earlier one
+        raise Refusal("other_recording")
     files = dict(choice["files"])
     if not sent.use_transcript:
         files.pop("transcript", None)
@@ -191,7 +196,7 @@ def start(row: Opened, sent: Begin, desk: AtDesk) -> Outline:
     wanted = {"choice": choice, "state": "analysing", "problem": None,
               "baseline_from": None, "baseline_to": None}  # fmt: skip
     if sent.baseline is not None:
-        check_baseline(
+        _check_baseline(
             row | {"duration_s": look.duration_s}, sent.baseline.start, sent.baseline.end
         )
         wanted |= {"baseline_from": sent.baseline.start, "baseline_to": sent.baseline.end}
@@ -204,6 +209,35 @@ def start(row: Opened, sent: Begin, desk: AtDesk) -> Outline:
         desk.sessions.store.set("sessions", row["id"], **wanted)
         job = desk.jobs.add("analyze", row["id"], files | {"lang": sent.lang, "bytes": size})
     return desk.jobs.outline(job)
+
+
+@router.post("/sessions/{session}/baseline", status_code=202)
+def set_baseline(row: Opened, sent: BaselineStretch, desk: AtDesk) -> Outline:
+    """Compare the session's values with a neutral stretch of the same person; 60 s or more."""
+    options = {"from": sent.start, "to": sent.end}
+    with desk.sessions.store.folders, desk.sessions.store.changing():
+        row = desk.sessions.find(row["id"])  # it may have been deleted meanwhile
+        if row["state"] != "done":
+            raise Refusal("still_recording")
+        _check_baseline(row, sent.start, sent.end)
+        desk.sessions.store.set("sessions", row["id"], state="analysing")
+        desk.sessions.store.note_down("baseline_set", row["id"])
+        job = desk.jobs.add("baseline", row["id"], options)
+    return desk.jobs.outline(job)
+
+
+def _check_baseline(row: Mapping[str, Any], start_s: float, end_s: float) -> None:
+    """Refuse a neutral stretch that the session does not have.
+
+    Raises:
+        Refusal: It is too short or lies outside.
+    """
+    from nunbit.measures.estimate import MIN_BASELINE_S  # numpy
+
+    duration = row["duration_s"] or 0.0
+    if not (start_s >= 0 and start_s + MIN_BASELINE_S <= end_s <= duration + 0.5):
+        raise Refusal("bad_baseline", start=f"{start_s:g}", end=f"{end_s:g}",
+                      duration=f"{duration:.1f}", least=f"{MIN_BASELINE_S:g}")  # fmt: skip
 
 
 def _may_change(desk: Desk, row: Row) -> frozenset[str]:
@@ -287,19 +321,21 @@ def _look(desk: Desk, row: Row) -> Look:
     place = desk.sessions.place(row)
     if not files.get("media") or not (place / files["media"]).is_file():
         raise Refusal("no_recording")
-    with desk.looking:
-        found = look_at(place, files)
-    if "error" in found:
-        _forget(desk.sessions, row)
-        raise Refusal("unreadable_recording", why=text_of(found["error"]))
-    scope = desk.sessions.scope(row)
-    for part, has in (("face", "has_video"), ("voice", "has_sound")):
-        if found[has] and part not in scope:
+    with desk.looking, incoming(desk) as out:
+        _require_same(desk.sessions, row)  # it may have waited for another look
+        try:
+            found = look_at(place, files, out)
+        finally:
+            _require_same(desk.sessions, row)
+        if "error" in found:
             _forget(desk.sessions, row)
-            raise Refusal(f"{part}_not_agreed")
-    with desk.sessions.store.changing():
-        if _unchanged(desk.sessions, row):
-            desk.sessions.store.set("sessions", row["id"], duration_s=found["duration_s"])
+            raise Refusal("unreadable_recording", why=text_of(found["error"]))
+        scope = desk.sessions.scope(row)
+        for part, has in (("face", "has_video"), ("voice", "has_sound")):
+            if found[has] and part not in scope:
+                _forget(desk.sessions, row)
+                raise Refusal(f"{part}_not_agreed")
+        _keep_look(desk.sessions, row, out, found["duration_s"])
     frames = tuple(
         FrameShown(**{**frame, "faces": tuple(
             NumberedFace(face["number"], tuple(face["box"])) for face in frame["faces"])})
@@ -312,7 +348,31 @@ def _look(desk: Desk, row: Row) -> Look:
         notes += (LookHint("begins_later", round(choice["later_s"]) or 1, "", ""),)
     return Look(title=row["title"], has_transcript="transcript" in files, frames=frames,
                 speakers=speakers, stretches=stretches, notes=notes,
-                left_out=tuple(choice.get("left_out", ())), **found)  # fmt: skip
+                left_out=tuple(choice.get("left_out", ())), upload=choice.get("upload", ""),
+                **found)  # fmt: skip
+
+
+def _keep_look(sessions: Sessions, row: Row, out: Path, duration_s: float) -> None:
+    """Put what a look wrote into the session's folder, where it is of what lies there now."""
+    kept = sessions.place(row) / LOOK_FOLDER
+    with sessions.store.folders, sessions.store.changing():
+        _require_same(sessions, row)
+        if _unchanged(sessions, row):
+            if out.is_dir():
+                shutil.rmtree(kept, ignore_errors=True)
+                out.rename(kept)
+            sessions.store.set("sessions", row["id"], duration_s=duration_s)
+
+
+def _require_same(sessions: Sessions, row: Row) -> None:
+    """Refuse what was looked at and is no longer there.
+
+    Raises:
+        Refusal: The session was deleted, or another recording was added.
+    """
+    now, before = json.loads(sessions.find(row["id"])["choice"]), json.loads(row["choice"])
+    if any(now.get(name) != before.get(name) for name in ("upload", "files")):
+        raise Refusal("other_recording")
 
 
 def _forget(sessions: Sessions, row: Row) -> None:

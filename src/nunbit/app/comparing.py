@@ -164,8 +164,9 @@ def opened_sessions(desk: Desk, asked: Sequence[KeyedSession]) -> list[Row]:
     rows = {}
     for each in asked:
         row = desk.sessions.open(each.id, Keyring(True, "", each.key))
-        if SUMMARY_FILE not in desk.sessions.files(row) or row["state"] != "done":
-            raise Refusal("not_finished")
+        with desk.sessions.standing(row):
+            if SUMMARY_FILE not in desk.sessions.files(row) or row["state"] != "done":
+                raise Refusal("not_finished")
         rows[row["id"]] = row
     return sorted(rows.values(), key=_began)
 
@@ -188,7 +189,8 @@ def gathered(
     """
     place = Path(tempfile.mkdtemp(dir=desk.folder / "incoming"))
     try:
-        yield list(_laid_out(desk, rows, place / "gathered", leave_out))
+        with desk.sessions.standing(*rows):
+            yield list(_laid_out(desk, rows, place / "gathered", leave_out))
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

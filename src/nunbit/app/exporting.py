@@ -7,14 +7,23 @@ and the consent are left out.
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
 from pydantic import Field
+from starlette.background import BackgroundTask
 
 from nunbit.app.access import REPORT_POLICY, Refusal
 from nunbit.app.comparing import (
@@ -27,9 +36,16 @@ from nunbit.app.comparing import (
     number_of_persons,
     opened_sessions,
 )
-from nunbit.app.routes import AtDesk, Desk, Link, Owner, _Sent
-from nunbit.app.sessions import CONSENT_FILE, NOTES_FILE
-from nunbit.core.messages import Lang
+from nunbit.app.jobs import bundle_option, choice_options
+from nunbit.app.routes import AtDesk, Desk, Link, Opened, Owner, _Sent
+from nunbit.app.sessions import CONSENT_FILE, EXPORTS, NOTES_FILE, SUMMARY_FILE
+from nunbit.app.store import Row
+from nunbit.app.transfers import MEGABYTE, SessionFile, require_room
+from nunbit.core.messages import InputError, Lang, Text
+from nunbit.runtime.textfile import delimiter_of, read_decoded, read_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 router = APIRouter(prefix="/api")
 
@@ -42,6 +58,9 @@ _TABLES = {
     "csv": ("sessions_wide.csv", "windows_wide.csv", "episodes.csv"),
     "spss": ("sessions_wide.sav", "windows_wide.sav", "episodes.sav"),
 }
+_EXPORT_S = 300  # the tables of two hours take some 40 s
+_MOST_ROWS = 200_000  # in JSON: 100 MB
+_MOST_TABLE_BYTES = 256 << 20
 _MOST_ELAN = 20  # each is derived anew, 5 to 40 s
 _KINDS = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -95,6 +114,149 @@ class MeasureList:
     """Measures in the order of their source: face, voice, words."""
 
     measures: list[MeasureWords]
+
+
+@router.get("/sessions/{session}/exports/{kind}")
+def get_export(row: Opened, kind: str, desk: AtDesk) -> Response:
+    """The session in another form: csv, eaf, textgrid, vtt, openface; zip is everything."""
+    return send_export(desk, row, kind)
+
+
+def send_export(desk: Desk, row: Row, kind: str) -> Response:
+    """A zip: an export with consent and notes, or everything that the session holds.
+
+    Raises:
+        Refusal: There is none.
+    """
+    if kind != "zip" and kind not in EXPORTS:
+        raise Refusal("nothing_there", what=f"'{kind[:40]}'")
+    if kind != "zip" and SUMMARY_FILE not in desk.sessions.files(row):
+        raise Refusal("nothing_there", what=kind)
+    desk.sessions.store.note_down("export_made", row["id"], kind)
+    place = Path(tempfile.mkdtemp(dir=desk.folder / "incoming"))
+    try:
+        with desk.exporting, desk.sessions.standing(row):  # each takes a core
+            found = (
+                _other_form(desk, row, kind, place) if kind != "zip" else desk.sessions.files(row)
+            )
+            need = sum(path.stat().st_size for path in found.values()) // MEGABYTE
+            require_room(place, need, desk.keep_free_mb)
+            target = place / "export.zip"
+            beside = {n: p for n, p in desk.sessions.files(row).items()
+                      if n in (CONSENT_FILE, NOTES_FILE)}  # fmt: skip
+            with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+                for name, path in (beside | found).items():
+                    packed.write(path, f"{row['id']}/{name}")
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return FileResponse(
+        target,
+        filename=f"{row['id']}_{kind}.zip",
+        media_type="application/zip",
+        background=BackgroundTask(shutil.rmtree, place, ignore_errors=True),
+    )
+
+
+def _other_form(desk: Desk, row: Row, kind: str, out: Path) -> dict[str, Path]:
+    """Write an export from what was observed; the session's own folder stays as it is."""
+    source = desk.sessions.place(row)
+    line = [sys.executable, "-m", "nunbit", "analyze", str(source), "--out", str(out),
+            "--export", kind, *bundle_option(desk.bundle_of(row)),
+            *choice_options(row)]  # fmt: skip
+    run = subprocess.run(line, capture_output=True, text=True, timeout=_EXPORT_S, check=False)
+    if run.returncode:
+        said = (run.stderr.strip().splitlines() or ["?"])[-1].removeprefix("nunbit: error: ")
+        raise InputError(Text(said, said))
+    made = sorted((out / row["id"]).iterdir())
+    there = set(desk.sessions.files(row))
+    return {p.name: p for p in made if p.is_file() and p.name not in there} or {
+        p.name: p for p in made if kind in p.name.lower() or p.suffix.lower() == f".{kind}"
+    }
+
+
+@router.get("/sessions/{session}/tables/{name}")
+def get_table(
+    row: Opened,
+    name: str,
+    desk: AtDesk,
+    kind: Annotated[Literal["parquet", "csv", "json"], Query(alias="format")] = "parquet",
+) -> Response:
+    """A table of a session: timeline, windows_wide, frames, words, voice, episodes, notes."""
+    return send_table(desk, row, name, kind)
+
+
+def send_table(desk: Desk, row: Row, name: str, kind: str) -> Response:
+    """A table, as it is or in another form; refused where there is none."""
+    tables = desk.sessions.tables(row)
+    stem = name.removesuffix(".parquet").removesuffix(".csv")
+    if stem not in tables:
+        raise Refusal("nothing_there", what=Text(f"table '{stem[:40]}'", f"표 '{stem[:40]}'"))
+    desk.sessions.store.note_down("table_read", row["id"], stem)
+    path = tables[stem]
+    if f".{kind}" == path.suffix:
+        return SessionFile(desk.sessions, row, path, filename=f"{row['id']}_{path.name}")
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from nunbit.runtime.files import read_parquet
+    from nunbit.runtime.results import decoded, spreadsheet_table
+
+    if path.name == NOTES_FILE:  # as they were written; the file is made for spreadsheets
+        columns = {"t": pa.float64(), "kind": pa.string(), "text": pa.string()}
+        notes = [asdict(note) for note in desk.sessions.notes(row["id"])]
+        whole = pa.Table.from_pylist(notes, pa.schema(columns))
+    elif path.suffix == ".csv":  # a transcript that was given
+        whole = _given_table(path)
+    else:
+        whole = read_parquet(path, Text("unreadable: {reason}", "읽을 수 없습니다: {reason}"))
+    if kind == "json" and whole.num_rows > _MOST_ROWS:
+        raise Refusal("too_many_rows", rows=f"{whole.num_rows:,}", limit=f"{_MOST_ROWS:,}")
+    stream = io.BytesIO()
+    if kind == "csv":
+        pyarrow.csv.write_csv(spreadsheet_table(whole), stream)
+        return _attachment(stream.getvalue(), "text/csv; charset=utf-8", f"{row['id']}_{stem}.csv")
+    if kind == "parquet":
+        pyarrow.parquet.write_table(whole, stream)
+        return _attachment(stream.getvalue(), "application/octet-stream", f"{stem}.parquet")
+    rows = [
+        {k: None if v != v else v for k, v in one.items()} for one in decoded(whole).to_pylist()
+    ]
+    return Response(
+        json.dumps({"table": stem, "rows": rows}, ensure_ascii=False, default=str),
+        media_type="application/json",
+    )
+
+
+def _given_table(path: Path) -> pa.Table:
+    """A table that was given, as texts: short rows are filled up, and every column has a name.
+
+    Raises:
+        InputError: It is no text.
+    """
+    import pyarrow as pa
+
+    text = read_decoded(path, most_bytes=_MOST_TABLE_BYTES).text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        rows = [cells for _, cells in read_rows(text)]
+    except csv.Error:  # a quoted cell is never closed: as it stands there
+        lines = [line for line in text.split("\n") if line.strip()]
+        rows = [line.split(delimiter_of(lines[0])) for line in lines]
+    head, *below = rows or [[]]
+    names: list[str] = []
+    for n in range(max(map(len, rows), default=0)):
+        name = head[n].strip() if n < len(head) else ""
+        names.append(name if name and name not in names else f"{name or 'column'}_{n + 1}")
+    columns = [[row[n] if n < len(row) else "" for row in below] for n in range(len(names))]
+    return pa.table([pa.array(each, pa.string()) for each in columns], names)
+
+
+def _attachment(body: bytes, kind: str, name: str) -> Response:
+    return Response(
+        body, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'}
+    )
 
 
 @router.get("/measures", dependencies=[Owner])
@@ -245,5 +407,10 @@ def print_report(sent: AskedReport, desk: AtDesk) -> Link:
         text = timeline_html(view, None)
     desk.sessions.store.note_down("report_read", rows[0]["id"], "printed")
     headers = {"content-security-policy": PRINT_POLICY}
-    ticket = desk.tickets.issue(lambda: Response(text, media_type="text/html", headers=headers))
+
+    def printed() -> Response:
+        desk.sessions.find(rows[0]["id"])  # it may have been deleted meanwhile
+        return Response(text, media_type="text/html", headers=headers)
+
+    ticket = desk.tickets.issue(printed)
     return Link(url=f"/open/{ticket}")

@@ -12,7 +12,8 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,13 +30,15 @@ from nunbit.app.face_work import (
     SET,
     SHIPPED,
     WRITING,
+    FaceOutcome,
     chosen_model,
+    outcome_of,
 )
 from nunbit.app.jobs import Outline
 from nunbit.app.routes import AtDesk, Desk, Link, Owner, _Sent
 from nunbit.app.store import Row, now_text
 from nunbit.app.transfers import incoming, receive
-from nunbit.core.messages import Lang, Text
+from nunbit.core.messages import InputError, Lang, Text
 from nunbit.runtime.files import read_json, write_json
 
 MOST_PICTURES = 2000
@@ -79,35 +82,6 @@ class FacePicture:
     number: int
     label: str
     person: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreShown:
-    """A share with its 95% interval, where one can be given."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class FaceOutcome:
-    """What came of a set.
-
-    ``hits`` is the share of right answers, ``recall`` the mean over classes; ``after`` is judged on
-    persons that took no part in the fit. ``written`` says whether there is a new model; ``reason``
-    why not; ``limits`` what speaks against the figures.
-    """
-
-    written: bool
-    images: int
-    persons: int | None
-    hits_before: ScoreShown | None
-    hits_after: ScoreShown | None
-    recall_before: ScoreShown | None
-    recall_after: ScoreShown | None
-    reason: dict[str, str] | None
-    limits: list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +157,14 @@ def _place(desk: Desk, face_set: str) -> Path:
     return place
 
 
+@contextmanager
+def _changing(desk: Desk, face_set: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder and the document of a set that nobody else changes or deletes meanwhile."""
+    with desk.sessions.store.changing(), WRITING:  # in the order of a job's end
+        place = _place(desk, face_set)
+        yield place, read_json(place / SET)
+
+
 def _labels(desk: Desk) -> list[str]:
     return [label["id"] for label in desk.about()["labels"]]
 
@@ -213,20 +195,19 @@ def add_face_set(sent: NewFaceSet, desk: AtDesk) -> FaceSetShown:
 )  # fmt: skip
 async def add_face_picture(face_set: str, request: Request, desk: AtDesk) -> FacePicture:
     """Add a picture with its class and the code of the person."""
-    place = _place(desk, face_set)
+    _place(desk, face_set)
     with incoming(desk) as folder:
         got = await receive(request, folder, {"image": desk.limits["image"]}, desk.keep_free_mb)
-        return await run_in_threadpool(lambda: _added(desk, place, got.picture(), got.fields))
+        return await run_in_threadpool(lambda: _added(desk, face_set, got.picture(), got.fields))
 
 
-def _added(desk: Desk, place: Path, picture: Path, fields: Mapping[str, str]) -> FacePicture:
+def _added(desk: Desk, face_set: str, picture: Path, fields: Mapping[str, str]) -> FacePicture:
     label, person = fields.get("label", ""), fields.get("person", "").strip()
     if label not in _labels(desk):
         raise Refusal("no_class", given=label[:40])
     if person and not _PERSON.fullmatch(person):
         raise Refusal("bad_code", given=person[:40])
-    with WRITING:
-        document = read_json(place / SET)
+    with _changing(desk, face_set) as (place, document):
         _require_open(desk, document)
         if len(document["pictures"]) >= MOST_PICTURES:
             raise Refusal("too_many_pictures", most=MOST_PICTURES)
@@ -241,9 +222,7 @@ def _added(desk: Desk, place: Path, picture: Path, fields: Mapping[str, str]) ->
 @router.delete("/face-sets/{face_set}/pictures/{number}", dependencies=[Owner])
 def remove_face_picture(face_set: str, number: int, desk: AtDesk) -> FaceSetShown:
     """Take a picture out again."""
-    place = _place(desk, face_set)
-    with WRITING:
-        document = read_json(place / SET)
+    with _changing(desk, face_set) as (place, document):
         _require_open(desk, document)
         if document["pictures"].pop(str(number), None) is None:
             raise Refusal("nothing_there", what=f"{number}")
@@ -255,7 +234,10 @@ def remove_face_picture(face_set: str, number: int, desk: AtDesk) -> FaceSetShow
 @router.get("/face-sets", dependencies=[Owner])
 def list_face_sets(desk: AtDesk) -> FaceSets:
     """All sets of pictures with what came of them, newest first."""
-    found = [_shown(desk, path.parent) for path in sets_folder(desk).glob(f"*/{SET}")]
+    found = []
+    for path in sets_folder(desk).glob(f"*/{SET}"):
+        with suppress(Refusal):  # deleted meanwhile
+            found.append(_shown(desk, path.parent))
     return FaceSets(sorted(found, key=lambda one: one.created, reverse=True))
 
 
@@ -268,13 +250,11 @@ def show_face_set(face_set: str, desk: AtDesk) -> FaceSetShown:
 @router.post("/face-sets/{face_set}/start", status_code=202, dependencies=[Owner])
 def start_face_set(face_set: str, desk: AtDesk) -> FaceSetShown:
     """Fit the model to the pictures, or judge it by them, as a job."""
-    place = _place(desk, face_set)
-    with WRITING:
-        document = read_json(place / SET)
+    with _changing(desk, face_set) as (place, document):
         _require_open(desk, document)
         _require_enough(document)
         job = desk.jobs.add(document["what"], None, {"set": face_set})
-        document |= {"job": job["id"], "problem": None}
+        document |= {"job": job["id"], "problem": None, "started": now_text()}
         write_json(place / SET, document)
     return _shown(desk, place)
 
@@ -282,16 +262,19 @@ def start_face_set(face_set: str, desk: AtDesk) -> FaceSetShown:
 @router.delete("/face-sets/{face_set}", dependencies=[Owner])
 def delete_face_set(face_set: str, desk: AtDesk) -> FacesDeleted:
     """Delete a set with its pictures, its result and its model; its job is ended first."""
-    place = _place(desk, face_set)
-    if chosen_model(desk.folder) == face_set:
-        raise Refusal("model_in_use")
-    _end_job(desk, read_json(place / SET))
-    files = [path for path in place.rglob("*") if path.is_file()]
-    shutil.rmtree(place, ignore_errors=True)
-    left = [path for path in files if path.exists()]
-    if left or place.exists():
-        raise Refusal("still_there", files=", ".join(path.name for path in left[:5]))
-    desk.sessions.store.note_down("face_set_deleted", face_set, f"{len(files)} files")
+    _end_job(desk, _document(_place(desk, face_set)))
+    with _changing(desk, face_set) as (place, document):
+        if chosen_model(desk.folder) == face_set:
+            raise Refusal("model_in_use")
+        job = _job(desk, document)
+        if job is not None and job["state"] in ("queued", "running"):  # begun again meanwhile
+            raise Refusal("still_recording")
+        files = [path for path in place.rglob("*") if path.is_file()]
+        shutil.rmtree(place, ignore_errors=True)
+        left = [path for path in files if path.exists()]
+        if left or place.exists():
+            raise Refusal("still_there", files=", ".join(path.name for path in left[:5]))
+        desk.sessions.store.note_down("face_set_deleted", face_set, f"{len(files)} files")
     return FacesDeleted(len(files), True)
 
 
@@ -307,8 +290,13 @@ def open_face_report(face_set: str, sent: AskedEvaluation, desk: AtDesk) -> Link
 def _report_link(desk: Desk, made: Path, lang: Lang) -> str:
     from nunbit.report.page import render_evaluation
 
-    with desk.exporting:
-        text = render_evaluation(made, lang=lang).read_text(encoding="utf-8")
+    with desk.exporting, incoming(desk) as out:  # the set may be deleted while it is written
+        out.mkdir()
+        try:
+            shutil.copyfile(made / RESULT, out / RESULT)
+        except OSError as exc:
+            raise Refusal("no_face_set") from exc
+        text = render_evaluation(out, lang=lang).read_text(encoding="utf-8")
     headers = {"content-security-policy": f"{REPORT_POLICY} allow-modals"}
     made_page = Response(text, media_type="text/html", headers=headers)
     return f"/open/{desk.tickets.issue(lambda: made_page)}"
@@ -386,8 +374,17 @@ def _end_job(desk: Desk, document: Mapping[str, Any]) -> None:
         desk.jobs.cancel_and_wait(job["id"])
 
 
+def _document(place: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(place / SET))
+    except InputError as exc:
+        if (place / SET).is_file():
+            raise
+        raise Refusal("no_face_set") from exc
+
+
 def _shown(desk: Desk, place: Path) -> FaceSetShown:
-    document = read_json(place / SET)
+    document = _document(place)
     job = _job(desk, document)
     pictures = document["pictures"].values()
     counts = document.get("counts") or dict(Counter(label for label, _ in pictures))
@@ -398,29 +395,8 @@ def _shown(desk: Desk, place: Path) -> FaceSetShown:
     return FaceSetShown(
         place.name, document["what"], document["created"], _state(job, document),
         document["crops"], counts, persons, None if job is None else desk.jobs.outline(job),
-        problem, _outcome(document), (place / MADE / RESULT).is_file(),
+        problem, outcome_of(document), (place / MADE / RESULT).is_file(),
     )  # fmt: skip
-
-
-def _outcome(document: Mapping[str, Any]) -> FaceOutcome | None:
-    found = document.get("outcome")
-    if not found:
-        return None
-    tried = (found.get("tried") or {}).get("after")
-    after = found.get("after") if found["written"] else tried
-    before = found["before"]
-    return FaceOutcome(
-        found["written"], found["n_images"], found["n_persons"],
-        _score(before, "top1"), _score(after, "top1"), _score(before, "uar"), _score(after, "uar"),
-        found["reason"], found["limits"],
-    )  # fmt: skip
-
-
-def _score(scores: Mapping[str, Any] | None, name: str) -> ScoreShown | None:
-    if not scores:
-        return None
-    low, high = (scores.get("ci95") or {}).get(name) or (None, None)
-    return ScoreShown(scores[name], low, high)
 
 
 # -- models ----------------------------------------------------------------------------------------
@@ -441,9 +417,10 @@ def list_analysis_models(desk: AtDesk) -> ModelList:
 @router.put("/models", dependencies=[Owner])
 def choose_model(sent: ChosenModel, desk: AtDesk) -> ModelList:
     """Choose the model of later analyses; sessions that are there stay as they are."""
-    if sent.id != SHIPPED and not (_place(desk, sent.id) / MADE / "bundle.json").is_file():
-        raise Refusal("no_model")
-    write_json(desk.folder / "model.json", {"chosen": sent.id})
-    desk.sessions.store.note_down("model_chosen", sent.id)
+    with desk.sessions.store.changing(), WRITING:
+        if sent.id != SHIPPED and not (_place(desk, sent.id) / MADE / "bundle.json").is_file():
+            raise Refusal("no_model")
+        write_json(desk.folder / "model.json", {"chosen": sent.id})
+        desk.sessions.store.note_down("model_chosen", sent.id)
     desk.model_changed()
     return list_analysis_models(desk)

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,62 @@ SHIPPED = "shipped"
 FACE_JOBS = ("adapt", "evaluate")
 SET, RESULT, PICTURES, MADE = "set.json", "result.json", "pictures", "made"
 WRITING = threading.Lock()
-"""Held while ``set.json`` of a set is changed."""
+"""Held while ``set.json`` of a set is changed; who needs the database beside it takes that first,
+as the end of a job does."""
 
 _KEPT_DAYS = 7  # of pictures that nothing was done with
 _EVALUATE = "from nunbit.app.face_work import run_evaluation; run_evaluation()"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreShown:
+    """A share with its 95% interval, where one can be given."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOutcome:
+    """What came of a set.
+
+    ``hits`` is the share of right answers, ``recall`` the mean over classes; ``after`` is judged on
+    persons that took no part in the fit. ``written`` says whether there is a new model; ``reason``
+    why not; ``limits`` what speaks against the figures.
+    """
+
+    written: bool
+    images: int
+    persons: int | None
+    hits_before: ScoreShown | None
+    hits_after: ScoreShown | None
+    recall_before: ScoreShown | None
+    recall_after: ScoreShown | None
+    reason: dict[str, str] | None
+    limits: list[dict[str, str]]
+
+
+def outcome_of(document: Mapping[str, Any]) -> FaceOutcome | None:
+    """What came of a set; None where nothing has yet."""
+    found = document.get("outcome")
+    if not found:
+        return None
+    tried = (found.get("tried") or {}).get("after")
+    after = found.get("after") if found["written"] else tried
+    before = found["before"]
+    return FaceOutcome(
+        found["written"], found["n_images"], found["n_persons"],
+        _score(before, "top1"), _score(after, "top1"), _score(before, "uar"), _score(after, "uar"),
+        found["reason"], found["limits"],
+    )  # fmt: skip
+
+
+def _score(scores: Mapping[str, Any] | None, name: str) -> ScoreShown | None:
+    if not scores:
+        return None
+    low, high = (scores.get("ci95") or {}).get(name) or (None, None)
+    return ScoreShown(scores[name], low, high)
 
 
 # -- the job ---------------------------------------------------------------------------------------
@@ -65,9 +118,9 @@ def face_command(folder: Path, row: Row, base: Path | None) -> list[str]:
 def face_job_ended(folder: Path, row: Row, state: str, told: dict[str, Any] | None) -> None:
     """Keep what a job on a set has come to; its pictures are erased where it is done."""
     place = folder / "faces" / json.loads(row["options"])["set"]
-    if not (place / SET).is_file():
-        return
     with WRITING:
+        if not (place / SET).is_file():  # deleted
+            return
         document = read_json(place / SET)
         if state != "done" or told is None:
             document["problem"] = row["problem"]
@@ -89,9 +142,11 @@ def erase_old_sets(folder: Path) -> None:
     """Erase pictures with which nothing was done for a week."""
     least = (datetime.now(UTC) - timedelta(days=_KEPT_DAYS)).isoformat(timespec="milliseconds")
     for path in (folder / "faces").glob(f"*/{SET}"):
-        document = read_json(path)
-        if not document.get("done") and document["created"] < least:
-            shutil.rmtree(path.parent, ignore_errors=True)
+        with WRITING:
+            document = read_json(path) if path.is_file() else {"done": True}
+            touched = str(document.get("started") or document.get("created"))
+            if not document.get("done") and touched < least:
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def run_evaluation() -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -141,24 +141,26 @@ class JobQueue:
 
     def outline(self, row: Row) -> Outline:
         """How far a job is."""
-        place = self._store.place(row["number"]) if row["state"] == "queued" else None
-        progress, left = row["progress"], None
-        if row["state"] == "running":
-            progress, left = self._told(row)
-        elif place is not None:
-            ahead = self._store.rows("jobs", order="number", state="running")
-            waiting = [r for r in self._store.rows("jobs", order="number", state="queued")
-                       if r["number"] <= row["number"]]  # fmt: skip
-            minutes = [self._told(r)[1] for r in ahead] + [self._guess(r) for r in waiting]
-            known = [m for m in minutes if m is not None]
-            left = sum(known) if len(known) == len(minutes) else None
-        return Outline(
-            row["id"], row["session"], row["kind"], row["state"],
-            1.0 if row["state"] == "done" else progress,
-            None if left is None else round(left, 1), place,
-            json.loads(row["problem"]) if row["problem"] else None,
-            row["created"], row["started"], row["ended"],
-        )  # fmt: skip
+        rows = self._store.rows("jobs", order="number")
+        return next((o for o in self._outlines(rows) if o.id == row["id"]), _outline(row))
+
+    def outlines(self) -> list[Outline]:
+        """How far all jobs are, oldest first: places and states of one moment."""
+        return list(self._outlines(self._store.rows("jobs", order="number")))
+
+    def _outlines(self, rows: Sequence[Row]) -> Iterator[Outline]:
+        rate = _minutes_per_byte(rows)
+        told = {row["id"]: self._told(row, rate) for row in rows if row["state"] == "running"}
+        minutes, place = [left for _, left in told.values()], 0
+        for row in rows:
+            if row["state"] == "queued":
+                place += 1
+                minutes.append(_guess(row, rate))
+                known = [m for m in minutes if m is not None]
+                left = sum(known) if len(known) == len(minutes) else None
+                yield _outline(row, row["progress"], left, place)
+            else:
+                yield _outline(row, *told.get(row["id"], (row["progress"], None)))
 
     def cancel(self, job: str) -> Row:
         """End a job; what it has made so far is not shown.
@@ -239,7 +241,8 @@ class JobQueue:
             if row["id"] in self._cancelled or self._closing.is_set():
                 _stop(child.pid if child else row["pid"], child)
                 break
-            progress, left = self._told(row)
+            done = self._store.rows("jobs", order="number", state="done", kind="analyze")
+            progress, left = self._told(row, _minutes_per_byte(done))
             self._store.set("jobs", row["id"], progress=progress, minutes_left=left)
             time.sleep(_LOOK_S)
         self._mine.discard(row["id"])
@@ -298,7 +301,7 @@ class JobQueue:
         place = re.compile(rf"{re.escape(str(self._folder.parent))}\S*: ")
         return Text(place.sub("", text.en), place.sub("", text.ko))
 
-    def _told(self, row: Row) -> tuple[float | None, float | None]:
+    def _told(self, row: Row, rate: float | None) -> tuple[float | None, float | None]:
         """Share done and minutes left, as the child's last line has it."""
         place = self._folder / row["id"]
         try:
@@ -307,30 +310,13 @@ class JobQueue:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - 4096))
                 lines = stream.read().decode("utf-8", "replace").splitlines()
         except (OSError, ValueError):
-            return None, self._guess(row)
+            return None, _guess(row, rate)
         for line in reversed(lines):
             if found := _PROGRESS.search(line):
                 done, speed = float(found[1]), float(found[2])
-                left = (total - done) / speed / 60 if speed else self._guess(row)
+                left = (total - done) / speed / 60 if speed else _guess(row, rate)
                 return min(1.0, done / total), None if left is None else max(0.0, left)
-        return None, self._guess(row)
-
-    def _guess(self, row: Row) -> float | None:
-        """Minutes a job may take, by the size of its file and the jobs before; None where unknown.
-
-        A guess from one kind of file to another is off by a factor of some units.
-        """
-        done = [(r, json.loads(r["options"]).get("bytes")) for r in self._last_done()]
-        known = [(_minutes(r), size) for r, size in done if size]
-        size = json.loads(row["options"]).get("bytes")
-        if not known or not size:
-            return None
-        whole: float = sum(minutes for minutes, _ in known) * size / sum(each for _, each in known)
-        return max(0.0, whole - (_minutes(row) if row["started"] else 0.0))
-
-    def _last_done(self) -> list[Row]:
-        rows = self._store.rows("jobs", order="number", state="done", kind="analyze")
-        return rows[-_REMEMBERED:]
+        return None, _guess(row, rate)
 
     def _is_alive(self, job: str) -> bool:
         """Whether a child holds the lock of a job."""
@@ -392,6 +378,38 @@ def _last_line(log: Path) -> str:
     except OSError:
         lines = []
     return lines[-1][:500] if lines else "?"
+
+
+def _outline(
+    row: Row, progress: float | None = None, left: float | None = None, place: int | None = None
+) -> Outline:
+    return Outline(
+        row["id"], row["session"], row["kind"], row["state"],
+        1.0 if row["state"] == "done" else progress,
+        None if left is None else round(left, 1), place,
+        json.loads(row["problem"]) if row["problem"] else None,
+        row["created"], row["started"], row["ended"],
+    )  # fmt: skip
+
+
+def _minutes_per_byte(rows: Sequence[Row]) -> float | None:
+    """Of the last analyses that are done; None where there is none."""
+    done = [row for row in rows if (row["state"], row["kind"]) == ("done", "analyze")]
+    sizes = [(row, float(json.loads(row["options"]).get("bytes") or 0))
+             for row in done[-_REMEMBERED:]]  # fmt: skip
+    whole = sum(size for _, size in sizes)
+    return sum(_minutes(row) for row, size in sizes if size) / whole if whole else None
+
+
+def _guess(row: Row, rate: float | None) -> float | None:
+    """Minutes a job may take, by the size of its file and the jobs before; None where unknown.
+
+    A guess from one kind of file to another is off by a factor of some units.
+    """
+    size = json.loads(row["options"]).get("bytes")
+    if rate is None or not size:
+        return None
+    return max(0.0, rate * float(size) - (_minutes(row) if row["started"] else 0.0))
 
 
 def _minutes(row: Row) -> float:

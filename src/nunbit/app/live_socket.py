@@ -18,7 +18,6 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
@@ -29,7 +28,7 @@ from nunbit.app.access import Hello, Keyring, Refusal, error_document, is_key, k
 from nunbit.app.sessions import Sessions
 from nunbit.app.store import NoteKind, Row, now_text
 from nunbit.app.transfers import check_frame
-from nunbit.core.messages import NunbitError
+from nunbit.core.messages import NunbitError, Text
 
 if TYPE_CHECKING:
     from nunbit.live import Event, LiveSession, LiveSettings
@@ -83,12 +82,9 @@ class _Running:
 
     Attributes:
         id: Of the session, or made for a try-out.
-        live: The engine.
-        box: What waits to be sent.
-        ready: The event that opens a page.
-        row: Of the database; None for a try-out.
-        scope: What may be taken.
-        socket: The page, while there is one.
+        live, box: The engine, and what waits to be sent.
+        ready, socket: The event that opens a page, and the page while there is one.
+        row, scope: Of the database, None for a try-out; what may be taken.
         next_sample: First sample that has not come yet.
         ending: Ends the session when the page stays away.
         stopping, finished: Whether it is being ended; set once it has ended.
@@ -113,8 +109,7 @@ class LiveDesk:
 
     Attributes:
         sessions: Sessions.
-        bundle: Gives the loaded model.
-        settings: Gives how sessions are read.
+        bundle, settings: Give the loaded model, and how sessions are read.
         key: The app's.
         ended: Called with the row of a session that has ended, and whether it is whole; may give
             the job that goes on with it.
@@ -143,7 +138,7 @@ class LiveDesk:
             return
         except Exception as exc:
             logging.getLogger("nunbit.app").exception("a session could not be started")
-            await _close(socket, "live_fault", Refusal("live_fault", problem=exc))
+            await _close(socket, "live_fault", _fault(exc))
             return
         sender = asyncio.create_task(self._send(running, socket))
         try:
@@ -208,7 +203,7 @@ class LiveDesk:
             if row["state"] != "open" or row["origin"] != "live":
                 raise Refusal("recorded_before")
             scope, folder = self.sessions.scope(row), self.sessions.place(row)
-            self._require_room(folder)
+            self._require_room()
         running = _Running(row["id"] if row else f"try-{secrets.token_hex(6)}", _Box(), row, scope)
         loop = asyncio.get_running_loop()
 
@@ -271,8 +266,7 @@ class LiveDesk:
             except Exception as exc:
                 faults.append("live_fault")
                 logging.getLogger("nunbit.app").exception("a session could not be finished")
-                known = exc if isinstance(exc, NunbitError) else Refusal("live_fault", problem=exc)
-                running.box.put("problem", _problem("live_fault", known))
+                running.box.put("problem", _problem("live_fault", _fault(exc)))
 
         if row is not None:
             await step(lambda: self._mark(row, "analysing", "recording_stopped", ended=now_text()))
@@ -319,7 +313,7 @@ class LiveDesk:
                     return
                 if running.row is not None and loop.time() - looked > _ROOM_EVERY_S:
                     looked = loop.time()
-                    self._require_room(self.sessions.place(running.row))
+                    self._require_room()
             except Refusal as refusal:
                 fatal = refusal.code == "disk_full"
                 running.box.put("problem", _problem(refusal.code, refusal, fatal=fatal))
@@ -334,10 +328,10 @@ class LiveDesk:
             Refusal: It is neither, or too large.
         """
         if len(body) <= HEADER.size or len(body) > MOST_MESSAGE_BYTES:
-            raise Refusal("bad_message", problem=f"{len(body)} bytes")
+            raise Refusal("bad_message", problem=Text(f"{len(body)} bytes", f"{len(body)}바이트"))
         kind, version, _, seq, captured_ms, first_sample = HEADER.unpack_from(body)
         if version != 1 or not math.isfinite(captured_ms):
-            raise Refusal("bad_message", problem=f"version {version}, time {captured_ms}")
+            raise Refusal("bad_message", problem=Text("version or time", "버전이나 시각"))
         payload = body[HEADER.size :]
         assert running.live is not None
         if kind == FRAME and "face" in running.scope:
@@ -345,7 +339,7 @@ class LiveDesk:
             running.live.push_frame(payload, captured_ms, seq)
         elif kind == SOUND and "voice" in running.scope:
             if first_sample > _MOST_SAMPLES:
-                raise Refusal("bad_message", problem="first_sample")
+                raise Refusal("bad_message", problem=Text("first_sample", "소리의 위치"))
             again = max(0, running.next_sample - first_sample)  # sent before a cut, too
             if 2 * again < len(payload):
                 running.next_sample = first_sample + len(payload) // 2
@@ -353,7 +347,7 @@ class LiveDesk:
                     payload[2 * again :], first_sample + again, captured_ms + again / 16, 16_000
                 )
         elif kind not in (FRAME, SOUND):
-            raise Refusal("bad_message", problem=f"kind {kind}")
+            raise Refusal("bad_message", problem=Text(f"kind {kind}", f"종류 {kind}"))
 
     async def _said(self, running: _Running, text: str) -> bool:
         """A message in JSON; whether it ended the session.
@@ -362,7 +356,7 @@ class LiveDesk:
             Refusal: It is not understood.
         """
         if len(text) > _MOST_TEXT:
-            raise Refusal("bad_message", problem="too long")
+            raise Refusal("bad_message", problem=Text("too long", "너무 긺"))
         try:
             said = json.loads(text)
             kind = said["type"]
@@ -370,7 +364,7 @@ class LiveDesk:
             if captured is not None and not math.isfinite(captured):
                 raise ValueError("captured_ms")
         except Exception as exc:  # whatever is wrong with it
-            raise Refusal("bad_message", problem="no JSON with a type") from exc
+            raise Refusal("bad_message", problem=Text("no JSON", "형식이 잘못됨")) from exc
         live = running.live
         assert live is not None
         if kind == "stop":
@@ -379,7 +373,7 @@ class LiveDesk:
             return True
         if kind == "note":
             if said.get("kind") not in _NOTES:
-                raise Refusal("bad_message", problem=f"note {str(said.get('kind'))[:20]}")
+                raise Refusal("bad_message", problem=Text("kind of note", "메모의 종류"))
             live.note(said["kind"], str(said.get("text", ""))[:4000], captured)
         elif kind == "drawn":
             latency = said.get("latency_ms")
@@ -388,7 +382,7 @@ class LiveDesk:
         elif kind == "ping":
             running.box.put("pong", _encoded({"type": "pong", "captured_ms": captured}))
         else:
-            raise Refusal("bad_message", problem=f"type {str(kind)[:20]}")
+            raise Refusal("bad_message", problem=Text("type", "메시지의 종류"))
         return False
 
     async def _finish(self, running: _Running, socket: WebSocket) -> None:
@@ -426,12 +420,18 @@ class LiveDesk:
         if event.type == "problem" and event.fatal and not running.stopping:
             asyncio.ensure_future(self.stop(running, fault=event.code))  # noqa: RUF006
 
-    def _require_room(self, folder: Path) -> None:
-        if shutil.disk_usage(folder).free < self.keep_free_mb * 1_000_000:
+    def _require_room(self) -> None:
+        if shutil.disk_usage(self.sessions.folder).free < self.keep_free_mb * 1_000_000:
             raise Refusal("disk_full")
 
 
 _NOTES = get_args(NoteKind)
+
+
+def _fault(exc: Exception) -> NunbitError:
+    """What went wrong, in words; only Python's own are English."""
+    told = Text(f"{exc}", type(exc).__name__)
+    return exc if isinstance(exc, NunbitError) else Refusal("live_fault", problem=told)
 
 
 async def _close(socket: WebSocket, code: str, problem: NunbitError) -> None:

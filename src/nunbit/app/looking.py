@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,7 +138,8 @@ def check_session(row: Opened, desk: AtDesk, lang: Annotated[Lang, Query()] = "k
         raise Refusal("nothing_there", what=Text("media", "녹화 파일"))
     files = desk.sessions.files(row)
     beside = {Path(name).stem: path for name, path in files.items() if path.suffix != ".csv"}
-    return look(media, beside.get("transcript"), beside.get("speakers"), lang)
+    with desk.sessions.standing(row):
+        return look(media, beside.get("transcript"), beside.get("speakers"), lang)
 
 
 def _with_endings(got: Received) -> tuple[Path | None, Path | None, Path | None]:
@@ -234,11 +236,12 @@ def show_holdings(participant: str, desk: AtDesk) -> Holdings:
 
 def _held(desk: Desk, row: dict[str, Any]) -> HeldSession:
     jobs = desk.sessions.store.rows("jobs", order="number", session=row["id"])
-    files = [
-        HeldFile(path.relative_to(desk.sessions.place(row)).as_posix(), path.lstat().st_size)
-        for path in sorted(desk.sessions.place(row).rglob("*"))
-        if path.is_symlink() or path.is_file()
-    ]
+    files = []
+    for path in sorted(desk.sessions.place(row).rglob("*")):
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            if path.is_symlink() or path.is_file():
+                name = path.relative_to(desk.sessions.place(row)).as_posix()
+                files.append(HeldFile(name, path.lstat().st_size))
     return HeldSession(
         row["id"], row["origin"], row["started"] or row["created"], row["state"],
         row["duration_s"], any(job["state"] in ("queued", "running") for job in jobs), files,

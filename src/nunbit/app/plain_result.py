@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from nunbit.app.access import REPORT_POLICY, Refusal
+from nunbit.app.exporting import send_export, send_table
 from nunbit.app.routes import PROBLEMS, AtDesk, Desk, Opened
 from nunbit.app.sessions import SUMMARY_FILE
 from nunbit.app.store import Row, Store
-from nunbit.app.transfers import send_export, send_media, send_report, send_table
+from nunbit.app.transfers import send_media, send_report
 from nunbit.core.messages import LANGS, Lang, Text
 from nunbit.runtime.files import write_text
 from nunbit.runtime.resources import nunbit_version, packaged_table
@@ -196,11 +197,13 @@ def draw_pages(folder: Path, *, has_media: bool) -> None:
     Raises:
         InputError: The folder holds no timeline, or a damaged one.
     """
-    for lang in LANGS:
-        kept_plain(folder, lang)
-        kept_frame(folder, lang, has_media=has_media)
-    with _drawing:
-        _read_last.clear()
+    try:
+        for lang in LANGS:
+            kept_plain(folder, lang)
+            kept_frame(folder, lang, has_media=has_media)
+    finally:
+        with _drawing:
+            _read_last.clear()
 
 
 _drawing = threading.RLock()
@@ -368,6 +371,11 @@ def open_ticket(ticket: str, desk: Desk) -> Response:
         return answer
     session, what = held
     row = desk.sessions.find(session)
+    with desk.sessions.standing(row):
+        return _opened(desk, row, what)
+
+
+def _opened(desk: Desk, row: Row, what: str) -> Response:
     kind, _, name = what.partition(":")
     if kind == "table":
         return send_table(desk, row, name, "csv")

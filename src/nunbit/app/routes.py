@@ -7,12 +7,12 @@ session, a consent or a job leaves a line in the audit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi import Path as PathPart
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from nunbit.app.access import Keyring, Refusal, Tickets
 from nunbit.app.face_work import model_of
 from nunbit.app.jobs import JobQueue, Outline
-from nunbit.app.sessions import SUMMARY_FILE, Sessions, SessionWhole, check_baseline
+from nunbit.app.sessions import SUMMARY_FILE, Sessions, SessionWhole
 from nunbit.app.store import (
     MOST_RETENTION_DAYS,
     Consent,
@@ -39,10 +39,8 @@ from nunbit.app.transfers import (
     Received,
     incoming,
     receive,
-    send_export,
     send_media,
     send_report,
-    send_table,
 )
 from nunbit.core.messages import LANGS
 from nunbit.recording.paths import transcript_ending
@@ -218,9 +216,15 @@ def opened(
     session: Annotated[str, PathPart(max_length=40)],
     request: Request,
     x_session_key: Annotated[str, Header(description="The session's key.")] = "",
-) -> Row:
-    """The session of a path, to someone with its key."""
-    return desk_of(request).sessions.open(session, keys_of(request))
+) -> Iterator[Row]:
+    """The session of a path, to someone with its key; what fails as it is deleted is told so."""
+    sessions = desk_of(request).sessions
+    row = sessions.open(session, keys_of(request))
+    try:
+        yield row
+    except Exception:
+        sessions.find(session)
+        raise
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]
@@ -287,28 +291,25 @@ def _queued(desk: Desk, got: Received) -> Queued:
         raise Refusal("invalid", where="lang", problem="ko, en")
     if not days.isdecimal() or not 1 <= int(days) <= MOST_RETENTION_DAYS:
         raise Refusal("invalid", where="retention_days", problem=f"1-{MOST_RETENTION_DAYS}")
-    row, key = desk.sessions.create_for_upload(int(days))
-    place = desk.sessions.place(row)
-    media.replace(place / f"{row['id']}.{ending}")
-    name = f"{row['id']}.{ending}"
-    options = {"media": name, "lang": spoken, "bytes": (place / name).stat().st_size}
-    if transcript is not None:
-        name = f"transcript.{transcript_ending(got.files['transcript'][1])}"
-        transcript.replace(place / name)
-        options["transcript"] = name
-    with desk.sessions.store.folders, desk.sessions.store.changing():
-        desk.sessions.find(row["id"])  # it may have been deleted meanwhile
-        desk.sessions.store.set("sessions", row["id"], state="analysing")
-        job = desk.jobs.add("analyze", row["id"], options)
+    with desk.sessions.store.folders:  # who deletes it sees it whole
+        row, key = desk.sessions.create_for_upload(int(days))
+        place, name = desk.sessions.place(row), f"{row['id']}.{ending}"
+        options = {"media": name, "lang": spoken, "bytes": media.stat().st_size}
+        media.replace(place / name)
+        if transcript is not None:
+            name = f"transcript.{transcript_ending(got.files['transcript'][1])}"
+            transcript.replace(place / name)
+            options["transcript"] = name
+        with desk.sessions.store.changing():
+            desk.sessions.store.set("sessions", row["id"], state="analysing")
+            job = desk.jobs.add("analyze", row["id"], options)
     return Queued(job=desk.jobs.outline(job), session=SessionKey(row["id"], key))
 
 
 @router.get("/jobs", dependencies=[Owner])
 def list_jobs(desk: AtDesk) -> dict[Literal["jobs"], list[Outline]]:
     """All jobs, oldest first."""
-    with desk.sessions.store.changing():  # places and states of one moment
-        rows = desk.sessions.store.rows("jobs", order="number")
-        return {"jobs": [desk.jobs.outline(row) for row in rows]}
+    return {"jobs": desk.jobs.outlines()}
 
 
 @router.get("/jobs/{job}", dependencies=[Owner])
@@ -376,7 +377,8 @@ def add_session(sent: NewSession, desk: AtDesk) -> SessionKey:
 @router.get("/sessions/{session}")
 def show_session(row: Opened, desk: AtDesk) -> SessionWhole:
     """A session with its consent, files, tables, notes and job."""
-    return desk.sessions.whole(row, desk.jobs.outline)
+    with desk.sessions.standing(row):
+        return desk.sessions.whole(row, desk.jobs.outline)
 
 
 @router.delete("/sessions/{session}", dependencies=[Owner])
@@ -398,37 +400,6 @@ def add_note(row: Opened, sent: NewNote, desk: AtDesk) -> NoteShown:
         desk.sessions.store.note_down("note_added", row["id"], sent.kind)
         desk.sessions.write_notes(row)
     return note
-
-
-@router.post("/sessions/{session}/baseline", status_code=202)
-def set_baseline(row: Opened, sent: BaselineStretch, desk: AtDesk) -> Outline:
-    """Compare the session's values with a neutral stretch of the same person; 60 s or more."""
-    options = {"from": sent.start, "to": sent.end}
-    with desk.sessions.store.folders, desk.sessions.store.changing():
-        row = desk.sessions.find(row["id"])  # it may have been deleted meanwhile
-        if row["state"] != "done":
-            raise Refusal("still_recording")
-        check_baseline(row, sent.start, sent.end)
-        desk.sessions.store.set("sessions", row["id"], state="analysing")
-        desk.sessions.store.note_down("baseline_set", row["id"])
-        return desk.jobs.outline(desk.jobs.add("baseline", row["id"], options))
-
-
-@router.get("/sessions/{session}/tables/{name}")
-def get_table(
-    row: Opened,
-    name: str,
-    desk: AtDesk,
-    kind: Annotated[Literal["parquet", "csv", "json"], Query(alias="format")] = "parquet",
-) -> Response:
-    """A table of a session: timeline, windows_wide, frames, words, voice, episodes, notes."""
-    return send_table(desk, row, name, kind)
-
-
-@router.get("/sessions/{session}/exports/{kind}")
-def get_export(row: Opened, kind: str, desk: AtDesk) -> Response:
-    """The session in another form: csv, eaf, textgrid, vtt, openface; zip is everything."""
-    return send_export(desk, row, kind)
 
 
 @router.get("/sessions/{session}/report")

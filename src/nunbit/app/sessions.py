@@ -12,7 +12,8 @@ import io
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 from nunbit.app.access import Keyring, Refusal, key_hash, new_key, write_secret
 from nunbit.app.jobs import Outline
 from nunbit.app.store import (
+    MEDIA_ENDINGS,
+    NOT_SHREDDED,
     Consent,
     NoteShown,
     Receipt,
@@ -30,7 +33,7 @@ from nunbit.app.store import (
     Store,
     now_text,
 )
-from nunbit.core.messages import NunbitError, Text
+from nunbit.core.messages import NunbitError
 from nunbit.runtime.files import spreadsheet_text, write_json, write_text, writing
 
 MEDIA_FILE = "session.mkv"
@@ -114,15 +117,16 @@ class Sessions:
         Raises:
             Refusal: It allows nothing, or the purpose is refused (which the audit keeps).
         """
-        participant = self.participant(consent.participant)
+        participant = self.participant(consent.participant)["id"]
         try:
             consent.check()
         except Refusal as refusal:
-            self.store.note_down("consent_refused", participant["id"], refusal.code)
+            self.store.note_down("consent_refused", participant, refusal.code)
             raise
         new = secrets.token_hex(8)
         with self.store.changing():
-            self.store.add("consents", id=new, participant=participant["id"],
+            self.participant(participant)  # it may have been forgotten meanwhile
+            self.store.add("consents", id=new, participant=participant,
                            document=consent.document(), created=now_text())  # fmt: skip
             self.store.note_down("consent_added", new)
         return new
@@ -139,8 +143,7 @@ class Sessions:
         with self.store.changing():
             self.store.set("consents", consent, withdrawn=found["withdrawn"] or now_text())
             self.store.note_down("consent_withdrawn", consent)
-        left = [r for r in self.store.rows("sessions", consent=consent) if r["state"] != "deleted"]
-        return [self.delete(row["id"], "withdrawn") for row in left]
+        return self._delete_all("withdrawn", consent=consent)
 
     def forget_participant(self, id_or_code: str) -> list[Receipt]:
         """Delete a participant with all sessions and consents; returns the receipts.
@@ -149,15 +152,32 @@ class Sessions:
             Refusal: There is none, or a session is being recorded.
         """
         person = self.participant(id_or_code)["id"]
-        mine = self.store.rows("sessions", participant=person)
-        receipts = [self.delete(r["id"], "participant") for r in mine if r["state"] != "deleted"]
-        with self.store.changing():
-            for row in mine:
-                self.store.set("sessions", row["id"], participant=None, consent=None)
-            self.store.remove("consents", participant=person)
-            self.store.remove("participants", id=person)
-            self.store.note_down("participant_deleted", person, f"{len(receipts)} sessions")
+        receipts: list[Receipt] = []
+        while True:
+            receipts += self._delete_all("participant", participant=person)
+            with self.store.changing():
+                if self._standing(participant=person):
+                    continue  # made meanwhile
+                for row in self.store.rows("sessions", participant=person):
+                    self.store.set("sessions", row["id"], participant=None, consent=None)
+                self.store.remove("consents", participant=person)
+                self.store.remove("participants", id=person)
+                self.store.note_down("participant_deleted", person, f"{len(receipts)} sessions")
+                break
         self.store.settle()
+        return receipts
+
+    def _standing(self, **where: str) -> list[Row]:
+        return [r for r in self.store.rows("sessions", **where) if r["state"] != "deleted"]
+
+    def _delete_all(self, why: str, **where: str) -> list[Receipt]:
+        receipts = []
+        for row in self._standing(**where):
+            try:
+                receipts.append(self.delete(row["id"], why))
+            except Refusal as refusal:
+                if refusal.code != "deleted_session":  # by another page
+                    raise
         return receipts
 
     # -- sessions --
@@ -170,24 +190,29 @@ class Sessions:
         Raises:
             Refusal: There is no consent, or it does not cover this.
         """
-        person = self.participant(participant)
-        agreed = self.store.row("consents", id=consent)
+        with self.store.folders:  # who deletes it sees it whole
+            with self.store.changing():  # and who is forgotten meanwhile has no new session
+                person, agreed = self._agreed(participant, consent)
+                document = json.loads(agreed["document"])
+                days = document["retention_days"] if retention_days is None else retention_days
+                if days > document["retention_days"]:
+                    raise Refusal("kept_too_long", days=document["retention_days"])
+                if keep_media and not document["scope"]["media"]:
+                    raise Refusal("not_in_scope")
+                row, key = self._new("live", days, keep_media, person["id"], consent)
+            told = {"participant": person["code"], **document, "consent": consent,
+                    "session": row["id"], "keep_media": keep_media,
+                    "keep_until": row["keep_until"]}  # fmt: skip
+            write_json(self.place(row) / CONSENT_FILE, told)
+        return row, key
+
+    def _agreed(self, participant: str, consent: str) -> tuple[Row, Row]:
+        person, agreed = self.participant(participant), self.store.row("consents", id=consent)
         if agreed is None or agreed["participant"] != person["id"]:
             raise Refusal("no_consent")
         if agreed["withdrawn"]:
             raise Refusal("withdrawn")
-        document = json.loads(agreed["document"])
-        days = document["retention_days"] if retention_days is None else retention_days
-        if days > document["retention_days"]:
-            raise Refusal("kept_too_long", days=document["retention_days"])
-        if keep_media and not document["scope"]["media"]:
-            raise Refusal("not_in_scope")
-        row, key = self._new("live", days, keep_media, person["id"], consent)
-        told = {"participant": person["code"], **document, "consent": consent,
-                "session": row["id"], "keep_media": keep_media,
-                "keep_until": row["keep_until"]}  # fmt: skip
-        write_json(self.place(row) / CONSENT_FILE, told)
-        return row, key
+        return person, agreed
 
     def create_for_upload(self, retention_days: int) -> tuple[Row, str]:
         """Make a session for a recording that was made elsewhere; returns it and its key."""
@@ -201,11 +226,9 @@ class Sessions:
         until = (now + timedelta(days=days)).isoformat(timespec="milliseconds")
         write_secret(self.folder / new / KEY_FILE, key)
         with self.store.changing():
-            self.store.add(
-                "sessions", id=new, origin=origin, key_hash=key_hash(key), participant=person,
-                consent=consent, state="open", keep_media=int(keep_media), keep_until=until,
-                created=now_text(),
-            )  # fmt: skip
+            self.store.add("sessions", id=new, origin=origin, key_hash=key_hash(key),
+                           participant=person, consent=consent, state="open", created=now_text(),
+                           keep_media=int(keep_media), keep_until=until)  # fmt: skip
             self.store.note_down("session_added", new, origin)
         return self.find(new), key
 
@@ -216,10 +239,8 @@ class Sessions:
             Refusal: There is none.
         """
         found = self.store.row("sessions", id=session) if _ID.fullmatch(session) else None
-        if found is None:
-            raise Refusal("no_session", id=session[:40])
-        if found["state"] == "deleted":
-            raise Refusal("deleted_session", id=session)
+        if found is None or found["state"] == "deleted":
+            raise Refusal("no_session" if found is None else "deleted_session")
         return found
 
     def open(self, session: str, keys: Keyring) -> Row:
@@ -236,6 +257,19 @@ class Sessions:
         if not keys.opens(row["key_hash"]):
             raise Refusal("session_key")
         return row
+
+    @contextmanager
+    def standing(self, *rows: Row) -> Iterator[None]:
+        """Work on sessions that may be deleted meanwhile: then nothing comes of it but that.
+
+        Raises:
+            Refusal: One of them was deleted.
+        """
+        try:
+            yield
+        finally:
+            for row in rows:
+                self.find(row["id"])
 
     def place(self, row: Row) -> Path:
         """The folder of a session."""
@@ -261,8 +295,8 @@ class Sessions:
 
     def notes(self, session: str) -> list[NoteShown]:
         """The notes of a session, by time."""
-        rows = self.store.rows("notes", order="t", session=session)
-        return [NoteShown(row["id"], row["t"], row["kind"], row["text"]) for row in rows]
+        return [NoteShown(row["id"], row["t"], row["kind"], row["text"])
+                for row in self.store.rows("notes", order="t", session=session)]  # fmt: skip
 
     def write_notes(self, row: Row) -> None:
         """Write ``notes.csv`` beside the tables, so that data and notes go together."""
@@ -357,10 +391,14 @@ class Sessions:
 
     def _erased(self, session: str, place: Path, why: str, ended: int) -> Receipt:
         with writing(place):
-            listed = [(path, path.lstat().st_size) for path in _everything_in(place)]
-            for path, _ in listed:
-                _remove(path)
-            _remove(place)
+            listed = [
+                (path, path.lstat().st_size) for path in sorted(place.rglob("*"), reverse=True)
+            ]
+            for path in (*(path for path, _ in listed), place):
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                else:
+                    path.unlink(missing_ok=True)
         left = [
             *(path for path, _ in listed if path.exists()),
             *([place] if place.exists() else []),
@@ -373,7 +411,7 @@ class Sessions:
             for path, size in listed
         ]
         receipt = Receipt(secrets.token_hex(8), session, why, now_text(), True, gone,
-                          _NOT_SHREDDED.to_dict(), ended)  # fmt: skip
+                          NOT_SHREDDED.to_dict(), ended)  # fmt: skip
         with self.store.changing():
             self.store.remove("notes", session=session)
             self.store.remove("jobs", session=session)
@@ -409,42 +447,3 @@ class Sessions:
                 self.store.set("sessions", row["id"], state="cut_off", ended=now_text())
                 self.store.note_down("session_cut_off", row["id"])
         return cut
-
-
-MEDIA_ENDINGS = ("mp4", "mkv", "webm", "avi", "mpg", "ts", "wav", "mp3", "flac", "ogg", "aac",
-                 "flv", "wma", "aiff", "caf", "amr")  # fmt: skip
-"""What an upload is called by its content."""
-
-_NOT_SHREDDED = Text(
-    "The files are deleted. Backups and the disk's own spare blocks are beyond this app.",
-    "파일을 삭제했습니다. 백업과 디스크의 예비 영역은 이 앱이 지울 수 없습니다.",
-)
-
-
-def check_baseline(row: Mapping[str, Any], start_s: float, end_s: float) -> None:
-    """Refuse a neutral stretch that the session does not have.
-
-    Raises:
-        Refusal: It is too short or lies outside.
-    """
-    from nunbit.measures.estimate import MIN_BASELINE_S  # numpy
-
-    duration = row["duration_s"] or 0.0
-    if not (start_s >= 0 and start_s + MIN_BASELINE_S <= end_s <= duration + 0.5):
-        raise Refusal("bad_baseline", start=f"{start_s:g}", end=f"{end_s:g}",
-                      duration=f"{duration:.1f}", least=f"{MIN_BASELINE_S:g}")  # fmt: skip
-
-
-def _everything_in(folder: Path) -> Iterator[Path]:
-    """Files, links and folders below a folder, what is inside before what holds it."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and not path.is_symlink():
-            yield from _everything_in(path)
-        yield path
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)

@@ -268,6 +268,16 @@ class Receipt:
     cancelled: int = 0
 
 
+MEDIA_ENDINGS = ("mp4", "mkv", "webm", "avi", "mpg", "ts", "wav", "mp3", "flac", "ogg", "aac",
+                 "flv", "wma", "aiff", "caf", "amr")  # fmt: skip
+"""What an upload is called by its content."""
+
+NOT_SHREDDED = Text(
+    "The files are deleted. Backups and the disk's own spare blocks are beyond this app.",
+    "파일을 삭제했습니다. 백업과 디스크의 예비 영역은 이 앱이 지울 수 없습니다.",
+)
+
+
 # -- the database ----------------------------------------------------------------------------------
 
 
@@ -395,14 +405,6 @@ class Store:
             self.set("jobs", first["id"], state="running", tries=first["tries"] + 1,
                      started=now_text())  # fmt: skip
             return self.row("jobs", id=first["id"])
-
-    def place(self, number: int) -> int:
-        """How many jobs wait before this one, itself included: 1 is next."""
-        with self._lock:
-            found = self._base.execute(
-                "SELECT count(*) FROM jobs WHERE state = 'queued' AND number <= ?", (number,)
-            )
-            return int(found.fetchone()[0])
 
     def note_down(self, action: str, what: str, detail: str = "") -> None:
         """Write a line of the audit: ids and counts, never what was said or seen."""

@@ -10,15 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import io
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,24 +21,22 @@ from fastapi import Response
 from fastapi.responses import FileResponse
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from nunbit.app.access import REPORT_POLICY, Refusal
-from nunbit.app.jobs import bundle_option, choice_options
-from nunbit.app.sessions import CONSENT_FILE, EXPORTS, NOTES_FILE, REPORT_FILE, SUMMARY_FILE
+from nunbit.app.sessions import REPORT_FILE, Sessions
 from nunbit.app.store import Row
-from nunbit.core.messages import InputError, MediaError, Text
+from nunbit.core.messages import MediaError, Text
 from nunbit.pictures.decode import open_image
 from nunbit.recording.paths import content_kind, is_text, media_ending
 from nunbit.runtime.files import write_error
 
 if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
     from nunbit.app.routes import Desk
 
-_EXPORT_S = 300  # the tables of two hours take some 40 s
-_MOST_ROWS = 200_000  # in JSON: 100 MB
 MEGABYTE = 1_000_000
 _FIELD_BYTES = 65_536
 _STALL_S = 60.0
@@ -51,6 +44,11 @@ _MOST_SIDE_PX = 2048  # of a camera's frame
 _MOST_PIXELS = 60_000_000  # of a picture asked about here: 180 MB while it is decoded
 _MOST_PARTS = 16
 _MOST_HEADER_BYTES = 4096
+_NO_BOUNDARY = Text("no multipart/form-data with a boundary",
+                    "구분자(boundary)가 있는 multipart/form-data가 아님")  # fmt: skip
+_MANY_PARTS = Text(f"more than {_MOST_PARTS} parts", f"항목이 {_MOST_PARTS}개를 넘음")
+_NO_FILE_HERE = Text("no file is expected in '{name}'", "'{name}' 항목에는 파일을 받지 않음")
+_LONG_FIELD = Text("the field '{name}' is too long", "'{name}' 항목이 너무 긺")
 _DRAIN_S, _DRAIN_BYTES = 2.0, 64 * MEGABYTE
 """After a refusal so much more is read, so that a browser sees the answer and no broken line."""
 
@@ -136,7 +134,7 @@ async def receive(
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary or len(boundary) > 200:
-        raise Refusal("bad_form", problem="no multipart/form-data with a boundary")
+        raise Refusal("bad_form", problem=_NO_BOUNDARY)
     stream = request.stream()
     try:
         most = sum(limits.values()) * MEGABYTE + _MOST_PARTS * _FIELD_BYTES
@@ -144,7 +142,7 @@ async def receive(
         if declared.isdigit() and int(declared) > most:
             raise Refusal("too_large", limit=f"{max(limits.values()):,}")
         need = int(declared) // MEGABYTE if declared.isdigit() else 0
-        _require_room(folder.parent, need, keep_free_mb)
+        require_room(folder.parent, need, keep_free_mb)
         folder.mkdir(parents=True)
         form = _Form(folder, limits, boundary)
         await _fill(form, stream, folder, keep_free_mb)
@@ -174,14 +172,19 @@ async def _fill(form: _Form, stream: AsyncIterator[bytes], folder: Path, keep_fr
                     written += len(waiting)
                     waiting.clear()
                     if written % (64 * MEGABYTE) < MEGABYTE:
-                        _require_room(folder, 0, keep_free_mb)
+                        require_room(folder, 0, keep_free_mb)
         await run_in_threadpool(form.write, bytes(waiting))
         form.finish()
     finally:
         form.close()
 
 
-def _require_room(folder: Path, need_mb: int, keep_free_mb: int) -> None:
+def require_room(folder: Path, need_mb: int, keep_free_mb: int) -> None:
+    """Refuse what does not fit on the disk.
+
+    Raises:
+        Refusal: There is too little room.
+    """
     free = shutil.disk_usage(folder).free // MEGABYTE
     if free < need_mb + keep_free_mb:
         raise Refusal("no_room", free=f"{free:,}", need=f"{need_mb + keep_free_mb:,}")
@@ -224,7 +227,7 @@ class _Form:
         try:
             self._parser.write(data)
         except MultipartParseError as exc:
-            raise Refusal("bad_form", problem=str(exc)[:120]) from exc
+            raise Refusal("bad_form", problem=Text(str(exc)[:120], "형식이 잘못됨")) from exc
 
     def finish(self) -> None:
         """Look that the form was whole."""
@@ -240,7 +243,7 @@ class _Form:
     def _begin(self) -> None:
         self._parts += 1
         if self._parts > _MOST_PARTS:
-            raise Refusal("bad_form", problem=f"more than {_MOST_PARTS} parts")
+            raise Refusal("bad_form", problem=_MANY_PARTS)
         self._name, self._disposition, self._size, self._is_file = "", b"", 0, False
         self._header = self._value = b""
 
@@ -253,7 +256,7 @@ class _Form:
     @staticmethod
     def _bounded(header: bytes) -> bytes:
         if len(header) > _MOST_HEADER_BYTES:
-            raise Refusal("bad_form", problem="a header is too long")
+            raise Refusal("bad_form", problem=Text("a header is too long", "머리글이 너무 긺"))
         return header
 
     def _on_header_end(self) -> None:
@@ -268,7 +271,7 @@ class _Form:
             self.received.fields[self._name] = ""
             return
         if self._name not in self._limits or self._name in self.received.files:
-            raise Refusal("bad_form", problem=f"no file is expected in '{self._name[:40]}'")
+            raise Refusal("bad_form", problem=_NO_FILE_HERE.fill(name=self._name[:40]))
         self._is_file = True
         path = self._folder / self._name  # one of our own names
         self.received.files[self._name] = (path, b"")
@@ -278,7 +281,7 @@ class _Form:
         self._size += end - start
         if not self._is_file:
             if self._size > _FIELD_BYTES:
-                raise Refusal("bad_form", problem=f"the field '{self._name[:40]}' is too long")
+                raise Refusal("bad_form", problem=_LONG_FIELD.fill(name=self._name[:40]))
             self.received.fields[self._name] += data[start:end].decode("utf-8", "replace")
             return
         limit = self._limits[self._name]
@@ -308,7 +311,7 @@ def check_frame(data: bytes) -> None:
     except MediaError:
         width = 0
     if not width:
-        raise Refusal("bad_message", problem="no JPEG picture")
+        raise Refusal("bad_message", problem=Text("no JPEG picture", "JPEG 사진이 아님"))
     if max(width, height) > _MOST_SIDE_PX:
         raise Refusal("frame_too_large", width=width, height=height, limit=_MOST_SIDE_PX)
 
@@ -328,100 +331,46 @@ def incoming(desk: Desk) -> Iterator[Path]:
 # -- files of a session ----------------------------------------------------------------------------
 
 
-def send_table(desk: Desk, row: Row, name: str, kind: str) -> Response:
-    """A table, as it is or in another form; refused where there is none."""
-    tables = desk.sessions.tables(row)
-    stem = name.removesuffix(".parquet").removesuffix(".csv")
-    if stem not in tables:
-        raise Refusal("nothing_there", what=Text(f"table '{stem[:40]}'", f"표 '{stem[:40]}'"))
-    desk.sessions.store.note_down("table_read", row["id"], stem)
-    path = tables[stem]
-    if f".{kind}" == path.suffix:
-        return FileResponse(path, filename=f"{row['id']}_{path.name}")
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
+class SessionFile(FileResponse):
+    """A file of a session; nothing is answered before it is open, for it may be deleted meanwhile.
 
-    from nunbit.runtime.files import read_parquet
-    from nunbit.runtime.results import decoded, spreadsheet_table
-
-    if path.name == NOTES_FILE:  # as they were written; the file is made for spreadsheets
-        columns = {"t": pa.float64(), "kind": pa.string(), "text": pa.string()}
-        notes = [asdict(note) for note in desk.sessions.notes(row["id"])]
-        whole = pa.Table.from_pylist(notes, pa.schema(columns))
-    elif path.suffix == ".csv":  # a transcript that was given
-        names = pyarrow.csv.open_csv(path).schema.names
-        texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        whole = pyarrow.csv.read_csv(path, convert_options=texts)
-    else:
-        whole = read_parquet(path, Text("unreadable: {reason}", "읽을 수 없습니다: {reason}"))
-    if kind == "json" and whole.num_rows > _MOST_ROWS:
-        raise Refusal("too_many_rows", rows=f"{whole.num_rows:,}", limit=f"{_MOST_ROWS:,}")
-    stream = io.BytesIO()
-    if kind == "csv":
-        pyarrow.csv.write_csv(spreadsheet_table(whole), stream)
-        return _attachment(stream.getvalue(), "text/csv; charset=utf-8", f"{row['id']}_{stem}.csv")
-    if kind == "parquet":
-        pyarrow.parquet.write_table(whole, stream)
-        return _attachment(stream.getvalue(), "application/octet-stream", f"{stem}.parquet")
-    rows = [
-        {k: None if v != v else v for k, v in one.items()} for one in decoded(whole).to_pylist()
-    ]
-    return Response(
-        json.dumps({"table": stem, "rows": rows}, ensure_ascii=False, default=str),
-        media_type="application/json",
-    )
-
-
-def send_export(desk: Desk, row: Row, kind: str) -> Response:
-    """A zip: an export with consent and notes, or everything that the session holds.
-
-    Raises:
-        Refusal: There is none.
+    Args:
+        sessions: To which it belongs.
+        row: Of its session.
+        path: The file.
+        more: As in ``FileResponse``.
     """
-    if kind != "zip" and kind not in EXPORTS:
-        raise Refusal("nothing_there", what=f"'{kind[:40]}'")
-    if kind != "zip" and SUMMARY_FILE not in desk.sessions.files(row):
-        raise Refusal("nothing_there", what=kind)
-    desk.sessions.store.note_down("export_made", row["id"], kind)
-    place = Path(tempfile.mkdtemp(dir=desk.folder / "incoming"))
-    try:
-        with desk.exporting:  # each takes a core
-            found = _made(desk, row, kind, place) if kind != "zip" else desk.sessions.files(row)
-            need = sum(path.stat().st_size for path in found.values()) // MEGABYTE
-            _require_room(place, need, desk.keep_free_mb)
-            target = place / "export.zip"
-            beside = {n: p for n, p in desk.sessions.files(row).items()
-                      if n in (CONSENT_FILE, NOTES_FILE)}  # fmt: skip
-            with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-                for name, path in (beside | found).items():
-                    packed.write(path, f"{row['id']}/{name}")
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    return FileResponse(
-        target,
-        filename=f"{row['id']}_{kind}.zip",
-        media_type="application/zip",
-        background=BackgroundTask(shutil.rmtree, place, ignore_errors=True),
-    )
 
+    def __init__(self, sessions: Sessions, row: Row, path: Path, **more: Any) -> None:
+        super().__init__(path, **more)
+        self._sessions, self._session = sessions, str(row["id"])
 
-def _made(desk: Desk, row: Row, kind: str, out: Path) -> dict[str, Path]:
-    """Write an export from what was observed; the session's own folder stays as it is."""
-    source = desk.sessions.place(row)
-    line = [sys.executable, "-m", "nunbit", "analyze", str(source), "--out", str(out),
-            "--export", kind, *bundle_option(desk.bundle_of(row)),
-            *choice_options(row)]  # fmt: skip
-    run = subprocess.run(line, capture_output=True, text=True, timeout=_EXPORT_S, check=False)
-    if run.returncode:
-        said = (run.stderr.strip().splitlines() or ["?"])[-1].removeprefix("nunbit: error: ")
-        raise InputError(Text(said, said))
-    made = sorted((out / row["id"]).iterdir())
-    there = set(desk.sessions.files(row))
-    return {p.name: p for p in made if p.is_file() and p.name not in there} or {
-        p.name: p for p in made if kind in p.name.lower() or p.suffix.lower() == f".{kind}"
-    }
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it.
+
+        Raises:
+            Refusal: It is gone.
+        """
+        held: list[Message] = []
+        begun = False
+
+        async def once_open(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                held.append(message)
+                return
+            begun = True
+            while held:
+                await send(held.pop())
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, once_open)
+        except (RuntimeError, OSError) as exc:
+            if begun:
+                raise
+            self._sessions.find(self._session)
+            raise Refusal("nothing_there", what=Text("file", "파일")) from exc
 
 
 def send_report(desk: Desk, row: Row) -> Response:
@@ -430,9 +379,8 @@ def send_report(desk: Desk, row: Row) -> Response:
     if path is None:
         raise Refusal("nothing_there", what=Text("report", "보고서"))
     desk.sessions.store.note_down("report_read", row["id"])
-    return FileResponse(
-        path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY}
-    )
+    policy = {"content-security-policy": REPORT_POLICY}
+    return SessionFile(desk.sessions, row, path, media_type="text/html", headers=policy)
 
 
 def send_media(desk: Desk, row: Row) -> Response:
@@ -441,10 +389,4 @@ def send_media(desk: Desk, row: Row) -> Response:
     if path is None:
         raise Refusal("nothing_there", what=Text("media", "녹화 파일"))
     desk.sessions.store.note_down("media_read", row["id"])
-    return FileResponse(path, filename=f"{row['id']}{path.suffix}")
-
-
-def _attachment(body: bytes, kind: str, name: str) -> Response:
-    return Response(
-        body, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'}
-    )
+    return SessionFile(desk.sessions, row, path, filename=f"{row['id']}{path.suffix}")

@@ -119,7 +119,7 @@ export async function chooseView(place, id) {
       try {
         await askSession("POST", id, "/start", {
           face: picked.face, speaker: picked.fits === "without" ? "" : picked.speaker, baseline: picked.baseline,
-          use_transcript: picked.fits !== "without", transcript_fits: picked.fits === "right", lang: document.documentElement.lang,
+          use_transcript: picked.fits !== "without", transcript_fits: picked.fits === "right", lang: document.documentElement.lang, upload: look.upload,
         });
         const [next, ...later] = batch().filter((each) => each !== id);
         keepBatch(later);

@@ -189,7 +189,7 @@ export const TEXTS = {
   "reason.no_model": ["이것을 읽는 모델 없음", "no model for it"],
   "reason.no_recogniser": ["말 인식기 없음", "no recogniser"],
   "reason.not_scored": ["감정을 판단하지 않는 말", "words that are not scored"],
-  "reason.no_analyser": ["한국어 낱말 분석 도구 없음", "no Korean word analysis"],
+  "reason.no_analyser": ["한국어 단어 분석 도구 없음", "no Korean word analysis"],
   "reason.negated": ["부정한 말을 모델이 글자 그대로 읽음", "negated words taken literally"],
   "reason.wish": ["바라는 말을 모델이 감정으로 읽음", "a wish taken for a feeling"],
   "reason.no_label": ["이 모델이 구별하지 않는 표정", "this model does not tell it apart"],
