@@ -4,18 +4,30 @@ Scaling, filling of missing values and the choice of the penalty happen inside e
 With features and folds fixed, a prediction is a fixed matrix times the labels: its factors are made
 once, and a thousand permutations of the labels cost a thousand columns of a product instead of a
 thousand fits (closed form: Hoerl and Kennard 1970). The penalty is chosen anew for every column, so
-a permutation goes through the whole pipeline. Pure arrays. N rows, F features, P sets of labels, K
-columns a set (1 for an outcome, classes for one-hot rows), L penalties.
+a permutation goes through the whole pipeline. Intervals are over persons, too. Pure arrays. N rows,
+F features, P sets of labels, K columns a set (1 for an outcome, classes for one-hot rows), L
+penalties.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nunbit.statistics.resampling import (
+    FEW,
+    Additive,
+    all_alike_interval,
+    interval,
+    jackknife_interval,
+    per_cluster,
+    resample,
+)
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -106,6 +118,14 @@ def _dealt(person: Codes, folds: int, rng: np.random.Generator) -> Codes:
     return np.asarray(order[np.searchsorted(known, person)], np.int64)
 
 
+def training_means(labels: Floats, splits: Sequence[Split]) -> Floats:
+    """(N, ...) mean of the labels that each row's model was trained on, its own not among them."""
+    means = np.empty_like(labels)
+    for split in splits:
+        means[split.test] = labels[split.train].mean(axis=0)
+    return means
+
+
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """How the features of a training part are scaled and filled.
@@ -182,7 +202,7 @@ class Ridge:
     def __init__(
         self, rows: Floats, splits: Sequence[Split], penalties: Sequence[float] = PENALTIES
     ) -> None:
-        self._rows, self._splits = rows, splits
+        self._rows, self.splits = rows, splits
         self._penalties = np.array(penalties)
         self._outer = [_Factors.of(rows[s.train], rows[s.test]) for s in splits]
         self._inner = [
@@ -203,7 +223,7 @@ class Ridge:
 
         What is fitted on top (a temperature, weights of modalities) is fitted to these.
         """
-        for split, inner in zip(self._splits, self._inner, strict=True):
+        for split, inner in zip(self.splits, self._inner, strict=True):
             chosen = self._chosen(split, inner, labels, columns)
             found = np.empty((len(labels), labels.shape[1]))
             for (fit, held), factors in zip(split.inner, inner, strict=True):
@@ -212,12 +232,12 @@ class Ridge:
 
     def masked(self, labels: Floats, rows: Floats, columns: int = 1) -> Floats:
         """Predictions for the same folds where the tested rows are ``rows`` (parts of them NaN)."""
-        outer = (_Factors.of(self._rows[s.train], rows[s.test]) for s in self._splits)
+        outer = (_Factors.of(self._rows[s.train], rows[s.test]) for s in self.splits)
         return self._predicted(outer, labels, columns)
 
     def _predicted(self, outer: Iterable[_Factors], labels: Floats, columns: int) -> Floats:
         found = np.empty(labels.shape)
-        for split, factors, inner in zip(self._splits, outer, self._inner, strict=True):
+        for split, factors, inner in zip(self.splits, outer, self._inner, strict=True):
             chosen = self._chosen(split, inner, labels, columns)
             found[split.test] = _fitted(factors, labels[split.train], chosen)
         return found
@@ -275,3 +295,72 @@ def permuted_rows(
         begin = int(rng.integers(len(given))) if turned else 0
         found[rows] = given[(begin + np.arange(len(rows))) % len(given)]
     return found
+
+
+# -- intervals over persons ------------------------------------------------------------------------
+
+_NO_WIDTH = 1e-9
+_LOWEST = {"share": 0.0, "difference": -1.0}
+
+
+def interval_over_persons(
+    statistic: Callable[..., Any],
+    sums: Sequence[Additive],
+    persons: Codes,
+    sides: Sequence[NDArray[Any]],
+    *,
+    scale: Literal["share", "difference"] = "share",
+    unseen: tuple[float, float] = (0.0, 0.0),
+    resamples: int,
+    seed: int,
+) -> tuple[float, float] | None:
+    """95% interval of a share, or of a difference of two shares, over persons.
+
+    A score over sides is known no better than its rarest side: a class that three of a hundred
+    persons show is known from three. And persons who are all alike say little of others, though
+    neither drawing them nor leaving them out changes anything: an interval of no width would claim
+    to know, none at all would call a perfect score chance. So every person is left out in turn
+    where a side has few persons, else persons are drawn; where that gives no width, an exact bound
+    stands for it.
+
+    Args:
+        statistic: Takes the sums (..., cells) of each entry and gives (...).
+        sums: Entries over the same N rows.
+        persons: (N,) codes 0 … P-1.
+        sides: (P,) rows of each person on each side; the side with the fewest persons decides.
+        scale: Range of the statistic: [0, 1] or [-1, 1].
+        unseen: How far sides whose persons are all alike may move the statistic down and up, which
+            neither draws nor leaving out shows; squares add.
+        resamples: How often persons are drawn.
+        seed: Of the draws.
+
+    Returns:
+        Low and high; None where a side has fewer than two persons or the statistic is undefined.
+    """
+    n = min(int((side > 0).sum()) for side in sides)
+    value = float(statistic(*(entry.total() for entry in sums)))
+    if n < 2 or not np.isfinite(value):
+        return None
+    if n < FEW:
+        tables = [per_cluster(entry, persons) for entry in sums]
+        found = jackknife_interval(statistic, tables, sides, scale=scale)
+    else:
+        named = {str(at): entry for at, entry in enumerate(sums)}
+        drawn = resample(named, persons, n_resamples=resamples, seed=seed)
+        found = interval(statistic(*drawn.values()))
+    at_end = scale == "share" and value in (0.0, 1.0)
+    if at_end or found is None or found[1] - found[0] < _NO_WIDTH:
+        return without_spread(value, n, _LOWEST[scale])
+    low, high = value - found[0], found[1] - value
+    return (max(_LOWEST[scale], value - math.hypot(low, unseen[0])),
+            min(1.0, value + math.hypot(high, unseen[1])))  # fmt: skip
+
+
+def without_spread(value: float, n: int, lowest: float = 0.0) -> tuple[float, float]:
+    """95% interval of a mean in [lowest, 1] that is the same whoever of n persons is left out.
+
+    With the shares that the interval of persons who are all alike leaves open, others are as
+    different as they can be. Of a share of 0 or 1 it is that very interval.
+    """
+    alike, _ = all_alike_interval(1.0, n)
+    return lowest + alike * (value - lowest), 1.0 - alike * (1.0 - value)

@@ -38,6 +38,8 @@ from nunbit.stories.study.study_sample import Timelines, read_study_timelines
 
 RESULT = "result.json"
 PARTS = "parts"
+_PARTS = "2"
+"""Changes when permutations are computed otherwise: those of an interrupted run then start anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,7 @@ def _study(
     if settings.plan_only:
         return Study({"plan": {"file": PLAN, "sha256": digest}, "finished": False}, False)
     rows = read_labels(table, columns)
-    key = {"plan": digest, "labels": sha256_file(labels), "version": FORMAT}
+    key = {"plan": digest, "labels": sha256_file(labels), "version": FORMAT, "parts": _PARTS}
     judged, joined = (_stretches if emotion else _outcomes)(
         found, columns, rows, settings, (out / PARTS, key), cross_modal
     )

@@ -1,21 +1,28 @@
 """Labels of stretches of time: fusions side by side, and the controls they must beat.
 
-Arrays in, plain data out. Intervals are over persons: every person is left out in turn where there
-are few, else persons are drawn.
+Arrays in, plain data out. Intervals are over persons: every person is left out in turn where few
+show a class, else persons are drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from nunbit.core.messages import Text
 from nunbit.runtime.files import PartStore
 from nunbit.runtime.progress import Progress
-from nunbit.statistics.nested import Codes, Floats, nested_splits, permuted_rows, splits_of
+from nunbit.statistics.nested import (
+    Codes,
+    Floats,
+    interval_over_persons,
+    nested_splits,
+    permuted_rows,
+    splits_of,
+)
 from nunbit.statistics.outcome_scores import (
     RESAMPLES,
     above_by_chance,
@@ -23,15 +30,7 @@ from nunbit.statistics.outcome_scores import (
     drawn_means,
     person_draws,
 )
-from nunbit.statistics.resampling import (
-    FEW,
-    Scale,
-    confusion_cells,
-    jackknife_interval,
-    per_cluster,
-    resample,
-)
-from nunbit.statistics.resampling import interval as percentile_interval
+from nunbit.statistics.resampling import all_alike_interval, confusion_cells
 from nunbit.statistics.scores import (
     confusion_matrix,
     ece_noise_floor,
@@ -51,6 +50,7 @@ from nunbit.stories.study.outcome_study import ALPHA, quantiles, verdict_code
 from nunbit.stories.study.study_plan import FEWEST_LABELLED, StudySettings, why_no_sites
 
 _CHUNK = 50
+_Scale = Literal["share", "difference"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ class _Judge:
     def __init__(self, sample: LabelledStretches, settings: StudySettings) -> None:
         self._sample, self._seed = sample, settings.seed
         self._k = len(sample.classes)
-        self._sizes = np.bincount(sample.person).astype(np.float64)
+        # A class is known from the persons who show it.
+        known = np.unique(sample.truth)
+        self._sides = [np.bincount(sample.person, sample.truth == each) for each in known]
         self._draws = person_draws(sample.n_persons, RESAMPLES, settings.seed)
 
     def model(self, found: Answered, *, calibrated: bool = True) -> dict[str, Any]:
@@ -155,18 +157,32 @@ class _Judge:
         return self._interval(lambda a, b: self._uar(a) - self._uar(b), answers, "difference")
 
     def _interval(
-        self, of: Callable[..., Floats], answers: Sequence[Codes], scale: Scale
+        self, of: Callable[..., Floats], answers: Sequence[Codes], scale: _Scale
     ) -> list[float] | None:
-        person = self._sample.person
         cells = [confusion_cells(self._sample.truth, answer, self._k) for answer in answers]
-        if self._sample.n_persons < FEW:
-            tables = [per_cluster(each, person) for each in cells]
-            found = jackknife_interval(of, tables, [self._sizes], scale=scale)
-        else:
-            named = {str(n): each for n, each in enumerate(cells)}
-            drawn = resample(named, person, n_resamples=RESAMPLES, seed=self._seed)
-            found = percentile_interval(of(*drawn.values()))
+        found = interval_over_persons(
+            of, cells, self._sample.person, self._sides,
+            scale=scale, unseen=self._unseen(answers), resamples=RESAMPLES, seed=self._seed,
+        )  # fmt: skip
         return None if found is None else list(found)
+
+    def _unseen(self, answers: Sequence[Codes]) -> tuple[float, float]:
+        """How far an UAR, or a first minus a second, may be below and above by classes alike.
+
+        Where all persons of a class are right (or wrong), their recall has no spread to see.
+        """
+        known, below, above = np.unique(self._sample.truth), 0.0, 0.0
+        for sign, answer in zip((1, -1), answers, strict=False):
+            for each, side in zip(known, self._sides, strict=True):
+                right = answer[self._sample.truth == each] == each
+                if right.any() and not right.all():
+                    continue
+                part = (1.0 - all_alike_interval(1.0, int((side > 0).sum()))[0]) / len(known)
+                if bool(right.all()) == (sign > 0):
+                    below += part
+                else:
+                    above += part
+        return below, above
 
     def _uar(self, cells: Any) -> Floats:
         return uar(np.asarray(cells).reshape(*np.shape(cells)[:-1], self._k, self._k))

@@ -18,7 +18,16 @@ import numpy as np
 from nunbit.core.streams import Singles
 from nunbit.space.cca import fit_cca
 from nunbit.space.vectors import WindowTable, detrended
-from nunbit.statistics.nested import Codes, Flags, Floats, Ridge, Scaler, Split, rows_there
+from nunbit.statistics.nested import (
+    Codes,
+    Flags,
+    Floats,
+    Ridge,
+    Scaler,
+    Split,
+    rows_there,
+    training_means,
+)
 from nunbit.statistics.remapping import softmax
 from nunbit.statistics.scores import fit_temperature
 
@@ -184,7 +193,7 @@ class FoldedModels:
         self.tables = {**sample.modalities, "concat": np.hstack(list(sample.modalities.values()))}
         self.ridges = {m: Ridge(x, self.splits) for m, x in self.tables.items()}
         self.labels = one_hot(sample.truth, self.k)
-        self.prior = self._priors()
+        self.prior = self._priors(self.labels)
 
     def answers(self) -> dict[str, Answered]:
         """Every modality and fusion."""
@@ -214,9 +223,10 @@ class FoldedModels:
     def permuted(self, labels: Codes, model: str) -> Floats:
         """(N, P) classes answered where (N, P) labels stand in for the true ones."""
         n, p = labels.shape
-        rows = one_hot(labels, self.k).reshape(n, p * self.k)
+        hot = one_hot(labels, self.k)
+        rows = hot.reshape(n, p * self.k)
         scores = {m: r.predict(rows, self.k).reshape(n, p, self.k) for m, r in self.ridges.items()}
-        prior = np.maximum(one_hot(labels, self.k).mean(axis=0), _FLOOR)  # (P, K)
+        prior = self._priors(hot)  # (N, P, K) of the training parts, as the true labels have it
         return np.asarray((fuse(scores, self.sample.there, prior)[model] / prior).argmax(axis=2))
 
     def of_table(self, rows: Floats) -> Answered:
@@ -286,11 +296,9 @@ class FoldedModels:
         return CrossModalTask(train, test, s.truth[split.train], s.person[split.train],
                               s.patterns, self.k, seed)  # fmt: skip
 
-    def _priors(self) -> Floats:
-        prior = np.empty_like(self.labels)
-        for split in self.splits:
-            prior[split.test] = np.maximum(self.labels[split.train].mean(axis=0), _FLOOR)
-        return prior
+    def _priors(self, hot: Floats) -> Floats:
+        """Shares of the classes in the training part of each row, in the shape of the labels."""
+        return np.maximum(training_means(hot, self.splits), _FLOOR)
 
     def _fit_temperatures(self, models: Sequence[str]) -> dict[str, list[float]]:
         """Model -> temperature of each fold, from the inner folds."""

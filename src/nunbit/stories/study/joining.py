@@ -239,6 +239,7 @@ def _notices(
         )
         if names
     ]  # fmt: skip
+    said += matched.about_persons
     if left:
         said.append(
             Text(

@@ -20,10 +20,12 @@ from nunbit.statistics.nested import (
     Floats,
     Ridge,
     Split,
+    interval_over_persons,
     nested_splits,
     permuted_rows,
     rows_there,
     splits_of,
+    training_means,
 )
 from nunbit.statistics.outcome_scores import (
     RESAMPLES,
@@ -36,13 +38,14 @@ from nunbit.statistics.outcome_scores import (
     person_draws,
     spearman,
 )
-from nunbit.statistics.resampling import auroc_from_bins, rank_bins, resample
-from nunbit.statistics.resampling import interval as percentile_interval
+from nunbit.statistics.resampling import auroc_from_bins, rank_bins
 from nunbit.statistics.scores import auroc
 from nunbit.stories.study.study_plan import AUROC_FROM, FEWEST, StudySettings, why_no_sites
 
 FUSIONS = ("mean", "concat", "hybrid")
 _CHUNK = 100
+_MOST_RANKS = 2_000
+"""Ranks that an AUROC tells apart; with fewer than there are persons, a perfect one looks less."""
 ALPHA = 0.05
 
 
@@ -162,7 +165,7 @@ class _Nested:
         labels = self.sample.outcome[:, None]
         found: dict[str, list[Floats]] = {}
         for splits in self.repeats:
-            own = self._fused(self._single(self._ridges(splits), labels), labels) | {
+            own = self._predicted(self._ridges(splits), labels) | {
                 n: Ridge(x, splits).predict(labels) for n, x in controls.items()
             }
             for name, columns in own.items():
@@ -198,7 +201,7 @@ class _Nested:
         if (at, size) not in self._labels:  # the same in every repeat
             self._labels[at, size] = self._permuted_labels(at, size)
         labels = self._labels[at, size]
-        predicted = self._fused(self._single(ridges, labels), labels)
+        predicted = self._predicted(ridges, labels)
         return PermutedScores(
             {name: concordance(labels, each).tolist() for name, each in predicted.items()}
         )
@@ -216,20 +219,19 @@ class _Nested:
     def _ridges(self, splits: Sequence[Split]) -> dict[str, Ridge]:
         return {name: Ridge(rows, splits) for name, rows in self.tables.items()}
 
-    def _single(self, ridges: Mapping[str, Ridge], labels: Floats) -> dict[str, Floats]:
-        return {name: ridge.predict(labels) for name, ridge in ridges.items()}
-
-    def _fused(self, single: dict[str, Floats], labels: Floats) -> dict[str, Floats]:
-        """Adds the equal mean of the modalities, and the hybrid of both levels.
+    def _predicted(self, ridges: Mapping[str, Ridge], labels: Floats) -> dict[str, Floats]:
+        """Every model, the equal mean of the modalities, and the hybrid of both levels.
 
         A modality that a person does not have takes no part in that person's mean; whoever has
-        none is given the mean outcome.
+        none is given the mean outcome of those who were trained on.
         """
+        single = {name: ridge.predict(labels) for name, ridge in ridges.items()}
+        known = training_means(labels, ridges["concat"].splits)
         own = {n: p for n, p in single.items() if n != "concat"}
         there = {n: rows_there(self.sample.modalities[n]) for n in own}
         count = np.sum(list(there.values()), axis=0)[:, None]
         total = np.sum([np.where(there[n][:, None], p, 0.0) for n, p in own.items()], axis=0)
-        mean = np.where(count > 0, total / np.maximum(count, 1), labels.mean(axis=0))
+        mean = np.where(count > 0, total / np.maximum(count, 1), known)
         return {**single, "mean": mean, "hybrid": (mean + single["concat"]) / 2.0}
 
 
@@ -275,10 +277,11 @@ def _auroc(outcome: Floats, predicted: Floats, settings: StudySettings) -> dict[
     positive = outcome >= cutoff
     if positive.all() or not positive.any():
         return {"value": None, "ci95": None, "reason": "one_side_empty"}
-    bins = rank_bins(predicted, positive)
-    drawn = resample({"rank": bins}, np.arange(len(outcome)), n_resamples=RESAMPLES,
-                     seed=settings.seed)["rank"]  # fmt: skip
-    found = percentile_interval(auroc_from_bins(drawn))
+    ranks = rank_bins(predicted, positive, min(len(outcome), _MOST_RANKS))
+    found = interval_over_persons(
+        auroc_from_bins, [ranks], np.arange(len(outcome)), [positive, ~positive],
+        resamples=RESAMPLES, seed=settings.seed,
+    )  # fmt: skip
     return {"value": auroc(predicted, positive), "ci95": None if found is None else list(found),
             "reason": "", "cutoff": cutoff, "n_positive": int(positive.sum())}  # fmt: skip
 
@@ -330,7 +333,7 @@ def _sites_left_out(sample: OutcomeSample, settings: StudySettings) -> dict[str,
     study = _Nested(sample, settings)
     labels = sample.outcome[:, None]
     ridges = study._ridges(splits)
-    predicted = study._fused(study._single(ridges, labels), labels)[settings.headline][:, 0]
+    predicted = study._predicted(ridges, labels)[settings.headline][:, 0]
     truth, found = (_within(v, sample.site) for v in (sample.outcome, predicted))
     draws = person_draws(sample.n_persons, RESAMPLES, settings.seed)
     low, high = drawn_interval(drawn_concordance(truth, found[:, None], sample.person, draws))
