@@ -11,6 +11,7 @@ from nunbit import statistics
 from nunbit.stories.adapt.adaptation_result import scores_of
 from nunbit.stories.adapt.choice import Labelled
 from nunbit.stories.evaluate.board import Board
+from nunbit.stories.evaluate.variants import _Answers
 
 
 def _board(person: Any, truth: Any, answer: Any, k: int, seed: int = 0) -> Board:
@@ -81,6 +82,17 @@ def test_many_persons_in_every_class_keep_the_bootstrap() -> None:
         )
     both = board.difference("x", "x")["ci95"]
     assert both["uar"] == [0.0, 0.0]
+
+
+def test_the_section_of_two_classes_agrees_with_the_headline() -> None:
+    person, truth, answer, _ = _rare(5, 60, 2, 2)
+    board = Board(person, persons=True, n_classes=2, n_resamples=400, seed=0)
+    board.add_confusion("x", truth, answer)
+    answers = _Answers(board, truth)
+    answers.add("model", answer == 1, None)
+    board.run()
+    assert answers.read("model")["ci95"]["balanced_accuracy"] == board.scores("x")["ci95"]["uar"]
+    assert board.rarest("x") == 2
 
 
 def test_a_difference_knows_the_rarest_class_too() -> None:

@@ -187,6 +187,11 @@ class Board:
             "ci_method": self.method(name),
         }
 
+    def rarest(self, name: str) -> int:
+        """Persons (or images) of the class that has the fewest, among classes with images."""
+        sides = statistics.class_sides(self.per_person(name), self.n_classes)
+        return min((int(side.any(axis=1).sum()) for side in sides), default=0)
+
     def difference(self, name: str, other: str) -> dict[str, Any]:
         """``name`` minus ``other``, paired: value and interval of each headline score."""
         a, b = self.confusion(name), self.confusion(other)
