@@ -39,8 +39,10 @@ LEVEL = 0.95
 NORMAL = 1.959964
 # Steps of the integral behind a t quantile: six exact digits.
 _STEPS = 20_001
-# A share next to 0 or 1 counts as this far away from it, so that its logit stays finite.
+# A share left next to 0 or 1 has no useful logit: nearer than this, and than half of the whole's.
 _EDGE = 1e-3
+# A share nearer to 0 or 1 than so many of its standard errors has a lopsided law.
+_LOPSIDED = 5.0
 
 
 def jackknife_interval(
@@ -67,22 +69,25 @@ def jackknife_interval(
         scale: ``share`` in [0, 1], ``positive`` in (0, inf), or a ``difference``.
 
     Returns:
-        Low and high; None for fewer than two persons on a side, where the statistic is undefined
-        with a person left out, and if all persons are alike, so that nothing shows how much others
-        would differ.
+        Low and high; None for fewer than two persons, where the statistic is undefined with a
+        person left out, and if all persons are alike, so that nothing shows how much others would
+        differ.
     """
-    if min(int((size > 0).sum()) for size in sizes) < 2:
-        return None
     taking_part = np.any([size > 0 for size in sizes], axis=0)
+    if taking_part.sum() < 2:
+        return None
     totals = [np.asarray(table, dtype=np.float64).sum(axis=0) for table in tables]
     left_out = [t - table[taking_part] for t, table in zip(totals, tables, strict=True)]
     there, back = _TRANSFORMS[scale]
     plain = np.asarray(statistic(*totals), dtype=np.float64)
     without = np.asarray(statistic(*left_out), dtype=np.float64)
+    distance = float(np.minimum(plain, 1.0 - plain))
+    edge = min(_EDGE, distance / 2.0) if distance > 0.0 else _EDGE
+    if scale == "share":
+        plain = np.clip(plain, edge, 1.0 - edge)
     value = there(plain)
-    if scale == "share" and bool(np.any((without < _EDGE) | (without > 1.0 - _EDGE))):
-        inner = float(np.clip(plain, _EDGE, 1.0 - _EDGE))
-        error = _spread(without) / (inner * (1.0 - inner))
+    if scale == "share" and bool(np.any((without < edge) | (without > 1.0 - edge))):
+        error = _spread(without) / float(plain * (1.0 - plain))
     else:
         error = _spread(there(without))
     if not error > 1e-12:  # NaN where undefined; rounding alone is below 1e-12
@@ -97,15 +102,45 @@ def _spread(values: Floats) -> float:
     return math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
 
 
-def all_alike_interval(value: float, n: int) -> tuple[float, float]:
+def all_alike_interval(value: float, n: int, *more: int) -> tuple[float, float]:
     """95% interval of a share of exactly 0 or 1, found in every one of n persons.
 
     Resampling or leaving out such persons changes nothing: it would give an interval of no width.
     But n persons who are all right have a chance of at most p^n where the share is p, however alike
     the images of a person are (Clopper and Pearson 1934, a person counting as one trial).
+
+    Args:
+        value: 0 or 1.
+        n: Persons.
+        more: Persons of the other classes where the share is a mean over classes: the mean of the
+            bounds of all is its bound.
     """
-    bound = ((1.0 - LEVEL) / 2.0) ** (1.0 / n)
+    bound = sum(((1.0 - LEVEL) / 2.0) ** (1.0 / each) for each in (n, *more)) / (1 + len(more))
     return (bound, 1.0) if value == 1.0 else (0.0, 1.0 - bound)
+
+
+def lopsided(value: float, draws: NDArray[Any]) -> bool:
+    """Whether a share lies so near to 0 or 1 that percentiles of its draws miss the far side.
+
+    Ends of their 95% intervals lay above a true 0.98 in 9% of cases with 60 persons. The logit of
+    ``jackknife_interval`` leans the right way.
+    """
+    defined = draws[~np.isnan(draws)]
+    return bool(len(defined) and min(value, 1.0 - value) < _LOPSIDED * float(np.std(defined)))
+
+
+def class_sides(tables: NDArray[Any], n_classes: int) -> list[NDArray[Any]]:
+    """What a mean over classes (UAR, macro-F1) rests on: the images of each true class.
+
+    Args:
+        tables: (P, K * K) confusion matrices of persons, rows = truth.
+        n_classes: K.
+
+    Returns:
+        (P, K) for each class that has images.
+    """
+    rows = np.asarray(tables).reshape(len(tables), n_classes, n_classes)
+    return [rows[:, k] for k in range(n_classes) if rows[:, k].any()]
 
 
 def effective(sizes: NDArray[Any]) -> float:
@@ -138,13 +173,11 @@ def t_quantile(df: float, level: float = LEVEL) -> float:
     return math.sqrt(df) * math.tan(float(np.interp(level * inside[-1], inside, angle)))
 
 
-def _logit(share: Floats) -> Floats:
-    inner = np.clip(share, _EDGE, 1.0 - _EDGE)
-    return np.asarray(np.log(inner / (1.0 - inner)))
-
-
 _TRANSFORMS: dict[Scale, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "share": (_logit, lambda odds: 1.0 / (1.0 + np.exp(-odds))),
+    "share": (
+        lambda share: np.log(share / (1.0 - share)),
+        lambda odds: 1.0 / (1.0 + np.exp(-odds)),
+    ),
     "positive": (lambda value: np.log(np.maximum(value, 1e-12)), np.exp),
     "difference": (np.asarray, np.asarray),
 }

@@ -318,20 +318,25 @@ class RiskCoverage:
 def reliability(confidence: Floats, correct: Flags, n_bins: int = 15) -> Reliability:
     """Sort images by confidence into bins of equal mass.
 
+    Images of equal confidence share the bin of their middle rank, so the order of the file cannot
+    matter; bins that stay empty because of that are left out.
+
     Args:
         confidence: (N,) in [0, 1], N >= 1.
         correct: (N,) bool.
-        n_bins: At most this many bins; fewer when there are fewer images.
+        n_bins: At most this many bins; fewer when there are fewer images or many ties.
     """
     n = len(confidence)
-    n_bins = min(n_bins, n)
-    bin_of = np.empty(n, dtype=np.int64)
-    bin_of[np.argsort(confidence, kind="stable")] = np.arange(n) * n_bins // n
-    count = np.bincount(bin_of, minlength=n_bins)
+    _, group, sizes = np.unique(confidence, return_inverse=True, return_counts=True)
+    # Twice the middle rank is whole: an image without ties falls where its own rank falls.
+    twice = 2 * np.cumsum(sizes) - sizes - 1
+    filled, bins = np.unique(twice * min(n_bins, n) // (2 * n), return_inverse=True)
+    bin_of = np.asarray(bins[group], dtype=np.int64)
+    count = np.bincount(bin_of, minlength=len(filled))
     return Reliability(
         bin_of=bin_of,
-        confidence=np.bincount(bin_of, weights=confidence, minlength=n_bins) / count,
-        accuracy=np.bincount(bin_of, weights=correct, minlength=n_bins) / count,
+        confidence=np.bincount(bin_of, weights=confidence) / count,
+        accuracy=np.bincount(bin_of, weights=correct) / count,
         count=count,
     )
 

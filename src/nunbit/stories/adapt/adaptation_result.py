@@ -219,9 +219,8 @@ def scores_of(answers: NDArray[Any], faces: Labelled, seed: int) -> Scores:
     k = answers.shape[1]
     entry = statistics.confusion_cells(faces.truth, answers.argmax(axis=1), k)
     table = statistics.per_cluster(entry, faces.person)
-    n_persons = int((table.sum(axis=1) > 0).sum())
     draws = None
-    if n_persons >= statistics.FEW:
+    if len(table) >= statistics.FEW:
         sums = {"c": entry}
         draws = statistics.resample(sums, faces.person, n_resamples=_RESAMPLES, seed=seed)["c"]
     found: Scores = {"n": len(faces)}
@@ -233,12 +232,18 @@ def scores_of(answers: NDArray[Any], faces: Labelled, seed: int) -> Scores:
 
         value = float(of(entry.total()))
         found[name] = round(value, 6)
+        # A mean over classes is as uncertain as its rarest class.
+        sides = [table] if name == "top1" else statistics.class_sides(table, k)
+        sizes = [side.sum(axis=1) for side in sides]
+        n_persons = [int((size > 0).sum()) for size in sizes]
+        resampled = of(draws) if draws is not None and min(n_persons) >= statistics.FEW else None
         if value in (0.0, 1.0):
-            pair = statistics.all_alike_interval(value, n_persons) if n_persons > 1 else None
-        elif draws is not None:
-            pair = statistics.interval(of(draws))
+            known = len(sides) > 1 or n_persons[0] > 1
+            pair = statistics.all_alike_interval(value, *n_persons) if known else None
+        elif resampled is not None and not statistics.lopsided(value, resampled):
+            pair = statistics.interval(resampled)
         else:
-            pair = statistics.jackknife_interval(of, [table], [table.sum(axis=1)])
+            pair = statistics.jackknife_interval(of, [table], sizes)
         intervals[name] = None if pair is None else [round(edge, 6) for edge in pair]
     return {**found, "ci95": intervals}
 

@@ -213,7 +213,12 @@ def _headline(
 def _method_text(board: Board, settings: EvaluateSettings) -> str:
     """How the intervals of the headline were made; entries with few persons have notes."""
     if board.method("headline") == "bootstrap":
-        return f"percentile bootstrap, {settings.n_resamples} resamples by {board.unit}"
+        rarest = board.rarest("headline")
+        classes = f"; UAR, macro-F1: jackknife t, as a class has {rarest} {board.unit}(s)"
+        return (
+            f"percentile bootstrap, {settings.n_resamples} resamples by {board.unit}"
+            f"{classes if rarest < statistics.FEW else ''}"
+        )
     return (
         f"t interval, jackknife over {board.n_clusters('headline')} {board.unit}s (effective "
         f"number minus one degrees of freedom; the bootstrap is too narrow below {statistics.FEW})"

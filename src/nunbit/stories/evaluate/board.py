@@ -28,6 +28,8 @@ HEADLINE: Mapping[str, Callable[[Any], Floats]] = {
     "macro_f1": statistics.macro_f1,
     "uar": statistics.uar,
 }
+# Means over classes: they are as uncertain as their rarest class.
+_OF_CLASSES = ("macro_f1", "uar")
 
 
 class Board:
@@ -110,11 +112,13 @@ class Board:
         *,
         scale: statistics.Scale = "share",
         sides: Callable[..., Sequence[Any]] | None = None,
+        mean_of_sides: bool = False,
     ) -> list[float] | None:
         """95% interval of a statistic of entries.
 
         Percentiles of the bootstrap where many persons take part; a t interval of the jackknife
-        over persons below ``statistics.FEW``; an exact bound for a share of exactly 0 or 1.
+        over persons below ``statistics.FEW`` and for shares close to 0 or 1; an exact bound for a
+        share of exactly 0 or 1.
 
         Args:
             names: Entries that the statistic needs.
@@ -123,6 +127,7 @@ class Board:
             sides: Takes the per-person sums of each entry and gives those counts of images that the
                 statistic rests on, one array (P, ...) for each side that it compares; None takes
                 the entries themselves. The side with the fewest persons decides.
+            mean_of_sides: Whether the statistic is a mean of shares of the sides, as UAR is.
 
         Returns:
             Low and high; None for fewer than two persons, and where few persons are all alike.
@@ -130,16 +135,21 @@ class Board:
         names = (names,) if isinstance(names, str) else names
         value = float(statistic(*map(self.total, names)))
         alike = scale == "share" and value in (0.0, 1.0)
-        if sides is None and min(map(self.n_clusters, names)) >= statistics.FEW and not alike:
-            return self._percentiles(names, statistic)
         tables = [self.per_person(name) for name in names]
         counted = tables if sides is None else sides(*tables)
         sizes = [np.asarray(side).reshape(len(side), -1).sum(axis=1) for side in counted]
-        n = min(int((size > 0).sum()) for size in sizes)
+        persons = [int((size > 0).sum()) for size in sizes]
+        n = min(persons, default=0)
+        if n < 1 or min(map(self.n_clusters, names)) < 2:
+            return None
         if alike:
-            return pair(statistics.all_alike_interval(value, n)) if n > 1 else None
+            each = persons if mean_of_sides else [n]
+            known = mean_of_sides or n > 1
+            return pair(statistics.all_alike_interval(value, *each)) if known else None
         if n >= statistics.FEW:
-            return self._percentiles(names, statistic)
+            draws = statistic(*(self.draws(name) for name in names))
+            if scale != "share" or not statistics.lopsided(value, draws):
+                return pair(statistics.interval(draws))
         return pair(statistics.jackknife_interval(statistic, tables, sizes, scale=scale))
 
     def mean_interval(self, name: str, count: str) -> list[float] | None:
@@ -161,11 +171,6 @@ class Board:
         n = self.n_clusters(name)
         return None if n < 2 else "jackknife_t" if n < statistics.FEW else "bootstrap"
 
-    def _percentiles(
-        self, names: tuple[str, ...], statistic: Callable[..., Any]
-    ) -> list[float] | None:
-        return pair(statistics.interval(statistic(*(self.draws(name) for name in names))))
-
     def scores(self, name: str) -> dict[str, Any]:
         """Scores of a confusion matrix with intervals, as plain data; None where undefined."""
         confusion = self.confusion(name)
@@ -173,9 +178,19 @@ class Board:
             "n": int(confusion.sum()),
             "n_subjects": self.n_clusters(name) if self.persons else None,
             **{key: number(score(confusion)) for key, score in HEADLINE.items()},
-            "ci95": {key: self.interval(name, self.of(score)) for key, score in HEADLINE.items()},
+            "ci95": {
+                key: self.interval(
+                    name, self.of(score), sides=self._sides(key), mean_of_sides=key in _OF_CLASSES
+                )
+                for key, score in HEADLINE.items()
+            },
             "ci_method": self.method(name),
         }
+
+    def rarest(self, name: str) -> int:
+        """Persons (or images) of the class that has the fewest, among classes with images."""
+        sides = statistics.class_sides(self.per_person(name), self.n_classes)
+        return min((int(side.any(axis=1).sum()) for side in sides), default=0)
 
     def difference(self, name: str, other: str) -> dict[str, Any]:
         """``name`` minus ``other``, paired: value and interval of each headline score."""
@@ -185,9 +200,20 @@ class Board:
             result[key] = number(score(a) - score(b))
             of = self.of(score)
             result["ci95"][key] = self.interval(
-                (name, other), lambda x, y, of=of: of(x) - of(y), scale="difference"
+                (name, other),
+                lambda x, y, of=of: of(x) - of(y),
+                scale="difference",
+                sides=self._sides(key),
             )
         return result
+
+    def _sides(self, key: str) -> Callable[..., Sequence[Any]] | None:
+        """What a headline score rests on: each true class, or all images."""
+        if key not in _OF_CLASSES:
+            return None
+        return lambda *tables: [
+            side for table in tables for side in statistics.class_sides(table, self.n_classes)
+        ]
 
     def of(self, score: Callable[[Any], Floats]) -> Callable[[Any], Floats]:
         """A score of confusion matrices as a statistic of their cells."""

@@ -328,12 +328,18 @@ def _quantile_ranges(values: NDArray[np.float64]) -> list[str | None] | None:
     if len(edges) < 3:
         return None
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    names = [f"{_short(a)}–{_short(b)}" for a, b in pairwise(edges)]
+    names = [f"{a}–{b}" for a, b in pairwise(_short(edges))]
     return [names[i] if ok else None for i, ok in zip(index, known, strict=True)]
 
 
-def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
+def _short(edges: NDArray[np.float64]) -> list[str]:
+    """Different numbers with as few digits as tell them apart, two or all before the point."""
+    spelled: list[str] = []
+    for more in range(16):
+        spelled = [f"{v:.{more}f}" if abs(v) >= 10 else f"{v:.{2 + more}g}" for v in edges]
+        if len(set(spelled)) == len(edges):
+            break
+    return spelled
 
 
 def _natural(value: str) -> tuple[float, str]:

@@ -199,7 +199,10 @@ class _Answers:
         for key, score in _BINARY.items():
             scores[key] = number(score(counts))
             ci95[key] = self._board.interval(
-                entry, _of_two(score), sides=lambda cells, key=key: _COUNTED[key](cells)
+                entry,
+                _of_two(score),
+                sides=lambda cells, key=key: _COUNTED[key](cells),
+                mean_of_sides=key == "balanced_accuracy",
             )
         exact = self._auroc.get(name)
         scores["auroc"], ci95["auroc"] = number(exact), None
