@@ -406,3 +406,15 @@ def test_a_tampered_summary_is_one_line(tmp_path: Path, place: tuple[Any, ...], 
         read_summary(folder)
     assert "\n" not in str(found.value)
     assert find_recordings(tmp_path).folders == ()  # named and left out; the others stay
+
+
+def test_a_document_of_another_command_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    require_own(path, ("nunbit-alignment-1",))
+    for text in ('{"format": "nunbit-alignment-1"}', '{"format": "nunb'):
+        path.write_text(text, encoding="utf-8")
+        require_own(path, ("nunbit-alignment-1",))
+    for text in ('{"format": "nunbit-study-1"}', '{"mine": 1}', "[1]"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match="was not written by this command"):
+            require_own(path, ("nunbit-alignment-1",))

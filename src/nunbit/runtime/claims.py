@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -177,6 +177,32 @@ def claimed(
         if new:
             with suppress(OSError):
                 folder.rmdir()  # only an empty one can be removed
+
+
+def require_own(path: Path, formats: Collection[str]) -> None:
+    """Refuse to write over a result of another command, or somebody's own file of that name.
+
+    Args:
+        path: The JSON document that is to be written; it may be missing, or damaged.
+        formats: What ``format`` of it may be.
+
+    Raises:
+        InputError: Another document is there.
+    """
+    from nunbit.runtime.files import read_json  # that module names half-written files by this one
+
+    try:
+        found = read_json(path) if path.is_file() else None
+    except InputError:
+        return  # damaged: it is made anew
+    if found is None or (isinstance(found, dict) and found.get("format") in formats):
+        return
+    raise InputError(
+        Text(
+            f"{path}: was not written by this command and would be lost; choose another `out`",
+            f"{path}: 이 명령이 만든 파일이 아니어서 덮어쓰지 않습니다. 다른 `out`을 고르십시오",
+        )
+    )
 
 
 def tidy(folder: Path) -> None:
