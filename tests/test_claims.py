@@ -22,7 +22,15 @@ from nunbit.datasets import shard_writer as claims_shard_writer
 from nunbit.datasets.shards import DOCUMENT, open_dataset
 from nunbit.datasets.source_changes import STATE_FILE
 from nunbit.runtime import claims
-from nunbit.runtime.claims import LOCK, claimed, is_left, partial_path, remove_left, replaced_folder
+from nunbit.runtime.claims import (
+    LOCK,
+    claimed,
+    is_left,
+    partial_path,
+    remove_left,
+    replaced_folder,
+    require_own,
+)
 from nunbit.runtime.files import PartStore, atomic_path
 from nunbit.stories.prepare import PrepareSettings, prepare
 
