@@ -140,7 +140,13 @@ def test_half_written_files_of_killed_runs_are_removed_and_of_living_ones_kept(
 def test_hidden_files_of_the_user_stay(tmp_path: Path) -> None:
     names = (
         *(".bashrc.old", ".vim.old", ".notes.partial", ".bashrc.20240101.old", ".x.99.old"),
-        *(".data.v2-17.old", ".x.abcdef-.partial", ".x.ABCDEF-17.old", "x.json.77.partial"),
+        *(
+            ".film.2024.partial",
+            ".data.v2-17.old",
+            ".x.abcdef-.partial",
+            ".x.ABCDEF-17.old",
+            "x.json.77.partial",
+        ),
     )
     for name in names:
         (tmp_path / name).mkdir()

@@ -176,13 +176,117 @@ def test_a_finished_recording_that_cannot_be_read_stops_no_other(
 def test_the_same_recording_in_two_folders_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, person in (("a", "P01"), ("b", "P01"), ("c", "P02")):
+    for name, person in (("a", "P01"), ("b", "P01"), ("c", "P02"), ("d", "P03")):
         make_timeline(tmp_path / name, Recipe(duration_s=30))
         summary = read_json(tmp_path / name / "summary.json")
         summary["subject"] = person
-        summary["provenance"] = {**summary.get("provenance", {}), "inputs": {"media": "1"}}
+        summary["provenance"] = {
+            **summary.get("provenance", {}),
+            "inputs": {"media": str(name < "d")},
+        }
         write_json(tmp_path / name / "summary.json", summary)
     write_joined(tmp_path, lang="en")
     said = capfd.readouterr().err
     assert "a, b: the same recording in two folders counts twice" in said
-    assert "c:" not in said
+    assert "a, c:" in said  # of two people: said, too
+    assert "d:" not in said
+
+
+@pytest.mark.slow
+def test_an_edited_export_is_kept_whatever_was_asked_for_between(
+    people: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "tl"
+    eaf = out / "interview" / "interview.eaf"
+    wanted = AnalyzeSettings(workers=1, export=("eaf",))
+    analyze([people[0]], out, wanted)
+    eaf.write_text("coded by hand", encoding="utf-8")
+    analyze([people[0]], out, AnalyzeSettings(workers=1, export=("csv",)))
+    analyze([people[0]], out, wanted)
+    kept = eaf.with_name("interview.edited.eaf")
+    assert kept.read_text(encoding="utf-8") == "coded by hand"
+    # So is a file that nunbit never wrote, and one that is there when a run is killed.
+    vtt = eaf.with_suffix(".vtt")
+    vtt.write_text("mine", encoding="utf-8")
+    eaf.write_text("coded again", encoding="utf-8")
+    both = AnalyzeSettings(workers=1, export=("eaf", "vtt"), subject="Kim")
+    with monkeypatch.context() as dying:
+        dying.setattr("nunbit.stories.analyze.session.write_timeline", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            analyze([people[0]], out, both)
+    analyze([people[0]], out, both)
+    assert vtt.with_name("interview.edited.vtt").read_text(encoding="utf-8") == "mine"
+    texts = {p.read_text(encoding="utf-8") for p in eaf.parent.glob("*.edited*.eaf")}
+    assert texts == {"coded by hand", "coded again"}
+    assert not list(eaf.parent.glob(".summary*"))
+    # A run that was killed after its exports leaves none that nobody edited.
+    with monkeypatch.context() as dying:
+        dying.setattr("nunbit.stories.analyze.session.describe_written", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            analyze([people[0]], out, AnalyzeSettings(workers=1, export=("eaf", "csv")))
+    analyze([people[0]], out, AnalyzeSettings(workers=1, export=("eaf", "csv")))
+    assert not list(eaf.parent.glob("*.edited*.csv"))
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_what_is_read_is_not_written_over(people: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "tl"
+    (out / "interview").mkdir(parents=True)
+    words = out / "interview" / "interview.vtt"
+    words.write_text("WEBVTT\n\n00:00.500 --> 00:02.000\n안녕하세요\n", encoding="utf-8")
+    wanted = AnalyzeSettings(workers=1, transcript=str(words), export=("vtt",))
+    with pytest.raises(InputError, match="is read, and would be written over"):
+        analyze([people[0]], out, wanted)
+    table = out / "sessions_wide.csv"
+    table.write_text(f"file,person\n{people[0]},P1\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is read, and would be written over"):
+        analyze([], out, SETTINGS, people=table)
+    (out / "interview" / "summary.json").write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(InputError, match="was not written by this command"):
+        analyze([people[0]], out, SETTINGS)
+    assert "안녕" in words.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_person_of_a_result_stays_when_it_is_derived_again(
+    people: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "tl"
+    analyze([people[0]], out, AnalyzeSettings(workers=1, subject="Kim"))
+    for target in (out, tmp_path / "again"):
+        done = analyze([out], target, AnalyzeSettings(workers=1, export=("csv",)))
+        assert done[0].summary is not None
+        assert done[0].summary["subject"] == "Kim"
+    other = analyze([out], out, AnalyzeSettings(workers=1, subject="Lee"))
+    assert (other[0].summary or {})["subject"] == "Lee"
+
+
+@pytest.mark.slow
+def test_a_recording_keeps_its_folder_when_another_of_its_name_comes(
+    people: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "tl"
+    analyze([people[0]], out, SETTINGS)
+    done = analyze(list(people), out, SETTINGS)
+    assert [(each.session, each.state) for each in done] == [
+        ("interview", "kept"), ("P2-interview.wav", "done")]  # fmt: skip
+    # With codes the table says whose recording it is, also after it was cut anew.
+    table = tmp_path / "people.csv"
+    table.write_text(f"file,person,session\n{people[0]},Kim,1\n", encoding="utf-8")
+    coded = AnalyzeSettings(workers=1, codes=True)
+    analyze([], tmp_path / "coded", coded, people=table)
+    sound(people[0], 0.9)
+    again = analyze([], tmp_path / "coded", coded, people=table)
+    assert [each.state for each in again] == ["done"]
+
+
+@pytest.mark.slow
+def test_results_in_a_folder_named_like_a_recording_are_results(
+    people: tuple[Path, Path], tmp_path: Path
+) -> None:
+    analyze(list(people), tmp_path / "tl", SETTINGS)
+    assert len(analyze([tmp_path / "tl"], tmp_path / "again", SETTINGS)) == 2

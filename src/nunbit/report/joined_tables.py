@@ -139,17 +139,18 @@ def write_joined(out: Path, *, lang: Lang) -> tuple[Path, ...]:
 
 
 def _twice(found: Joined) -> Iterator[Text]:
-    """What to say of folders with the same recording of the same person: both are counted."""
-    seen: dict[tuple[str, str], str] = {}
+    """What to say of folders with the same recording: both are counted."""
+    seen: dict[str, str] = {}
     for folder, summary in zip(found.folders, found.summaries, strict=True):
         digest = summary.get("provenance", {}).get("inputs", {}).get("media")
-        first = seen.setdefault((digest, str(summary.get("subject") or "")), folder.name)
-        if digest and first != folder.name:
+        first = seen.setdefault(digest, folder.name) if digest else folder.name
+        if first != folder.name:
             yield Text(
                 f"{first}, {folder.name}: the same recording in two folders counts twice in the "
-                "tables; delete one of the folders and run the same line again",
-                f"{first}, {folder.name}: 같은 녹화가 두 폴더에 있어 표에서 두 번 셉니다. 폴더 "
-                "하나를 지우고 같은 명령을 다시 실행하십시오",
+                "tables; unless two people of it are analysed, delete one of the folders and run "
+                "the same line again",
+                f"{first}, {folder.name}: 같은 녹화가 두 폴더에 있어 표에서 두 번 셉니다. 그 안의 "
+                "두 사람을 따로 분석한 것이 아니라면 폴더 하나를 지우고 다시 실행하십시오",
             )
 
 

@@ -33,9 +33,12 @@ _OTHER_MACHINE_S = 7 * 24 * 3600
 _LEAVING_S = 5.0
 _ORPHANS_S = 30.0  # its workers look for it every five seconds, later on a busy machine
 
-_OURS = re.compile(r"\..+\.(?:([0-9a-f]{6})-([0-9]+)\.(?:partial|old)|[0-9]{1,7}\.partial)")
-"""Names of half-written files: machine and process; version 0.1 named the process alone. Whatever
-else ends so, like ``.bashrc.old``, is the user's."""
+_OURS = re.compile(
+    r"\..+(?:\.([0-9a-f]{6})-([0-9]+)\.(?:partial|old)"
+    r"|\.(?:json|jsonl|toml|tar|zip|part|pt|npz|parquet|onnx|csv|html)\.[0-9]{1,7}\.partial)"
+)
+"""Names of half-written files: machine and process; version 0.1 named the process alone, behind an
+ending of its files. Whatever else ends so, like ``.bashrc.old``, is the user's."""
 
 _held: set[str] = set()
 
@@ -179,12 +182,13 @@ def claimed(
                 folder.rmdir()  # only an empty one can be removed
 
 
-def require_own(path: Path, formats: Collection[str]) -> None:
+def require_own(path: Path, formats: Collection[str], kinds: Collection[str] = ()) -> None:
     """Refuse to write over a result of another command, or somebody's own file of that name.
 
     Args:
         path: The JSON document that is to be written; it may be missing, or damaged.
         formats: What ``format`` of it may be.
+        kinds: What ``kind`` of it may be, where it has that instead.
 
     Raises:
         InputError: Another document is there.
@@ -195,7 +199,10 @@ def require_own(path: Path, formats: Collection[str]) -> None:
         found = read_json(path) if path.is_file() else None
     except InputError:
         return  # damaged: it is made anew
-    if found is None or (isinstance(found, dict) and found.get("format") in formats):
+    if found is None:
+        return
+    about = found if isinstance(found, dict) else {}
+    if about.get("format") in formats or about.get("kind") in kinds:
         return
     raise InputError(
         Text(

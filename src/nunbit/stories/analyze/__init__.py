@@ -37,12 +37,14 @@ from nunbit.runtime.files import read_json, sha256_file, writing
 from nunbit.runtime.progress import Progress, say, spoken_lang
 from nunbit.runtime.workers import Tools, fault_text
 from nunbit.stories.analyze.job import (
+    BEFORE,
     SUMMARY,
     AnalyzeSettings,
     SessionJob,
     is_done,
     note_about,
     refuse_other,
+    summary_before,
     with_lengths,
 )
 from nunbit.stories.analyze.kept import OBSERVED_FILE, forgotten_in, read_head, results_in
@@ -50,7 +52,14 @@ from nunbit.stories.analyze.outcome import (
     STATES,
     Outcome,
 )
-from nunbit.stories.analyze.roster import People, PersonRow, folder_names, read_people
+from nunbit.stories.analyze.roster import (
+    People,
+    PersonRow,
+    as_before,
+    folder_names,
+    read_people,
+    refuse_inputs,
+)
 from nunbit.stories.analyze.session import PARTS, analyse_session
 
 _EMBEDDED_WORDS = Text(
@@ -105,6 +114,7 @@ def analyze(
     table = People((), (), ()) if people is None else read_people(people, settings)
     require_media_extra()
     jobs = _all_jobs(media, table, out, settings, models)[share[0] - 1 :: share[1]]
+    refuse_inputs(jobs, people, out)
     check_tiers(settings.eaf_tiers)
     for notice in (*table.notices, *(bad.error for bad in table.bad)):
         say(notice)
@@ -153,9 +163,11 @@ def _all_jobs(
     others = [path for path in media if path not in folders]
     none = bool(earlier or table.rows or table.bad) and not others
     paths = () if none else list_media(others)
+    names = folder_names(table, settings)
+    if not settings.codes:
+        names = as_before([row.media for row in table.rows], names, out)
     rows = [
-        _job_of_row(row, out / name, models)
-        for row, name in zip(table.rows, folder_names(table, settings), strict=True)
+        _job_of_row(row, out / name, models) for row, name in zip(table.rows, names, strict=True)
     ]
     taken = {os.path.realpath(job.recording.media) for job in rows}
     paths = tuple(path for path in paths if os.path.realpath(path) not in taken)
@@ -237,7 +249,7 @@ def _jobs(
             settings,
             kept_in=out / name,
         )
-        for path, name in zip(paths, session_names(paths), strict=True)
+        for path, name in zip(paths, as_before(paths, session_names(paths), out), strict=True)
     ]
 
 
@@ -307,7 +319,8 @@ def _job_again(
         for f in fields(ReadingSettings)
         if hasattr(plain, f.name) and getattr(settings, f.name) == getattr(plain, f.name)
     }
-    settings = replace(settings, **had)
+    person = settings.subject or str(summary_before(results).get("subject") or "")
+    settings = replace(settings, **had, subject=person)
     media, inputs = results / kept.path, dict(kept.inputs)
     place = Path(os.path.normpath(media))
     there = place.is_file() and sha256_file(place) == inputs["media"]
@@ -339,6 +352,7 @@ def _run(jobs: Sequence[SessionJob], out: Path, choice: EngineChoice) -> list[Ou
     for job in jobs:
         if is_done(job):
             tidy(job.folder)
+            (job.folder / BEFORE).unlink(missing_ok=True)  # of a run that was killed at its end
             note_about(job)
             summary = read_json(job.folder / SUMMARY)
             if job.settings.forget:

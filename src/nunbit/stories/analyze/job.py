@@ -30,6 +30,7 @@ from nunbit.recording.observer import (
     WindowS,
 )
 from nunbit.recording.read import length_in_header
+from nunbit.runtime.claims import require_own
 from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
 from nunbit.runtime.engines import EngineName
 from nunbit.runtime.files import read_json, sha256_file, write_json, writing
@@ -175,7 +176,8 @@ def _interval(name: str, text: str) -> Interval | None:
 AUTO = "auto"
 """``neutral``: the person's resting face is looked for in the recording."""
 
-SUMMARY = "summary.json"
+SUMMARY, BEFORE = "summary.json", ".summary.before.json"
+"""The summary of a result that is whole; that of the one before, while its files are written."""
 
 Stamp = tuple[int, int, int]
 Described = dict[str, dict[str, Any]]
@@ -201,11 +203,20 @@ def describe_written(folder: Path, before: Mapping[str, Stamp]) -> Described:
 
 def described_before(folder: Path) -> Described:
     """What the summary of an earlier run says it wrote; empty without one."""
-    try:
-        found = read_json(folder / SUMMARY).get("files")
-    except (InputError, AttributeError):
-        return {}
+    found = summary_before(folder).get("files")
     return found if isinstance(found, dict) else {}
+
+
+def summary_before(folder: Path) -> dict[str, Any]:
+    """The summary of an earlier run, also where a run was killed while it wrote; else empty."""
+    for name in (SUMMARY, BEFORE):
+        try:
+            found = read_json(folder / name)
+        except InputError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def remove_stale(folder: Path, earlier: Described, written: Described) -> tuple[str, ...]:
@@ -227,8 +238,8 @@ def remove_stale(folder: Path, earlier: Described, written: Described) -> tuple[
     return tuple(changed)
 
 
-def keep_edited(job: SessionJob, earlier: Described, suffixes: Iterable[str]) -> Iterator[Text]:
-    """Rename exports that somebody changed since they were written, before they are written again.
+def keep_edited(job: SessionJob, earlier: Described, suffixes: Iterable[str]) -> dict[Path, Path]:
+    """Rename exports that are not as nunbit wrote them, before they are written again.
 
     Args:
         job: Of the folder.
@@ -236,20 +247,30 @@ def keep_edited(job: SessionJob, earlier: Described, suffixes: Iterable[str]) ->
         suffixes: Of the exports that are written now.
 
     Returns:
-        What was renamed.
+        Where each was, and where it is.
     """
+    kept: dict[Path, Path] = {}
     for suffix in suffixes:
         path = job.folder / f"{job.session}{suffix}"
         facts = earlier.get(path.name)
-        if facts is None or not path.is_file() or is_whole(job.folder, {path.name: facts}):
+        if not path.is_file() or (facts and is_whole(job.folder, {path.name: facts})):
             continue
         names = (f"{job.session}.edited{number or ''}{suffix}" for number in (0, *range(2, 1000)))
         free = next(name for name in names if not (job.folder / name).exists())
         with writing(path):
-            path.rename(job.folder / free)
+            kept[path] = path.rename(job.folder / free)
+    return kept
+
+
+def tell_edited(kept: Mapping[Path, Path]) -> Iterator[Text]:
+    """What to say of them; one that is written just so again, by a run that was killed, goes."""
+    for path, place in kept.items():
+        if path.is_file() and sha256_file(path) == sha256_file(place):
+            place.unlink()
+            continue
         yield Text(
-            f"{path.name} was changed since nunbit wrote it: it is kept as {free}",
-            f"{path.name} 파일은 만든 뒤에 바뀌었으므로 {free}(으)로 남겨 둡니다",
+            f"{path.name} was not as nunbit wrote it: it is kept as {place.name}",
+            f"{path.name} 파일은 nunbit이 쓴 그대로가 아니어서 {place.name}(으)로 남겨 둡니다",
         )
 
 
@@ -343,20 +364,21 @@ def is_done(job: SessionJob) -> bool:
 
 
 def refuse_other(job: SessionJob) -> None:
-    """Refuse a folder with the result of another recording, which would be lost.
+    """Refuse a folder with the result of another recording, or with a file of somebody's.
 
-    A file that was replaced under its own name is the same recording.
+    A file that was replaced under its own name is the same recording; with codes, the table says.
 
     Raises:
-        InputError: Another recording's result is there.
+        InputError: What is there would be lost.
     """
+    require_own(job.folder / SUMMARY, (), kinds=("timeline",))
     try:
-        summary = read_json(job.folder / SUMMARY)
+        summary = summary_before(job.folder)
         theirs, shown = summary["provenance"]["inputs"]["media"], summary["media"]["path"]
         own = inputs_of(job).get("media")
-        if theirs == own or own is None:
+        if theirs == own or own is None or job.settings.codes:
             return
-    except (InputError, OSError, AttributeError, KeyError, TypeError):
+    except (OSError, AttributeError, KeyError, TypeError):
         return  # no result, or a recording that reading it will tell of
     if shown and os.path.realpath(job.folder / shown) == os.path.realpath(job.recording.media):
         return
@@ -377,10 +399,7 @@ def about_of(job: SessionJob) -> dict[str, str]:
     """What the table of people says of the recording: as given, else as an earlier run knew it."""
     if job.about is not None:
         return {name: text for name, text in job.about if text}
-    try:
-        found = read_json(job.folder / SUMMARY).get("about")
-    except (InputError, AttributeError):
-        return {}
+    found = summary_before(job.folder).get("about")
     return dict(found) if isinstance(found, dict) else {}
 
 

@@ -445,4 +445,4 @@ def forgotten_in(path: Path) -> Text | None:
 
 
 def _has_media(folder: Path) -> bool:
-    return any(p.suffix.lower() in MEDIA_SUFFIXES for p in folder.iterdir())
+    return any(p.suffix.lower() in MEDIA_SUFFIXES and p.is_file() for p in folder.iterdir())

@@ -22,9 +22,11 @@ from nunbit.recording.paths import (
     safe_name,
     session_names,
 )
+from nunbit.report.exports import SUFFIXES
+from nunbit.report.joined_tables import FILES
 from nunbit.runtime.files import as_given, require_regular
 from nunbit.runtime.progress import listed
-from nunbit.stories.analyze.job import AnalyzeSettings
+from nunbit.stories.analyze.job import AnalyzeSettings, SessionJob, summary_before
 
 COLUMNS = {
     "file": ("file", "media", "path", "파일", "녹화"),
@@ -165,6 +167,49 @@ def folder_names(people: People, settings: AnalyzeSettings) -> tuple[str, ...]:
                 )
             )
     return tuple(codes)
+
+
+def as_before(paths: Sequence[Path], names: Sequence[str], out: Path) -> tuple[str, ...]:
+    """The folders' names; a recording that had its own before others had its name keeps it.
+
+    Args:
+        paths: The recordings.
+        names: As :func:`folder_names` or ``session_names`` give them.
+        out: Folder of the results.
+    """
+    kept = []
+    for path, name in zip(paths, names, strict=True):
+        plain = safe_name(path.stem)
+        shown = (summary_before(out / plain).get("media") or {}).get("path")
+        own = shown and os.path.realpath(out / plain / shown) == os.path.realpath(path)
+        kept.append(plain if own and plain not in names else name)
+    return tuple(kept)
+
+
+def refuse_inputs(jobs: Sequence[SessionJob], people: Path | None, out: Path) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        InputError: The table of people, or a transcript, is a file that the run would write.
+    """
+    written = {out / name: people for name in FILES if people is not None}
+    for job in jobs:
+        files = (job.folder / f"{job.session}{SUFFIXES[kind]}" for kind in job.settings.export)
+        read = (job.recording.transcript, job.recording.speakers)
+        written |= {place: path for place in files for path in read if path and _same(place, path)}
+    for place, path in written.items():
+        if path is not None and _same(place, path):
+            raise InputError(
+                Text(
+                    f"{path}: is read, and would be written over; choose another `out`, or move it",
+                    f"{path}: 읽는 파일인데 그 위에 쓰게 됩니다. 다른 `out`을 고르거나 파일을 "
+                    "옮기십시오",
+                )
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _columns(table: OpenTable) -> dict[str, str]:

@@ -63,6 +63,7 @@ from nunbit.stories.analyze.findings import (
     told_of,
 )
 from nunbit.stories.analyze.job import (
+    BEFORE,
     SUMMARY,
     AnalyzeSettings,
     SessionJob,
@@ -75,6 +76,7 @@ from nunbit.stories.analyze.job import (
     say_all,
     settings_of,
     stamps,
+    tell_edited,
 )
 from nunbit.stories.analyze.kept import OBSERVED_FILE, Kept, KeptHead, write_kept
 from nunbit.stories.analyze.kept_words import kept_of, key_of, recognised
@@ -379,8 +381,9 @@ def _write(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     earlier, about = described_before(folder), about_of(job)
-    say_all(job, keep_edited(job, earlier, (SUFFIXES[kind] for kind in job.settings.export)))
-    (folder / SUMMARY).unlink(missing_ok=True)
+    edited = keep_edited(job, earlier, (SUFFIXES[kind] for kind in job.settings.export))
+    if (folder / SUMMARY).is_file():
+        (folder / SUMMARY).replace(folder / BEFORE)
     before = stamps(folder)
     document = summary_document(timeline, found)
     document["about"] = about
@@ -404,6 +407,7 @@ def _write(
             write_eaf(path, timeline, measure_tiers(timeline, job.settings.eaf_tiers))
         else:
             EXPORTS[kind](path, timeline)
+    say_all(job, tell_edited(edited))
     document["files"] = describe_written(folder, before)
     document["files"].pop(OBSERVED_FILE, None)  # without it the result is as whole
     for name in remove_stale(folder, earlier, document["files"]):
@@ -416,6 +420,7 @@ def _write(
             )
         )
     write_json(folder / SUMMARY, document)
+    (folder / BEFORE).unlink(missing_ok=True)
     return document
 
 
