@@ -60,7 +60,8 @@ def ask(url: str, key: str, options: argparse.Namespace) -> int:
     checks = "not_a_server_error,response_schema_conformance,content_type_conformance"
     return subprocess.run(
         [options.schemathesis, "run", f"{url}/openapi.json", "-H", f"Authorization: Bearer {key}",
-         "-H", "Connection: close", "--max-examples", str(options.examples), "--seed", str(options.seed), "--checks", checks,
+         "-H", "Connection: close", "--checks", checks,
+         "--max-examples", str(options.examples), "--seed", str(options.seed),
          "--exclude-path", "/api/program/end", "--request-timeout", "60", "--no-color"],
         check=False,
     ).returncode  # fmt: skip
