@@ -35,7 +35,12 @@ from nunbit.runtime.files import read_json, sha256_file, write_json
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import Provenance, provenance
 from nunbit.runtime.results import EvalResult
-from nunbit.stories.evaluate.assess import EvaluateSettings, assess
+from nunbit.stories.evaluate.assess import (
+    EvaluateSettings,
+    assess,
+    class_probabilities,
+    posterior_section,
+)
 from nunbit.stories.evaluate.compare import check_others
 from nunbit.stories.evaluate.place import (
     PREDICTIONS,
@@ -45,7 +50,6 @@ from nunbit.stories.evaluate.place import (
     require_place,
     write_pictures,
 )
-from nunbit.stories.evaluate.priors import class_probabilities, posterior_section
 from nunbit.stories.evaluate.scoring import Cosines, Scorer, drop_parts, text_bank
 from nunbit.stories.evaluate.variants import (
     PromptEvidence,
