@@ -150,14 +150,32 @@ def test_evaluating_its_own_prediction_file_changes_nothing(
 def test_pictures_of_an_earlier_evaluation_are_not_shown(
     colours: Path, bundle: Path, tmp_path: Path, evaluated: tuple[Path, dict[str, Any]]
 ) -> None:
-    from nunbit.report.page import PICTURES
+    from nunbit.report.page import PICTURES, render_evaluation
 
     out = tmp_path / "eval"
-    evaluate(colours, bundle, out, replace(QUICK, with_images=True))
-    (out / PICTURES).mkdir(exist_ok=True)
-    (out / PICTURES / "somebody.jpg").write_bytes(b"a face")
+    (out / PICTURES).mkdir(parents=True)
+    (out / PICTURES / "notes.txt").write_text("mine", encoding="utf-8")
+    listed = evaluate(colours, bundle, out, replace(QUICK, with_images=True)).document
+    shown = f"{listed['confident_mistakes'][0]['record_id']}.jpg"
+    assert (out / PICTURES / shown).is_file()
+    assert "data:image/jpeg" in (out / "report.html").read_text(encoding="utf-8")
     evaluate(evaluated[0] / "predictions.parquet", None, out, QUICK)
-    assert not (out / PICTURES).exists()
+    assert [path.name for path in (out / PICTURES).iterdir()] == ["notes.txt"]
+    (out / PICTURES / shown).write_bytes(b"of another evaluation")
+    render_evaluation(out, lang="en")
+    assert "data:image/jpeg" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_link_in_place_of_the_pictures_is_replaced_and_its_target_stays(
+    colours: Path, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "mistakes").symlink_to(tmp_path / "mine", target_is_directory=True)
+    evaluate(colours, bundle, tmp_path / "e", replace(QUICK, with_images=True))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    assert list((tmp_path / "e" / "mistakes").glob("*.jpg"))
 
 
 @pytest.mark.parametrize("policy", ["uploader", "majority", "unanimous", "votes"])

@@ -262,3 +262,25 @@ def test_a_users_own_templates_and_labels_travel_with_the_run(tmp_path: Path) ->
     assert written["template_sets"] == ["mine", "paper"]
     assert written["trained_template_set"] == written["training"]["settings"]["prompts"] == "mine"
     assert written["trained_prompts"][0] == "기쁨 얼굴"
+
+
+@pytest.mark.parametrize(
+    ("document", "file", "words"),
+    [
+        ({"adaptation": {"method": "bias"}}, "image.onnx", "that `adapt` made"),
+        ({"alignment": {"verdict": "ok"}}, "image.onnx", "that `align` made"),
+        ({}, "NOTES.txt", "NOTES.txt is no file of a bundle"),
+    ],
+)
+def test_a_bundle_that_is_more_than_an_export_is_not_replaced(
+    document: dict[str, Any],
+    file: str,
+    words: str,
+    trained: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bundle.json").write_text(json.dumps(document))
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(InputError, match=words):
+        export_run(trained[0], tmp_path)
+    assert (tmp_path / file).read_text() == "mine"

@@ -227,10 +227,11 @@ def test_positions_are_inside_their_plots(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("_no_figures")
-def test_pictures_only_where_asked_for(document: dict[str, Any], tmp_path: Path) -> None:
-    write_json(tmp_path / "result.json", document)
-    assert page_of(document).count.get("img", 0) == 0
-    record = document["confident_mistakes"][0]["record_id"]
+def test_pictures_only_where_asked_for(fresh: dict[str, Any], tmp_path: Path) -> None:
+    assert page_of(fresh).count.get("img", 0) == 0
+    fresh["provenance"]["settings"]["with_images"] = True
+    write_json(tmp_path / "result.json", fresh)
+    record = fresh["confident_mistakes"][0]["record_id"]
     (tmp_path / "mistakes").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "mistakes" / f"{record}.jpg")
     page = Page(render_evaluation(tmp_path, lang="en").read_text(encoding="utf-8"))
@@ -244,6 +245,7 @@ def test_record_id_cannot_reach_outside_the_folder(fresh: dict[str, Any], tmp_pa
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.jpg")
     (tmp_path / "e" / "mistakes").mkdir(parents=True)
     fresh["confident_mistakes"][0]["record_id"] = "../../secret"
+    fresh["provenance"]["settings"]["with_images"] = True
     write_json(tmp_path / "e" / "result.json", fresh)
     page = Page(render_evaluation(tmp_path / "e", lang="en").read_text(encoding="utf-8"))
     assert page.count.get("img", 0) == 0

@@ -189,3 +189,75 @@ def test_recordings_without_a_person_are_named(tmp_path: Path) -> None:
     assert "r0, r1" in done.stdout
     document = json.loads((tmp_path / "c" / "comparison.json").read_text(encoding="utf-8"))
     assert document["unnamed"] == ["r0", "r1"]
+
+
+def two_of_one_name(folder: Path, people: tuple[str, str]) -> None:
+    for n, person in enumerate(people):
+        plant(folder / f"w{n}" / "interview", person, "", 0.3, n)
+
+
+def compared(folder: Path, table: str, *more: Any) -> Any:
+    (folder / "cond.csv").write_text(f"recording,start,end,condition\n{table}", encoding="utf-8")
+    return run_command("compare", folder / "w0", folder / "w1", "--conditions", folder / "cond.csv",
+                       "--measure", "face.p_joy", "--out", folder / "c", *more)  # fmt: skip
+
+
+def test_a_name_of_two_recordings_is_refused_and_longer_names_tell_them_apart(
+    tmp_path: Path,
+) -> None:
+    two_of_one_name(tmp_path, ("P1", "P2"))
+    done = compared(tmp_path, "interview,0,60,a\ninterview,60,120,b\n")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for n in range(2):
+        assert str(tmp_path / f"w{n}" / "interview") in done.stderr
+    rows = "".join(f"w{n}/interview,{60 * k},{60 * k + 60},{c}\n"
+                   for n in range(2) for k, c in enumerate("ab"))  # fmt: skip
+    done = compared(tmp_path, rows)
+    assert done.returncode == 0, done.stderr
+    cells = rows_of(tmp_path / "c" / "cells.csv")
+    assert {(r["recording"], r["person"]) for r in cells} == {
+        ("w0/interview", "P1"), ("w1/interview", "P2")}  # fmt: skip
+    assert all(r["n_recordings"] == "1" for r in rows_of(tmp_path / "c" / "differences.csv")
+               if r["person"] != "*")  # fmt: skip
+
+
+def test_recordings_of_one_name_and_person_are_not_paired_with_each_other(tmp_path: Path) -> None:
+    two_of_one_name(tmp_path, ("P1", "P1"))
+    for n, group in enumerate("ab"):
+        path = tmp_path / f"w{n}" / "interview" / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8")) | {"about": {"group": group}}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    twice = [tmp_path / "w0", tmp_path / "w1", tmp_path / "w0", tmp_path / "w1" / "interview"]
+    done = run_command("compare", *twice, "--measure", "face.p_joy", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    (row,) = rows_of(tmp_path / "c" / "differences.csv")
+    assert row["n_recordings"] == "2"  # each once, although given twice
+    assert len(rows_of(tmp_path / "c" / "cells.csv")) == 2
+
+
+def test_the_table_of_conditions_is_not_written_over(tmp_path: Path) -> None:
+    make_timeline(tmp_path / "t" / "s", Recipe(duration_s=60.0))
+    (tmp_path / "c").mkdir()
+    table, text = (
+        tmp_path / "c" / "cells.csv",
+        "recording,start,end,condition\ns,0,20,a\ns,20,40,b\n",
+    )
+    table.write_text(text, encoding="utf-8")
+    done = run_command("compare", tmp_path / "t", "--conditions", table, "--out", tmp_path / "c")
+    assert done.returncode == 1
+    assert "cells.csv: would be written over" in done.stderr
+    assert table.read_text(encoding="utf-8") == text
+
+
+def test_a_damaged_recording_is_named_and_left_out(tmp_path: Path) -> None:
+    for n, group in enumerate(("before", "after", "after")):
+        plant(tmp_path / "t" / f"r{n}", "P1", group, 0.3, n)
+    broken = tmp_path / "t" / "r2" / "timeline.parquet"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    done = run_command("compare", tmp_path / "t", "--out", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recordings"] == 2
+    assert f"left out: {broken}" in done.stderr
+    done = run_command("compare", tmp_path / "t" / "r2", "--out", tmp_path / "c")
+    assert done.returncode == 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nunbit.cli.shared import PATHS, command, show
-from nunbit.runtime.progress import spoken_lang
+from nunbit.core.messages import Lang, Text
+from nunbit.runtime.progress import listed, pad, spoken_lang
 from nunbit.runtime.results import as_written
+
+if TYPE_CHECKING:
+    from nunbit.stories.within_person import Compared
 
 
 @command("figure")
@@ -122,13 +128,65 @@ def compare(
       nunbit compare timelines --out comparison
       nunbit compare timelines --conditions questions.csv --measure face.p_joy --out comparison
     """
-    from nunbit.stories.within_person import CompareOrder, comparison_text
+    from nunbit.stories.within_person import CompareOrder
     from nunbit.stories.within_person import compare as run_comparison
 
     names = tuple(name.strip() for name in (measure or "").split(",") if name.strip())
     with as_written(*timelines):
         result = run_comparison(timelines, out, CompareOrder(names, by, conditions))
-    show(result.document, comparison_text(result, out, spoken_lang()))
+    show(result.document, _comparison_text(result, out, spoken_lang()))
+
+
+def _comparison_text(result: Compared, out: Path, lang: Lang) -> str:
+    """A line a difference over persons, or a person's where there is only one."""
+    from nunbit.report.codebook import Codebook
+    from nunbit.stories.within_person import CELLS_FILE
+
+    rows = list(result.document["differences"])
+    shown = [row for row in rows if row["person"] == "*"] or rows
+    book = Codebook()
+    lines = []
+    for row in shown:
+        label = pad(book.column(row["measure"]).label.pick(lang), 36, left=True)
+        ci = "" if row["low"] is None else f"  [{row['low']:+.3g}, {row['high']:+.3g}]"
+        who = "" if row["person"] == "*" else f"{row['person']}  "
+        lines.append(f"{who}{label} {row['from']} → {row['to']}  {row['difference']:+.3g}{ci}")
+    with_interval = sum(row["low"] is not None for row in shown)
+    notes = [_chance(with_interval)] if with_interval else []
+    notes += [_FEW] * any(row["person"] == "*" and row["low"] is None for row in shown)
+    notes += [_ONE_SIDED] * any(row["n_left_out"] for row in shown)
+    if unnamed := result.document["unnamed"]:
+        notes.append(_unnamed(unnamed))
+    return "\n".join([*lines, *(note.pick(lang) for note in notes), str(out / CELLS_FILE)])
+
+
+_FEW = Text(
+    "no interval over persons: fewer than 3 of them, or all alike",
+    "사람이 3명보다 적거나 값이 모두 같으면 사람에 걸친 구간이 없습니다",
+)
+
+_ONE_SIDED = Text(
+    "recordings with one of two conditions are left out where others have both (n_left_out in "
+    "differences.csv)",
+    "두 조건이 다 있는 녹화가 있으면 한 조건만 있는 녹화는 뺍니다(differences.csv의 n_left_out)",
+)
+
+
+def _unnamed(recordings: Sequence[str]) -> Text:
+    told = listed(recordings, 5)
+    return Text(
+        f"nobody is named for {told}: each of these recordings counts as a person of its own; "
+        "name people with --people or --subject of analyze",
+        f"{told}: 사람이 적혀 있지 않아 녹화마다 다른 사람으로 셉니다. analyze의 --people이나 "
+        "--subject로 사람을 적으십시오",
+    )
+
+
+def _chance(n: int) -> Text:
+    return Text(
+        f"{n} intervals: where nothing differs, about {n / 20:.1g} of them leave out 0 by chance",
+        f"구간 {n}개: 아무 차이가 없어도 우연히 {n / 20:.1g}개쯤은 0을 벗어납니다",
+    )
 
 
 @command("methods")

@@ -33,8 +33,9 @@ from nunbit.report.paper_figures import (
 )
 from nunbit.report.shapes import Texts
 from nunbit.report.summary_document import read_summary
-from nunbit.report.timeline_data import read_recording
+from nunbit.report.timeline_data import Recording, read_recording
 from nunbit.report.timeline_view import TEXTS_FILE
+from nunbit.runtime.progress import say
 from nunbit.statistics import t_quantile
 
 By = Literal["person", "group", "session", "time"]
@@ -324,3 +325,40 @@ def draw_figure(sessions: Sequence[Path], out: Path, order: FigureOrder, *, lang
         wide: Any = order.width or "two"
         figure = tracks_figure(folders, Wanted(order.tracks, start, end, wide, lang))
     return save_paper_figure(out, figure)
+
+
+# --- recordings, each once
+
+
+def recordings_below(timelines: Sequence[Path]) -> list[Recording]:
+    """The recordings below the folders; one that is damaged is named and left out."""
+    below = [sorted(p.parent for p in each.glob("*/summary.json")) or [each] for each in timelines]
+    folders: dict[Path, Path] = {}
+    for folder in (folder for found in below for folder in found):
+        folders.setdefault(folder.resolve(), folder)
+    recordings: list[Recording] = []
+    damaged: list[InputError] = []
+    for folder in folders.values():
+        try:
+            recordings.append(read_recording(folder))
+        except InputError as exc:
+            if not (folder / "summary.json").is_file():
+                raise  # no recording at all
+            damaged.append(exc)
+    if damaged and not recordings:
+        raise damaged[0]
+    for error in damaged:
+        say(Text(f"left out: {error.text.en}", f"뺐습니다: {error.text.ko}"))
+    return recordings
+
+
+def distinct_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The name of every folder, with as many folders above it as tell it from others."""
+    parts = {folder: folder.absolute().parts for folder in folders}
+    found = {}
+    for folder, own in parts.items():
+        n = 1
+        while n < len(own) and sum(each[-n:] == own[-n:] for each in parts.values()) > 1:
+            n += 1
+        found[folder] = "/".join(own[-n:])
+    return found

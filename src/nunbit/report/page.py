@@ -388,7 +388,9 @@ def asset(name: str) -> Markup:
 
 
 def _pictures(eval_dir: Path, document: Document) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
+    if not (document["provenance"].get("settings") or {}).get("with_images"):
+        return found  # a folder of that name is somebody else's, or of an earlier evaluation
     for mistake in document["confident_mistakes"]:
         record = mistake["record_id"]
         path = eval_dir / PICTURES / f"{record}.jpg"

@@ -17,16 +17,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nunbit.core.messages import InputError, Lang, NunbitError, Text
+from nunbit.core.messages import InputError, NunbitError, Text
 from nunbit.core.streams import Flags, Floats
 from nunbit.datasets.tabular import open_table
-from nunbit.report.codebook import Codebook
-from nunbit.report.group_figures import MIN_PERSONS, mean_over_persons
+from nunbit.report.group_figures import (
+    MIN_PERSONS,
+    distinct_names,
+    mean_over_persons,
+    recordings_below,
+)
 from nunbit.report.joined_tables import in_order
 from nunbit.report.paper_figures import seconds_of
-from nunbit.report.timeline_data import Recording, read_recording
+from nunbit.report.timeline_data import Recording
 from nunbit.runtime.files import atomic_path, write_json, writing
-from nunbit.runtime.progress import listed, pad, say
+from nunbit.runtime.progress import say
 from nunbit.runtime.resources import nunbit_version
 from nunbit.runtime.results import write_csv_table
 from nunbit.statistics import t_quantile
@@ -93,10 +97,12 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
         order: What is compared.
 
     Raises:
-        InputError: There is no recording, a stretch cannot be read, or there is one condition only.
+        InputError: There is no recording, a stretch cannot be read, there is one condition only,
+            or a table that is read would be written over.
     """
-    below = [sorted(p.parent for p in each.glob("*/summary.json")) or [each] for each in timelines]
-    recordings = [read_recording(folder) for found in below for folder in found]
+    _refuse_input(out, order.conditions)
+    recordings = recordings_below(timelines)
+    names = distinct_names([recording.folder for recording in recordings])
     given = None if order.conditions is None else read_stretches(order.conditions, recordings)
     rows: list[dict[str, Any]] = []
     for recording in recordings:
@@ -105,7 +111,10 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
             modality, _, name = measure.partition(".")
             series = recording.find(modality, name)
             if series is not None:
-                rows += [_cell(recording, c, measure, series.value, m) for c, m in masks.items()]
+                own = names[recording.folder]
+                rows += [
+                    _cell(recording, own, c, measure, series.value, m) for c, m in masks.items()
+                ]
     if order.measures:
         _require(order.measures, rows, recordings)
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
@@ -119,7 +128,7 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
         "by": "conditions" if given is not None else order.by,
         "conditions": conditions,
         "persons": sorted({row["person"] for row in rows}),
-        "unnamed": sorted(r.folder.name for r in recordings if not r.summary.get("subject")),
+        "unnamed": sorted(names[r.folder] for r in recordings if not r.summary.get("subject")),
         "recordings": len(recordings),
         "measures": list(dict.fromkeys(row["measure"] for row in rows)),
         "differences": [
@@ -139,21 +148,33 @@ def compare(timelines: Sequence[Path], out: Path, order: CompareOrder) -> Compar
     return result
 
 
+def _refuse_input(out: Path, table: Path | None) -> None:
+    written = {(out / name).resolve() for name in (CELLS_FILE, DIFFERENCES_FILE, SUMMARY_FILE)}
+    if table is not None and table.resolve() in written:
+        raise InputError(
+            Text(
+                f"{table}: would be written over; choose another `out`",
+                f"{table}: 읽을 표를 덮어쓰게 됩니다. 다른 `out`을 고르십시오",
+            )
+        )
+
+
 # --- which windows belong to which condition ---
 
 
 def read_stretches(
     path: Path, recordings: Sequence[Recording]
-) -> dict[str, list[ConditionStretch]]:
+) -> dict[Path, list[ConditionStretch]]:
     """The conditions within recordings, from a table.
 
     Args:
-        path: Columns recording (its folder's name, or the file's), start, end, condition; times as
-            ``90`` or ``1:30``.
+        path: Columns recording (its folder's name, or the file's; of several folders of one name
+            with the folder above it), start, end, condition; times as ``90`` or ``1:30``.
         recordings: Those there are.
 
     Raises:
-        InputError: A column is missing or a row cannot be read; names the row.
+        InputError: A column is missing, a row cannot be read or is of several recordings; names
+            the row.
     """
     table = open_table(path)
     wanted = ("recording", "start", "end", "condition")
@@ -165,12 +186,8 @@ def read_stretches(
                 f"{', '.join(missing)} 열이 없습니다. 있는 열: {have}",
             )
         )
-    names = {recording.folder.name: recording for recording in recordings}
-    for recording in recordings:
-        file = str(recording.summary["media"]["name"])
-        for name in (file, Path(file).stem):
-            names.setdefault(name, recording)
-    found: dict[str, list[ConditionStretch]] = {}
+    names = _known_names(recordings)
+    found: dict[Path, list[ConditionStretch]] = {}
     for row in table.rows():
         given, condition = row.text("recording") or "", row.text("condition") or ""
         if given not in names or not condition:
@@ -185,25 +202,50 @@ def read_stretches(
                     else "조건이 적혀 있지 않습니다",
                 )
             )
+        if len(names[given]) > 1:
+            raise row.error(_ambiguous(given, names[given]))
         try:
             start, end = (seconds_of(row.text(edge) or "", edge) for edge in ("start", "end"))
         except NunbitError as exc:
             raise row.error(exc.text) from exc
         if not start < end:
             raise row.error(Text("the end is not after the start", "끝이 시작보다 뒤가 아닙니다"))
-        own = found.setdefault(names[given].folder.name, [])
+        own = found.setdefault(names[given][0], [])
         own.append(ConditionStretch(start, end, condition))
     return found
 
 
+def _known_names(recordings: Sequence[Recording]) -> dict[str, list[Path]]:
+    """What a table may call a recording -> the folders that are called so."""
+    names: dict[str, list[Path]] = {}
+    for folder, name in distinct_names([each.folder for each in recordings]).items():
+        for known in {name, folder.absolute().name}:
+            names.setdefault(known, []).append(folder)
+    files: dict[str, list[Path]] = {}
+    for recording in recordings:
+        file = str(recording.summary["media"]["name"])
+        for known in {file, Path(file).stem}:
+            files.setdefault(known, []).append(recording.folder)
+    return files | names  # a folder's name wins over a file's
+
+
+def _ambiguous(name: str, folders: Sequence[Path]) -> Text:
+    own = list(distinct_names(folders).values())
+    which = ", ".join(map(str, folders[:3]))
+    return Text(
+        f"several recordings are called '{name}': {which}; write for example '{own[0]}'",
+        f"'{name}' 녹화가 여럿입니다: {which}. 예를 들어 '{own[0]}'처럼 적으십시오",
+    )
+
+
 def _masks(
-    recording: Recording, by: str, given: Mapping[str, list[ConditionStretch]] | None
+    recording: Recording, by: str, given: Mapping[Path, list[ConditionStretch]] | None
 ) -> dict[str, Flags]:
     """Condition -> (W,) whether a window lies wholly inside it."""
     starts, ends = recording.starts, recording.ends
     if given is not None:
         found: dict[str, Flags] = {}
-        for each in given.get(recording.folder.name, ()):
+        for each in given.get(recording.folder, ()):
             inside = (starts >= each.start_s - _EDGE_S) & (ends <= each.end_s + _EDGE_S)
             found[each.condition] = found.get(each.condition, np.zeros(len(starts), bool)) | inside
         return found
@@ -221,16 +263,16 @@ def _masks(
 
 
 def _cell(
-    recording: Recording, condition: str, measure: str, values: Floats, inside: Flags
+    recording: Recording, name: str, condition: str, measure: str, values: Floats, inside: Flags
 ) -> dict[str, Any]:
     series = np.where(inside, values, np.nan)
     found = summarise(series, recording.hop_s) if len(series) else None
     about = dict(recording.summary.get("about") or {})
     low, high = (found.ci95 if found is not None and found.ci95 else None) or (math.nan, math.nan)
     return {
-        "recording": recording.folder.name,
-        "person": str(recording.summary.get("subject") or recording.folder.name),
-        "session": about.get("session") or recording.folder.name,
+        "recording": name,
+        "person": str(recording.summary.get("subject") or name),
+        "session": about.get("session") or name,
         "group": about.get("group") or "",
         "condition": condition,
         "measure": measure,
@@ -363,57 +405,7 @@ def _over_persons(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# --- words ---
-
-
-def comparison_text(result: Compared, out: Path, lang: Lang) -> str:
-    """A line a difference over persons, or a person's where there is only one."""
-    rows = list(result.document["differences"])
-    shown = [row for row in rows if row["person"] == "*"] or rows
-    book = Codebook()
-    lines = []
-    for row in shown:
-        label = pad(book.column(row["measure"]).label.pick(lang), 36, left=True)
-        ci = "" if row["low"] is None else f"  [{row['low']:+.3g}, {row['high']:+.3g}]"
-        who = "" if row["person"] == "*" else f"{row['person']}  "
-        lines.append(f"{who}{label} {row['from']} → {row['to']}  {row['difference']:+.3g}{ci}")
-    with_interval = sum(row["low"] is not None for row in shown)
-    notes = [_chance(with_interval)] if with_interval else []
-    notes += [_FEW] * any(row["person"] == "*" and row["low"] is None for row in shown)
-    notes += [_ONE_SIDED] * any(row["n_left_out"] for row in shown)
-    if unnamed := result.document["unnamed"]:
-        notes.append(_unnamed(unnamed))
-    return "\n".join([*lines, *(note.pick(lang) for note in notes), str(out / CELLS_FILE)])
-
-
-_FEW = Text(
-    f"no interval over persons: fewer than {MIN_PERSONS} of them, or all alike",
-    f"사람이 {MIN_PERSONS}명보다 적거나 값이 모두 같으면 사람에 걸친 구간이 없습니다",
-)
-
-_ONE_SIDED = Text(
-    "recordings with one of two conditions are left out where others have both (n_left_out in "
-    f"{DIFFERENCES_FILE})",
-    f"두 조건이 다 있는 녹화가 있으면 한 조건만 있는 녹화는 뺍니다"
-    f"({DIFFERENCES_FILE}의 n_left_out)",
-)
-
-
-def _unnamed(recordings: Sequence[str]) -> Text:
-    told = listed(recordings, 5)
-    return Text(
-        f"nobody is named for {told}: each of these recordings counts as a person of its own; "
-        "name people with --people or --subject of analyze",
-        f"{told}: 사람이 적혀 있지 않아 녹화마다 다른 사람으로 셉니다. analyze의 --people이나 "
-        "--subject로 사람을 적으십시오",
-    )
-
-
-def _chance(n: int) -> Text:
-    return Text(
-        f"{n} intervals: where nothing differs, about {n / 20:.1g} of them leave out 0 by chance",
-        f"구간 {n}개: 아무 차이가 없어도 우연히 {n / 20:.1g}개쯤은 0을 벗어납니다",
-    )
+# --- what cannot be compared ---
 
 
 _NOBODY_SPEAKS = Text(

@@ -10,7 +10,8 @@ side, D embedding size.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from nunbit.model.bundle import (
     load_any_tokenizer,
 )
 from nunbit.model.encoders import Bundle, load_bundle
+from nunbit.runtime.claims import replaced_folder
 from nunbit.runtime.files import read_json, writing
 from nunbit.training.towers import DualEncoder, LiteImageTower, build
 
@@ -264,3 +266,61 @@ def _unfit(folder: Path, reason: str) -> InputError:
             "번들이나 그 학습 폴더를 주십시오",
         )
     )
+
+
+# --- the place of a bundle
+
+_FILES = {BUNDLE_FILE, IMAGE_FILE, TEXT_FILE, VOICE_FILE, TOKENIZER_FILE, PROMPTS_FILE}
+_FILES |= {SENTENCES_FILE, WORDS_FILE, "MODEL_CARD.md"}
+
+
+@contextmanager
+def replaced_bundle(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``out``; on success it takes ``out``'s place.
+
+    Raises:
+        InputError: ``out`` is a file or a folder with something else in it, or a bundle that took
+            more than an export to make.
+    """
+    taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if taken and not (out / BUNDLE_FILE).is_file():
+        raise InputError(
+            Text(
+                f"{out}: exists and is not a bundle; choose another `out`",
+                f"{out}: 이미 있고 번들이 아닙니다. 다른 `out`을 고르십시오",
+            )
+        )
+    if taken:
+        _require_only_exported(out)
+    with replaced_folder(out) as partial:
+        yield partial
+
+
+def _require_only_exported(out: Path) -> None:
+    """Refuse to replace a bundle that was adapted or aligned since, and files of the user in it."""
+    document = None
+    with suppress(InputError):  # damaged: it is made anew
+        document = read_json(out / BUNDLE_FILE)
+    made = document if isinstance(document, dict) else {}
+    for key, command in (("adaptation", "adapt"), ("alignment", "align")):
+        if made.get(key) is not None:
+            raise InputError(
+                Text(
+                    f"{out}: is a bundle that `{command}` made and would be lost; choose another "
+                    "`out`",
+                    f"{out}: `{command}`으로 만든 번들이어서 덮어쓰지 않습니다. 다른 `out`을 "
+                    "고르십시오",
+                )
+            )
+    known = _FILES | set(made.get("checksums") or ())
+    if others := sorted(
+        path.name for path in out.iterdir() if path.name not in known and path.name[0] != "."
+    ):
+        raise InputError(
+            Text(
+                f"{out}: {others[0]} is no file of a bundle and would be lost; choose another "
+                "`out`",
+                f"{out}: {others[0]}은(는) 번들의 파일이 아니어서 지우지 않습니다. 다른 `out`을 "
+                "고르십시오",
+            )
+        )

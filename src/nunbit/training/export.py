@@ -6,8 +6,8 @@ nothing. Inference reads it with ``nunbit.model.encoders``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,11 @@ from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle, resize_crop, standardise
 from nunbit.model.posterior import shares_of_faces
 from nunbit.model.zeroshot import ensemble_cosines, normalise
-from nunbit.runtime.claims import replaced_folder
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import sha256_file, write_json, write_text, writing
 from nunbit.runtime.progress import say
 from nunbit.runtime.resources import nunbit_version, provenance
-from nunbit.training.bundle_start import START_BUNDLE, carry_over
+from nunbit.training.bundle_start import START_BUNDLE, carry_over, replaced_bundle
 from nunbit.training.checkpoints import final_path, fitting, load_final
 from nunbit.training.data import dataset_hash, label_set_of, select_rows, template_set_of
 from nunbit.training.e5 import all_texts, known_prompts, package_sets
@@ -115,7 +114,7 @@ def write_bundle(
     """
     network = content.network
     network.model.eval()
-    with _replaced_folder(out) as folder:
+    with replaced_bundle(out) as folder:
         export_image_tower(network.model, network.preprocessing.image_size, folder / IMAGE_FILE)
         if content.start is None:
             export_text_tower(network.model, folder / TEXT_FILE)
@@ -406,22 +405,3 @@ def _seal(folder: Path, document: dict[str, Any]) -> None:
     files = (path for path in sorted(folder.iterdir()) if path.name != BUNDLE_FILE)
     document["checksums"] = {path.name: sha256_file(path) for path in files}
     write_json(folder / BUNDLE_FILE, sealed_document(document))
-
-
-@contextmanager
-def _replaced_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``out``; on success it takes ``out``'s place.
-
-    Raises:
-        InputError: ``out`` is a file or a folder with something else in it.
-    """
-    taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    if taken and not (out / BUNDLE_FILE).is_file():
-        raise InputError(
-            Text(
-                f"{out}: exists and is not a bundle; choose another `out`",
-                f"{out}: 이미 있고 번들이 아닙니다. 다른 `out`을 고르십시오",
-            )
-        )
-    with replaced_folder(out) as partial:
-        yield partial

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,16 +27,29 @@ from nunbit.model.bundle import default_bundle_path
 from nunbit.model.encoders import Bundle, load_bundle
 from nunbit.model.posterior import TRAIN, Posterior
 from nunbit.model.zeroshot import combine_cosines
-from nunbit.report.page import PICTURES, render_evaluation
+from nunbit.report.page import render_evaluation
 from nunbit.runtime.claims import claimed
 from nunbit.runtime.config import parse_part, settings_to_dict
 from nunbit.runtime.engines import EngineChoice
-from nunbit.runtime.files import read_json, remove_folder, sha256_file, write_json, writing
+from nunbit.runtime.files import read_json, sha256_file, write_json
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import Provenance, provenance
 from nunbit.runtime.results import EvalResult
-from nunbit.stories.evaluate.assess import EvaluateSettings, assess
-from nunbit.stories.evaluate.priors import class_probabilities, posterior_section
+from nunbit.stories.evaluate.assess import (
+    EvaluateSettings,
+    assess,
+    class_probabilities,
+    posterior_section,
+)
+from nunbit.stories.evaluate.compare import check_others
+from nunbit.stories.evaluate.place import (
+    PREDICTIONS,
+    RESULT,
+    clear_place,
+    digests_of_given,
+    require_place,
+    write_pictures,
+)
 from nunbit.stories.evaluate.scoring import Cosines, Scorer, drop_parts, text_bank
 from nunbit.stories.evaluate.variants import (
     PromptEvidence,
@@ -48,9 +60,6 @@ from nunbit.stories.evaluate.variants import (
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
-
-PREDICTIONS = "predictions.parquet"
-RESULT = "result.json"
 
 # The threshold of the two-class experiment needs a distribution, not every image.
 _THRESHOLD_IMAGES = 4000
@@ -83,6 +92,7 @@ def evaluate_part(
                 f"{data}: 예측 파일은 이미 계산되어 있습니다. `part`를 빼십시오",
             )
         )
+    require_place(out)
     with claimed(out, part=settings.part or ""):
         return _evaluate_dataset(data, bundle, out, settings, share)
 
@@ -100,9 +110,10 @@ def evaluate(data: Path, bundle: Path | None, out: Path, settings: EvaluateSetti
 
     Raises:
         InputError: The data cannot be read, the split is missing, or no image has a label under
-            the policy.
+            the policy; ``out`` holds something else; a comparison or seed does not fit.
         BundleError: The bundle is damaged or does not serve the label set.
     """
+    require_place(out)
     with claimed(out):
         if Path(data).is_file():
             return _evaluate_file(Path(data), out, settings)
@@ -128,17 +139,28 @@ def _evaluate_dataset(
         rule=settings.ensemble,
         batch_size=settings.batch_size,
     )
+    origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
+    inputs = origin | digests_of_given(settings)
+    check_others(
+        out,
+        settings.comparisons,
+        settings.seeds,
+        labels=list(dataset.label_set.ids),
+        policy=policy,
+        split=split,
+        n=int((truth >= 0).sum()),
+        prompts=scorer.bank.templates.name,
+        dataset=origin["dataset"],
+    )
     # Alone, one process with all threads is fastest; a cluster has a process a CPU.
     most = 1 if settings.engine == "local" else settings.workers
     choice = EngineChoice(settings.engine, settings.address, most)
     cosines, engine = scorer.score_share(rows, scorer.parts(out, split), share, choice)
-    origin = {"bundle": model.hash, "dataset": sha256_file(dataset.path / MANIFEST)}
     if isinstance(cosines, int):
-        return _joined_elsewhere(out, settings, origin) or Unfinished(cosines)
+        return _joined_elsewhere(out, settings, inputs) or Unfinished(cosines)
     posterior = Posterior.of(model, label_set=dataset.label_set, prior=settings.prior)
     p = _predictions(scorer, cosines, rows, truth, posterior, split=split, policy=policy)
     threshold = _threshold(scorer, posterior, split, policy, settings.seed)
-    write_predictions(out / PREDICTIONS, p, origin=origin)
     say(Text("computing scores and intervals", "지표와 구간을 계산합니다"))
     evidence = PromptEvidence(scorer.bank, cosines, threshold, model.label_set.name)
     about = posterior_section(p, scorer, posterior, settings)
@@ -148,21 +170,28 @@ def _evaluate_dataset(
     document = assess(p, settings, evidence=evidence, n_rejected=n_rejected, about=about) | {
         "bundle": _bundle_line(model),
         "dataset": _dataset_line(dataset),
-        "provenance": _provenance(settings, origin) | {"engine": engine},
+        "provenance": _provenance(settings, inputs) | {"engine": engine},
     }
-    _write_pictures(out, dataset, rows, p, document if settings.with_images else None)
-    result = _finish(out, document)
+    clear_place(out)
+    write_predictions(out / PREDICTIONS, p, origin=origin)
+    write_json(out / RESULT, document)
+    if settings.with_images:
+        row_of = dict(zip(p.record_id, rows, strict=True))
+        write_pictures(
+            out, document["confident_mistakes"], lambda record: dataset.jpeg(int(row_of[record]))
+        )
+    result = _shown(out)
     drop_parts(out)
     return result
 
 
 def _joined_elsewhere(
-    out: Path, settings: EvaluateSettings, origin: dict[str, str]
+    out: Path, settings: EvaluateSettings, inputs: dict[str, str]
 ) -> EvalResult | None:
     """The result, where another job has joined all parts while this one looked for them."""
     if not (out / RESULT).is_file():
         return None
-    document, own = read_json(out / RESULT), _provenance(settings, origin)
+    document, own = read_json(out / RESULT), _provenance(settings, inputs)
     same = all(document["provenance"][key] == own[key] for key in ("settings", "inputs"))
     return EvalResult.from_document(document) if same else None
 
@@ -177,16 +206,27 @@ def _evaluate_file(data: Path, out: Path, settings: EvaluateSettings) -> EvalRes
         labels = labels_under(settings.policy, p.uploader_label, p.votes)
         p = replace(p, truth=codes_of(labels, p.label_set), policy=settings.policy)
     require_labels(int((p.truth >= 0).sum()), p.policy, str(data))
+    check_others(
+        out,
+        settings.comparisons,
+        settings.seeds,
+        labels=list(p.label_set.ids),
+        policy=p.policy,
+        split=p.split,
+        n=int((p.truth >= 0).sum()),
+        prompts=p.templates["name"] if p.templates else None,
+    )
     origin = {"predictions": sha256_file(data)}
     document = assess(p, settings) | {
         "bundle": None,
         "dataset": None,
-        "provenance": _provenance(settings, origin),
+        "provenance": _provenance(settings, origin | digests_of_given(settings)),
     }
+    clear_place(out)
     if data.resolve() != (out / PREDICTIONS).resolve():
         write_predictions(out / PREDICTIONS, p, origin=origin)
-    remove_folder(out / PICTURES)  # of an earlier evaluation, of other images
-    return _finish(out, document)
+    write_json(out / RESULT, document)
+    return _shown(out)
 
 
 def merge_predictions(p: Predictions, merged: LabelSet) -> Predictions:
@@ -251,8 +291,7 @@ def _provenance(settings: EvaluateSettings, inputs: dict[str, str]) -> Provenanc
     return provenance("evaluate", plain, seeds={"bootstrap": settings.seed}, inputs=inputs)
 
 
-def _finish(out: Path, document: dict[str, Any]) -> EvalResult:
-    write_json(out / RESULT, document)
+def _shown(out: Path) -> EvalResult:
     render_evaluation(out, lang=spoken_lang())
     return EvalResult.from_document(read_json(out / RESULT))
 
@@ -323,23 +362,6 @@ def _threshold(
     shown = class_probabilities(cosine, model, scorer.rule, posterior)
     chances = shown[:, members].sum(axis=1).astype(np.float64)
     return Threshold(choose_threshold(chances, inside), "validation")
-
-
-def _write_pictures(
-    out: Path, dataset: DataSet, rows: Codes, p: Predictions, document: dict[str, Any] | None
-) -> None:
-    """Write the crops of the listed mistakes beside the report; without a document, remove them."""
-    folder = out / PICTURES
-    with writing(folder):
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        if document is None:
-            return
-        folder.mkdir(parents=True)
-        row_of = dict(zip(p.record_id, rows, strict=True))
-        for mistake in document["confident_mistakes"]:
-            record = mistake["record_id"]
-            (folder / f"{record}.jpg").write_bytes(dataset.jpeg(int(row_of[record])))
 
 
 def _count_rejects(dataset: DataSet) -> int:

@@ -168,6 +168,64 @@ def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 # --- comparisons
 
+
+def check_others(out: Path, comparisons: Sequence[str], seeds: Sequence[str], **known: Any) -> None:
+    """Check what a result will be put beside, before hours of scoring.
+
+    Args:
+        out: Folder of the evaluation, which is neither.
+        comparisons: ``paper``, or folders of evaluations.
+        seeds: Folders of evaluations of the same recipe.
+        known: What the result will have of ``_SAME``; ``dataset`` where it is of a data set.
+
+    Raises:
+        InputError: A folder is no evaluation, is ``out`` itself, a seed is given twice, or its
+            evaluation is of something else.
+    """
+    for folder in (Path(each) for each in comparisons if each != "paper"):
+        _refuse_itself(folder, out)
+        _evaluation(folder, known["labels"])
+    seen: dict[Path, str] = {}
+    for given in seeds:
+        folder = Path(given)
+        _refuse_itself(folder, out)
+        if (first := seen.get(folder.resolve())) is not None:
+            raise InputError(
+                Text(
+                    f"{folder}: the same evaluation as {first}; give every seed once",
+                    f"{folder}: {first}과(와) 같은 평가입니다. 시드마다 한 번만 적으십시오",
+                )
+            )
+        seen[folder.resolve()] = given
+        _require_same(folder, _result_of(folder), known)
+
+
+def _refuse_itself(folder: Path, out: Path) -> None:
+    if folder.resolve() == out.resolve():
+        raise InputError(
+            Text(
+                f"{folder}: is the output itself, whose result is made anew; choose another `out`",
+                f"{folder}: 새로 만들 출력 폴더 자신입니다. 다른 `out`을 고르십시오",
+            )
+        )
+
+
+def _evaluation(folder: Path, labels: Sequence[str]) -> tuple[dict[str, Any], Predictions]:
+    """Result and predictions of an evaluation of the same classes."""
+    other = _result_of(folder)
+    theirs = read_predictions(folder / "predictions.parquet")
+    if list(theirs.label_set.ids) != list(labels):
+        raise InputError(
+            Text(
+                f"{folder}: label set {theirs.label_set.name} differs from that of this one; "
+                "only evaluations with the same classes can be compared",
+                f"{folder}: 레이블 집합 {theirs.label_set.name}이(가) 이 평가와 다릅니다. "
+                "클래스가 같은 평가끼리만 비교할 수 있습니다",
+            )
+        )
+    return other, theirs
+
+
 _SHOWN = ("top1", "macro_f1", "uar", "n", "ci95", "per_class")
 
 
@@ -222,17 +280,7 @@ def compare_with_evaluation(
     Raises:
         InputError: ``folder`` is no evaluation, or the label sets differ.
     """
-    other = _result_of(folder)
-    theirs = read_predictions(folder / "predictions.parquet")
-    if theirs.label_set.ids != p.label_set.ids:
-        raise InputError(
-            Text(
-                f"{folder}: label set {theirs.label_set.name} differs from {p.label_set.name}; "
-                "only evaluations with the same classes can be compared",
-                f"{folder}: 레이블 집합 {theirs.label_set.name}이(가) {p.label_set.name}과(와) "
-                "다릅니다. 클래스가 같은 평가끼리만 비교할 수 있습니다",
-            )
-        )
+    other, theirs = _evaluation(folder, p.label_set.ids)
     notes = []
     if other.get("policy") != document["policy"]:
         notes.append(
@@ -317,24 +365,40 @@ def seeds_section(document: dict[str, Any], folders: Sequence[str]) -> dict[str,
         return None
     runs = [("", document)]
     for folder in folders:
-        path = Path(folder) / "result.json"
         other = _result_of(Path(folder))
-        key = next((key for key in _SAME if other.get(key) != document[key]), None)
-        if key is not None:
-            raise InputError(
-                Text(
-                    f"{path}: {key} is {other.get(key)}, here {document[key]}; only evaluations "
-                    "of the same images with the same settings can be summarised over seeds",
-                    f"{path}: {key} 값이 {other.get(key)}인데 여기서는 {document[key]}입니다. 같은 "
-                    "이미지를 같은 방법으로 평가한 결과끼리만 시드를 요약합니다",
-                )
-            )
+        _require_same(Path(folder), other, document)
         runs.append((Path(folder).name, other))
     return {
         "n": len(runs),
         "runs": [{"name": name, **{key: run[key] for key in HEADLINE}} for name, run in runs],
         **{key: _spread([run[key] for _, run in runs]) for key in HEADLINE},
     }
+
+
+def _require_same(folder: Path, other: dict[str, Any], known: dict[str, Any]) -> None:
+    path = folder / "result.json"
+    key = next((key for key in _SAME if other.get(key) != known[key]), None)
+    if key is not None:
+        raise InputError(
+            Text(
+                f"{path}: {key} is {other.get(key)}, here {known[key]}; only evaluations "
+                "of the same images with the same settings can be summarised over seeds",
+                f"{path}: {key} 값이 {other.get(key)}인데 여기서는 {known[key]}입니다. 같은 "
+                "이미지를 같은 방법으로 평가한 결과끼리만 시드를 요약합니다",
+            )
+        )
+    with as_written(path):
+        inputs = dict(dict(other.get("provenance") or {}).get("inputs") or {})
+    theirs, own = inputs.get("dataset"), known.get("dataset")
+    if isinstance(theirs, str) and isinstance(own, str) and theirs != own:
+        raise InputError(
+            Text(
+                f"{path}: is of another data set; only evaluations of the same images can be "
+                "summarised over seeds",
+                f"{path}: 다른 데이터 세트의 평가입니다. 같은 이미지를 평가한 결과끼리만 시드를 "
+                "요약합니다",
+            )
+        )
 
 
 def _result_of(folder: Path) -> dict[str, Any]:
