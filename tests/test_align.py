@@ -22,6 +22,7 @@ from nunbit.core.streams import Interval, Transcript, Utterance, Word
 from nunbit.measures.episodes import excerpts_of
 from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
 from nunbit.model.encoders import load_bundle
+from nunbit.recording.paths import persons_notice, persons_of
 from nunbit.report import render_any
 from nunbit.report.alignment_page import AlignmentView, alignment_html, result_text
 from nunbit.runtime.files import read_json
@@ -31,8 +32,6 @@ from nunbit.space.window_reading import (
     AlignSettings,
     RecordingWindows,
     WindowsJob,
-    persons_notice,
-    persons_of,
     recording_windows,
     window_store,
     windows_job,
@@ -350,16 +349,41 @@ def test_readings_of_the_first_version_are_counted_and_deleted_too(
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=2, without=("text",))
     old = out / "recordings" / "earlier.npz"
-    old.write_bytes(b"vectors of a face")
+    np.savez(old, key=np.array("k"), start_s=np.zeros(1))
+    np.savez(out / "recordings" / "mine.npz", x=np.zeros(1))  # of the user
     document = align(paths, out, SETTINGS, bundle=bundle)
     assert document["readings"]["files"] == 3
     window_store(_job(paths[0], out, bundle)).path(paths[0].stem).unlink()
-    (out / "recordings" / f"{paths[0].stem}.npz").write_bytes(b"vectors of a face")
+    replaced = out / "recordings" / f"{paths[0].stem}.npz"
+    np.savez(replaced, key=np.array("k"), start_s=np.zeros(1))
     tools = Tools(lambda units: None, contextlib.nullcontext())
     recording_windows(_job(paths[0], out, bundle), tools)  # no recording: but what it would replace
-    assert [path.name for path in (out / "recordings").glob("*.npz")] == ["earlier.npz"]
+    left = sorted(path.name for path in (out / "recordings").glob("*.npz"))
+    assert left == ["earlier.npz", "mine.npz"]
     assert forget(out)["readings"]["files"] == 0
-    assert not old.exists()
+    assert [path.name for path in (out / "recordings").iterdir()] == ["mine.npz"]
+
+
+def test_forgetting_leaves_the_users_own_files(tmp_path: Path, bundle: Path) -> None:
+    """A folder ``recordings`` may hold the only copies of what was filmed."""
+    film = tmp_path / "recordings" / "visit.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"the only copy")
+    (film.parent / "mine.part").write_bytes(b"half a download")
+    with pytest.raises(InputError, match="no run of nunbit align"):
+        forget(tmp_path)
+    with pytest.raises(InputError, match="lies in"):
+        align([film.parent], tmp_path, replace(SETTINGS, forget=True), bundle=bundle)
+    _prepare(tmp_path / "media", tmp_path, bundle, people=2, n=4)
+    unfinished = tmp_path / "recordings" / "talk9.unfinished" / "faces"
+    unfinished.mkdir(parents=True)
+    shutil.copy(next(film.parent.glob("talk*.part")), unfinished / "0.part")
+    assert forget(tmp_path)["readings"]["files"] == 0
+    left = sorted(path.name for path in film.parent.rglob("*"))
+    assert left == ["mine.part", "visit.mp4"]
+    (tmp_path / "result.json").write_text('{"format": "nunbit-evaluation-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match="not written by this command"):
+        forget(tmp_path)
 
 
 def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:

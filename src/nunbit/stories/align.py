@@ -23,6 +23,8 @@ from nunbit.recording.paths import (
     TRANSCRIPT_SUFFIXES,
     companion,
     list_media,
+    persons_notice,
+    persons_of,
     require_media_extra,
     session_names,
 )
@@ -46,9 +48,8 @@ from nunbit.space.window_reading import (
     RecordingWindows,
     delete_readings,
     kept_readings,
-    persons_notice,
-    persons_of,
     recording_windows,
+    refuse_inside,
     windows_job,
 )
 from nunbit.space.windows import write_aligned_bundle
@@ -121,6 +122,7 @@ def _align(
     contrastive: Contrastive | None,
 ) -> Mapping[str, Any]:
     paths = list_media(media)
+    refuse_inside(paths, out)
     persons = persons_of(paths, settings.persons)
     folder = (bundle or default_bundle_path()).resolve()
     notices: Notices = list(persons_notice(paths, persons, settings.persons))
