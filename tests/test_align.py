@@ -386,6 +386,22 @@ def test_forgetting_leaves_the_users_own_files(tmp_path: Path, bundle: Path) -> 
         forget(tmp_path)
 
 
+def test_a_trained_model_and_another_result_are_not_written_over(
+    tmp_path: Path, bundle: Path
+) -> None:
+    shutil.copytree(bundle, tmp_path / "train" / "bundle")
+    before = (tmp_path / "train" / "bundle" / BUNDLE_FILE).read_bytes()
+    other = tmp_path / "evaluation" / "result.json"
+    other.parent.mkdir()
+    other.write_text('{"format": "nunbit-evaluation-1"}', encoding="utf-8")
+    for number, name in enumerate(("train", "evaluation")):
+        paths = _prepare(tmp_path / f"m{number}", tmp_path / name, bundle, people=2)
+        with pytest.raises(InputError, match="not written by this command"):
+            align(paths, tmp_path / name, SETTINGS, bundle=bundle)
+    assert (tmp_path / "train" / "bundle" / BUNDLE_FILE).read_bytes() == before
+    assert "evaluation" in other.read_text(encoding="utf-8")
+
+
 def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:
     from click.testing import CliRunner
 

@@ -299,6 +299,20 @@ def test_an_interrupted_study_goes_on(
     assert again["permutations"] == whole["permutations"]
 
 
+def test_folders_and_results_of_others_are_left(
+    worlds: Callable[..., Path], tmp_path: Path
+) -> None:
+    world, out = worlds("effect", **EFFECT), tmp_path / "study"
+    (out / "parts").mkdir(parents=True)
+    (out / "parts" / "score.musicxml").write_text("mine", encoding="utf-8")
+    (out / "result.json").write_text('{"format": "nunbit-evaluation-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match="not written by this command"):
+        _run(world, out)
+    (out / "result.json").unlink()
+    _run(world, out)
+    assert [p.name for p in (out / "parts").iterdir()] == ["score.musicxml"]
+
+
 def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
         for each in value.values():

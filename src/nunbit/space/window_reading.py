@@ -9,7 +9,7 @@ deleted (``forget=true``).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from nunbit.core.schema import SYNTHETIC_MARK
 from nunbit.core.streams import FACE_RATE_HZ, Floats, Singles
 from nunbit.core.timebase import SAME_SUM_S, window_grid
 from nunbit.measures.turns import turns_from
+from nunbit.model.bundle import BUNDLE_FILE
 from nunbit.model.encoders import load_bundle
 from nunbit.recording.observer import (
     AudioStream,
@@ -49,7 +50,7 @@ from nunbit.runtime.files import (
 from nunbit.runtime.progress import say
 from nunbit.runtime.workers import Tools
 from nunbit.space.vectors import Centre, nuisance_numbers, own_stretches
-from nunbit.space.windows import WindowStreams, window_inputs
+from nunbit.space.windows import ALIGNMENT, WindowStreams, window_inputs
 
 ENOUGH_FOR_INFONCE = 5_000
 """Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
@@ -348,6 +349,38 @@ def _is_first_version(path: Path) -> bool:
     except (InputError, OSError, ValueError):
         return False
     return True
+
+
+def refuse_other_run(run: Path) -> None:
+    """Refuse a folder with a result or a bundle of another command, before anything is read.
+
+    Raises:
+        InputError: Either would be lost.
+    """
+    require_own(run / RESULT, ALIGNMENTS)
+    bundle = run / "bundle"
+    if not bundle.exists() or _format(run / RESULT) in ALIGNMENTS:
+        return
+    if ALIGNMENT in _document(bundle / BUNDLE_FILE):  # of a run that was killed before its result
+        return
+    raise InputError(
+        Text(
+            f"{bundle}: was not written by this command and would be lost; choose another `out`",
+            f"{bundle}: 이 명령이 만든 번들이 아니어서 덮어쓰지 않습니다. 다른 `out`을 고르십시오",
+        )
+    )
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(path) if path.is_file() else None
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _format(path: Path) -> object:
+    return _document(path).get("format")
 
 
 def refuse_inside(media: Sequence[Path], run: Path) -> None:

@@ -50,6 +50,7 @@ from nunbit.space.window_reading import (
     kept_readings,
     recording_windows,
     refuse_inside,
+    refuse_other_run,
     windows_job,
 )
 from nunbit.space.windows import write_aligned_bundle
@@ -122,6 +123,7 @@ def _align(
     contrastive: Contrastive | None,
 ) -> Mapping[str, Any]:
     paths = list_media(media)
+    refuse_other_run(out)
     refuse_inside(paths, out)
     persons = persons_of(paths, settings.persons)
     folder = (bundle or default_bundle_path()).resolve()
