@@ -23,6 +23,7 @@ from nunbit.measures.episodes import excerpts_of
 from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
 from nunbit.model.encoders import load_bundle
 from nunbit.recording.paths import persons_notice, persons_of
+from nunbit.recording.read import same_recordings
 from nunbit.report import render_any
 from nunbit.report.alignment_page import AlignmentView, alignment_html, result_text
 from nunbit.runtime.files import read_json
@@ -32,6 +33,7 @@ from nunbit.space.window_reading import (
     AlignSettings,
     RecordingWindows,
     WindowsJob,
+    lost_windows,
     recording_windows,
     window_store,
     windows_job,
@@ -400,6 +402,40 @@ def test_a_trained_model_and_another_result_are_not_written_over(
             align(paths, tmp_path / name, SETTINGS, bundle=bundle)
     assert (tmp_path / "train" / "bundle" / BUNDLE_FILE).read_bytes() == before
     assert "evaluation" in other.read_text(encoding="utf-8")
+
+
+def test_whatever_a_recording_raises_it_is_named(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, tools = _job(tmp_path / "a.mp4", tmp_path, bundle), Tools(lambda _: None, None)  # type: ignore[arg-type]
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    for exc in (PermissionError(13, "Permission denied"), MemoryError(), ZeroDivisionError()):
+
+        def fail(*_: object, exc: BaseException = exc) -> None:
+            raise exc
+
+        monkeypatch.setattr("nunbit.space.window_reading.observe_recording", fail)
+        error = recording_windows(job, tools).error
+        assert error is not None
+        assert "a.mp4" in error.en
+    assert lost_windows(job, InputError(error)).error is not None
+
+
+def test_one_transcript_and_one_recording_are_of_one_person(tmp_path: Path, bundle: Path) -> None:
+    for name in ("p1", "p2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "talk.mp4").write_bytes(name.encode())
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "talk.srt").write_text("", encoding="utf-8")
+    paths = [tmp_path / name / "talk.mp4" for name in ("p1", "p2")]
+    settings = replace(SETTINGS, transcript=str(tmp_path / "words"))
+    with pytest.raises(InputError, match="would be read for both"):
+        align(paths, tmp_path / "run", settings, bundle=bundle)
+    paths[1].write_bytes(b"p1")
+    with pytest.raises(InputError, match="the same recording for two persons"):
+        align(paths, tmp_path / "run", SETTINGS, bundle=bundle)
+    (notice,) = same_recordings(paths, ("a", "a"))
+    assert "counts twice" in notice.en
 
 
 def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:

@@ -48,7 +48,7 @@ from nunbit.runtime.files import (
     writing,
 )  # fmt: skip
 from nunbit.runtime.progress import say
-from nunbit.runtime.workers import Tools
+from nunbit.runtime.workers import Tools, fault_text
 from nunbit.space.vectors import Centre, nuisance_numbers, own_stretches
 from nunbit.space.windows import ALIGNMENT, WindowStreams, window_inputs
 
@@ -205,10 +205,31 @@ def windows_job(
 
 def recording_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
     """Windows of one recording, from the cache where it fits; errors are returned, not raised."""
+    media = job.recording.media
     try:
         return _read_windows(job, tools)
     except (MissingExtra, NunbitError) as exc:
-        return RecordingWindows(job.recording.session, np.zeros(0), {}, error=exc.text)
+        error = exc.text
+    except MemoryError:
+        error = _OUT_OF_MEMORY.under(media)
+    except OSError as exc:
+        why = exc.strerror or str(exc)
+        error = Text(f"cannot be read ({why})", f"읽을 수 없습니다({why})").under(media)
+    except Exception as exc:  # whatever it is: the other recordings must be read
+        error = fault_text(media, exc)
+    return RecordingWindows(job.recording.session, np.zeros(0), {}, error=error)
+
+
+def lost_windows(job: WindowsJob, error: InputError) -> RecordingWindows:
+    """What a recording gives whose process was killed."""
+    said = error.text.under(job.recording.media)
+    return RecordingWindows(job.recording.session, np.zeros(0), {}, error=said)
+
+
+_OUT_OF_MEMORY = Text(
+    "out of memory; close other programs and run the same line again with `workers=1`",
+    "메모리가 부족합니다. 다른 프로그램을 닫고 `workers=1`로 같은 명령을 다시 실행하십시오",
+)
 
 
 def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:

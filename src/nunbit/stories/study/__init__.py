@@ -189,7 +189,7 @@ def _document(
         **judged,
         "limits": {"fewest_persons": FEWEST, "auroc_from_persons": AUROC_FROM},
         "columns": {"covariates": list(columns.covariates), "unused": list(columns.unused)},
-        "notices": [notice.pair() for notice in dict.fromkeys(joined.notices)],
+        "notices": [notice.pair() for notice in dict.fromkeys((*found.notices, *joined.notices))],
         "provenance": provenance(
             "study", settings_to_dict(settings), seeds={"seed": settings.seed}
         ),
