@@ -22,6 +22,8 @@ from nunbit.core.streams import Interval, Transcript, Utterance, Word
 from nunbit.measures.episodes import excerpts_of
 from nunbit.model.bundle import BUNDLE_FILE, default_bundle_path
 from nunbit.model.encoders import load_bundle
+from nunbit.recording.paths import persons_notice, persons_of
+from nunbit.recording.read import same_recordings
 from nunbit.report import render_any
 from nunbit.report.alignment_page import AlignmentView, alignment_html, result_text
 from nunbit.runtime.files import read_json
@@ -31,8 +33,7 @@ from nunbit.space.window_reading import (
     AlignSettings,
     RecordingWindows,
     WindowsJob,
-    persons_notice,
-    persons_of,
+    lost_windows,
     recording_windows,
     window_store,
     windows_job,
@@ -350,16 +351,91 @@ def test_readings_of_the_first_version_are_counted_and_deleted_too(
     out = tmp_path / "run"
     paths = _prepare(tmp_path / "media", out, bundle, people=2, without=("text",))
     old = out / "recordings" / "earlier.npz"
-    old.write_bytes(b"vectors of a face")
+    np.savez(old, key=np.array("k"), start_s=np.zeros(1))
+    np.savez(out / "recordings" / "mine.npz", x=np.zeros(1))  # of the user
     document = align(paths, out, SETTINGS, bundle=bundle)
     assert document["readings"]["files"] == 3
     window_store(_job(paths[0], out, bundle)).path(paths[0].stem).unlink()
-    (out / "recordings" / f"{paths[0].stem}.npz").write_bytes(b"vectors of a face")
+    replaced = out / "recordings" / f"{paths[0].stem}.npz"
+    np.savez(replaced, key=np.array("k"), start_s=np.zeros(1))
     tools = Tools(lambda units: None, contextlib.nullcontext())
     recording_windows(_job(paths[0], out, bundle), tools)  # no recording: but what it would replace
-    assert [path.name for path in (out / "recordings").glob("*.npz")] == ["earlier.npz"]
+    left = sorted(path.name for path in (out / "recordings").glob("*.npz"))
+    assert left == ["earlier.npz", "mine.npz"]
     assert forget(out)["readings"]["files"] == 0
-    assert not old.exists()
+    assert [path.name for path in (out / "recordings").iterdir()] == ["mine.npz"]
+
+
+def test_forgetting_leaves_the_users_own_files(tmp_path: Path, bundle: Path) -> None:
+    """A folder ``recordings`` may hold the only copies of what was filmed."""
+    film = tmp_path / "recordings" / "visit.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"the only copy")
+    (film.parent / "mine.part").write_bytes(b"half a download")
+    with pytest.raises(InputError, match="no run of nunbit align"):
+        forget(tmp_path)
+    with pytest.raises(InputError, match="lies in"):
+        align([film.parent], tmp_path, replace(SETTINGS, forget=True), bundle=bundle)
+    _prepare(tmp_path / "media", tmp_path, bundle, people=2, n=4)
+    unfinished = tmp_path / "recordings" / "talk9.unfinished" / "faces"
+    unfinished.mkdir(parents=True)
+    shutil.copy(next(film.parent.glob("talk*.part")), unfinished / "0.part")
+    assert forget(tmp_path)["readings"]["files"] == 0
+    left = sorted(path.name for path in film.parent.rglob("*"))
+    assert left == ["mine.part", "visit.mp4"]
+    (tmp_path / "result.json").write_text('{"format": "nunbit-evaluation-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match="not written by this command"):
+        forget(tmp_path)
+
+
+def test_a_trained_model_and_another_result_are_not_written_over(
+    tmp_path: Path, bundle: Path
+) -> None:
+    shutil.copytree(bundle, tmp_path / "train" / "bundle")
+    before = (tmp_path / "train" / "bundle" / BUNDLE_FILE).read_bytes()
+    other = tmp_path / "evaluation" / "result.json"
+    other.parent.mkdir()
+    other.write_text('{"format": "nunbit-evaluation-1"}', encoding="utf-8")
+    for number, name in enumerate(("train", "evaluation")):
+        paths = _prepare(tmp_path / f"m{number}", tmp_path / name, bundle, people=2)
+        with pytest.raises(InputError, match="not written by this command"):
+            align(paths, tmp_path / name, SETTINGS, bundle=bundle)
+    assert (tmp_path / "train" / "bundle" / BUNDLE_FILE).read_bytes() == before
+    assert "evaluation" in other.read_text(encoding="utf-8")
+
+
+def test_whatever_a_recording_raises_it_is_named(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, tools = _job(tmp_path / "a.mp4", tmp_path, bundle), Tools(lambda _: None, None)  # type: ignore[arg-type]
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    for exc in (PermissionError(13, "Permission denied"), MemoryError(), ZeroDivisionError()):
+
+        def fail(*_: object, exc: BaseException = exc) -> None:
+            raise exc
+
+        monkeypatch.setattr("nunbit.space.window_reading.observe_recording", fail)
+        error = recording_windows(job, tools).error
+        assert error is not None
+        assert "a.mp4" in error.en
+    assert lost_windows(job, InputError(error)).error is not None
+
+
+def test_one_transcript_and_one_recording_are_of_one_person(tmp_path: Path, bundle: Path) -> None:
+    for name in ("p1", "p2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "talk.mp4").write_bytes(name.encode())
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "talk.srt").write_text("", encoding="utf-8")
+    paths = [tmp_path / name / "talk.mp4" for name in ("p1", "p2")]
+    settings = replace(SETTINGS, transcript=str(tmp_path / "words"))
+    with pytest.raises(InputError, match="would be read for both"):
+        align(paths, tmp_path / "run", settings, bundle=bundle)
+    paths[1].write_bytes(b"p1")
+    with pytest.raises(InputError, match="the same recording for two persons"):
+        align(paths, tmp_path / "run", SETTINGS, bundle=bundle)
+    (notice,) = same_recordings(paths, ("a", "a"))
+    assert "counts twice" in notice.en
 
 
 def test_forget_on_the_command_line(tmp_path: Path, bundle: Path) -> None:

@@ -12,9 +12,9 @@ from nunbit.core.messages import InputError
 from nunbit.datasets.sources import read_source
 from nunbit.datasets.tabular import open_table
 from nunbit.language.labels import load_label_set
+from nunbit.recording.paths import persons_of
 from nunbit.report.page import ReportTable, csv_text
 from nunbit.runtime.textfile import delimiter_of, encoding_of, first_cells, read_rows, sep_line
-from nunbit.space.window_reading import persons_of
 from test_sources_folder_table import write_images
 
 

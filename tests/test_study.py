@@ -299,6 +299,43 @@ def test_an_interrupted_study_goes_on(
     assert again["permutations"] == whole["permutations"]
 
 
+def test_folders_and_results_of_others_are_left(
+    worlds: Callable[..., Path], tmp_path: Path
+) -> None:
+    world, out = worlds("effect", **EFFECT), tmp_path / "study"
+    (out / "parts").mkdir(parents=True)
+    (out / "parts" / "score.musicxml").write_text("mine", encoding="utf-8")
+    (out / "result.json").write_text('{"format": "nunbit-evaluation-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match="not written by this command"):
+        _run(world, out)
+    (out / "result.json").unlink()
+    _run(world, out)
+    assert [p.name for p in (out / "parts").iterdir()] == ["score.musicxml"]
+
+
+def test_a_damaged_timeline_is_left_out_and_one_recording_twice_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from make_timeline import Recipe, make_timeline
+
+    folders = [make_timeline(tmp_path / "t" / f"visit{n}", Recipe(duration_s=30.0, seed=n))
+               for n in range(3)]  # fmt: skip
+    for folder in folders[:2]:
+        path = folder / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary.setdefault("provenance", {})["inputs"] = {"media": "0" * 64}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    table = folders[2] / "timeline.parquet"
+    table.write_bytes(table.read_bytes()[:-100])
+    found = read_study_timelines([tmp_path / "t"], windows=False)
+    assert set(found.sessions) == {"visit0", "visit1"}
+    assert [("damaged" in n.en, "counts twice" in n.en) for n in found.notices] == [
+        (True, False), (False, True)]  # fmt: skip
+    assert "visit2" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        read_study_timelines([folders[2]], windows=False)
+
+
 def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
         for each in value.values():

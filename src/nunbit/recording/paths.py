@@ -1,4 +1,4 @@
-"""Find recordings, their names in the results, and the files that belong to them.
+"""Find recordings, their names in the results, their persons, and the files that belong to them.
 
 Names come from other systems, broken downloads, or people who want to break something. A session's
 name is a folder below ``out`` and part of file names, so it is made safe here.
@@ -19,8 +19,9 @@ from pathlib import Path
 from nunbit.core.messages import InputError, MissingExtra, Text, missing_file
 from nunbit.core.schema import ReadingNote
 from nunbit.datasets.archives import repair_name
+from nunbit.datasets.tabular import open_table
 from nunbit.runtime.files import require_regular
-from nunbit.runtime.progress import listed
+from nunbit.runtime.progress import listed, say
 
 TRANSCRIPT_SUFFIXES = (
     *(".srt", ".vtt", ".textgrid", ".eaf", ".json", ".csv", ".tsv", ".txt"),
@@ -46,6 +47,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)
 # What `analyze` writes beside the sessions' folders.
 _TAKEN = re.compile(r"index\.html|.*\.(?:parquet|csv|json)", re.IGNORECASE)
 _MOST_NAMED = 3
+_MOST_PEOPLE = 6
 
 
 def list_media(media: Sequence[Path]) -> tuple[Path, ...]:
@@ -203,6 +205,120 @@ def without_companion(
         )
         if given and found is None
     )
+
+
+def persons_of(media: Sequence[Path], table: str = "") -> tuple[str, ...]:
+    """The person of every recording, by a table or else by where the file lies.
+
+    Recordings from several folders: the folder's name is the person. All in one folder: the file
+    name up to the first ``_``; the whole name where that would make all recordings one person.
+    Taking one person for two costs little; taking two for one would let identity look like state
+    between recordings. The mean of each recording is removed, so even that does not enter the
+    vectors.
+
+    Args:
+        media: Recordings.
+        table: CSV file, or '' for the rules by name.
+
+    Raises:
+        InputError: The table cannot be read or does not cover the recordings, or two folders of
+            different corpora carry the same name.
+    """
+    paths = [path.resolve() for path in media]
+    if table:
+        rows = _person_rows(Path(table))
+        return tuple(_in_table(path, rows, table) for path in paths)
+    if len({path.parent for path in paths}) > 1:
+        return _by_folder(paths)
+    whole = tuple(_nfc(path.stem) for path in paths)
+    beginnings = tuple(stem.split("_", 1)[0] or stem for stem in whole)
+    return whole if len(set(beginnings)) == 1 else beginnings
+
+
+def persons_notice(media: Sequence[Path], persons: Sequence[str], table: str) -> tuple[Text, ...]:
+    """Print the assumed persons to stderr if no table is given; names stay out of reports.
+
+    Returns:
+        What the report says of it.
+    """
+    if table or len(media) < 2:
+        return ()
+    counts = Counter(persons)
+    named = listed([f"{name} ({n})" for name, n in counts.most_common()], _MOST_PEOPLE)
+    folders = len({path.resolve().parent for path in media}) > 1
+    rule = Text("folder", "폴더") if folders else Text("file name", "파일 이름")
+    en = f"{len(media)} recordings were assumed to show {len(counts)} people, by {rule.en}"
+    ko = f"녹화 {len(media)}개를 {rule.ko}에 따라 {len(counts)}명으로 간주했습니다"
+    otherwise = Text(
+        "; otherwise give a table of media and person as `persons`",
+        ". 사실과 다르면 media와 person 열이 있는 표를 `persons`로 지정하십시오",
+    )
+    say(Text(f"{en}: {named}{otherwise.en}", f"{ko}: {named}{otherwise.ko}"))
+    return (Text(en + otherwise.en, ko + otherwise.ko),)
+
+
+def _by_folder(paths: Sequence[Path]) -> tuple[str, ...]:
+    seen: dict[str, Path] = {}
+    for folder in sorted({path.parent for path in paths}):
+        if (other := seen.setdefault(_nfc(folder.name).casefold(), folder)) != folder:
+            raise InputError(
+                Text(
+                    f"person '{folder.name}' is in two places, {other} and {folder}: one person "
+                    "or two? Give a table of media and person as `persons`",
+                    f"'{folder.name}'(이)라는 사람이 두 곳에 있습니다: {other}, {folder}. 같은 "
+                    "사람인지 media와 person 열이 있는 표를 `persons`로 지정하십시오",
+                )
+            )
+    return tuple(_nfc(path.parent.name) for path in paths)
+
+
+def _in_table(path: Path, rows: Sequence[tuple[str, str]], table: str) -> str:
+    """The person whose row names the end of this path."""
+    whole = "/" + _nfc(path.as_posix())
+    persons = {person for media, person in rows if whole.endswith("/" + media)}
+    if len(persons) == 1:
+        return persons.pop()
+    what = (
+        Text("several persons", "사람이 여럿입니다")
+        if persons
+        else Text("no person", "사람이 없습니다")
+    )
+    raise InputError(
+        Text(
+            f"{table}: {what.en} for {path.name}; give one row a recording (media, person), with "
+            "folders in media where file names repeat",
+            f"{table}: {path.name}에 해당하는 {what.ko}. 녹화마다 한 행(media, person)을 적고, "
+            "파일 이름이 겹치면 media에 폴더까지 적으십시오",
+        )
+    )
+
+
+def _person_rows(table: Path) -> list[tuple[str, str]]:
+    opened = open_table(table)
+    for name in ("media", "person"):
+        if name not in opened.columns:
+            raise InputError(
+                Text(
+                    f"{table}: not a CSV file with the columns media and person (no {name})",
+                    f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({name} 없음)",
+                )
+            )
+    rows = ((row.text("media") or "", row.text("person") or "") for row in opened.rows())
+    return [(_path_end(_nfc(media), table), _nfc(person)) for media, person in rows]
+
+
+def _path_end(media: str, table: Path) -> str:
+    """The end of a path as a table writes it: ``./`` means nothing, ``../`` is from the table."""
+    media = media.replace("\\", "/").strip()
+    if ".." in media.split("/"):
+        return _nfc((table.parent / media).resolve().as_posix())
+    while media.startswith("./"):
+        media = media.removeprefix("./")
+    return media
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def require_media_extra() -> None:

@@ -9,13 +9,15 @@ read is added and all is put in order.
 
 from __future__ import annotations
 
+import collections
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from nunbit.core.messages import NO_TEXT, Text, joined
+from nunbit.core.messages import NO_TEXT, InputError, Text, joined
 from nunbit.core.schema import TREATMENTS, ReadingNote
 from nunbit.core.streams import AudioChunk, Frame, MediaInfo, Transcript
 from nunbit.core.timebase import clock, frame_rate
@@ -193,6 +195,66 @@ def observe_recording(
     transcript, fit = words_of(job, given, seen.voice, info.duration_s)
     give_back_freed_memory()
     return replace(seen, transcript=transcript, speakers=given.speakers, fit=fit)
+
+
+def refuse_shared(found: Iterable[tuple[Path, str, Path | None]]) -> None:
+    """Refuse one file of a folder for recordings of several folders.
+
+    Args:
+        found: Recording, what was given (a folder, a file or ''), and the file found.
+
+    Raises:
+        InputError: A file, found by its name, would be read for the recordings of two people.
+    """
+    readers: dict[Path, Path] = {}
+    for media, given, file in found:
+        if not given or file is None:
+            continue
+        first = readers.setdefault(file, media)
+        if os.path.realpath(first.parent) != os.path.realpath(media.parent):
+            raise InputError(
+                Text(
+                    f"{file}: would be read for both {first} and {media}; give recordings and "
+                    "files different names",
+                    f"{file}: {first}와 {media}에 함께 쓰이게 됩니다. 녹화와 파일의 이름을 서로 "
+                    "다르게 하십시오",
+                )
+            )
+
+
+def same_recordings(media: Sequence[Path], persons: Sequence[str]) -> tuple[Text, ...]:
+    """Notices of recordings that are given twice: each counts as one of its own.
+
+    Raises:
+        InputError: One is given for two persons.
+    """
+    sizes = collections.Counter(path.stat().st_size for path in media)
+    first: dict[str, tuple[Path, str]] = {}
+    notices = []
+    for path, person in zip(media, persons, strict=True):
+        if sizes[path.stat().st_size] < 2:
+            continue
+        try:
+            other, theirs = first.setdefault(sha256_file(path), (path, person))
+        except OSError:
+            continue  # it is reported when it is read
+        if theirs != person:
+            raise InputError(
+                Text(
+                    f"{other}, {path}: the same recording for two persons ({theirs}, {person}), "
+                    "which would be learned from and tested on at once; give it once",
+                    f"{other}, {path}: 같은 녹화가 두 사람({theirs}, {person})의 것으로 주어져 "
+                    "학습과 평가에 함께 쓰이게 됩니다. 한 번만 주십시오",
+                )
+            )
+        if other != path:
+            notices.append(
+                Text(
+                    f"{other.name}, {path.name}: the same recording counts twice",
+                    f"{other.name}, {path.name}: 같은 녹화를 두 번 셉니다",
+                )
+            )
+    return tuple(notices)
 
 
 def _observe(

@@ -99,6 +99,39 @@ def remove_left(folder: Path, name: str = "*", *, deep: bool = False) -> int:
     return removed
 
 
+PART = b"nunbit-part-"
+"""Finished parts of long work begin so; the version of their form comes behind."""
+
+
+def is_part(path: Path) -> bool:
+    """Whether nunbit wrote this file as a finished part of long work."""
+    try:
+        with path.open("rb") as stream:
+            return path.suffix == ".part" and stream.read(len(PART)) == PART
+    except OSError:
+        return False
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete nunbit's own parts below a folder, then folders that are empty; the rest stays.
+
+    Raises:
+        InputError: A part cannot be deleted.
+    """
+    from nunbit.runtime.files import writing
+
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    with writing(folder):
+        for path in list(folder.iterdir()):
+            if path.is_dir():
+                remove_parts(path)
+            elif not path.is_symlink() and path.is_file() and (is_part(path) or is_left(path)):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()  # only an empty one can be removed
+
+
 @contextmanager
 def replaced_folder(out: Path) -> Iterator[Path]:
     """Give an empty folder beside ``out``; if the body succeeds, it takes ``out``'s place.

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from nunbit.core.messages import InputError, Text
-from nunbit.runtime.claims import LOCK, is_left, partial_path
+from nunbit.runtime.claims import LOCK, PART, is_left, partial_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -303,7 +303,7 @@ def sha256_file(path: Path) -> str:
 # part that is missing, damaged, cut off, of another key or of an older version counts as missing
 # and is made anew. An interrupted run goes on from there.
 
-_MARK = b"nunbit-part-1"  # goes up when the form of the file changes
+_MARK = PART + b"1"  # goes up when the form of the file changes
 
 T = TypeVar("T")
 

@@ -8,10 +8,8 @@ deleted (``forget=true``).
 
 from __future__ import annotations
 
-import collections
-import shutil
-import unicodedata
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +22,8 @@ from nunbit.core.messages import InputError, MissingExtra, NunbitError, Text
 from nunbit.core.schema import SYNTHETIC_MARK
 from nunbit.core.streams import FACE_RATE_HZ, Floats, Singles
 from nunbit.core.timebase import SAME_SUM_S, window_grid
-from nunbit.datasets.tabular import open_table
 from nunbit.measures.turns import turns_from
+from nunbit.model.bundle import BUNDLE_FILE
 from nunbit.model.encoders import load_bundle
 from nunbit.recording.observer import (
     AudioStream,
@@ -38,20 +36,21 @@ from nunbit.recording.observer import (
     WindowS,
 )
 from nunbit.recording.read import observe_recording
+from nunbit.runtime.claims import is_part, remove_parts, require_own
 from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
 from nunbit.runtime.engines import EngineName
 from nunbit.runtime.files import (
     PartStore,
+    read_arrays,
     read_json,
-    remove_folder,
     sha256_file,
     write_json,
     writing,
 )  # fmt: skip
-from nunbit.runtime.progress import listed, say
-from nunbit.runtime.workers import Tools
+from nunbit.runtime.progress import say
+from nunbit.runtime.workers import Tools, fault_text
 from nunbit.space.vectors import Centre, nuisance_numbers, own_stretches
-from nunbit.space.windows import WindowStreams, window_inputs
+from nunbit.space.windows import ALIGNMENT, WindowStreams, window_inputs
 
 ENOUGH_FOR_INFONCE = 5_000
 """Windows that do not overlap; below, contrastive learning overfits and ridge CCA is taken."""
@@ -134,123 +133,6 @@ class AlignSettings:
         return ReadingSettings.of(self, keep_embeddings=True)
 
 
-_MOST_NAMED = 6
-
-
-def persons_of(media: Sequence[Path], table: str = "") -> tuple[str, ...]:
-    """The person of every recording, by a table or else by where the file lies.
-
-    Recordings from several folders: the folder's name is the person. All in one folder: the file
-    name up to the first ``_``; the whole name where that would make all recordings one person.
-    Taking one person for two costs little; taking two for one would let identity look like state
-    between recordings. The mean of each recording is removed, so even that does not enter the
-    vectors.
-
-    Args:
-        media: Recordings.
-        table: CSV file, or '' for the rules by name.
-
-    Raises:
-        InputError: The table cannot be read or does not cover the recordings, or two folders of
-            different corpora carry the same name.
-    """
-    paths = [path.resolve() for path in media]
-    if table:
-        rows = _person_rows(Path(table))
-        return tuple(_in_table(path, rows, table) for path in paths)
-    if len({path.parent for path in paths}) > 1:
-        return _by_folder(paths)
-    whole = tuple(_nfc(path.stem) for path in paths)
-    beginnings = tuple(stem.split("_", 1)[0] or stem for stem in whole)
-    return whole if len(set(beginnings)) == 1 else beginnings
-
-
-def persons_notice(media: Sequence[Path], persons: Sequence[str], table: str) -> tuple[Text, ...]:
-    """Print the assumed persons to stderr if no table is given; names stay out of reports.
-
-    Returns:
-        What the report says of it.
-    """
-    if table or len(media) < 2:
-        return ()
-    counts = collections.Counter(persons)
-    named = listed([f"{name} ({n})" for name, n in counts.most_common()], _MOST_NAMED)
-    folders = len({path.resolve().parent for path in media}) > 1
-    rule = Text("folder", "폴더") if folders else Text("file name", "파일 이름")
-    en = f"{len(media)} recordings were assumed to show {len(counts)} people, by {rule.en}"
-    ko = f"녹화 {len(media)}개를 {rule.ko}에 따라 {len(counts)}명으로 간주했습니다"
-    otherwise = Text(
-        "; otherwise give a table of media and person as `persons`",
-        ". 사실과 다르면 media와 person 열이 있는 표를 `persons`로 지정하십시오",
-    )
-    say(Text(f"{en}: {named}{otherwise.en}", f"{ko}: {named}{otherwise.ko}"))
-    return (Text(en + otherwise.en, ko + otherwise.ko),)
-
-
-def _by_folder(paths: Sequence[Path]) -> tuple[str, ...]:
-    seen: dict[str, Path] = {}
-    for folder in sorted({path.parent for path in paths}):
-        if (other := seen.setdefault(_nfc(folder.name).casefold(), folder)) != folder:
-            raise InputError(
-                Text(
-                    f"person '{folder.name}' is in two places, {other} and {folder}: one person "
-                    "or two? Give a table of media and person as `persons`",
-                    f"'{folder.name}'(이)라는 사람이 두 곳에 있습니다: {other}, {folder}. 같은 "
-                    "사람인지 media와 person 열이 있는 표를 `persons`로 지정하십시오",
-                )
-            )
-    return tuple(_nfc(path.parent.name) for path in paths)
-
-
-def _in_table(path: Path, rows: Sequence[tuple[str, str]], table: str) -> str:
-    """The person whose row names the end of this path."""
-    whole = "/" + _nfc(path.as_posix())
-    persons = {person for media, person in rows if whole.endswith("/" + media)}
-    if len(persons) == 1:
-        return persons.pop()
-    what = (
-        Text("several persons", "사람이 여럿입니다")
-        if persons
-        else Text("no person", "사람이 없습니다")
-    )
-    raise InputError(
-        Text(
-            f"{table}: {what.en} for {path.name}; give one row a recording (media, person), with "
-            "folders in media where file names repeat",
-            f"{table}: {path.name}에 해당하는 {what.ko}. 녹화마다 한 행(media, person)을 적고, "
-            "파일 이름이 겹치면 media에 폴더까지 적으십시오",
-        )
-    )
-
-
-def _person_rows(table: Path) -> list[tuple[str, str]]:
-    opened = open_table(table)
-    for name in ("media", "person"):
-        if name not in opened.columns:
-            raise InputError(
-                Text(
-                    f"{table}: not a CSV file with the columns media and person (no {name})",
-                    f"{table}: media, person 열이 있는 CSV 파일이 아닙니다({name} 없음)",
-                )
-            )
-    rows = ((row.text("media") or "", row.text("person") or "") for row in opened.rows())
-    return [(_path_end(_nfc(media), table), _nfc(person)) for media, person in rows]
-
-
-def _path_end(media: str, table: Path) -> str:
-    """The end of a path as a table writes it: ``./`` means nothing, ``../`` is from the table."""
-    media = media.replace("\\", "/").strip()
-    if ".." in media.split("/"):
-        return _nfc((table.parent / media).resolve().as_posix())
-    while media.startswith("./"):
-        media = media.removeprefix("./")
-    return media
-
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
 CACHE_FORMAT = "nunbit-align-windows-2"
 
 # What changes the windows, besides the files and the bundle.
@@ -323,10 +205,31 @@ def windows_job(
 
 def recording_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
     """Windows of one recording, from the cache where it fits; errors are returned, not raised."""
+    media = job.recording.media
     try:
         return _read_windows(job, tools)
     except (MissingExtra, NunbitError) as exc:
-        return RecordingWindows(job.recording.session, np.zeros(0), {}, error=exc.text)
+        error = exc.text
+    except MemoryError:
+        error = _OUT_OF_MEMORY.under(media)
+    except OSError as exc:
+        why = exc.strerror or str(exc)
+        error = Text(f"cannot be read ({why})", f"읽을 수 없습니다({why})").under(media)
+    except Exception as exc:  # whatever it is: the other recordings must be read
+        error = fault_text(media, exc)
+    return RecordingWindows(job.recording.session, np.zeros(0), {}, error=error)
+
+
+def lost_windows(job: WindowsJob, error: InputError) -> RecordingWindows:
+    """What a recording gives whose process was killed."""
+    said = error.text.under(job.recording.media)
+    return RecordingWindows(job.recording.session, np.zeros(0), {}, error=said)
+
+
+_OUT_OF_MEMORY = Text(
+    "out of memory; close other programs and run the same line again with `workers=1`",
+    "메모리가 부족합니다. 다른 프로그램을 닫고 `workers=1`로 같은 명령을 다시 실행하십시오",
+)
 
 
 def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
@@ -336,7 +239,8 @@ def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
     if (kept := store.read(own_job.session)) is not None:
         return replace(kept, synthetic=synthetic, kept=True)
     # Version 0.1 kept the same vectors in a file of another kind.
-    (job.cache / f"{own_job.session}.npz").unlink(missing_ok=True)
+    if _is_first_version(old := job.cache / f"{own_job.session}.npz"):
+        old.unlink(missing_ok=True)
     bundle = load_bundle(own_job.bundle, threads=own_job.settings.threads)
     seen = observe_recording(own_job, bundle, tools.advance)
     duration_s, transcript, voice = seen.media.duration_s, seen.transcript, seen.voice
@@ -367,7 +271,7 @@ def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
         notices=_notices(own_job, seen, () if choice is None else choice.notices),
     )
     store.write(own_job.session, found)
-    remove_folder(own_job.parts_folder)
+    remove_parts(own_job.parts_folder)
     return found
 
 
@@ -397,8 +301,9 @@ FORGOTTEN = "forgotten.json"
 
 def kept_readings(run: Path) -> dict[str, Any]:
     """How many files are kept, their bytes, and when earlier ones were deleted (or None)."""
-    parts = ("*.part", "*.npz")  # .npz: version 0.1
-    sizes = [p.stat().st_size for kind in parts for p in (run / RECORDINGS).glob(kind)]
+    folder = run / RECORDINGS
+    own = [*filter(is_part, folder.glob("*.part")), *_of_first_version(folder)]
+    sizes = [path.stat().st_size for path in own]
     gone = run / FORGOTTEN
     return {
         "folder": RECORDINGS,
@@ -408,8 +313,12 @@ def kept_readings(run: Path) -> dict[str, Any]:
     }
 
 
+ALIGNMENTS = ("nunbit-alignment-1", "nunbit-alignment-2")
+"""What ``format`` of a result of an alignment may be."""
+
+
 def delete_readings(run: Path) -> dict[str, Any]:
-    """Delete the window vectors of a run; its result, report and bundle stay.
+    """Delete the window vectors of a run; its result, report and bundle stay, and files of others.
 
     Returns:
         ``result.json`` as it is now; without a result what is kept now.
@@ -418,7 +327,10 @@ def delete_readings(run: Path) -> dict[str, Any]:
         InputError: There is no run here, or a file cannot be deleted.
     """
     path, folder = run / RESULT, run / RECORDINGS
-    if not path.is_file() and not folder.is_dir():
+    result = path.is_file()
+    if result:
+        require_own(path, ALIGNMENTS)
+    elif not any(map(is_part, folder.rglob("*.part"))) and not _of_first_version(folder):
         raise InputError(
             Text(
                 f"{run}: no run of nunbit align here; give its folder as `out`",
@@ -427,8 +339,9 @@ def delete_readings(run: Path) -> dict[str, Any]:
         )
     count = kept_readings(run)["files"]
     with writing(folder):
-        if folder.is_dir():
-            shutil.rmtree(folder)
+        for old in _of_first_version(folder):
+            old.unlink()
+        remove_parts(folder)
         if count:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             write_json(run / FORGOTTEN, {"deleted": now, "files": count})
@@ -439,8 +352,73 @@ def delete_readings(run: Path) -> dict[str, Any]:
         ).under(folder)
     )
     kept = {"readings": kept_readings(run)}
-    if not path.is_file():  # ended before it had a result
+    if not result:  # ended before it had a result
         return kept
     document: dict[str, Any] = read_json(path) | kept
     write_json(path, document)
     return document
+
+
+def _of_first_version(folder: Path) -> list[Path]:
+    """Window vectors as version 0.1 kept them; arrays of others are left out."""
+    return [path for path in sorted(folder.glob("*.npz")) if _is_first_version(path)]
+
+
+def _is_first_version(path: Path) -> bool:
+    try:
+        read_arrays(path, ("key", "start_s"))
+    except (InputError, OSError, ValueError):
+        return False
+    return True
+
+
+def refuse_other_run(run: Path) -> None:
+    """Refuse a folder with a result or a bundle of another command, before anything is read.
+
+    Raises:
+        InputError: Either would be lost.
+    """
+    require_own(run / RESULT, ALIGNMENTS)
+    bundle = run / "bundle"
+    if not bundle.exists() or _format(run / RESULT) in ALIGNMENTS:
+        return
+    if ALIGNMENT in _document(bundle / BUNDLE_FILE):  # of a run that was killed before its result
+        return
+    raise InputError(
+        Text(
+            f"{bundle}: was not written by this command and would be lost; choose another `out`",
+            f"{bundle}: 이 명령이 만든 번들이 아니어서 덮어쓰지 않습니다. 다른 `out`을 고르십시오",
+        )
+    )
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(path) if path.is_file() else None
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _format(path: Path) -> object:
+    return _document(path).get("format")
+
+
+def refuse_inside(media: Sequence[Path], run: Path) -> None:
+    """Refuse recordings in the folder where a run keeps what it read.
+
+    Raises:
+        InputError: One lies there.
+    """
+    folder = os.path.realpath(run / RECORDINGS)
+    for path in media:
+        inside = folder in map(str, Path(os.path.realpath(path)).parents)
+        if inside or folder in map(str, Path(os.path.abspath(path)).parents):  # noqa: PTH100
+            raise InputError(
+                Text(
+                    f"{path}: lies in {run / RECORDINGS}, where the run keeps what it reads and "
+                    "deletes it; choose another `out`",
+                    f"{path}: 실행이 읽은 값을 보관하고 지우는 {run / RECORDINGS} 안에 있습니다. "
+                    "다른 `out`을 고르십시오",
+                )
+            )

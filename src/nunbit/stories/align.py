@@ -23,9 +23,12 @@ from nunbit.recording.paths import (
     TRANSCRIPT_SUFFIXES,
     companion,
     list_media,
+    persons_notice,
+    persons_of,
     require_media_extra,
     session_names,
 )
+from nunbit.recording.read import refuse_shared, same_recordings
 from nunbit.report.alignment_page import render_alignment
 from nunbit.runtime.claims import claimed
 from nunbit.runtime.config import settings_to_dict
@@ -46,9 +49,10 @@ from nunbit.space.window_reading import (
     RecordingWindows,
     delete_readings,
     kept_readings,
-    persons_notice,
-    persons_of,
+    lost_windows,
     recording_windows,
+    refuse_inside,
+    refuse_other_run,
     windows_job,
 )
 from nunbit.space.windows import write_aligned_bundle
@@ -121,9 +125,12 @@ def _align(
     contrastive: Contrastive | None,
 ) -> Mapping[str, Any]:
     paths = list_media(media)
+    refuse_other_run(out)
+    refuse_inside(paths, out)
     persons = persons_of(paths, settings.persons)
     folder = (bundle or default_bundle_path()).resolve()
     notices: Notices = list(persons_notice(paths, persons, settings.persons))
+    notices += same_recordings(paths, persons)
     read, engine = _read_all(paths, out, settings, folder)
     corpus = _corpus(read, persons, settings, notices)
     table = _usable(centred(corpus.raw, settings.centre), corpus.absent, notices)
@@ -226,6 +233,12 @@ def _read_all(
         )
         for path, name in zip(paths, names, strict=True)
     ]
+    refuse_shared(
+        (own.media, *given)
+        for own in (job.recording for job in jobs)
+        for given in ((settings.transcript, own.transcript), (settings.speakers, own.speakers))
+    )
+    lost = lost_windows if len(jobs) > 1 else None
     found: dict[str, RecordingWindows] = {}
     choice = EngineChoice(settings.engine, settings.address, settings.workers)
     reads = sorted({bundle, *(path.parent for path in paths)})
@@ -233,7 +246,7 @@ def _read_all(
         open_engine(choice, len(jobs), reads=reads, out=cache) as engine,
         Progress(Text("reading", "녹화 읽기"), None, "s") as bar,
     ):
-        for result in engine.run(recording_windows, jobs, advance=bar.advance):
+        for result in engine.run(recording_windows, jobs, advance=bar.advance, lost=lost):
             found[result.session] = result
             if result.error is not None:
                 say(result.error.under(f"nunbit: {result.session}"))

@@ -16,9 +16,9 @@ from typing import Any
 from nunbit.core.messages import MissingExtra, Text
 from nunbit.core.messages import joined as joined_texts
 from nunbit.report.study_page import FORMAT, render_study
-from nunbit.runtime.claims import claimed
+from nunbit.runtime.claims import claimed, remove_parts, require_own
 from nunbit.runtime.config import settings_to_dict
-from nunbit.runtime.files import PartStore, remove_folder, sha256_file, write_json
+from nunbit.runtime.files import PartStore, sha256_file, write_json
 from nunbit.runtime.progress import say, spoken_lang
 from nunbit.runtime.resources import provenance
 from nunbit.stories.study.emotions import PermutedUars, assess_stretches
@@ -90,6 +90,7 @@ def _study(
     settings: StudySettings,
     cross_modal: CrossModal | None,
 ) -> Study:
+    require_own(out / RESULT, (FORMAT,))
     table, columns = read_columns(labels, settings.kind, settings.outcome, settings.covariates)
     emotion = columns.kind == "emotion"
     found = read_study_timelines(
@@ -112,7 +113,7 @@ def _study(
     document["provenance"]["inputs"] = {
         "timelines": found.digest, "labels": key["labels"], "plan": digest}  # fmt: skip
     write_json(out / RESULT, document)
-    remove_folder(out / PARTS)
+    remove_parts(out / PARTS)
     render_study(out, lang=spoken_lang())
     return Study(document)
 
@@ -188,7 +189,7 @@ def _document(
         **judged,
         "limits": {"fewest_persons": FEWEST, "auroc_from_persons": AUROC_FROM},
         "columns": {"covariates": list(columns.covariates), "unused": list(columns.unused)},
-        "notices": [notice.pair() for notice in dict.fromkeys(joined.notices)],
+        "notices": [notice.pair() for notice in dict.fromkeys((*found.notices, *joined.notices))],
         "provenance": provenance(
             "study", settings_to_dict(settings), seeds={"seed": settings.seed}
         ),

@@ -24,7 +24,7 @@ from nunbit.report.exports import TIMELINE_FILE, WORDS_FILE, read_timeline_table
 from nunbit.report.summary_document import read_summary
 from nunbit.report.timeline_data import target_tracks
 from nunbit.runtime.files import read_parquet, sha256_file
-from nunbit.runtime.progress import Progress
+from nunbit.runtime.progress import Progress, say
 from nunbit.space.windows import WINDOWS_FILE
 
 MODALITIES = ("face", "voice", "text", "fused")
@@ -74,6 +74,7 @@ class StudySession:
         other_windows: Of other people; None where there are none.
         aligned: Path of ``windows.npz``, where the recording was analysed with an aligned bundle.
         synthetic: Whether it was made up.
+        media: sha256 of the recording, '' where it is not known.
     """
 
     name: str
@@ -86,6 +87,7 @@ class StudySession:
     other_windows: WindowRows | None = None
     aligned: Path | None = None
     synthetic: bool = False
+    media: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +97,12 @@ class Timelines:
     Attributes:
         sessions: By name, sorted.
         digest: sha256 over names and contents of the tables.
+        notices: What the result says of them.
     """
 
     sessions: Mapping[str, StudySession]
     digest: str
+    notices: tuple[Text, ...] = ()
 
     @property
     def participants(self) -> dict[str, StudySession]:
@@ -131,14 +135,20 @@ def read_study_timelines(
         functionals: Whether ``.sd``, ``.median`` and their like are measures, too.
 
     Raises:
-        InputError: There is none, two have the same name, or one is damaged.
+        InputError: There is none that can be read, or two have the same name.
     """
     paths = list(_session_folders(folders))
     found: dict[str, StudySession] = {}
+    damaged: list[InputError] = []
     digest = hashlib.sha256()
     with Progress(Text("reading timelines", "타임라인 읽기"), len(paths), "sessions") as bar:
         for path in paths:
-            session = _read_session(path, windows, functionals)
+            bar.advance()
+            try:
+                session = _read_session(path, windows, functionals)
+            except (InputError, OSError, ValueError, KeyError, pa.ArrowException) as exc:
+                damaged.append(_say_damaged(path, exc))
+                continue
             if session.name in found:
                 raise InputError(
                     Text(
@@ -149,8 +159,49 @@ def read_study_timelines(
                 )
             found[session.name] = session
             digest.update(f"{session.name}\n{sha256_file(path / TIMELINE_FILE)}\n".encode())
-            bar.advance()
-    return Timelines(dict(sorted(found.items())), digest.hexdigest())
+    if not found:
+        raise damaged[0]
+    notices = (*_left_out(len(damaged)), *_same_media(found))
+    return Timelines(dict(sorted(found.items())), digest.hexdigest(), notices)
+
+
+def _say_damaged(folder: Path, exc: Exception) -> InputError:
+    """Name a timeline that cannot be read on the terminal; the result counts them."""
+    why = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+    said = Text(
+        f"{folder}: damaged and left out; analyse it again ({why})",
+        f"{folder}: 손상되어 제외했습니다. 다시 분석하십시오({why})",
+    )
+    say(said)
+    return exc if isinstance(exc, InputError) else InputError(said)
+
+
+def _left_out(n: int) -> Iterator[Text]:
+    if n:
+        yield Text(
+            f"{n} timelines are damaged and left out",
+            f"타임라인 {n}개는 손상되어 제외했습니다",
+        )
+
+
+def _same_media(found: Mapping[str, StudySession]) -> Iterator[Text]:
+    """Participants' timelines of one recording: named on the terminal, counted in the result."""
+    first: dict[str, str] = {}
+    n = 0
+    for name, session in found.items():
+        if not session.media or name.endswith(INTERVIEWER):
+            continue
+        other = first.setdefault(session.media, name)
+        if other != name:
+            n += 1
+            say(Text("the same recording", "같은 녹화입니다").under(f"{other}, {name}"))
+    if n:
+        yield Text(
+            f"{n} timelines are of a recording that another timeline is of; unless two people of "
+            "it were analysed, it counts twice and can be trained and tested on at once",
+            f"타임라인 {n}개는 다른 타임라인과 같은 녹화의 것입니다. 그 안의 두 사람을 따로 "
+            "분석한 것이 아니라면 두 번 세고, 학습과 평가에 함께 쓰일 수 있습니다",
+        )
 
 
 def _session_folders(folders: Sequence[Path]) -> Iterator[Path]:
@@ -204,6 +255,7 @@ def _read_session(folder: Path, windows: bool, functionals: bool) -> StudySessio
         other_windows=theirs,
         aligned=aligned if windows and aligned.is_file() else None,
         synthetic=bool(summary.get("synthetic")),
+        media=str((summary.get("provenance") or {}).get("inputs", {}).get("media") or ""),
     )
 
 
