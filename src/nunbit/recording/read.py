@@ -215,9 +215,9 @@ def refuse_shared(found: Iterable[tuple[Path, str, Path | None]]) -> None:
             raise InputError(
                 Text(
                     f"{file}: would be read for both {first} and {media}; give recordings and "
-                    "files different names",
+                    "files different names, or `analyze` a table of `people` with a file a row",
                     f"{file}: {first}와 {media}에 함께 쓰이게 됩니다. 녹화와 파일의 이름을 서로 "
-                    "다르게 하십시오",
+                    "다르게 하거나, `analyze`에 줄마다 파일을 적은 `people` 표를 주십시오",
                 )
             )
 

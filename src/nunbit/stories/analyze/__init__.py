@@ -27,6 +27,7 @@ from nunbit.recording.paths import (
     unread_folders,
     without_companion,
 )
+from nunbit.recording.read import refuse_shared
 from nunbit.report import check_embeddable
 from nunbit.report.joined_tables import write_joined
 from nunbit.report.measure_tiers import check_tiers
@@ -178,37 +179,15 @@ def _all_jobs(
     jobs += [job for place, job in again.items() if place not in done]
     for notice in (*unread_folders(others), *filter(None, map(forgotten_in, media))):
         say(notice)
-    _refuse_shared(jobs)
-    return _apart(jobs)
-
-
-def _refuse_shared(jobs: Sequence[SessionJob]) -> None:
-    """Refuse a folder of transcripts with one file for recordings of several folders.
-
-    Raises:
-        InputError: One file, found by its name, would be read for the recordings of two people.
-    """
-    readers: dict[Path, Path] = {}
-    for media, folder, file in (
-        (job.recording.media, *given)
+    refuse_shared(
+        (job.recording.media, given, file)
         for job in jobs
-        for given in (
+        for given, file in (
             (job.settings.transcript, job.recording.transcript),
             (job.settings.speakers, job.recording.speakers),
         )
-    ):
-        if not folder or file is None:
-            continue
-        first = readers.setdefault(file, media)
-        if os.path.realpath(first.parent) != os.path.realpath(media.parent):
-            raise InputError(
-                Text(
-                    f"{file}: would be read for both {first} and {media}; say in a table of "
-                    "`people` which recording has which file, or give the files different names",
-                    f"{file}: {first}와 {media}에 함께 쓰이게 됩니다. `people` 표에 녹화마다 "
-                    "파일을 적거나 파일 이름을 서로 다르게 하십시오",
-                )
-            )
+    )
+    return _apart(jobs)
 
 
 def _apart(jobs: list[SessionJob]) -> list[SessionJob]:
