@@ -20,8 +20,8 @@ from nunbit.core.timebase import clock
 from nunbit.live import LiveSession, LiveSettings, recorder
 from nunbit.live import live_session as session_module
 from nunbit.live.events import Event, WindowEvent, WordsEvent
-from nunbit.live.hearing import LiveVoice
-from nunbit.live.live_windows import LiveWords
+from nunbit.live.hearing import HeardSeconds, LiveVoice
+from nunbit.live.live_windows import LiveWords, Windows, no_camera
 from nunbit.model.bundle import default_bundle_path
 from nunbit.model.bundle_check import sealed_document
 from nunbit.model.encoders import Bundle, load_bundle
@@ -563,3 +563,21 @@ def test_a_recogniser_that_is_missing_is_told(bundle: Bundle) -> None:
         patch.setattr(session_module, "load_recogniser", missing)
         with pytest.raises(InputError, match="no model"):
             LiveSession(bundle, LiveSettings(asr="vosk"))
+
+
+def test_level_and_share_of_speech_are_those_of_the_measures(bundle: Bundle) -> None:
+    n = 400
+    present = np.arange(n) < 200  # no sound in the second half
+    speech = (np.arange(n) < 150) & present
+    level = np.where(present, -20.0 + 6.0 * (-1.0) ** np.arange(n), np.nan).astype(np.float32)
+    nothing = np.full(n, np.nan, np.float32)
+    heard = HeardSeconds(
+        first=0, level_dbfs=level, probability=nothing, f0_hz=nothing, present=present,
+        speech=speech, mel=np.zeros((n, 40), np.float32), clipped=np.zeros(n, bool),
+    )  # fmt: skip
+    windows = Windows(bundle, camera=False, sound=True, words=False)
+    windows.add_faces(no_camera(4.0, 1.0, 0, 4.0)[:1])
+    (event,) = windows.ready(heard, 10.0, wait=False)
+    assert event.voice.speech_share == pytest.approx(0.75)  # of the time with sound
+    energy = (10.0 ** (-14 / 10) + 10.0 ** (-26 / 10)) / 2
+    assert event.voice.level_dbfs == pytest.approx(10 * np.log10(energy), abs=0.06)

@@ -228,8 +228,8 @@ class VoiceWindow:
         p: Class probabilities by the experimental voice tower.
         valence: Of these.
         reason: Why they are None.
-        level_dbfs: Mean level of the speech, else of the sound.
-        speech_share: Share of the window that is speech, 0 to 1.
+        level_dbfs: Level of the mean energy of the speech, else of the sound; dB of full scale.
+        speech_share: Share of the time with sound that is speech, 0 to 1.
     """
 
     p: Chances | None
