@@ -199,7 +199,14 @@ def test_windows_are_rarely_far_from_the_baseline_where_nothing_changes(memory_s
     assert not far or np.mean(far) <= 0.07
 
 
-@pytest.mark.parametrize(("memory_s", "above"), [(1.0, 2.0), (3.0, 1.5), (10.0, 1.0)])
+@pytest.mark.parametrize(
+    ("memory_s", "above"),
+    [
+        pytest.param(1.0, 2.0, marks=pytest.mark.slow),
+        pytest.param(3.0, 1.5, marks=pytest.mark.slow),
+        (10.0, 1.0),
+    ],
+)
 def test_rare_bursts_are_no_change(memory_s: float, above: float) -> None:
     rows = autoregressive(np.random.default_rng(5), 40, 600, memory_s)
     assert share_with_changes(np.maximum(rows - above, 0.0)) <= 0.1

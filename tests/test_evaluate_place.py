@@ -13,6 +13,8 @@ from make_eval import make_bundle, make_colours
 from nunbit.core.messages import InputError
 from nunbit.stories.evaluate import EvaluateSettings, Unfinished, evaluate, evaluate_part
 
+pytestmark = pytest.mark.slow
+
 QUICK = EvaluateSettings(n_resamples=100)
 
 

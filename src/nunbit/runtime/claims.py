@@ -112,7 +112,7 @@ def is_part(path: Path) -> bool:
         return False
 
 
-def remove_parts(folder: Path) -> None:
+def remove_own_parts(folder: Path) -> None:
     """Delete nunbit's own parts below a folder, then folders that are empty; the rest stays.
 
     Raises:
@@ -125,7 +125,7 @@ def remove_parts(folder: Path) -> None:
     with writing(folder):
         for path in list(folder.iterdir()):
             if path.is_dir():
-                remove_parts(path)
+                remove_own_parts(path)
             elif not path.is_symlink() and path.is_file() and (is_part(path) or is_left(path)):
                 path.unlink(missing_ok=True)
         with suppress(OSError):

@@ -36,7 +36,7 @@ from nunbit.recording.observer import (
     WindowS,
 )
 from nunbit.recording.read import observe_recording
-from nunbit.runtime.claims import is_part, remove_parts, require_own
+from nunbit.runtime.claims import is_part, remove_own_parts, require_own
 from nunbit.runtime.config import Seed, Threads, Workers, settings_to_dict
 from nunbit.runtime.engines import EngineName
 from nunbit.runtime.files import (
@@ -271,7 +271,7 @@ def _read_windows(job: WindowsJob, tools: Tools) -> RecordingWindows:
         notices=_notices(own_job, seen, () if choice is None else choice.notices),
     )
     store.write(own_job.session, found)
-    remove_parts(own_job.parts_folder)
+    remove_own_parts(own_job.parts_folder)
     return found
 
 
@@ -341,7 +341,7 @@ def delete_readings(run: Path) -> dict[str, Any]:
     with writing(folder):
         for old in _of_first_version(folder):
             old.unlink()
-        remove_parts(folder)
+        remove_own_parts(folder)
         if count:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             write_json(run / FORGOTTEN, {"deleted": now, "files": count})

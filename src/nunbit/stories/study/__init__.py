@@ -16,7 +16,7 @@ from typing import Any
 from nunbit.core.messages import MissingExtra, Text
 from nunbit.core.messages import joined as joined_texts
 from nunbit.report.study_page import FORMAT, render_study
-from nunbit.runtime.claims import claimed, remove_parts, require_own
+from nunbit.runtime.claims import claimed, remove_own_parts, require_own
 from nunbit.runtime.config import settings_to_dict
 from nunbit.runtime.files import PartStore, sha256_file, write_json
 from nunbit.runtime.progress import say, spoken_lang
@@ -113,7 +113,7 @@ def _study(
     document["provenance"]["inputs"] = {
         "timelines": found.digest, "labels": key["labels"], "plan": digest}  # fmt: skip
     write_json(out / RESULT, document)
-    remove_parts(out / PARTS)
+    remove_own_parts(out / PARTS)
     render_study(out, lang=spoken_lang())
     return Study(document)
 
