@@ -199,7 +199,13 @@ def test_a_full_disk_under_the_log_is_not_called_stdout(
 
 
 @pytest.mark.seconds
-@pytest.mark.parametrize("name", ["tokenizer.json", "model.json", "run.json", "config.toml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tokenizer.json", "model.json")),
+        *("run.json", pytest.param("config.toml", marks=pytest.mark.slow)),
+    ],
+)
 def test_a_removed_description_is_made_again(tmp_path: Path, name: str) -> None:
     data, out = make_data(tmp_path / "data"), tmp_path / "run"
     settings = training_settings(max_steps=2)
