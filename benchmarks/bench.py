@@ -50,7 +50,7 @@ def found(figure: dict[str, Any], printed: str) -> dict[str, Any] | None:
     }
     row["value"] = float(hits[-1])
     bases = re.findall(figure["base"], printed) if "base" in figure else []
-    row["base"] = float(bases[-1]) if bases else None
+    row["base"] = float(bases[-1]) * figure.get("base_unit", 1.0) if bases else None
     row["bar"], row["reached"] = bar(figure, row["value"], row["base"])
     return row
 
